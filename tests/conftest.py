@@ -1,0 +1,10 @@
+"""What every test shares: no more than must be."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# A busy machine is not a failing test. Everything else (fixed seeds in CI) stays as Hypothesis
+# has chosen it for where it runs.
+settings.register_profile("reliable_ws", settings(), deadline=None)
+settings.load_profile("reliable_ws")
