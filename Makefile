@@ -1,0 +1,105 @@
+# Every target sets itself up: git, make and Python >= 3.11 (with venv) are all that is needed.
+#
+#   make demo [FILE=path]    see it work, on this machine
+#   make test                everything that must hold: lint, types, tests, the matrix of releases
+#   make check               the same without the matrix
+#   make bench               compare with plain websockets
+#   make lint / make types   only these
+#   make clean               forget environments and caches
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+PYTEST := $(BIN)/python -m pytest
+CORE := $(wildcard tests/core tests/sim)
+# Only what exists is checked.
+TYPED := reliable_ws $(wildcard examples tests/typing)
+# The pure tests are bound by the processor and share it; tests with sockets run one by one.
+WORKERS ?= 2
+
+.PHONY: help demo test check bench lint types pytest matrix clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(RUNTIME)
+	$(BIN)/python -m reliable_ws demo $(if $(FILE),--file "$(FILE)")
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+test: lint types pytest matrix
+
+check: lint types pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: $(DEV)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/pyright
+
+# The protocol must be covered wholly by the tests of the protocol; the rest adds to the same data.
+pytest: $(DEV)
+	$(PYTEST) $(CORE) -n $(WORKERS) --cov --cov-report=
+	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
+	$(PYTEST) $(addprefix --ignore=,$(CORE)) --cov --cov-append --cov-report=
+	$(BIN)/coverage report
+
+matrix: $(DEV)
+	$(BIN)/python tests/matrix.py
+
+clean:
+	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find reliable_ws tests benchmarks examples -name __pycache__ -type d -prune \
+		-exec rm -rf {} + 2>/dev/null || true
+
+# A Python that is new enough and can make environments; PYTHON=... overrides.
+.venv/bin/python:
+	@set -e; \
+	old=; bare=; found=; \
+	for python in "$(PYTHON)" python3.11 python3 python3.12 python3.13 python3.14 \
+			"$$HOME"/.pyenv/versions/3.1[1-9]*/bin/python3; do \
+		test -n "$$python" && "$$python" -c '' 2>/dev/null || continue; \
+		if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+			old="$$python"; \
+		elif ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+			bare="$$python"; \
+		else \
+			found="$$python"; break; \
+		fi; \
+	done; \
+	if test -z "$$found"; then \
+		if test -n "$$bare"; then \
+			echo "$$bare lacks venv or ensurepip: install its package python3-venv" \
+				"(for example 'apt-get install python3.11-venv'), then try again." >&2; \
+		else \
+			echo "Python >= 3.11 is needed and was not found$${old:+ ($$old is older)}:" \
+				"install it, or say PYTHON=path/to/python." >&2; \
+		fi; \
+		exit 1; \
+	fi; \
+	echo "making .venv with $$found"; \
+	"$$found" -m venv --clear .venv
+
+$(RUNTIME): pyproject.toml | .venv/bin/python
+	$(PIP) install -qq --editable .
+	@touch $@
+
+# --group is younger than the pip that Python 3.11 brings.
+$(DEV): pyproject.toml | .venv/bin/python
+	$(PIP) install -qq --upgrade 'pip>=25.1'
+	$(PIP) install -qq --upgrade --editable . --group dev
+	@touch $@ $(RUNTIME)

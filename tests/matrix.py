@@ -1,0 +1,215 @@
+"""Run the tests against every supported release of websockets, then on every supported Python.
+
+    python tests/matrix.py                    # everything
+    python tests/matrix.py websockets-14      # only environments whose name contains this
+
+Each environment lives in ``.venvs/`` and is kept until what it was made from changes. Nothing but
+the standard library is needed. One line per environment; the last line counts all tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".venvs"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+# The oldest release that is supported, the last of each major since, each release of 14, whose
+# new default implementation was young, and whatever is newest today.
+NEWEST = "newest"
+WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
+
+# Each suite is one call of pytest.
+TRANSPORT = ("tests/adapters", "tests/aio", "-m", "transport")
+CORE = ("tests/core",)
+
+MINUTES = 20  # one call of pytest that takes longer hangs
+JOBS = min(2, os.cpu_count() or 1)
+NO_TESTS = 5  # pytest's exit status
+
+
+class Failed(Exception):
+    """An environment could not be made or its tests did not run; the text says why."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    python: str  # "3.12"
+    interpreter: str  # path
+    websockets: str
+    suites: tuple[tuple[str, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return f"python-{self.python}-websockets-{self.websockets}"
+
+    @property
+    def folder(self) -> Path:
+        return ENVIRONMENTS / self.name
+
+    @property
+    def executable(self) -> Path:
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def requirements(self) -> list[str]:
+        wanted = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["dependency-groups"]["test"]]
+        if self.websockets != NEWEST:
+            wanted.append(f"websockets=={self.websockets}")
+        return wanted
+
+    def make(self) -> None:
+        """Make what is not there yet; ask for a newer release where the newest is wanted."""
+        made_from = "\n".join([self.interpreter, *self.requirements()])
+        fingerprint = hashlib.sha256(made_from.encode()).hexdigest()
+        stamp = self.folder / "made-from"
+        if not stamp.exists() or stamp.read_text("utf-8") != fingerprint:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            call(self.interpreter, "-m", "venv", "--without-pip", str(self.folder))
+            self.install(*self.requirements())
+            stamp.write_text(fingerprint, "utf-8")
+        elif self.websockets == NEWEST:
+            self.install("--upgrade", "websockets")
+
+    def install(self, *what: str) -> None:
+        pip = (sys.executable, "-m", "pip", "--python", str(self.executable))
+        call(*pip, "install", "-qq", "--disable-pip-version-check", "--no-input", *what)
+
+    def websockets_version(self) -> str:
+        asked = "import importlib.metadata as m; print(m.version('websockets'))"
+        return call(str(self.executable), "-c", asked).strip()
+
+
+@dataclass
+class Result:
+    environment: Environment
+    websockets: str = "?"
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    trouble: str = ""  # output worth reading; not empty if and only if something is wrong
+
+    def line(self) -> str:
+        verdict = "FAILED" if self.trouble else "ok"
+        return (
+            f"{verdict:6} websockets {self.websockets:8} python {self.environment.python:5}"
+            f" {self.passed:5} passed {self.failed:4} failed {self.skipped:4} skipped"
+        )
+
+
+def call(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def run(environment: Environment) -> Result:
+    result = Result(environment)
+    try:
+        environment.make()
+        result.websockets = environment.websockets_version()
+        for suite in environment.suites:
+            run_suite(suite, result)
+    except Failed as failure:
+        result.failed += 1  # an environment that cannot be tested counts as one failed test
+        result.trouble += str(failure)
+    return result
+
+
+def run_suite(suite: tuple[str, ...], result: Result) -> None:
+    folder = result.environment.folder
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [str(result.environment.executable), "-m", "pytest", "-q", "--color=no"]
+    # Two environments run at the same time: nothing that is written may be shared.
+    command += ["-p", "no:cacheprovider", f"--junitxml={report}", *suite]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=MINUTES * 60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise Failed(f"{' '.join(suite)}: still running after {MINUTES} minutes") from expired
+    if done.returncode == NO_TESTS:
+        raise Failed(f"{' '.join(suite)}: no test was run")
+    if not report.exists():
+        raise Failed(done.stdout)
+    for counted in ET.parse(report).getroot().iter("testsuite"):
+        failed = int(counted.get("failures", 0)) + int(counted.get("errors", 0))
+        skipped = int(counted.get("skipped", 0))
+        result.failed += failed
+        result.skipped += skipped
+        result.passed += int(counted.get("tests", 0)) - failed - skipped
+    if done.returncode:
+        result.trouble += done.stdout
+
+
+def find_python(version: str) -> str | None:
+    """Return the path of an interpreter of this minor version that runs and can make a venv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = [sys.executable, f"python{version}", "python3"]
+    candidates += [str(p) for p in sorted(pyenv.glob(f"versions/{version}*/bin/python"))]
+    asked = "import sys, venv; print('%d.%d' % sys.version_info[:2]); print(sys._base_executable)"
+    for candidate in candidates:
+        try:
+            found, path = call(candidate, "-c", asked).splitlines()
+        except (Failed, OSError, ValueError):
+            continue  # not there, or a stand-in that only says where it could be
+        if found == version:
+            return path
+    return None
+
+
+def supported_pythons() -> list[str]:
+    lines = PYPROJECT["project"]["classifiers"]
+    return [m[1] for line in lines if (m := re.fullmatch(r".*Python :: (3\.\d+)", line))]
+
+
+def main(wanted: str = "") -> int:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    environments = [
+        Environment(here, find_python(here) or sys.executable, release, (TRANSPORT,))
+        for release in WEBSOCKETS
+    ]
+    for python in supported_pythons():
+        if python == here:
+            continue
+        if interpreter := find_python(python):
+            environments.append(Environment(python, interpreter, NEWEST, (CORE, TRANSPORT)))
+        else:
+            print(f"absent: Python {python} was not found and is not tested", flush=True)
+
+    results = []
+    with ThreadPoolExecutor(JOBS) as pool:
+        for result in pool.map(run, [e for e in environments if wanted in e.name]):
+            print(result.line(), flush=True)
+            results.append(result)
+    for result in results:
+        if result.trouble:
+            print(f"\n--- {result.environment.name}\n{result.trouble}")
+    passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
+    print(f"\n{passed} passed, {failed} failed", flush=True)
+    return 1 if not results or any(r.trouble for r in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
