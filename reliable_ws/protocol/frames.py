@@ -1,0 +1,206 @@
+"""The nouns on the wire: one small immutable value for each frame (protocol.md, section 3).
+
+A frame travels as a msgpack array ``[type, *fields]``. Types are capital letters, so that a
+hex dump can be read; every capital letter has the *critical* bit 0x40 set (FRAME-3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import msgpack
+
+VERSION = 1
+"""The one protocol version this library speaks (HELLO-1)."""
+
+SUBPROTOCOL = "reliable-ws.v1"
+"""The WebSocket subprotocol that announces it (LINK-1)."""
+
+MAX_NUMBER = 2**53 - 1
+"""Highest sequence number: exact in every language's floating point (NUM-1)."""
+
+CRITICAL = 0x40
+"""A frame type with this bit set must be understood; without it, it may be skipped (FRAME-3)."""
+
+EXT_VALUE = 1
+"""The one extension code: a payload that is neither text nor bytes, packed on its own (MSG-3)."""
+
+Payload: TypeAlias = str | bytes | msgpack.ExtType
+"""One message as it travels: text, bytes, or a packed value under :data:`EXT_VALUE`."""
+
+Range: TypeAlias = tuple[int, int]
+"""First and last number of a run, both included."""
+
+
+class Counters(NamedTuple):
+    """What a side says of the direction that it *receives* (COUNT-1)."""
+
+    received: int
+    "Highest number that arrived with everything before it."
+    confirmed: int
+    "Highest number that the application took with everything before it."
+    handed: int
+    "Highest number of a message handed to the application."
+    stopped: bool
+    "Whether intake is frozen for good: these counters will never change."
+    ranges: tuple[Range, ...] = ()
+    "Numbers above ``confirmed`` that are confirmed all the same."
+
+
+class Limits(NamedTuple):
+    """What a side accepts, as it says in its greeting (LIMIT-1)."""
+
+    window_messages: int
+    window_bytes: int
+    max_frame: int
+    max_message: int
+    max_requests: int
+    idle_ms: int
+    ttl_ms: int
+
+
+class Position(NamedTuple):
+    """Where a side stands when a link begins: both directions (HELLO-4)."""
+
+    counters: Counters
+    sent: int
+    "Highest number ever transmitted."
+    first: int
+    "Lowest number that can still be sent again."
+    partial: int
+    "How many bytes of message ``received + 1`` are held."
+
+
+class Hello(NamedTuple):
+    """The initiator's greeting; the first frame on every link (HELLO-1)."""
+
+    min_version: int
+    max_version: int
+    session: bytes
+    key: bytes
+    attempt: int
+    incarnation: int
+    position: Position
+    limits: Limits
+
+    def __repr__(self) -> str:
+        """Everything but the key: it is a secret and reprs end in logs."""
+        return (
+            f"Hello({self.min_version}, {self.max_version}, {self.session.hex()}, "
+            f"attempt={self.attempt}, incarnation={self.incarnation}, {self.position}, {self.limits})"
+        )
+
+
+class Welcome(NamedTuple):
+    """The acceptor's answer: the link is open (HELLO-6)."""
+
+    version: int
+    resumed: bool
+    incarnation: int
+    position: Position
+    limits: Limits
+
+
+class Refuse(NamedTuple):
+    """No (more) of this session here, and why (REFUSE-1)."""
+
+    code: int
+    reason: str
+    retry_ms: int
+    counters: Counters | None
+
+
+class Messages(NamedTuple):
+    """A run of messages with consecutive numbers (MSG-1)."""
+
+    first: int
+    payloads: list[Payload]
+
+
+class Part(NamedTuple):
+    """A slice of one message that is too large for one frame (PART-1)."""
+
+    number: int
+    offset: int
+    total: int
+    kind: int
+    data: bytes
+
+
+class Finish(NamedTuple):
+    """The last of its direction, numbered like a message (CLOSE-1)."""
+
+    number: int
+    code: int
+    reason: str
+
+
+class Ack(NamedTuple):
+    """How far the sender of this frame has come with what it receives (ACK-1)."""
+
+    received: int
+    confirmed: int
+
+
+class Want(NamedTuple):
+    """Please say at once when this number is confirmed (ACK-5)."""
+
+    number: int
+
+
+class Stop(NamedTuple):
+    """Nothing more will be handed over (CLOSE-3)."""
+
+    counters: Counters
+
+
+class Done(NamedTuple):
+    """The acceptor needs nothing more; its counters are final (CLOSE-7)."""
+
+    counters: Counters
+
+
+Frame: TypeAlias = Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done
+
+TYPES: dict[type[Frame], int] = {
+    Ack: ord("A"),
+    Done: ord("D"),
+    Finish: ord("F"),
+    Hello: ord("H"),
+    Messages: ord("M"),
+    Part: ord("P"),
+    Refuse: ord("X"),
+    Stop: ord("S"),
+    Want: ord("N"),
+    Welcome: ord("W"),
+}
+"""Type number of each frame. ``Q``, ``R``, ``E``, ``C``, ``I`` are kept for calls (FRAME-4)."""
+
+KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
+"""What a :class:`Part` is a slice of (PART-2)."""
+
+
+class Code:
+    """Closing and refusal codes (protocol.md, section 11)."""
+
+    FINISHED = 1000
+    GOING_AWAY = 1001
+    TOO_BIG = 1009
+    INTERNAL = 1011
+    RESTART = 1012
+    MALFORMED = 4400
+    UNAUTHENTICATED = 4401
+    UNKNOWN = 4404
+    SUPERSEDED = 4409
+    ENDED = 4410
+    VIOLATION = 4422
+    VERSION = 4426
+    ABORTED = 4499
+    NO_HELLO = 4508
+    SILENT = 4509
+    BUSY = 4529
+
+
+def may_resume(code: int | None) -> bool:
+    """Whether a link that ended with this code may be followed by another (CODE-2)."""
+    return code is None or not 4400 <= code <= 4499

@@ -1,0 +1,248 @@
+"""The ledger of what we receive: what arrived, what was handed over, what is confirmed.
+
+``confirmed <= handed <= received``. Every guard against a peer that miscounts is here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgpack
+
+from .codec import MAX_RANGES
+from .errors import ConfirmTooLate, Violation
+from .frames import EXT_VALUE, KIND_TEXT, KIND_VALUE, Code, Counters, Finish, Part, Payload, Range
+
+__all__ = ["Inbox"]
+
+NEVER = 2**62
+"""A mark that no number reaches."""
+
+
+class Inbox:
+    """Messages that arrived and wait for the application, and the peer's Finish behind them."""
+
+    __slots__ = (
+        "_early",
+        "_open",
+        "_partial",
+        "_partial_kind",
+        "_partial_total",
+        "_queue",
+        "_sizes",
+        "_unmarked",
+        "byte_marks",
+        "confirmed",
+        "due",
+        "finish",
+        "handed",
+        "held",
+        "mark",
+        "max_bytes",
+        "max_message",
+        "max_messages",
+        "received",
+        "redelivered_upto",
+        "stopped",
+    )
+
+    def __init__(self, max_messages: int, max_bytes: int, max_message: int) -> None:
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self.max_message = max_message
+        self.received = 0
+        self.confirmed = 0
+        self.handed = 0
+        self.redelivered_upto = 0
+        "Up to here a message may have been handed over before a crash of ours (RESUME-7)."
+        self.finish: Finish | None = None
+        "The peer's last word, once it has arrived."
+        self.stopped = False
+        "Whether intake is frozen for good (CLOSE-3)."
+        self.held = 0
+        "Bytes of the messages that arrived and are not confirmed, counted by arrival."
+        self.mark = NEVER
+        "Confirming this number is news that somebody waits for: then ``due`` is set."
+        self.due = False
+        self.byte_marks: deque[int] = deque()
+        "Numbers whose confirmation frees a quarter of the byte window (ACK-3)."
+        self._unmarked = 0
+        self._queue: deque[Payload] = deque()
+        self._sizes: deque[tuple[int, int]] = deque()  # last number of an arrival, its bytes
+        self._open: set[int] = set()  # delivered and not confirmed
+        self._early: set[int] = set()  # confirmed above `confirmed`
+        self._partial = bytearray()
+        self._partial_total = 0
+        self._partial_kind = 0
+
+    def __len__(self) -> int:
+        """Messages that can be taken."""
+        return len(self._queue)
+
+    @property
+    def partial(self) -> int:
+        """Bytes held of message ``received + 1`` (PART-4)."""
+        return len(self._partial)
+
+    def restore(self, confirmed: int) -> None:
+        """Begin where a store left off: what was not confirmed comes again."""
+        self.received = self.confirmed = self.handed = confirmed
+
+    # ------------------------------------------------------------------ from the peer
+
+    def arrived(self, first: int, payloads: list[Payload], size: int) -> None:
+        """Take in a run of messages that took ``size`` bytes on the wire."""
+        self._expect(first)
+        last = first + len(payloads) - 1
+        self._release()
+        if last - self.confirmed > self.max_messages:
+            raise Violation(Code.VIOLATION, "more messages than the window")
+        if self.held and self.held + size > 2 * self.max_bytes:
+            raise Violation(Code.VIOLATION, "more bytes than the window")
+        self._partial.clear()
+        self._queue.extend(payloads)
+        self.received = last
+        self._account(last, size)
+
+    def arrived_part(self, part: Part) -> bool:
+        """Take in a slice; return whether it completed its message (PART-3)."""
+        self._expect(part.number)
+        if part.total > self.max_message:
+            raise Violation(Code.VIOLATION, "a message above the announced limit")
+        held = self._partial
+        if part.offset != len(held):
+            raise Violation(Code.VIOLATION, "a part out of place")
+        if held and (part.total, part.kind) != (self._partial_total, self._partial_kind):
+            raise Violation(Code.VIOLATION, "parts of different messages under one number")
+        if not held and part.number - self.confirmed > self.max_messages:
+            raise Violation(Code.VIOLATION, "more messages than the window")
+        self._partial_total, self._partial_kind = part.total, part.kind
+        held += part.data
+        if len(held) < part.total:
+            return False
+        self._queue.append(_whole(bytes(held), part.kind))
+        held.clear()
+        self.received = part.number
+        self._account(part.number, part.total)
+        return True
+
+    def arrived_finish(self, finish: Finish) -> None:
+        """Take in the peer's last word (CLOSE-1)."""
+        self._expect(finish.number)
+        if self._partial:
+            raise Violation(Code.VIOLATION, "Finish inside a message")
+        self.received = finish.number
+        self.finish = finish
+        self.mark = min(self.mark, finish.number - 1)
+
+    def _expect(self, number: int) -> None:
+        """Nothing but the next number, and nothing behind Finish (NUM-2)."""
+        if self.finish is not None:
+            raise Violation(Code.VIOLATION, "a number behind Finish")
+        if number != self.received + 1:
+            word = "a gap in" if number > self.received else "a repeat of"
+            raise Violation(Code.VIOLATION, f"{word} the numbers: {number} after {self.received}")
+
+    def _account(self, last: int, size: int) -> None:
+        self._sizes.append((last, size))
+        self.held += size
+        self._unmarked += size
+        if self._unmarked >= self.max_bytes // 4:
+            self._unmarked = 0
+            self.byte_marks.append(last)
+
+    def _release(self) -> None:
+        """Forget the bytes of arrivals that are confirmed whole."""
+        sizes = self._sizes
+        while sizes and sizes[0][0] <= self.confirmed:
+            self.held -= sizes.popleft()[1]
+
+    # ------------------------------------------------------------------ to the application
+
+    def take(self) -> Payload:
+        """Hand over the next message and confirm it, in one step. IndexError if there is none."""
+        payload = self._queue.popleft()
+        number = self.handed + 1
+        self.handed = number
+        if self.confirmed == number - 1:
+            self.confirmed = number
+            if number >= self.mark:
+                self.due = True
+        else:  # deliveries before it are still open
+            self._early.add(number)
+        return payload
+
+    def deliver(self) -> tuple[int, Payload]:
+        """Hand over the next message without confirming it: its number, and itself."""
+        payload = self._queue.popleft()
+        self.handed += 1
+        self._open.add(self.handed)
+        return self.handed, payload
+
+    def confirm(self, number: int) -> bool:
+        """Confirm one delivery; ``False`` if it was confirmed before (no harm)."""
+        if number not in self._open:
+            if number > self.handed:
+                raise ValueError(f"message {number} was never handed over")
+            return False
+        if self.stopped:
+            raise ConfirmTooLate(f"message {number}: this session's counters are final")
+        self._open.remove(number)
+        if number != self.confirmed + 1:
+            self._early.add(number)
+            return True
+        while number + 1 in self._early:
+            number += 1
+            self._early.remove(number)
+        self.confirmed = number
+        if number >= self.mark:
+            self.due = True
+        return True
+
+    def take_finish(self) -> bool:
+        """Confirm the peer's Finish if everything before it is (CLOSE-2)."""
+        finish = self.finish
+        if finish is None or self.stopped or self.confirmed != finish.number - 1:
+            return False
+        self.confirmed = finish.number
+        return True
+
+    def watch(self, number: int) -> None:
+        """Set ``due`` when ``number`` is confirmed, or the last message before Finish."""
+        self.mark = number if self.finish is None else min(number, self.finish.number - 1)
+
+    def freeze(self) -> int:
+        """Hand over nothing more, ever; return how many messages are left untaken (CLOSE-3)."""
+        untaken = len(self._queue)
+        self.stopped = True
+        self._queue.clear()
+        self._partial.clear()
+        self._sizes.clear()
+        self.byte_marks.clear()
+        self.held = 0
+        self.mark = NEVER
+        return untaken
+
+    def counters(self) -> Counters:
+        """Return what we say of this direction (COUNT-1)."""
+        ranges: list[Range] = []
+        for number in sorted(self._early):
+            if ranges and ranges[-1][1] == number - 1:
+                ranges[-1] = (ranges[-1][0], number)
+            elif len(ranges) == MAX_RANGES:
+                break  # the rest are at most `handed`: unknown, which is no lie (COUNT-3)
+            else:
+                ranges.append((number, number))
+        return Counters(self.received, self.confirmed, self.handed, self.stopped, tuple(ranges))
+
+
+def _whole(data: bytes, kind: int) -> Payload:
+    """Return the payload that a message's parts make."""
+    if kind == KIND_VALUE:
+        return msgpack.ExtType(EXT_VALUE, data)
+    if kind != KIND_TEXT:
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Violation(Code.MALFORMED, "text that is not UTF-8") from None

@@ -1,0 +1,138 @@
+"""The ledger of what we send: one queue, and positions in it.
+
+``confirmed <= acked <= transmitted <= last``. Losing a link moves no data: the next link
+starts its own cursor at what the peer has received. Nothing here is an object per message but
+the payload itself: two lists, compacted now and then, so that a message costs the same
+whether ten or a million wait.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+from .frames import MAX_NUMBER, Finish, Payload
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """Accepted messages that are not yet confirmed, in order, and the Finish behind them."""
+
+    __slots__ = (
+        "_base",
+        "_ends",
+        "_payloads",
+        "acked",
+        "confirmed",
+        "finish",
+        "last",
+        "max_bytes",
+        "max_messages",
+        "released",
+        "total",
+        "transmitted",
+    )
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self._payloads: list[Payload | None] = []
+        self._ends: list[int] = []  # total weight up to and including each entry
+        self._base = 0  # number of the entry before the first in the lists
+        self.last = 0
+        "Highest number accepted, Finish included."
+        self.transmitted = 0
+        "Highest number ever handed to a link, whole."
+        self.acked = 0
+        "The peer's ``received``, as far as it told."
+        self.confirmed = 0
+        "The peer's ``confirmed``, as far as it told."
+        self.total = 0
+        "Weight of everything ever accepted."
+        self.released = 0
+        "Weight of everything confirmed."
+        self.finish: Finish | None = None
+        "Our last word, once queued. Its number is ``last``."
+
+    def __len__(self) -> int:
+        """Messages accepted and not confirmed."""
+        if self.confirmed == self.last:
+            return 0
+        return self.last - self.confirmed - (self.finish is not None)
+
+    @property
+    def held(self) -> int:
+        """Weight of the messages accepted and not confirmed, in bytes."""
+        return self.total - self.released
+
+    @property
+    def messages(self) -> int:
+        """Messages ever accepted: the numbers without Finish."""
+        return self.last - (self.finish is not None)
+
+    def has_room(self, weight: int) -> bool:
+        """Whether a message of this weight may be accepted; a lone one always may (G5)."""
+        waiting = self.last - self.confirmed
+        return waiting == 0 or (
+            waiting < self.max_messages and self.held + weight <= self.max_bytes
+        )
+
+    def append(self, payload: Payload, weight: int) -> int:
+        """Accept one message and return its number (NUM-1)."""
+        if self.last >= MAX_NUMBER - 1:
+            raise OverflowError("the session has used all its sequence numbers")
+        self.last += 1
+        self.total += weight
+        self._payloads.append(payload)
+        self._ends.append(self.total)
+        return self.last
+
+    def restore(self, confirmed: int, messages: Iterable[tuple[Payload, int]]) -> None:
+        """Begin where a store left off; everything counts as transmitted."""
+        self._base = self.acked = self.confirmed = self.last = confirmed
+        for payload, weight in messages:
+            self.append(payload, weight)
+        self.transmitted = self.last
+
+    def close(self, code: int, reason: str) -> None:
+        """Queue Finish behind the last message; it weighs nothing (CLOSE-1)."""
+        self.last += 1
+        self.finish = Finish(self.last, code, reason)
+
+    def confirm(self, number: int) -> None:
+        """Release everything up to ``number``, which is above ``confirmed``."""
+        since = self.confirmed - self._base
+        self.confirmed = number
+        number = min(number, self.messages)
+        self.released = self.end_of(number)
+        drop = number - self._base
+        if drop * 2 >= len(self._payloads):
+            del self._payloads[:drop]
+            del self._ends[:drop]
+            self._base = number
+        else:  # the payloads go now, their places in one go later: constant cost per message
+            self._payloads[since:drop] = [None] * (drop - since)
+
+    def end_of(self, number: int) -> int:
+        """Total weight of everything up to ``number``, which is not below the last release."""
+        index = number - self._base - 1
+        if index < 0:
+            return self.released
+        return self._ends[index] if index < len(self._ends) else self.total
+
+    def run(self, cursor: int, count: int, weight: int) -> Sequence[Payload]:
+        """Return messages from number ``cursor`` on: at most ``count``, at most ``weight``."""
+        start = cursor - self._base - 1
+        stop = min(start + count, len(self._payloads))
+        stop = bisect_right(self._ends, self.end_of(cursor - 1) + weight, start, stop)
+        return self._payloads[start:stop]  # type: ignore[return-value]  # None only below
+
+    def payload(self, number: int) -> Payload:
+        """Return one unconfirmed message."""
+        return self._payloads[number - self._base - 1]  # type: ignore[return-value]
+
+    def unconfirmed(self) -> Iterator[tuple[int, Payload]]:
+        """Every message above ``confirmed``, with its number."""
+        for number in range(self.confirmed + 1, self.messages + 1):
+            yield number, self.payload(number)

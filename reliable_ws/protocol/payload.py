@@ -1,0 +1,103 @@
+"""A message between the application's value and what travels (protocol.md, section 5).
+
+``str`` and ``bytes`` travel as they are. Any other value is packed on its own, so that a link
+never has to understand it: it is decoded only when it is handed over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgpack
+
+from .errors import NotSerializable, PayloadError
+from .frames import EXT_VALUE, Payload
+
+__all__ = ["OVERHEAD", "MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
+
+OVERHEAD = 6
+"""What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
+
+
+class PayloadCodec(Protocol):
+    """How values that are neither ``str`` nor ``bytes`` become bytes, and back."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Return the value as bytes; raise anything if it cannot be carried."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """Return the value again; raise anything if the bytes make none."""
+
+
+class MsgpackCodec:
+    """The default: plain msgpack. Tuples come back as lists; keys may be of any scalar type.
+
+    No extension types but msgpack's own timestamp. Depth is bounded by msgpack (511 levels are
+    packed, 1024 unpacked); every container by ``max_items``, because a megabyte of empty maps
+    becomes 78 MB of objects.
+    """
+
+    def __init__(self, max_items: int = 1_000_000) -> None:
+        self.max_items = max_items
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Pack, and prove that it can be unpacked: what ``send`` accepts arrives."""
+        data: bytes = msgpack.packb(value)
+        self.loads(data)
+        return data
+
+    def loads(self, data: bytes, /) -> Any:
+        """Unpack, within the limits."""
+        return msgpack.unpackb(
+            data,
+            strict_map_key=False,
+            ext_hook=_refuse_extension,
+            max_array_len=self.max_items,
+            max_map_len=self.max_items,
+        )
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"msgpack extension type {code} is not carried")
+
+
+def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
+    """Return what travels for ``message``, and its weight.
+
+    Nothing mutable is kept: what the caller changes later is not sent. Raises
+    :class:`~reliable_ws.NotSerializable`.
+    """
+    kind = type(message)
+    if kind is bytes:
+        return message, len(message) + OVERHEAD
+    try:
+        if kind is str:
+            length = len(message) if message.isascii() else len(message.encode())
+            return message, length + OVERHEAD
+        if isinstance(message, str):
+            return seal(str.__str__(message), codec)
+        if isinstance(message, bytes | bytearray | memoryview):
+            return seal(bytes(message), codec)
+        data = codec.dumps(message)
+    except Exception as error:
+        raise NotSerializable(
+            f"{kind.__name__} cannot be sent: {error}. Send str, bytes or what msgpack can pack, "
+            "or pass another payload codec"
+        ) from error
+    return msgpack.ExtType(EXT_VALUE, data), len(data) + OVERHEAD
+
+
+def seal_weight(payload: Payload) -> int:
+    """Return the weight of a payload that is sealed already."""
+    content = payload.data if isinstance(payload, msgpack.ExtType) else payload
+    return len(content.encode() if isinstance(content, str) else content) + OVERHEAD
+
+
+def open_payload(payload: Payload, number: int, codec: PayloadCodec) -> Any:
+    """Return the application's value. Raises :class:`~reliable_ws.PayloadError`."""
+    if not isinstance(payload, msgpack.ExtType):
+        return payload
+    try:
+        return codec.loads(payload.data)
+    except Exception as error:
+        raise PayloadError(number, payload.data, f"{type(error).__name__}: {error}") from error

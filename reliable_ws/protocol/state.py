@@ -1,0 +1,161 @@
+"""Everything that can change a state, as tables.
+
+Two rules. A step that is not in a table is a violation: of the peer if a frame asked for it,
+of this library if a command did. And what facts decide is not stored: "detached" is a session
+without a link, "done" is two halves that are.
+
+There are three small machines. A *link* moves through phases and accepts, in each, only the
+frames listed. A session has two *halves* that know nothing of each other: ``Sending`` minds
+our messages until their outcomes are known, ``Receiving`` minds the peer's until we take no
+more. The awkward corner: a half that the session's end overtakes has no evidence, so its
+messages end *unknown* (``Sending.ENDED``), where a peer's Stop settles each of them.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from .frames import (
+    Ack,
+    Done,
+    Finish,
+    Frame,
+    Messages,
+    Part,
+    Refuse,
+    Stop,
+    Want,
+    Welcome,
+)
+
+__all__ = [
+    "LINK",
+    "RECEIVING",
+    "SENDING",
+    "Deed",
+    "Phase",
+    "Receiving",
+    "Sending",
+]
+
+
+class Phase(enum.Enum):
+    """Where a link stands."""
+
+    DIALING = "dialing"
+    "The initiator said Hello, or is about to."
+    INITIATED = "initiated"
+    "Open, at the initiator."
+    ACCEPTED = "accepted"
+    "Open, at the acceptor."
+    OVER = "over"
+    "Inert: whatever still comes is not looked at."
+
+
+LINK: dict[Phase, dict[type[Frame], Phase]] = {
+    Phase.DIALING: {
+        Welcome: Phase.INITIATED,
+        Refuse: Phase.OVER,
+    },
+    Phase.INITIATED: {
+        Messages: Phase.INITIATED,
+        Part: Phase.INITIATED,
+        Finish: Phase.INITIATED,
+        Ack: Phase.INITIATED,
+        Want: Phase.INITIATED,
+        Stop: Phase.INITIATED,
+        Done: Phase.OVER,
+        Refuse: Phase.OVER,
+    },
+    Phase.ACCEPTED: {
+        Messages: Phase.ACCEPTED,
+        Part: Phase.ACCEPTED,
+        Finish: Phase.ACCEPTED,
+        Ack: Phase.ACCEPTED,
+        Want: Phase.ACCEPTED,
+        Stop: Phase.ACCEPTED,
+        Refuse: Phase.OVER,
+    },
+    Phase.OVER: {},
+}
+"""Phase -> frame that may come -> phase after it."""
+
+
+class Sending(enum.Enum):
+    """Our own direction."""
+
+    OPEN = "open"
+    FINISHING = "finishing"
+    "Finish is queued behind the last message."
+    FINISHED = "finished"
+    "The peer has confirmed Finish, hence everything."
+    STOPPED = "stopped"
+    "The peer takes nothing more; its counters settle every message."
+    ENDED = "ended"
+    "The session ended first: what is not confirmed stays unknown, or never left."
+
+
+class Receiving(enum.Enum):
+    """The peer's direction."""
+
+    OPEN = "open"
+    FINISHING = "finishing"
+    "The peer's Finish has arrived; messages before it wait to be taken."
+    FINISHED = "finished"
+    "Everything is taken, Finish included."
+    STOPPED = "stopped"
+    "We take nothing more; what we said of it is frozen."
+
+
+class Deed(enum.Enum):
+    """What moves a half."""
+
+    FINISH = "finish() or close()"
+    CONFIRMED = "the peer confirmed our Finish"
+    PEER_STOPPED = "the peer's counters are final"
+    PEER_FINISHED = "the peer's Finish arrived"
+    TAKEN = "the last message before the peer's Finish was taken"
+    STOP = "close(), or the session's end"
+    END = "the session's end"
+
+
+SENDING: dict[Sending, dict[Deed, Sending]] = {
+    Sending.OPEN: {
+        Deed.FINISH: Sending.FINISHING,
+        Deed.PEER_STOPPED: Sending.STOPPED,
+        Deed.END: Sending.ENDED,
+    },
+    Sending.FINISHING: {
+        Deed.CONFIRMED: Sending.FINISHED,
+        Deed.PEER_STOPPED: Sending.STOPPED,
+        Deed.END: Sending.ENDED,
+    },
+    Sending.FINISHED: {
+        Deed.PEER_STOPPED: Sending.FINISHED,
+        Deed.END: Sending.FINISHED,
+    },
+    Sending.STOPPED: {
+        Deed.PEER_STOPPED: Sending.STOPPED,
+        Deed.END: Sending.STOPPED,
+    },
+    Sending.ENDED: {},
+}
+"""Half -> deed -> half after it."""
+
+RECEIVING: dict[Receiving, dict[Deed, Receiving]] = {
+    Receiving.OPEN: {
+        Deed.PEER_FINISHED: Receiving.FINISHING,
+        Deed.STOP: Receiving.STOPPED,
+    },
+    Receiving.FINISHING: {
+        Deed.TAKEN: Receiving.FINISHED,
+        Deed.STOP: Receiving.STOPPED,
+    },
+    Receiving.FINISHED: {
+        Deed.STOP: Receiving.FINISHED,
+    },
+    Receiving.STOPPED: {
+        Deed.STOP: Receiving.STOPPED,
+    },
+}
+"""Half -> deed -> half after it."""
