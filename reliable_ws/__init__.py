@@ -1,5 +1,75 @@
-"""WebSocket messages that arrive: acknowledged, resumed, and confirmed before the close."""
+"""WebSocket messages that arrive: acknowledged, resumed, and confirmed before the close.
+
+See README.md for a tour, protocol.md for the wire.
+"""
+
+from .aio.client import connect
+from .aio.connection import Connection, ConnectionEvent, Delivery, State, Stats
+from .aio.receipt import Receipt
+from .aio.server import Server, Sessions, serve
+from .aio.wrapping import wrap
+from .backoff import Backoff
+from .protocol.config import Config
+from .protocol.errors import (
+    ConfirmTooLate,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    DeliveryError,
+    MessageTooLarge,
+    NotReliablePeer,
+    NotSerializable,
+    NotTaken,
+    OutboxFull,
+    OutcomeUnknown,
+    PayloadError,
+    ProtocolViolation,
+    ReliableWSError,
+    SessionLost,
+)
+from .protocol.payload import MsgpackCodec, PayloadCodec
+from .protocol.report import End, Ending, Outcome, Report, Undelivered
+from .transport import Transport, TransportClosed
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Backoff",
+    "Config",
+    "ConfirmTooLate",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "ConnectionEvent",
+    "Delivery",
+    "DeliveryError",
+    "End",
+    "Ending",
+    "MessageTooLarge",
+    "MsgpackCodec",
+    "NotReliablePeer",
+    "NotSerializable",
+    "NotTaken",
+    "Outcome",
+    "OutcomeUnknown",
+    "OutboxFull",
+    "PayloadCodec",
+    "PayloadError",
+    "ProtocolViolation",
+    "Receipt",
+    "ReliableWSError",
+    "Report",
+    "Server",
+    "SessionLost",
+    "Sessions",
+    "State",
+    "Stats",
+    "Transport",
+    "TransportClosed",
+    "Undelivered",
+    "__version__",
+    "connect",
+    "serve",
+    "wrap",
+]

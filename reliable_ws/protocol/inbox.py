@@ -28,7 +28,7 @@ class Inbox:
         "_partial",
         "_partial_kind",
         "_partial_total",
-        "_queue",
+        "queue",
         "_sizes",
         "_unmarked",
         "byte_marks",
@@ -67,7 +67,7 @@ class Inbox:
         self.byte_marks: deque[int] = deque()
         "Numbers whose confirmation frees a quarter of the byte window (ACK-3)."
         self._unmarked = 0
-        self._queue: deque[Payload] = deque()
+        self.queue: deque[Payload] = deque()
         self._sizes: deque[tuple[int, int]] = deque()  # last number of an arrival, its bytes
         self._open: set[int] = set()  # delivered and not confirmed
         self._early: set[int] = set()  # confirmed above `confirmed`
@@ -77,7 +77,7 @@ class Inbox:
 
     def __len__(self) -> int:
         """Messages that can be taken."""
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def partial(self) -> int:
@@ -100,7 +100,7 @@ class Inbox:
         if self.held and self.held + size > 2 * self.max_bytes:
             raise Violation(Code.VIOLATION, "more bytes than the window")
         self._partial.clear()
-        self._queue.extend(payloads)
+        self.queue.extend(payloads)
         self.received = last
         self._account(last, size)
 
@@ -120,7 +120,7 @@ class Inbox:
         held += part.data
         if len(held) < part.total:
             return False
-        self._queue.append(_whole(bytes(held), part.kind))
+        self.queue.append(_whole(bytes(held), part.kind))
         held.clear()
         self.received = part.number
         self._account(part.number, part.total)
@@ -161,7 +161,7 @@ class Inbox:
 
     def take(self) -> Payload:
         """Hand over the next message and confirm it, in one step. IndexError if there is none."""
-        payload = self._queue.popleft()
+        payload = self.queue.popleft()
         number = self.handed + 1
         self.handed = number
         if self.confirmed == number - 1:
@@ -174,7 +174,7 @@ class Inbox:
 
     def deliver(self) -> tuple[int, Payload]:
         """Hand over the next message without confirming it: its number, and itself."""
-        payload = self._queue.popleft()
+        payload = self.queue.popleft()
         self.handed += 1
         self._open.add(self.handed)
         return self.handed, payload
@@ -213,9 +213,9 @@ class Inbox:
 
     def freeze(self) -> int:
         """Hand over nothing more, ever; return how many messages are left untaken (CLOSE-3)."""
-        untaken = len(self._queue)
+        untaken = len(self.queue)
         self.stopped = True
-        self._queue.clear()
+        self.queue.clear()
         self._partial.clear()
         self._sizes.clear()
         self.byte_marks.clear()

@@ -153,6 +153,14 @@ class Session:
                 entries.append(Undelivered(number, outcome, message))
         return Report(last, last - len(entries), tuple(entries), self.ended)
 
+    def report_of(self, number: int) -> Report:
+        """Return what is known of one message."""
+        outcome = self.outcome(number)
+        if outcome is Outcome.CONFIRMED:
+            return Report(1, 1, (), self.ended)
+        message = open_payload(self.outbox.payload(number), number, self.codec)
+        return Report(1, 0, (Undelivered(number, outcome, message),), self.ended)
+
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
         ending = self.ended

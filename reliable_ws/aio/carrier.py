@@ -1,0 +1,120 @@
+"""One transport that carries one link: a reader, writes at the end of the turn, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.link import Leaving, Link
+from reliable_ws.transport import Transport, TransportClosed
+
+__all__ = ["LINGER", "Carrier"]
+
+LINGER = 5.0
+"""Seconds in which the peer may close first, after our last word (CLOSE-9)."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
+
+
+class Carrier:
+    """Moves bytes between a link and a transport; what happens goes to ``dispatch``."""
+
+    __slots__ = ("_closer", "_dispatch", "_loop", "_over", "_writer", "link", "transport")
+
+    def __init__(
+        self, transport: Transport, link: Link, dispatch: Callable[[list[Event]], None]
+    ) -> None:
+        self.transport = transport
+        self.link = link
+        self._dispatch = dispatch
+        self._loop = asyncio.get_running_loop()
+        self._writer: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+
+    async def read(self) -> None:
+        """Read until the transport is gone. Never raises for what the peer did.
+
+        Cancelled (a framework ends its handler): that is the end of the transport.
+        """
+        recv, link, dispatch, time = (
+            self.transport.recv,
+            self.link,
+            self._dispatch,
+            self._loop.time,
+        )
+        try:
+            while True:
+                data = await recv()
+                dispatch(link.receive(data, time()))
+        except TransportClosed as end:
+            dispatch(link.lost(end.code, end.reason, time()))
+        except BaseException:
+            self.transport.abort()
+            dispatch(link.lost(None, "the reader was stopped", time()))
+            raise
+        finally:
+            self._over.set()
+            for task in (self._writer, self._closer):
+                if task is not None:
+                    task.cancel()
+
+    def flush(self) -> None:
+        """Send what is to be sent, as far as the transport has room; never waits."""
+        if self._writer is not None:
+            self._take_leave()
+            return
+        transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
+        try:
+            while (data := transmit(now)) is not None:
+                if not send_now(data):
+                    self._writer = self._loop.create_task(self._write(data))
+                    return
+        except TransportClosed:
+            return  # the reader learns it too, after what had arrived before
+        self._take_leave()
+
+    async def _write(self, data: bytes | None) -> None:
+        """Send with waiting, until there is room again."""
+        try:
+            while data is not None:
+                await self.transport.send(data)
+                data = self.link.transmit(self._loop.time())
+        except TransportClosed:
+            return
+        finally:
+            self._writer = None
+        self._take_leave()
+
+    def _take_leave(self) -> None:
+        """Close the transport once the link is over and has said its last word."""
+        leaving = self.link.leaving
+        if leaving is None or self._closer is not None:
+            return
+        if leaving.code == Code.SILENT:  # nobody would answer a closing handshake
+            self.transport.abort()
+        else:
+            self._closer = self._loop.create_task(self._close(leaving))
+
+    async def _close(self, leaving: Leaving) -> None:
+        """Close within limits of our own: a library's may never end on a full buffer."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                if self._writer is not None:
+                    await asyncio.wait((self._writer,))
+                if leaving.linger:
+                    await asyncio.sleep(LINGER)
+                await self.transport.close(leaving.code, leaving.reason)
+        except TimeoutError:
+            self.transport.abort()
+
+    async def closed(self) -> None:
+        """Return when the transport is gone."""
+        await self._over.wait()
+
+    def abort(self) -> None:
+        """Drop the transport at once."""
+        self.transport.abort()

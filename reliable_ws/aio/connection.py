@@ -1,0 +1,615 @@
+"""The application's end of a session. It survives the WebSockets that carry it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgpack
+
+from reliable_ws.protocol.errors import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    DeliveryError,
+    OutboxFull,
+    PayloadError,
+)
+from reliable_ws.protocol.events import (
+    Arrived,
+    Confirmed,
+    Detached,
+    Ended,
+    Event,
+    Opened,
+    PeerFinished,
+    Settled,
+)
+from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.payload import open_payload, seal
+from reliable_ws.protocol.report import End, Ending, Outcome, Report
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Receiving
+from reliable_ws.transport import Transport
+
+from .carrier import Carrier
+from .receipt import Receipt
+from .waiting import Line, Milestones
+
+__all__ = ["Connection", "ConnectionEvent", "Delivery", "State", "Stats"]
+
+logger = logging.getLogger("reliable_ws")
+
+BURST = 256
+"""Calls in a row that do not suspend before one yields to the event loop.
+
+Without it a loop over 32 k queued messages starves acks, heartbeats and timeouts for a second.
+"""
+
+EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+
+
+class State(enum.Enum):
+    """Where a connection stands."""
+
+    CONNECTING = "connecting"
+    "No greeting has been completed yet."
+    OPEN = "open"
+    DETACHED = "detached"
+    "Between two WebSockets: messages are accepted and wait."
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent:
+    """What ``on_event`` is called with."""
+
+    name: EventName
+    connection: Connection
+    code: int | None = None
+    reason: str = ""
+    replayed: int = 0
+    "Of ``resumed``: how many messages are sent again."
+    report: Report | None = None
+    "Of ``closed``, ``session_lost`` and ``superseded``."
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts since the session began."""
+
+    sent: int
+    confirmed: int
+    received: int
+    taken: int
+    resumes: int
+    "How many WebSockets carried the session after the first."
+    outbox_bytes: int
+    inbox_bytes: int
+
+
+class Delivery:
+    """A message that is confirmed when its work is done.
+
+    ``async with delivery: …`` confirms on a clean exit. On an exception it stays unconfirmed;
+    ``confirm()`` may follow later. What is never confirmed is *unknown* to the sender in the
+    end, and meanwhile holds back its window.
+    """
+
+    __slots__ = ("_connection", "message", "number", "redelivered")
+
+    def __init__(self, connection: Connection, number: int, message: Any) -> None:
+        self._connection = connection
+        self.number = number
+        self.message = message
+        self.redelivered = number <= connection._session.inbox.redelivered_upto
+        "Whether it may have been handed over before, to a process of ours that died."
+
+    def confirm(self) -> None:
+        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
+        if self._connection._session.inbox.confirm(self.number):
+            self._connection._taken()
+
+    async def __aenter__(self) -> Any:
+        """Return the message."""
+        return self.message
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: object
+    ) -> None:
+        """Confirm unless the block raised."""
+        if kind is None:
+            self.confirm()
+
+
+class Connection:
+    """One session with a peer: made by ``connect``, ``serve`` and ``wrap``.
+
+    Messages arrive in the order in which they were sent, each once, however many WebSockets it
+    takes. All methods are to be called in the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        resumable: bool = True,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+    ) -> None:
+        self._session = session
+        self._inbox = session.inbox
+        self._outbox = session.outbox
+        self._queue = session.inbox.queue
+        self._loop = asyncio.get_running_loop()
+        self._resumable = resumable
+        self._on_event = on_event
+        self._carrier: Carrier | None = None
+        self._awake = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._turns = BURST
+        self._readers = Line()
+        self._room = Line()  # the first of the senders that wait, for room in the outbox
+        self._sending = asyncio.Lock()
+        self._senders = 0  # how many wait for their turn, or for room
+        self._confirmations = Milestones()
+        self._opened = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._detached = asyncio.Event()
+        self.retry: float | None = None
+        "Seconds that the peer asked us to wait before the next WebSocket."
+        self._resumes = 0
+        self._reported = False  # close() has raised a DeliveryError
+        self.tasks: set[asyncio.Task[Any]] = set()
+        "What works for this connection in the background."
+
+    def __repr__(self) -> str:
+        """State and short id."""
+        return f"<Connection {self.id.hex()[:8]} {self._session.role} {self.state.value}>"
+
+    # ------------------------------------------------------------------ facts
+
+    @property
+    def id(self) -> bytes:
+        """The session's id: public, the same at both ends."""
+        return self._session.id
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        session = self._session
+        if session.ended:
+            return State.CLOSED
+        if session.closing:
+            return State.CLOSING
+        if session.attached:
+            return State.OPEN
+        return State.DETACHED if self._opened.is_set() else State.CONNECTING
+
+    @property
+    def report(self) -> Report:
+        """What is known of every message that was sent."""
+        return self._session.report()
+
+    @property
+    def stats(self) -> Stats:
+        """Counts since the session began."""
+        outbox, inbox = self._session.outbox, self._inbox
+        finish = inbox.finish is not None
+        return Stats(
+            sent=outbox.messages,
+            confirmed=min(outbox.confirmed, outbox.messages),
+            received=inbox.received - finish,
+            taken=inbox.handed,
+            resumes=self._resumes,
+            outbox_bytes=outbox.held,
+            inbox_bytes=inbox.held,
+        )
+
+    @property
+    def transport(self) -> Transport | None:
+        """The transport that carries the session now."""
+        return self._carrier.transport if self._carrier else None
+
+    @property
+    def websocket(self) -> Any:
+        """The library's current WebSocket (path, headers), or ``None`` while detached."""
+        return self._carrier.transport.websocket if self._carrier else None
+
+    @property
+    def remote_address(self) -> Any:
+        """Address of the peer's current socket, as the library tells it, or ``None``."""
+        return getattr(self.websocket, "remote_address", None)
+
+    @property
+    def subprotocol(self) -> str | None:
+        """Subprotocol of the current WebSocket, as the library tells it, or ``None``."""
+        return getattr(self.websocket, "subprotocol", None)
+
+    @property
+    def close_code(self) -> int | None:
+        """The code that the session ended with; ``None`` while it lives."""
+        return self._session.ended.code if self._session.ended else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that came with it; ``None`` while it lives."""
+        return self._session.ended.reason if self._session.ended else None
+
+    # ------------------------------------------------------------------ sending
+
+    async def send(self, message: Any, *, timeout: float | None = None) -> Receipt:
+        """Accept one message; it will be confirmed, or reported.
+
+        Returns as soon as there is room in the outbox: at most ``timeout`` seconds later
+        (default: as long as it takes), else raises ``TimeoutError``. ``str`` and ``bytes``
+        arrive as sent, other values as msgpack makes them. Raises ``NotSerializable``,
+        ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
+        nothing was accepted.
+        """
+        payload, weight = seal(message, self._session.codec)
+        self._turns -= 1
+        if self._turns < 0 or self._senders or not self._outbox.has_room(weight):
+            number = await self._send_in_turn(payload, weight, timeout)
+        else:
+            number = self._session.send_sealed(payload, weight)
+        if not self._awake:
+            self._wake()
+        return Receipt(self, number)
+
+    def send_nowait(self, message: Any) -> Receipt:
+        """Accept one message now, or raise: ``OutboxFull``, or as :meth:`send`."""
+        if self._senders:
+            raise OutboxFull(f"{self._senders} callers of send() are before this one")
+        number = self._session.send(message)
+        if not self._awake:
+            self._wake()
+        return Receipt(self, number)
+
+    async def _send_in_turn(self, payload: Payload, weight: int, timeout: float | None) -> int:
+        """Accept a message behind those that wait already, when there is room."""
+        self._senders += 1
+        try:
+            async with asyncio.timeout(timeout), self._sending:
+                if self._turns < 0:
+                    self._turns = BURST
+                    await asyncio.sleep(0)
+                while True:
+                    try:
+                        return self._session.send_sealed(payload, weight)
+                    except OutboxFull:
+                        await self._room.wait()
+        finally:
+            self._senders -= 1
+
+    @staticmethod
+    async def _in_line(line: Line, timeout: float | None) -> None:
+        if timeout is None:
+            await line.wait()
+        else:
+            async with asyncio.timeout(timeout):
+                await line.wait()
+
+    async def flush(self, *, timeout: float | None = None) -> None:
+        """Wait until everything sent so far is confirmed.
+
+        Raises ``TimeoutError`` after ``timeout`` seconds (default: as long as the session
+        lives), and ``DeliveryError`` if any of it never will be. Cancelling loses nothing.
+        """
+        number = self._session.outbox.messages
+        async with asyncio.timeout(timeout):
+            await self._known(number)
+        self._raise_undelivered(self._session.report(upto=number))
+
+    async def _confirmation(self, number: int) -> None:
+        """Wait for one message (see :class:`Receipt`)."""
+        if self._session.outbox.confirmed < number:
+            await self._known(number)
+            if self._session.outcome(number) is not Outcome.CONFIRMED:
+                self._raise_undelivered(self._session.report_of(number))
+
+    async def _known(self, number: int) -> None:
+        """Wait until the outcome of everything up to ``number`` is known."""
+        session = self._session
+        while session.outcome(number) is Outcome.PENDING:
+            session.want(number)
+            self._flush()
+            await self._confirmations.wait(number)
+
+    @staticmethod
+    def _raise_undelivered(report: Report) -> None:
+        if report.undelivered:
+            raise DeliveryError.of(report)
+
+    # ------------------------------------------------------------------ receiving
+
+    async def recv(self, *, timeout: float | None = None) -> Any:
+        """Return the next message. Taking it confirms it, in the same step.
+
+        Waits at most ``timeout`` seconds (default: as long as the session lives), else raises
+        ``TimeoutError``. Raises ``ConnectionClosed`` when the peer has finished or the session
+        is over, and ``PayloadError`` for a message that cannot be decoded. Cancelled or timed
+        out, it has taken nothing.
+        """
+        await self._arrival(timeout)
+        return self._take()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Iterate over messages as :meth:`recv` returns them, until the peer has finished.
+
+        Ends quietly after the peer's Finish with 1000 or 1001, or our own ``close()``;
+        otherwise raises as ``recv`` does. A message is confirmed when it is handed over: for
+        confirmation after the work, see :meth:`deliveries`.
+        """
+        queue = self._queue
+        while True:
+            if self._turns > 0 and len(queue) > self._readers.called and not self._readers:
+                self._turns -= 1
+            else:
+                try:
+                    await self._arrival(None)
+                except ConnectionClosedOK:
+                    return
+                except ConnectionClosed:
+                    if self._session.closing:
+                        return
+                    raise
+            yield self._take()
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done.
+
+        ``async for d in conn.deliveries(): async with d: …``. Ends as ``async for`` over the
+        connection does.
+        """
+        while True:
+            try:
+                await self._arrival(None)
+            except ConnectionClosedOK:
+                return
+            except ConnectionClosed:
+                if self._session.closing:
+                    return
+                raise
+            number, payload = self._inbox.deliver()
+            try:
+                message = open_payload(payload, number, self._session.codec)
+            except PayloadError:
+                self._inbox.confirm(number)
+                self._taken()
+                raise
+            yield Delivery(self, number, message)
+
+    async def _arrival(self, timeout: float | None) -> None:
+        """Return when a message can be taken; no await may stand between this and taking it."""
+        self._turns -= 1
+        if self._turns < 0:
+            self._turns = BURST
+            await asyncio.sleep(0)
+        readers, queue = self._readers, self._queue
+        while len(queue) <= readers.called or readers:
+            if not queue and (self._session.ended or self._session.receiving in ENDED):
+                raise self._session.error()
+            await self._in_line(readers, timeout)
+            if queue:
+                return
+
+    def _take(self) -> Any:
+        inbox = self._inbox
+        payload = inbox.take()
+        if inbox.due:
+            self._taken()
+        if type(payload) is msgpack.ExtType:
+            return open_payload(payload, inbox.handed, self._session.codec)
+        return payload
+
+    def _taken(self) -> None:
+        """Something was confirmed that somebody waits for."""
+        self._dispatch(self._session.settle(self._loop.time()))
+
+    # ------------------------------------------------------------------ ending
+
+    async def finish(self, code: int = 1000, reason: str = "") -> None:
+        """Send nothing after what was sent, and go on receiving (half-close). Never waits."""
+        self._dispatch(self._session.finish(self._loop.time(), code, reason))
+        self._room.call()
+
+    async def close(
+        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Return when the peer's application has taken every message; else raise.
+
+        Raises :class:`~reliable_ws.DeliveryError` with the report. Gives up after
+        ``Config.close_progress_timeout`` without progress, ``Config.close_timeout`` in all, or
+        ``timeout`` seconds if that is less. From the call on nothing more is taken here.
+        Cancelled, closing goes on in the background within its limits; a second call joins it.
+        """
+        self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
+        await self._ended.wait()
+        if self._carrier is not None:
+            await self._carrier.closed()
+        report = self._session.report()
+        self._reported = bool(report.undelivered)
+        self._raise_undelivered(report)
+
+    def abort(self, code: int = 4499, reason: str = "") -> None:
+        """End at once, waiting for nothing; :attr:`report` says what is known."""
+        self._dispatch(self._session.abort(self._loop.time(), code, reason))
+        if self._carrier is not None:
+            self._carrier.flush()
+            self._carrier.abort()
+
+    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+        """Begin what :meth:`close` does, and wait for nothing."""
+        self._dispatch(self._session.close(self._loop.time(), code, reason))
+
+    async def wait_closed(self) -> None:
+        """Return when the session is over."""
+        await self._ended.wait()
+
+    async def __aenter__(self) -> Self:
+        """Return the connection itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close: raising on a clean exit, quietly after an exception, abort if cancelled."""
+        if kind is None:
+            if not self._reported:  # else the body has caught what close() raised
+                await self.close()
+            return
+        if not issubclass(kind, Exception):
+            self.abort()
+            return
+        try:
+            await self.close(1011)
+        except DeliveryError as error:
+            if value is not None and not isinstance(value, DeliveryError | ConnectionClosed):
+                value.add_note(f"reliable_ws: {error.report}")
+
+    # ------------------------------------------------------------------ the driver
+
+    def attach(self, transport: Transport, link: Link) -> Carrier:
+        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+        old, self._carrier = self._carrier, Carrier(transport, link, self._dispatch)
+        if old is not None:
+            old.flush()  # says superseded, and closes
+        return self._carrier
+
+    async def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket; return when the session is open on it.
+
+        For connections made by ``wrap(…, resume_within=…)``. Raises ``ConnectionClosed`` if
+        the session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
+        """
+        raise NotImplementedError
+
+    def resume_failed(self, ending_reason: str) -> None:
+        """There is no way to open another WebSocket."""
+        self._session.end(Ending(End.LOST, 1006, ending_reason), self._loop.time())
+        self._dispatch(self._session.settle(self._loop.time()))
+
+    def _wake(self) -> None:
+        """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._awake = False
+        if self._carrier is not None:
+            self._carrier.flush()
+        self._rearm()
+
+    def _rearm(self) -> None:
+        due = self._session.deadline
+        timer = self._timer
+        if timer is not None:
+            if due >= timer.when() and due < NEVER:
+                return  # it will look again when it fires: cheaper than a new one each time
+            timer.cancel()
+            self._timer = None
+        if due < NEVER:
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        timer, self._timer = self._timer, None
+        now = self._loop.time()
+        if timer is not None:
+            now = max(now, timer.when())  # clocks may disagree by a hair
+        if now >= self._session.deadline:
+            self._dispatch(self._session.tick(now))
+            self._flush()
+        else:
+            self._rearm()
+
+    def _dispatch(self, events: list[Event]) -> None:
+        """Tell everybody whom it concerns what happened."""
+        for event in events:
+            match event:
+                case Arrived(messages):
+                    self._readers.call(messages)
+                case Confirmed(number):
+                    self._confirmations.reach(number)
+                    self._room.call()
+                case Opened(resumed, replayed):
+                    self._detached.clear()
+                    self._opened.set()
+                    self._resumes += resumed
+                    self._tell("resumed" if resumed else "opened", replayed=replayed)
+                case PeerFinished():
+                    self._call_if_over()
+                case Settled():
+                    self._all_known()
+                case Detached(code, reason, retry):
+                    self._on_detached(code, reason, retry)
+                case Ended():
+                    self._on_ended()
+        self._call_if_over()
+        self._wake()
+
+    def _call_if_over(self) -> None:
+        """Wake readers that nothing more can come for."""
+        if self._readers and not self._queue:
+            session = self._session
+            if session.ended or session.receiving in ENDED:
+                self._readers.call_all()
+
+    def _all_known(self) -> None:
+        self._confirmations.reach(NEVER)
+        self._room.call()
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        self.retry = retry
+        self._detached.set()
+        self._tell("detached", code=code, reason=reason)
+        if not self._resumable and not self._session.ended:
+            self.resume_failed("the WebSocket is gone and there is no way to open another")
+
+    def _on_ended(self) -> None:
+        ending = self._session.ended
+        self._all_known()
+        self._readers.call_all()
+        self._flush()  # the last word goes before anybody hears of the end
+        self._ended.set()
+        self._opened.set()
+        self._detached.set()
+        if ending is None:
+            return
+        if ending.kind is End.SUPERSEDED:
+            self._tell("superseded", code=ending.code, reason=ending.reason)
+        elif ending.kind not in (End.FINISHED, End.ABORTED):
+            self._tell("session_lost", code=ending.code, reason=ending.reason)
+        self._tell("closed", code=ending.code, reason=ending.reason)
+
+    def _tell(
+        self, name: EventName, code: int | None = None, reason: str = "", replayed: int = 0
+    ) -> None:
+        """Call ``on_event`` soon, outside of the step that it tells of."""
+        if self._on_event is None:
+            return
+        report = self.report if name in ("closed", "session_lost", "superseded") else None
+        event = ConnectionEvent(name, self, code, reason, replayed, report)
+        self._loop.call_soon(self._call_on_event, self._on_event, event)
+
+    @staticmethod
+    def _call_on_event(
+        on_event: Callable[[ConnectionEvent], object], event: ConnectionEvent
+    ) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            logger.exception("on_event raised at %r", event.name)
+
+
+ENDED = (Receiving.FINISHED, Receiving.STOPPED)

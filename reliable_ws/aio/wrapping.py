@@ -1,0 +1,122 @@
+"""``wrap``: reliability over a WebSocket that is open already, of any supported library."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Generator, Hashable
+from types import TracebackType
+from typing import Any
+
+from reliable_ws.adapters import adapt, role_of
+from reliable_ws.backoff import Backoff
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import Transport
+
+from .client import Initiator
+from .connection import Connection, ConnectionEvent
+from .server import Sessions
+
+__all__ = ["wrap"]
+
+
+class wrap:  # noqa: N801 - a verb, like connect and serve
+    """Take over an open WebSocket: ``async with wrap(ws) as conn``, or ``await wrap(ws)``.
+
+    The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
+    closed with the connection. ``role`` is which side says Hello: ``"initiator"`` for the
+    client, ``"acceptor"`` for the server; inferred where the library tells, else required.
+
+    What happens when the WebSocket is lost: without more, the session ends at once with
+    ``SessionLost``. An initiator goes on by itself with ``reopen``, a coroutine function that
+    returns a new open WebSocket. Either side waits ``resume_within`` seconds for
+    ``await conn.resume(ws)``. An acceptor resumes across wrapped connections that share
+    ``sessions``: then a WebSocket of a session that lives gives the same connection again.
+
+    Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
+    cannot be taken over or a missing role, ``NotReliablePeer`` if the peer does not greet
+    within ``config.open_timeout``.
+    """
+
+    def __init__(
+        self,
+        websocket: Any,
+        *,
+        role: Role | None = None,
+        config: Config | None = None,
+        sessions: Sessions | None = None,
+        reopen: Callable[[], Awaitable[Any]] | None = None,
+        resume_within: float | None = None,
+        reconnect: Backoff | None = None,
+        principal: Hashable = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+    ) -> None:
+        role = role or role_of(websocket)
+        if role not in ("initiator", "acceptor"):
+            raise ValueError(
+                "which side is this? Pass role='initiator' (the client) or role='acceptor' "
+                f"(the server): a {type(websocket).__name__} does not tell"
+            )
+        if role == "acceptor" and reopen is not None:
+            raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
+        if role == "initiator" and sessions is not None:
+            raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
+        self._transport = adapt(websocket)
+        self._role = role
+        self._config = config or Config()
+        if resume_within is not None:
+            self._config = dataclasses.replace(self._config, session_ttl=resume_within)
+        self._sessions = sessions
+        self._reopen = reopen
+        self._resumable = resume_within is not None or sessions is not None or reopen is not None
+        self._backoff = reconnect
+        self._principal = principal
+        self._on_event = on_event
+        self._codec = payload_codec
+        self._connection: Connection | None = None
+
+    async def _open(self) -> Connection:
+        if self._role == "acceptor":
+            sessions = self._sessions or Sessions(
+                config=self._config, on_event=self._on_event, payload_codec=self._codec
+            )
+            return await sessions.accept(
+                self._transport, self._principal, resumable=self._resumable
+            )
+        connection = Initiator(
+            self._config,
+            self._codec,
+            reopen=self._another if self._reopen else None,
+            backoff=self._backoff,
+            resumable=self._resumable,
+            on_event=self._on_event,
+        )
+        await connection.start(self._transport)
+        return connection
+
+    async def _another(self) -> Transport:
+        if self._reopen is None:
+            raise NotReliablePeer("there is no way to open another WebSocket")
+        return adapt(await self._reopen())
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        """Greet the peer."""
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Connection:
+        """Greet the peer; leaving the block closes the connection."""
+        self._connection = await self._open()
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """As leaving the connection's own block."""
+        if self._connection is not None:
+            await self._connection.__aexit__(kind, value, tb)
