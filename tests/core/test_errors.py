@@ -1,0 +1,88 @@
+"""One tree of errors of our own; a report in one line."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from reliable_ws.protocol import errors
+from reliable_ws.protocol.errors import (
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    DeliveryError,
+    NotTaken,
+    OutcomeUnknown,
+    ProtocolViolation,
+    ReliableWSError,
+    SessionLost,
+    closed,
+)
+from reliable_ws.protocol.report import End, Ending, Outcome, Report, Undelivered
+
+NOT_TAKEN = Undelivered(2, Outcome.NOT_TAKEN, "b")
+UNKNOWN = Undelivered(3, Outcome.UNKNOWN, "c")
+PENDING = Undelivered(4, Outcome.PENDING, "d")
+ENDING = Ending(End.EXPIRED, 4410, "no contact")
+
+
+def test_every_public_error_is_of_our_tree():
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        assert inspect.isclass(kind)
+        assert issubclass(kind, ReliableWSError) or name == "Violation"
+
+
+def test_a_report_counts():
+    report = Report(4, 1, (NOT_TAKEN, UNKNOWN, PENDING))
+    assert [report.count(outcome) for outcome in Outcome] == [1, 1, 1, 1]
+    assert not report.final
+    assert Report(3, 1, (NOT_TAKEN, UNKNOWN)).final
+
+
+def test_a_report_is_one_line():
+    report = Report(4, 1, (NOT_TAKEN, UNKNOWN), ENDING)
+    assert str(report) == (
+        "4 sent, 1 confirmed, 1 not taken, 1 unknown; expired (4410, 'no contact')"
+    )
+    assert str(Report(1, 1)) == "1 sent, 1 confirmed"
+
+
+def test_the_peers_words_are_escaped():
+    """They end in logs."""
+    assert str(Ending(End.REFUSED, 4410, "\x1b[0m\n")) == "refused (4410, '\\x1b[0m\\n')"
+    assert str(Ending(End.FINISHED, 1000, "")) == "finished (1000)"
+
+
+def test_a_delivery_error_says_the_worst():
+    assert type(DeliveryError.of(Report(3, 1, (NOT_TAKEN,)))) is NotTaken
+    assert type(DeliveryError.of(Report(3, 1, (NOT_TAKEN, UNKNOWN)))) is OutcomeUnknown
+    assert str(DeliveryError.of(Report(2, 1, (NOT_TAKEN,)))).endswith("first: number 2")
+    assert str(NotTaken(Report(0, 0))) == "0 sent, 0 confirmed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "error"),
+    [
+        (End.FINISHED, 1000, ConnectionClosedOK),
+        (End.FINISHED, 1001, ConnectionClosedOK),
+        (End.FINISHED, 1011, ConnectionClosedError),
+        (End.ABORTED, 4499, ConnectionClosedError),
+        (End.VIOLATION, 4422, ProtocolViolation),
+        (End.REFUSED, 4404, SessionLost),
+        (End.EXPIRED, 4410, SessionLost),
+        (End.SUPERSEDED, 4409, SessionLost),
+        (End.LOST, 1009, SessionLost),
+    ],
+)
+def test_each_end_has_its_exception(kind, code, error):
+    ending = Ending(kind, code, "why")
+    raised = closed(ending, Report(0, 0, (), ending))
+    assert type(raised) is error
+    assert (raised.code, raised.reason) == (code, "why")
+    assert isinstance(raised, ConnectionError)
+
+
+def test_a_closed_half_says_so_before_the_session_has_ended():
+    raised = closed(Ending(End.FINISHED, 1000, ""), Report(2, 2))
+    assert str(raised) == "session finished (1000): 2 sent, 2 confirmed"
