@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 
+from .config import MIN_FRAME
 from .errors import Violation
 from .frames import (
     CRITICAL,
@@ -195,6 +196,8 @@ def _limits(value: Any) -> Limits:
     limits = Limits._make(_numbers(_grown(value, len(Limits._fields), "limits"), "limits"))
     if 0 in limits:
         raise _bad("limits: each is above 0")
+    if limits.max_frame < MIN_FRAME:  # there would be no room for content (PART-6)
+        raise _bad("limits: frames too small")
     return limits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from .frames import Limits
+from .frames import MAX_NUMBER, Limits
 
 __all__ = ["Config"]
 
@@ -12,6 +12,9 @@ KIB, MIB = 1024, 1024 * 1024
 
 MIN_FRAME = 4 * KIB
 """Below this a transport's frame limit ends the session instead of being halved (PART-6)."""
+
+HIGHEST = MAX_NUMBER // 1000
+"""What a greeting can say, also of seconds in milliseconds; excludes infinity too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +68,10 @@ class Config:
             value = getattr(self, field.name)
             if value is None and field.name.startswith("outbox_"):
                 continue
-            if not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"Config.{field.name} must be above 0, not {value!r}")
+            kinds = (int, float) if isinstance(field.default, float) else (int,)
+            if type(value) not in kinds or not 0 < value <= HIGHEST:
+                kind = "a number" if float in kinds else "an int"
+                raise ValueError(f"Config.{field.name} must be {kind} above 0, not {value!r}")
         if self.max_frame < MIN_FRAME:
             raise ValueError(f"Config.max_frame must be at least {MIN_FRAME}, not {self.max_frame}")
 
@@ -78,6 +83,6 @@ class Config:
             max_frame=min(self.max_frame, max_frame or self.max_frame),
             max_message=self.max_message,
             max_requests=self.max_requests,
-            idle_ms=int(self.idle_timeout * 1000),
-            ttl_ms=int(self.session_ttl * 1000),
+            idle_ms=max(1, int(self.idle_timeout * 1000)),
+            ttl_ms=max(1, int(self.session_ttl * 1000)),
         )

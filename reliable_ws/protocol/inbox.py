@@ -18,12 +18,16 @@ __all__ = ["Inbox"]
 NEVER = 2**62
 """A mark that no number reaches."""
 
+ENVELOPE = 64
+"""Bytes that an envelope may add to the messages in it (WINDOW-4)."""
+
 
 class Inbox:
     """Messages that arrived and wait for the application, and the peer's Finish behind them."""
 
     __slots__ = (
         "_early",
+        "_held",
         "_open",
         "_partial",
         "_partial_kind",
@@ -36,7 +40,6 @@ class Inbox:
         "due",
         "finish",
         "handed",
-        "held",
         "mark",
         "max_bytes",
         "max_message",
@@ -59,8 +62,7 @@ class Inbox:
         "The peer's last word, once it has arrived."
         self.stopped = False
         "Whether intake is frozen for good (CLOSE-3)."
-        self.held = 0
-        "Bytes of the messages that arrived and are not confirmed, counted by arrival."
+        self._held = 0
         self.mark = NEVER
         "Confirming this number is news that somebody waits for: then ``due`` is set."
         self.due = False
@@ -80,6 +82,14 @@ class Inbox:
         return len(self.queue)
 
     @property
+    def held(self) -> int:
+        """Bytes of the messages that arrived and are not confirmed, counted by arrival."""
+        sizes = self._sizes
+        while sizes and sizes[0][0] <= self.confirmed:
+            self._held -= sizes.popleft()[1]
+        return self._held
+
+    @property
     def partial(self) -> int:
         """Bytes held of message ``received + 1`` (PART-4)."""
         return len(self._partial)
@@ -94,12 +104,11 @@ class Inbox:
         """Take in a run of messages that took ``size`` bytes on the wire."""
         self._expect(first)
         last = first + len(payloads) - 1
-        self._release()
         if last - self.confirmed > self.max_messages:
             raise Violation(Code.VIOLATION, "more messages than the window")
-        if self.held and self.held + size > 2 * self.max_bytes:
-            raise Violation(Code.VIOLATION, "more bytes than the window")
-        self._partial.clear()
+        if self._partial:
+            raise Violation(Code.VIOLATION, "a message inside another")
+        self._bear(size)
         self.queue.extend(payloads)
         self.received = last
         self._account(last, size)
@@ -114,8 +123,10 @@ class Inbox:
             raise Violation(Code.VIOLATION, "a part out of place")
         if held and (part.total, part.kind) != (self._partial_total, self._partial_kind):
             raise Violation(Code.VIOLATION, "parts of different messages under one number")
-        if not held and part.number - self.confirmed > self.max_messages:
-            raise Violation(Code.VIOLATION, "more messages than the window")
+        if not held:
+            if part.number - self.confirmed > self.max_messages:
+                raise Violation(Code.VIOLATION, "more messages than the window")
+            self._bear(part.total)
         self._partial_total, self._partial_kind = part.total, part.kind
         held += part.data
         if len(held) < part.total:
@@ -143,19 +154,19 @@ class Inbox:
             word = "a gap in" if number > self.received else "a repeat of"
             raise Violation(Code.VIOLATION, f"{word} the numbers: {number} after {self.received}")
 
+    def _bear(self, size: int) -> None:
+        """Refuse what no sender within the window would send (WINDOW-4)."""
+        held = self.held
+        if held and held + size > 2 * self.max_bytes + ENVELOPE * (len(self._sizes) + 1):
+            raise Violation(Code.VIOLATION, "more bytes than the window")
+
     def _account(self, last: int, size: int) -> None:
         self._sizes.append((last, size))
-        self.held += size
+        self._held += size
         self._unmarked += size
         if self._unmarked >= self.max_bytes // 4:
             self._unmarked = 0
             self.byte_marks.append(last)
-
-    def _release(self) -> None:
-        """Forget the bytes of arrivals that are confirmed whole."""
-        sizes = self._sizes
-        while sizes and sizes[0][0] <= self.confirmed:
-            self.held -= sizes.popleft()[1]
 
     # ------------------------------------------------------------------ to the application
 
@@ -219,7 +230,7 @@ class Inbox:
         self._partial.clear()
         self._sizes.clear()
         self.byte_marks.clear()
-        self.held = 0
+        self._held = 0
         self.mark = NEVER
         return untaken
 
