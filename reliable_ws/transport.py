@@ -1,0 +1,80 @@
+"""What a driver needs of a WebSocket: four verbs and one exception.
+
+An adapter (see ``reliable_ws/adapters``) translates one library's WebSocket into a
+:class:`Transport`. Everything a library does differently ends there: above this line there
+are binary messages, and one way to learn that there will be no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Transport", "TransportClosed"]
+
+
+class TransportClosed(ConnectionError):
+    """The WebSocket is gone. Sticky: once raised, every later call raises it too.
+
+    ``code`` and ``reason`` are what the *peer's* close frame said, ``None`` and ``""`` where
+    it sent none or the library does not tell. They are hints for logs: that a link ended is
+    never evidence of what arrived (protocol.md, LINK-3).
+    """
+
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
+        super().__init__(f"WebSocket closed (code {code}, reason {reason!r})")
+        self.code = code
+        self.reason = reason
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """One open WebSocket, as the driver sees it.
+
+    One task calls :meth:`recv` for as long as the transport lives and is never cancelled
+    before :meth:`abort` or :meth:`close`; calls of :meth:`send` are never concurrent with
+    each other or with :meth:`send_now`. An adapter needs no locks for the driver's sake.
+    """
+
+    @property
+    def websocket(self) -> object:
+        """The library's own object, for what only it knows (path, headers)."""
+
+    @property
+    def max_frame(self) -> int | None:
+        """Largest message, in bytes, that this end *receives*; ``None`` if not known."""
+
+    async def send(self, data: bytes, /) -> None:
+        """Send one binary message; return when the library has room for the next.
+
+        Raises :class:`TransportClosed`. That it returned is no evidence of delivery.
+        """
+
+    def send_now(self, data: bytes, /) -> bool:
+        """Write one binary message without waiting, or return ``False`` and do nothing.
+
+        ``False`` means "no room, or not possible with this library": use :meth:`send`.
+        Raises :class:`TransportClosed`.
+        """
+        raise NotImplementedError
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, from now on; or do nothing.
+
+        A fast path for libraries that can call back: saves a task switch per message. Where
+        it is in force :meth:`recv` still reports the end; order must be kept between the two.
+        """
+
+    async def recv(self) -> bytes | str:
+        """Return the next message as it came; never empty for a well-behaved peer.
+
+        Everything already received comes before the end is reported, as
+        :class:`TransportClosed`.
+        """
+        raise NotImplementedError
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Run the closing handshake. Idempotent, never raises, may take long: callers bound it."""
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a closing handshake. Idempotent, never raises."""

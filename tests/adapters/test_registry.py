@@ -1,0 +1,83 @@
+"""adapt() and role_of() for objects of any library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reliable_ws.adapters import adapt, role_of
+from reliable_ws.adapters.memory import MemoryTransport, pair
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Own:
+    """A transport that a user has written, the least that is needed."""
+
+    websocket = None
+    max_frame = None
+
+    async def send(self, data, /): ...
+
+    def send_now(self, data, /):
+        return False
+
+    async def recv(self): ...
+
+    async def close(self, code=1000, reason=""): ...
+
+    def abort(self): ...
+
+
+def test_a_transport_is_returned_as_it_is():
+    for transport in (*pair(), Own()):
+        assert adapt(transport) is transport
+    with pytest.raises(TypeError, match="takes no options: max_frame"):
+        adapt(Own(), max_frame=1)
+
+
+def test_roles():
+    near, far = pair()
+    assert (role_of(near), role_of(far)) == ("initiator", "acceptor")
+    assert role_of(Own()) is None
+    assert role_of(object()) is None
+    assert role_of(None) is None
+    odd = Own()
+    odd.role = "server"
+    assert role_of(odd) is None
+
+
+@pytest.mark.parametrize("wrong", [None, object(), "ws://127.0.0.1", 7])
+def test_anything_else_is_told_what_to_do(wrong):
+    with pytest.raises(TypeError) as caught:
+        adapt(wrong)
+    message = str(caught.value)
+    assert type(wrong).__name__ in message
+    assert "Supported: connections of websockets" in message
+    assert "reliable_ws.transport.Transport" in message
+
+
+@pytest.mark.parametrize("wrong", [Own, MemoryTransport])
+def test_a_class_is_no_transport(wrong):
+    with pytest.raises(TypeError, match="the class"):
+        adapt(wrong)
+
+
+def test_no_library_is_imported_before_it_is_needed():
+    program = (
+        "import sys, reliable_ws.adapters as a, reliable_ws.adapters.memory as m;"
+        "a.adapt(m.pair()[0]); a.role_of(object());"
+        "assert not any(name.partition('.')[0] == 'websockets' for name in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
