@@ -1,0 +1,91 @@
+"""The golden vectors, against the real codec and the real core."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from reliable_ws.protocol.codec import decode, encode
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import Violation
+from reliable_ws.protocol.payload import seal_weight
+from tests.vectors import make
+from tests.vectors.stage import Stage, frame_from, to_json, value_from
+
+MAX_FRAME = Config().max_frame
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    return json.loads((Path(make.__file__).parent / name).read_text())
+
+
+def rows(name: str) -> list[Any]:
+    loaded = load(name)
+    assert len({row["name"] for row in loaded}) == len(loaded), "names are unique"
+    return [pytest.param(row, id=row["name"]) for row in loaded]
+
+
+def test_the_files_are_what_the_generator_makes():
+    for name, text in make.build().items():
+        assert (Path(make.__file__).parent / name).read_text() == text, f"{name}: make it anew"
+
+
+@pytest.mark.parametrize("row", rows("good.json"))
+def test_good(row):
+    """FRAME-1, FRAME-3, FRAME-6, FRAME-8."""
+    data = bytes.fromhex(row["hex"])
+    frames = decode(data, MAX_FRAME)
+    assert to_json(frames) == row["frames"]
+    assert [frame_from(item) for item in row["frames"]] == frames
+    if row.get("canonical", True):
+        assert encode(frames) == data
+    elif frames:
+        assert encode(frames) != data
+
+
+@pytest.mark.parametrize("row", rows("bad.json"))
+def test_bad(row):
+    """FRAME-2, FRAME-4, FRAME-5, MSG-3, COUNT-2, COUNT-3, PART-2."""
+    with pytest.raises(Violation) as caught:
+        decode(bytes.fromhex(row["hex"]), row.get("max_frame", MAX_FRAME))
+    assert caught.value.code == row["code"]
+
+
+def test_a_text_message_is_malformed():
+    """FRAME-1."""
+    with pytest.raises(Violation) as caught:
+        decode("[]", MAX_FRAME)
+    assert caught.value.code == 4400
+
+
+@pytest.mark.parametrize("row", load("weights.json"), ids=lambda row: str(row["payload"])[:30])
+def test_weights(row):
+    """WINDOW-2."""
+    assert seal_weight(value_from(row["payload"])) == row["weight"]
+
+
+@pytest.mark.parametrize("row", rows("conversations.json"))
+def test_conversations(row):
+    """Each side says exactly what is written, when it is written."""
+    stage = Stage(row["config"])
+    for step in row["steps"]:
+        if "do" in step:
+            stage.act(step)
+            continue
+        data = bytes.fromhex(step["hex"])
+        items = msgpack.unpackb(data)
+        assert [[chr(item[0]), *map(to_json, item[1:])] for item in items] == step["frames"]
+        if not step.get("forged"):
+            said = stage.pull(step["from"])
+            assert said is not None, f"{step['from']} is silent, not saying {step['frames']}"
+            assert said.hex() == step["hex"]
+        if not step.get("lost"):
+            stage.deliver(step["from"], data)
+    if not any(step.get("forged") for step in row["steps"]):
+        assert stage.pull("initiator") is None
+        assert stage.pull("acceptor") is None
+    assert stage.outcome() == row["outcome"]
