@@ -46,10 +46,14 @@ class Carrier:
             self._dispatch,
             self._loop.time,
         )
+
+        def receive(data: bytes | str) -> None:
+            dispatch(link.receive(data, time()))
+
         try:
+            self.transport.push_to(receive)
             while True:
-                data = await recv()
-                dispatch(link.receive(data, time()))
+                receive(await recv())
         except TransportClosed as end:
             dispatch(link.lost(end.code, end.reason, time()))
         except BaseException:
@@ -73,6 +77,8 @@ class Carrier:
                 if not send_now(data):
                     self._writer = self._loop.create_task(self._write(data))
                     return
+                if not self.link.restless:
+                    break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before
         self._take_leave()

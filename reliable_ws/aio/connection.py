@@ -29,7 +29,6 @@ from reliable_ws.protocol.events import (
     PeerFinished,
     Settled,
 )
-from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.payload import open_payload, seal
@@ -144,6 +143,7 @@ class Connection:
         on_event: Callable[[ConnectionEvent], object] | None = None,
     ) -> None:
         self._session = session
+        self._offer = session.offer
         self._inbox = session.inbox
         self._outbox = session.outbox
         self._queue = session.inbox.queue
@@ -253,12 +253,9 @@ class Connection:
         ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
         nothing was accepted.
         """
-        payload, weight = seal(message, self._session.codec)
         self._turns -= 1
-        if self._turns < 0 or self._senders or not self._outbox.has_room(weight):
-            number = await self._send_in_turn(payload, weight, timeout)
-        else:
-            number = self._session.send_sealed(payload, weight)
+        if self._turns < 0 or self._senders or not (number := self._offer(message)):
+            number = await self._send_in_turn(message, timeout)
         if not self._awake:
             self._wake()
         return Receipt(self, number)
@@ -272,8 +269,11 @@ class Connection:
             self._wake()
         return Receipt(self, number)
 
-    async def _send_in_turn(self, payload: Payload, weight: int, timeout: float | None) -> int:
+    async def _send_in_turn(self, message: Any, timeout: float | None) -> int:
         """Accept a message behind those that wait already, when there is room."""
+        payload, weight = seal(message, self._session.codec)
+        if not self._senders and self._turns >= 0 and self._outbox.has_room(weight):
+            return self._session.send_sealed(payload, weight)
         self._senders += 1
         try:
             async with asyncio.timeout(timeout), self._sending:
@@ -503,7 +503,11 @@ class Connection:
         """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
         if not self._awake:
             self._awake = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._end_of_turn)
+
+    def _end_of_turn(self) -> None:
+        if self._awake:  # else somebody could not wait, and has flushed
+            self._flush()
 
     def _flush(self) -> None:
         self._awake = False
@@ -555,12 +559,17 @@ class Connection:
                     self._on_detached(code, reason, retry)
                 case Ended():
                     self._on_ended()
-        self._call_if_over()
-        self._wake()
+        if self._readers:
+            self._call_if_over()
+        carrier = self._carrier
+        if carrier is not None and carrier.link.restless:
+            self._wake()
+        else:
+            self._rearm()
 
     def _call_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
-        if self._readers and not self._queue:
+        if not self._queue:
             session = self._session
             if session.ended or session.receiving in ENDED:
                 self._readers.call_all()

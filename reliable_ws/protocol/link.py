@@ -6,18 +6,15 @@ so the late death of an old WebSocket can hurt nobody (LINK-4).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import msgpack
-
+from .acks import Acks
 from .codec import decode, encode
 from .config import Config
+from .cursor import Cursor
 from .errors import Violation
 from .events import Event
 from .frames import (
-    KIND_BYTES,
-    KIND_TEXT,
-    KIND_VALUE,
     Ack,
     Code,
     Counters,
@@ -27,7 +24,6 @@ from .frames import (
     Limits,
     Messages,
     Part,
-    Payload,
     Refuse,
     Stop,
     Want,
@@ -38,12 +34,6 @@ from .outbox import Outbox
 from .state import LINK, Phase
 
 __all__ = ["Conversation", "Leaving", "Link"]
-
-HEADROOM = 96
-"""Bytes of a WebSocket message that are kept for everything but one message's content."""
-
-LARGEST_PART = 256 * 1024
-"""A part is never larger, so that acks and heartbeats pass between parts (PART-1)."""
 
 OVERSLEPT = 1.0
 """Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
@@ -73,8 +63,8 @@ class Conversation(Protocol):
     def greeting(self, link: Link) -> Frame: ...
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None: ...
     def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
-    def messages_arrived(self, count: int, now: float) -> None: ...
-    def finish_arrived(self, finish: Finish, now: float) -> None: ...
+    def messages_arrived(self, count: int) -> None: ...
+    def finish_arrived(self, finish: Finish) -> None: ...
     def acked(self, ack: Ack, now: float) -> None: ...
     def peer_stopped(self, counters: Counters, now: float) -> None: ...
     def peer_done(self, link: Link, counters: Counters, now: float) -> None: ...
@@ -92,34 +82,29 @@ class Link:
     def __init__(
         self, session: Conversation, phase: Phase, now: float, max_frame: int | None = None
     ) -> None:
+        config = session.config
         self.session = session
         self.phase = phase
-        self.max_frame = min(session.config.max_frame, max_frame or session.config.max_frame)
+        self.max_frame = min(config.max_frame, max_frame or config.max_frame)
         "Largest WebSocket message that the transport under us takes."
         self.leaving: Leaving | None = None
         "Set once the link is over: how to close the WebSocket."
-        self.cursor = 1
-        "Number of the next message to transmit on this link."
-        self.offset = 0
-        "Bytes of message ``cursor`` that went in parts."
+        self.cursor = Cursor(session.outbox, config)
+        self.acks = Acks(session.inbox, config)
         self.heard_at = now
+        self._inbox = session.inbox
         self._greeted = False
         self._farewell: Frame | None = None
         self._stop_told = False
-        self._told = (0, 0)  # received, confirmed: the last ack on this link
-        self._wanted = 0  # the peer waits for the confirmation of this number
-        self._asked = 0  # our own highest Want on this link
-        self._large: tuple[bytes, int] | None = None  # the message being cut, and its kind
+        self._asked = 0  # our highest Want on this link
         self._size = 0  # bytes of the WebSocket message being read, until accounted
-        self._ack_now = False
-        self._ack_by: float | None = None
-        self._open_by = now + session.config.open_timeout
-        self._idle_by = now + session.config.idle_timeout
-        self._speak_by = NEVER
+        self._idle_timeout = config.idle_timeout
+        self._open_by = now + config.open_timeout
+        self._speak_by: float = NEVER
 
     def __repr__(self) -> str:
         """Where it stands, for logs."""
-        return f"<Link {self.phase.value} cursor={self.cursor}>"
+        return f"<Link {self.phase.value} cursor={self.cursor.number}>"
 
     # ------------------------------------------------------------------ the network
 
@@ -128,73 +113,74 @@ class Link:
         if self.phase is Phase.OVER:
             return []
         self.heard_at = now
-        self._idle_by = now + self.session.config.idle_timeout
         self._size = len(data)
         try:
             for frame in decode(data, self.max_frame):
-                after = LINK[self.phase].get(type(frame))
+                kind = type(frame)
+                after = LINK[self.phase].get(kind)
                 if after is None:
                     if self.phase is Phase.OVER:
                         break  # behind a Refuse or a Done (LINK-5)
-                    raise Violation(
-                        Code.VIOLATION, f"{type(frame).__name__} when {self.phase.value}"
-                    )
-                self._accept(frame, now)
-                if self.phase is not Phase.OVER:
+                    raise Violation(Code.VIOLATION, f"{kind.__name__} when {self.phase.value}")
+                _ACCEPT[kind](self, frame, now)
+                if self.leaving is None:
                     self.phase = after
         except Violation as fault:
             self.session.violated(self, fault, now)
+        if self.phase is not Phase.OVER:
+            self.acks.note(now)
         return self.session.settle(now)
 
-    def _accept(self, frame: Frame, now: float) -> None:
-        session = self.session
-        match frame:
-            case Messages(first, payloads):
-                if not session.inbox.stopped:
-                    session.inbox.arrived(first, payloads, self._take_size())
-                    session.messages_arrived(len(payloads), now)
-            case Ack():
-                if frame.received >= self.cursor:
-                    raise Violation(Code.VIOLATION, "an ack of what was never sent")
-                session.acked(frame, now)
-            case Want(number):
-                if number > session.inbox.received + session.config.window_messages:
-                    raise Violation(Code.VIOLATION, "Want beyond the window")
-                self._wanted = max(self._wanted, number)
-            case Part():
-                if not session.inbox.stopped:
-                    whole = session.inbox.arrived_part(frame)
-                    session.messages_arrived(1 if whole else 0, now)
-            case Finish():
-                if not session.inbox.stopped:
-                    session.inbox.arrived_finish(frame)
-                    session.finish_arrived(frame, now)
-            case Stop(counters):
-                self._settled_by(counters)
-                session.peer_stopped(counters, now)
-            case Done(counters):
-                self._settled_by(counters)
-                session.peer_done(self, counters, now)
-            case Welcome():
-                session.welcomed(self, frame, now)
-            case Refuse(counters=counters):
-                if counters is not None and self.phase is not Phase.DIALING:
-                    self._settled_by(counters)
-                session.refused(self, frame, now)
+    def _messages(self, frame: Messages, _now: float) -> None:
+        if not self._inbox.stopped:  # behind our Stop, everything is discarded (CLOSE-3)
+            size, self._size = self._size, 0
+            self._inbox.arrived(frame.first, frame.payloads, size)
+            self.session.messages_arrived(len(frame.payloads))
 
-    def _settled_by(self, counters: Counters) -> None:
-        if counters.received >= self.cursor:
+    def _part(self, frame: Part, _now: float) -> None:
+        if not self._inbox.stopped and self._inbox.arrived_part(frame):
+            self.session.messages_arrived(1)
+
+    def _finish(self, frame: Finish, _now: float) -> None:
+        if not self._inbox.stopped:
+            self._inbox.arrived_finish(frame)
+            self.session.finish_arrived(frame)
+
+    def _ack(self, frame: Ack, now: float) -> None:
+        if frame.received >= self.cursor.number:
+            raise Violation(Code.VIOLATION, "an ack of what was never sent")
+        self.session.acked(frame, now)
+
+    def _want(self, frame: Want, _now: float) -> None:
+        if frame.number > self._inbox.received + self.session.config.window_messages:
+            raise Violation(Code.VIOLATION, "Want beyond the window")
+        self.acks.wanted = max(self.acks.wanted, frame.number)
+
+    def _stop(self, frame: Stop, now: float) -> None:
+        self._check(frame.counters)
+        self.session.peer_stopped(frame.counters, now)
+
+    def _done(self, frame: Done, now: float) -> None:
+        self._check(frame.counters)
+        self.session.peer_done(self, frame.counters, now)
+
+    def _welcome(self, frame: Welcome, now: float) -> None:
+        self.session.welcomed(self, frame, now)
+
+    def _refuse(self, frame: Refuse, now: float) -> None:
+        if frame.counters is not None and self.phase is not Phase.DIALING:
+            self._check(frame.counters)
+        self.session.refused(self, frame, now)
+
+    def _check(self, counters: Counters) -> None:
+        if counters.received >= self.cursor.number:
             raise Violation(Code.VIOLATION, "counters of what was never sent")
-
-    def _take_size(self) -> int:
-        size, self._size = self._size, 0
-        return size
 
     def opened(self, peer_received: int, peer_partial: int, now: float) -> None:
         """Start at what the peer has received (RESUME-4)."""
-        self.cursor = peer_received + 1
-        self.offset = peer_partial
-        self._idle_by = now + self.session.config.idle_timeout
+        self.cursor.number = peer_received + 1
+        self.cursor.offset = peer_partial
+        self.heard_at = now
         self._spoke(now)
 
     def lost(self, code: int | None, reason: str, now: float) -> list[Event]:
@@ -222,7 +208,9 @@ class Link:
             return NEVER
         if self.phase is Phase.DIALING:
             return self._open_by
-        return min(self._idle_by, self._speak_by, self._ack_by or NEVER)
+        by = min(self.heard_at + self._idle_timeout, self._speak_by)
+        ack_by = self.acks.by
+        return by if ack_by is None or by < ack_by else ack_by
 
     def tick(self, now: float) -> None:
         """Do what is due; every deadline that has passed moves."""
@@ -232,26 +220,38 @@ class Link:
             if now >= self._open_by:
                 self._silent(now)
             return
+        self.acks.tick(now)
         if now >= self._speak_by:  # LIVE-2
-            self._ack_now = True
+            self.acks.now = True
             self._spoke(now)
-        if self._ack_by is not None and now >= self._ack_by:
-            self._ack_now = True
-            self._ack_by = None
-        if now >= self._idle_by:
-            if now - self._idle_by > OVERSLEPT:  # it was us who were not there (LIVE-4)
-                self._idle_by = now + self.session.config.idle_timeout / 3
-            else:
-                self._silent(now)
+        late = now - self.heard_at - self._idle_timeout
+        if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
+            self.heard_at = now - self._idle_timeout * 2 / 3
+        elif late >= 0:
+            self._silent(now)
 
     def _silent(self, now: float) -> None:
-        self.leave(Code.SILENT, "nothing heard in time")
-        self.session.link_over(self, Code.SILENT, "nothing heard in time", now)
+        words = "nothing heard in time"
+        self.leave(Code.SILENT, words)
+        self.session.link_over(self, Code.SILENT, words, now)
 
     def _spoke(self, now: float) -> None:
         self._speak_by = now + self.session.peer.idle_ms / 3000
 
     # ------------------------------------------------------------------ what to send
+
+    @property
+    def restless(self) -> bool:
+        """Whether :meth:`transmit` may have something; if not, it need not be called."""
+        if self.phase is Phase.OVER or not self._greeted:
+            return True
+        session = self.session
+        return (
+            (not self.cursor.at_end and not session.muted)
+            or self.acks.due
+            or session.wanted > max(self._asked, session.outbox.confirmed)
+            or (self._inbox.stopped and not self._stop_told)
+        )
 
     def transmit(self, now: float) -> bytes | None:
         """Return the next WebSocket message to send, or ``None`` if there is none for now.
@@ -264,126 +264,62 @@ class Link:
             return None if farewell is None else encode([farewell])
         if not self._greeted:
             self._greeted = True
-            greeting = self.session.greeting(self)
-            return encode([greeting])
+            return encode([self.session.greeting(self)])
         if self.phase is Phase.DIALING:
             return None
-        frames = self._sequenced()
-        inbox = self.session.inbox
-        if inbox.stopped and not self._stop_told:
-            counters = inbox.counters()
-            self.tell(counters)
-            frames.insert(0, Stop(counters))
-        wanted = self.session.wanted
-        if wanted > self._asked and wanted > self.session.outbox.confirmed and wanted < self.cursor:
-            self._asked = wanted
-            frames.insert(0, Want(wanted))
-        self._add_ack(frames, now)
-        if not frames:
+        frames = self._control()
+        self._add_sequenced(frames, now)
+        ack = self.acks.take(riding=bool(frames))
+        if ack is not None:
+            frames.insert(0, ack)
+        elif not frames:
+            self.acks.note(now)
             return None
         self._spoke(now)
-        if type(frames[-1]) is Part:
-            self.session.progressed(now)
         return encode(frames)
+
+    def _control(self) -> list[Frame]:
+        """Stop and Want, which go before the messages that they ride with."""
+        frames: list[Frame] = []
+        if self._inbox.stopped and not self._stop_told:
+            counters = self._inbox.counters()
+            self.tell(counters)
+            frames.append(Stop(counters))
+        return frames
+
+    def _add_sequenced(self, frames: list[Frame], now: float) -> None:
+        """Add the next run, part or Finish, and the Want for a number among them."""
+        session, cursor = self.session, self.cursor
+        last: Frame | None = None
+        if not cursor.at_end and not session.muted:
+            last = cursor.cut(session.peer, session.frame_limit)
+            if type(last) is Part:
+                session.progressed(now)
+        wanted = session.wanted
+        if self._asked < wanted < cursor.number and wanted > session.outbox.confirmed:
+            self._asked = wanted
+            frames.append(Want(wanted))  # ACK-5
+        if last is not None:
+            frames.append(last)
+            finish = session.outbox.finish
+            if finish is not None and cursor.number == finish.number:
+                frames.append(finish)  # the last word rides with the last message
+                cursor.skip_finish()
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""
-        self._told = (counters.received, counters.confirmed)
+        self.acks.tell(counters)
         self._stop_told = counters.stopped
 
-    def _add_ack(self, frames: list[Frame], now: float) -> None:
-        """Put an Ack first if one is due, or if it can ride (ACK-2, ACK-3, ACK-4)."""
-        inbox = self.session.inbox
-        news = (inbox.received, inbox.confirmed)
-        at = self._due_at()
-        if self._ack_now or (news != self._told and (frames or inbox.confirmed >= at)):
-            frames.insert(0, Ack(*news))
-            self._told = news
-            self._ack_now = False
-            self._ack_by = None
-            at = self._due_at()
-        elif news != self._told and self._ack_by is None:
-            self._ack_by = now + self.session.config.ack_delay
-        inbox.watch(inbox.confirmed + 1 if self._ack_by is None else at)
 
-    def _due_at(self) -> int:
-        """Number whose confirmation must be told at once."""
-        inbox, told = self.session.inbox, self._told[1]
-        if inbox.stopped:
-            return NEVER
-        at = told + max(1, self.session.config.window_messages // 4)
-        if told < self._wanted < at:
-            at = self._wanted
-        marks = inbox.byte_marks
-        while marks and marks[0] <= told:
-            marks.popleft()
-        if marks and marks[0] < at:
-            at = marks[0]
-        finish = inbox.finish
-        if finish is not None and told < finish.number < at:
-            at = finish.number
-        return at
-
-    def _sequenced(self) -> list[Frame]:
-        """The next run, part or Finish that the window lets go (WINDOW-1)."""
-        outbox = self.session.outbox
-        if self.cursor > outbox.last or self.session.muted:
-            return []
-        frames: list[Frame] = []
-        finish = outbox.finish
-        if self.cursor <= outbox.messages:
-            frame = self._cut()
-            if frame is None:
-                return frames
-            frames.append(frame)
-        if finish is not None and self.cursor == finish.number:
-            frames.append(finish)
-            self.cursor += 1
-        outbox.transmitted = max(outbox.transmitted, self.cursor - 1)
-        return frames
-
-    def _cut(self) -> Messages | Part | None:
-        session, outbox, cursor = self.session, self.session.outbox, self.cursor
-        config, peer = session.config, session.peer
-        room = outbox.confirmed + peer.window_messages - cursor + 1
-        if room <= 0:
-            return None
-        before = outbox.end_of(cursor - 1)
-        weight_room = outbox.released + peer.window_bytes - before
-        most = session.frame_limit - HEADROOM
-        if not self.offset:
-            count = min(room, config.batch_messages, max(1, peer.window_messages // 4))
-            weight = min(weight_room, config.batch_bytes, most)
-            payloads = outbox.run(cursor, count, weight)
-            if payloads:
-                self.cursor += len(payloads)
-                return Messages(cursor, payloads)
-            weight = outbox.end_of(cursor) - before
-            if weight > weight_room and cursor > outbox.confirmed + 1:
-                return None  # a message above the window goes alone (WINDOW-3)
-            if weight <= most:
-                self.cursor += 1
-                return Messages(cursor, [outbox.payload(cursor)])
-        return self._slice(outbox.payload(cursor), min(most, LARGEST_PART))
-
-    def _slice(self, payload: Payload, length: int) -> Part:
-        """Cut the next part of message ``cursor`` (PART-1)."""
-        number, offset = self.cursor, self.offset
-        if self._large is None:
-            self._large = _content(payload)
-        content, kind = self._large
-        data = content[offset : offset + length]
-        self.offset += len(data)
-        if self.offset >= len(content):
-            self.cursor += 1
-            self.offset = 0
-            self._large = None
-        return Part(number, offset, len(content), kind, data)
-
-
-def _content(payload: Payload) -> tuple[bytes, int]:
-    if isinstance(payload, str):
-        return payload.encode(), KIND_TEXT
-    if isinstance(payload, msgpack.ExtType):
-        return payload.data, KIND_VALUE
-    return payload, KIND_BYTES
+_ACCEPT: dict[type[Frame], Any] = {
+    Ack: Link._ack,
+    Done: Link._done,
+    Finish: Link._finish,
+    Messages: Link._messages,
+    Part: Link._part,
+    Refuse: Link._refuse,
+    Stop: Link._stop,
+    Want: Link._want,
+    Welcome: Link._welcome,
+}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from .frames import MAX_NUMBER, Finish, Payload
+from .frames import Finish, Payload
 
 __all__ = ["Outbox"]
 
@@ -78,12 +78,20 @@ class Outbox:
             waiting < self.max_messages and self.held + weight <= self.max_bytes
         )
 
+    def offer(self, payload: Payload, weight: int) -> int:
+        """Accept one message if there is room and return its number, else 0 (NUM-1)."""
+        total = self.total + weight
+        waiting = self.last - self.confirmed
+        if waiting and (
+            waiting >= self.max_messages or total - self.released > self.max_bytes
+        ):
+            return 0
+        return self.append(payload, weight)
+
     def append(self, payload: Payload, weight: int) -> int:
-        """Accept one message and return its number (NUM-1)."""
-        if self.last >= MAX_NUMBER - 1:
-            raise OverflowError("the session has used all its sequence numbers")
-        self.last += 1
+        """Accept one message, whatever the room, and return its number."""
         self.total += weight
+        self.last += 1
         self._payloads.append(payload)
         self._ends.append(self.total)
         return self.last

@@ -76,6 +76,7 @@ class Session:
         "Highest number whose confirmation somebody waits for."
         self.peer = self.config.limits(None)
         "The peer's limits; until the first greeting, a guess from ours."
+        self._max_weight = self.peer.max_message + OVERHEAD
         self.frame_limit = self.config.max_frame
         "Largest WebSocket message we dare to send: the peer's limit, or less after a 1009."
         limits = self.config
@@ -178,20 +179,35 @@ class Session:
         Raises NotSerializable, MessageTooLarge, OutboxFull or ConnectionClosed, and then
         nothing has changed.
         """
-        return self.send_sealed(*seal(message, self.codec))
+        return self.offer(message) or self.send_sealed(*seal(message, self.codec))
+
+    def offer(self, message: Any) -> int:
+        """Accept plain ``bytes`` or ASCII ``str`` if nothing stands against it; else return 0.
+
+        The path of nearly every message, kept short: whoever gets 0 calls :meth:`send`, which
+        finds out why.
+        """
+        kind = type(message)
+        if kind is not bytes and (kind is not str or not message.isascii()):
+            return 0
+        weight = len(message) + OVERHEAD
+        if self.sending is not Sending.OPEN or weight > self._max_weight:
+            return 0
+        return self.outbox.offer(message, weight)
 
     def send_sealed(self, payload: Payload, weight: int) -> int:
         """Accept a message that is packed already (a broadcast packs once)."""
         if self.sending is not Sending.OPEN:
             self._refuse_send(weight)
-        if weight - OVERHEAD > self.peer.max_message:
+        if weight > self._max_weight:
             raise MessageTooLarge(
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
                 f"{self.peer.max_message} (Config.max_message there)"
             )
-        if not self.outbox.has_room(weight):
+        number = self.outbox.offer(payload, weight)
+        if not number:
             raise OutboxFull(f"{len(self.outbox)} messages, {self.outbox.held} bytes wait")
-        return self.outbox.append(payload, weight)
+        return number
 
     def _refuse_send(self, weight: int) -> None:
         """Raise, unless the end has yet to be seen in message order (CLOSE-5).
@@ -314,6 +330,7 @@ class Session:
                 raise Violation(Code.VIOLATION, "state lost: sent has fallen")
         if not resumed:
             self.peer = limits
+            self._max_weight = limits.max_message + OVERHEAD
         self.frame_limit = min(self.frame_limit, limits.max_frame)
         if self.restored:
             self.restored = False
@@ -370,12 +387,11 @@ class Session:
 
     # ------------------------------------------------------------------ what a link brings
 
-    def messages_arrived(self, count: int, now: float) -> None:
+    def messages_arrived(self, count: int) -> None:
         """Note that ``count`` messages can be taken."""
-        if count:
-            self._events.append(Arrived(count))
+        self._events.append(Arrived(count))
 
-    def finish_arrived(self, finish: Finish, now: float) -> None:
+    def finish_arrived(self, finish: Finish) -> None:
         """Note the peer's last word."""
         self._move_receiving(Deed.PEER_FINISHED)
         self._events.append(PeerFinished(finish.code, finish.reason))
@@ -482,7 +498,8 @@ class Session:
         Call it after taking or confirming messages when ``inbox.due`` is set.
         """
         self.inbox.due = False
-        if not self.ended:
+        ending = self.inbox.finish or self.outbox.finish or self._final
+        if ending is not None and not self.ended:
             if self.inbox.take_finish():
                 self._move_receiving(Deed.TAKEN)
             self._finish_confirmed()

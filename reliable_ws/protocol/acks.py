@@ -1,0 +1,91 @@
+"""What one link has told the peer of our inbox, and when it tells more (protocol.md, section 7)."""
+
+from __future__ import annotations
+
+from .config import Config
+from .frames import Ack, Counters
+from .inbox import NEVER, Inbox
+
+__all__ = ["Acks"]
+
+
+class Acks:
+    """Decides when an Ack goes: at once, riding with other frames, or after a short delay."""
+
+    __slots__ = ("_delay", "_inbox", "_quarter", "by", "confirmed", "now", "received", "wanted")
+
+    def __init__(self, inbox: Inbox, config: Config) -> None:
+        self._inbox = inbox
+        self._quarter = max(1, config.window_messages // 4)
+        self._delay = config.ack_delay
+        self.received = 0
+        "The last ``received`` told on this link."
+        self.confirmed = 0
+        "The last ``confirmed`` told on this link."
+        self.wanted = 0
+        "The peer waits for the confirmation of this number (ACK-5)."
+        self.now = False
+        "Whether an Ack goes whatever it says: a heartbeat, or a delay that has passed."
+        self.by: float | None = None
+        "When news that nobody waits for is told (ACK-4)."
+
+    def tell(self, counters: Counters) -> None:
+        """Note that the peer is being told these."""
+        self.received, self.confirmed = counters.received, counters.confirmed
+
+    @property
+    def news(self) -> bool:
+        """Whether there is something to tell."""
+        inbox = self._inbox
+        return inbox.confirmed != self.confirmed or inbox.received != self.received
+
+    def due_at(self) -> int:
+        """Number whose confirmation is told at once (ACK-3)."""
+        inbox, told = self._inbox, self.confirmed
+        if inbox.stopped:
+            return NEVER
+        at = told + self._quarter
+        if told < self.wanted < at:
+            at = self.wanted
+        marks = inbox.byte_marks
+        while marks and marks[0] <= told:
+            marks.popleft()
+        if marks and marks[0] < at:
+            at = marks[0]
+        finish = inbox.finish
+        if finish is not None and told < finish.number < at:
+            at = finish.number
+        return at
+
+    @property
+    def due(self) -> bool:
+        """Whether an Ack must go now."""
+        return self.now or self._inbox.confirmed >= self.due_at()
+
+    def note(self, now: float) -> None:
+        """After anything happened: arm the delay if there is news, and watch the inbox."""
+        if self.by is None and self.news:
+            self.by = now + self._delay
+        self._watch()
+
+    def take(self, *, riding: bool) -> Ack | None:
+        """Return the Ack that is to be sent now, if any (ACK-2, ACK-3)."""
+        inbox = self._inbox
+        if not (self.now or (self.news and (riding or inbox.confirmed >= self.due_at()))):
+            return None
+        self.received, self.confirmed = inbox.received, inbox.confirmed
+        self.now = False
+        self.by = None
+        self._watch()
+        return Ack(self.received, self.confirmed)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self.by is not None and now >= self.by:
+            self.now = True
+            self.by = None
+
+    def _watch(self) -> None:
+        """Ask the inbox to say when the next Ack falls due; without a delay armed, at once."""
+        inbox = self._inbox
+        inbox.watch(inbox.confirmed + 1 if self.by is None else self.due_at())

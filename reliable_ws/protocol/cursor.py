@@ -1,0 +1,104 @@
+"""How far one link has come through the outbox, and the next frame it cuts from there."""
+
+from __future__ import annotations
+
+import msgpack
+
+from .config import Config
+from .frames import (
+    KIND_BYTES,
+    KIND_TEXT,
+    KIND_VALUE,
+    Finish,
+    Limits,
+    Messages,
+    Part,
+    Payload,
+)
+from .outbox import Outbox
+
+__all__ = ["Cursor"]
+
+HEADROOM = 96
+"""Bytes of a WebSocket message that are kept for everything but one message's content."""
+
+LARGEST_PART = 256 * 1024
+"""A part is never larger, so that acks and heartbeats pass between parts (PART-1)."""
+
+
+class Cursor:
+    """A position in the outbox: dropped with its link, it moves no data."""
+
+    __slots__ = ("_batch_bytes", "_batch_messages", "_large", "_outbox", "number", "offset")
+
+    def __init__(self, outbox: Outbox, config: Config) -> None:
+        self._outbox = outbox
+        self._batch_messages = config.batch_messages
+        self._batch_bytes = config.batch_bytes
+        self._large: tuple[bytes, int] | None = None  # the message being cut, and its kind
+        self.number = 1
+        "Number of the next message to transmit."
+        self.offset = 0
+        "How many bytes of it went in parts."
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything accepted has been cut."""
+        return self.number > self._outbox.last
+
+    def cut(self, peer: Limits, frame_limit: int) -> Messages | Part | Finish | None:
+        """Return what the window lets go next, and move behind it (WINDOW-1)."""
+        outbox, number = self._outbox, self.number
+        finish = outbox.finish
+        if finish is not None and number == finish.number:
+            self.skip_finish()
+            return finish
+        frame = self._messages(peer, frame_limit - HEADROOM)
+        outbox.transmitted = max(outbox.transmitted, self.number - 1)
+        return frame
+
+    def skip_finish(self) -> None:
+        """Move behind Finish: it goes now. It needs no room in the window."""
+        self._outbox.transmitted = self.number
+        self.number += 1
+
+    def _messages(self, peer: Limits, most: int) -> Messages | Part | None:
+        outbox, number = self._outbox, self.number
+        room = outbox.confirmed + peer.window_messages - number + 1
+        if room <= 0:
+            return None
+        before = outbox.end_of(number - 1)
+        weight_room = outbox.released + peer.window_bytes - before
+        if not self.offset:
+            count = min(room, self._batch_messages, max(1, peer.window_messages // 4))
+            payloads = outbox.run(number, count, min(weight_room, self._batch_bytes, most))
+            if payloads:
+                self.number = number + len(payloads)
+                return Messages(number, payloads)
+            weight = outbox.end_of(number) - before
+            if weight > weight_room and number > outbox.confirmed + 1:
+                return None  # a message above the window goes alone (WINDOW-3)
+            if weight <= most:
+                self.number = number + 1
+                return Messages(number, [outbox.payload(number)])
+        return self._part(number, min(most, LARGEST_PART))
+
+    def _part(self, number: int, length: int) -> Part:
+        """Cut the next slice of a message that is too large for one frame (PART-1)."""
+        if self._large is None:
+            self._large = _content(self._outbox.payload(number))
+        content, kind = self._large
+        offset = self.offset
+        data = content[offset : offset + length]
+        self.offset = offset + len(data)
+        if self.offset >= len(content):
+            self.number, self.offset, self._large = number + 1, 0, None
+        return Part(number, offset, len(content), kind, data)
+
+
+def _content(payload: Payload) -> tuple[bytes, int]:
+    if isinstance(payload, str):
+        return payload.encode(), KIND_TEXT
+    if isinstance(payload, msgpack.ExtType):
+        return payload.data, KIND_VALUE
+    return payload, KIND_BYTES
