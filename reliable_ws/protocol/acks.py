@@ -10,7 +10,10 @@ __all__ = ["Acks"]
 
 
 class Acks:
-    """Decides when an Ack goes: at once, riding with other frames, or after a short delay."""
+    """Decides when an Ack goes: at once, riding with other frames, or after a short delay.
+
+    It looks at our inbox only, which an Ack of the peer's does not move (ACK-8).
+    """
 
     __slots__ = ("_delay", "_inbox", "_quarter", "by", "confirmed", "now", "received", "wanted")
 

@@ -55,7 +55,7 @@ _PAYLOADS = frozenset((str, bytes, msgpack.ExtType))
 
 
 def encode(frames: Sequence[Frame]) -> bytes:
-    """Return one WebSocket message that carries these frames."""
+    """Return one WebSocket message that carries these frames (FRAME-1)."""
     last = frames[-1]
     if type(last) is Messages and len(last.payloads) == 1:
         payload = last.payloads[0]
@@ -117,6 +117,7 @@ def _bad(what: str) -> Violation:
 
 
 def _number(value: Any, low: int, what: str) -> int:
+    """Return an integer in range; ``True`` and 5.0 are none (FRAME-8)."""
     if type(value) is not int or not low <= value <= MAX_NUMBER:
         raise _bad(what)
     return value
@@ -167,7 +168,7 @@ def _flag(value: Any, what: str) -> bool:
 def _counters(value: Any) -> Counters:
     received, confirmed, handed, stopped, ranges = _fields(value, 5, "counters")
     _numbers((received, confirmed, handed), "counters")
-    if not confirmed <= received or not handed <= received:
+    if not confirmed <= received or not handed <= received:  # COUNT-2
         raise _bad("counters: confirmed and handed are at most received")
     if type(ranges) is not list or len(ranges) > MAX_RANGES:
         raise _bad("ranges")

@@ -26,7 +26,7 @@ EXT_VALUE = 1
 """The one extension code: a payload that is neither text nor bytes, packed on its own (MSG-3)."""
 
 Payload: TypeAlias = str | bytes | msgpack.ExtType
-"""One message as it travels: text, bytes, or a packed value under :data:`EXT_VALUE`."""
+"""One message as it travels: text, bytes, or a packed value under :data:`EXT_VALUE` (MSG-2)."""
 
 Range: TypeAlias = tuple[int, int]
 """First and last number of a run, both included."""
@@ -181,7 +181,7 @@ KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 
 
 class Code:
-    """Closing and refusal codes (protocol.md, section 11)."""
+    """Closing and refusal codes (protocol.md, section 11; CODE-1)."""
 
     FINISHED = 1000
     GOING_AWAY = 1001

@@ -23,7 +23,10 @@ ENVELOPE = 64
 
 
 class Inbox:
-    """Messages that arrived and wait for the application, and the peer's Finish behind them."""
+    """Messages that arrived and wait for the application, and the peer's Finish behind them.
+
+    Taking in never waits: credit bounds what is held (WINDOW-6).
+    """
 
     __slots__ = (
         "_early",
@@ -116,7 +119,7 @@ class Inbox:
     def arrived_part(self, part: Part) -> bool:
         """Take in a slice; return whether it completed its message (PART-3)."""
         self._expect(part.number)
-        if part.total > self.max_message:
+        if part.total > self.max_message:  # PART-5
             raise Violation(Code.VIOLATION, "a message above the announced limit")
         held = self._partial
         if part.offset != len(held):

@@ -12,11 +12,9 @@ import msgpack
 
 from .errors import NotSerializable, PayloadError
 from .frames import EXT_VALUE, Payload
+from .outbox import OVERHEAD
 
-__all__ = ["OVERHEAD", "MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
-
-OVERHEAD = 6
-"""What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
+__all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
 
 
 class PayloadCodec(Protocol):
@@ -94,7 +92,7 @@ def seal_weight(payload: Payload) -> int:
 
 
 def open_payload(payload: Payload, number: int, codec: PayloadCodec) -> Any:
-    """Return the application's value. Raises :class:`~reliable_ws.PayloadError`."""
+    """Return the application's value. Raises :class:`~reliable_ws.PayloadError` (MSG-4)."""
     if not isinstance(payload, msgpack.ExtType):
         return payload
     try:

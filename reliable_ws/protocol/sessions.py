@@ -144,7 +144,7 @@ class Sessions:
         known = session or tombstone
         if not self._is_holder(known, hello, arrival.principal):
             raise Violation(Code.UNKNOWN, "no such session here")
-        if known is not None and hello.attempt <= known.attempt:
+        if known is not None and hello.attempt <= known.attempt:  # RESUME-1
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
         if tombstone is not None:
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)

@@ -78,7 +78,7 @@ LINK: dict[Phase, dict[type[Frame], Phase]] = {
     },
     Phase.OVER: {},
 }
-"""Phase -> frame that may come -> phase after it."""
+"""Phase -> frame that may come -> phase after it (LINK-2)."""
 
 
 class Sending(enum.Enum):
