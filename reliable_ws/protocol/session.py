@@ -31,8 +31,8 @@ from .frames import (
 )
 from .inbox import NEVER, Inbox
 from .link import OVERSLEPT, Link
-from .outbox import Outbox
-from .payload import OVERHEAD, MsgpackCodec, PayloadCodec, open_payload, seal
+from .outbox import OVERHEAD, Outbox
+from .payload import MsgpackCodec, PayloadCodec, open_payload, seal
 from .report import End, Ending, Outcome, Report, Undelivered
 from .state import RECEIVING, SENDING, Deed, Phase, Receiving, Sending
 
@@ -60,7 +60,10 @@ class Session:
         *,
         incarnation: int = 0,
     ) -> None:
-        """Begin. ``key`` is the secret itself at the initiator, its hash at the acceptor."""
+        """Begin. ``key`` is the secret itself at the initiator, its hash at the acceptor.
+
+        Id and key are drawn by the initiator's driver (HELLO-2).
+        """
         self.role = role
         self.id = session_id
         self.key = key
@@ -76,7 +79,6 @@ class Session:
         "Highest number whose confirmation somebody waits for."
         self.peer = self.config.limits(None)
         "The peer's limits; until the first greeting, a guess from ours."
-        self._max_weight = self.peer.max_message + OVERHEAD
         self.frame_limit = self.config.max_frame
         "Largest WebSocket message we dare to send: the peer's limit, or less after a 1009."
         limits = self.config
@@ -84,6 +86,7 @@ class Session:
             limits.outbox_messages or limits.window_messages,
             limits.outbox_bytes or limits.window_bytes,
         )
+        self._set_gate()
         self.inbox = Inbox(limits.window_messages, limits.window_bytes, limits.max_message)
         self._final: Counters | None = None  # the peer's frozen counters
         self.contact_at = now
@@ -139,7 +142,7 @@ class Session:
             if any(first <= number <= last for first, last in final.ranges):
                 return Outcome.CONFIRMED
             return Outcome.UNKNOWN if number <= final.handed else Outcome.NOT_TAKEN
-        if self.sending is Sending.ENDED:
+        if self.sending is Sending.ENDED:  # END-3
             return Outcome.UNKNOWN if number <= self.outbox.transmitted else Outcome.NOT_TAKEN
         return Outcome.PENDING
 
@@ -179,35 +182,20 @@ class Session:
         Raises NotSerializable, MessageTooLarge, OutboxFull or ConnectionClosed, and then
         nothing has changed.
         """
-        return self.offer(message) or self.send_sealed(*seal(message, self.codec))
-
-    def offer(self, message: Any) -> int:
-        """Accept plain ``bytes`` or ASCII ``str`` if nothing stands against it; else return 0.
-
-        The path of nearly every message, kept short: whoever gets 0 calls :meth:`send`, which
-        finds out why.
-        """
-        kind = type(message)
-        if kind is not bytes and (kind is not str or not message.isascii()):
-            return 0
-        weight = len(message) + OVERHEAD
-        if self.sending is not Sending.OPEN or weight > self._max_weight:
-            return 0
-        return self.outbox.offer(message, weight)
+        return self.outbox.offer(message) or self.send_sealed(*seal(message, self.codec))
 
     def send_sealed(self, payload: Payload, weight: int) -> int:
         """Accept a message that is packed already (a broadcast packs once)."""
         if self.sending is not Sending.OPEN:
             self._refuse_send(weight)
-        if weight > self._max_weight:
+        if weight - OVERHEAD > self.peer.max_message:
             raise MessageTooLarge(
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
                 f"{self.peer.max_message} (Config.max_message there)"
             )
-        number = self.outbox.offer(payload, weight)
-        if not number:
+        if not self.outbox.has_room(weight):
             raise OutboxFull(f"{len(self.outbox)} messages, {self.outbox.held} bytes wait")
-        return number
+        return self.outbox.append(payload, weight)
 
     def _refuse_send(self, weight: int) -> None:
         """Raise, unless the end has yet to be seen in message order (CLOSE-5).
@@ -227,10 +215,14 @@ class Session:
 
     def finish(self, now: float, code: int = Code.FINISHED, reason: str = "") -> list[Event]:
         """Send nothing after what was sent; go on receiving (CLOSE-1). Again: no effect."""
+        self._finish(code, reason)
+        return self.settle(now)
+
+    def _finish(self, code: int, reason: str) -> None:
+        words = _words(code, reason)
         if self.sending is Sending.OPEN:
             self._move_sending(Deed.FINISH)
-            self.outbox.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
-        return self.settle(now)
+            self.outbox.close(code, words)
 
     def close(
         self,
@@ -240,18 +232,18 @@ class Session:
         timeout: float | None = None,
     ) -> list[Event]:
         """Finish, and take nothing more (CLOSE-2); bounded. Again: only shortens the limit."""
+        self._finish(code, reason)
         if self._progress_at is None:
             self._progress_at = now
             self._hard_by = now + self.config.close_timeout
         if timeout is not None:
             self._hard_by = min(self._hard_by, now + timeout)
-        self.finish(now, code, reason)
         self._stop()
         return self.settle(now)
 
     def abort(self, now: float, code: int = Code.ABORTED, reason: str = "") -> list[Event]:
         """End at once, telling the peer if a link is open."""
-        self.end(Ending(End.ABORTED, code, reason), now)
+        self.end(Ending(End.ABORTED, code, _words(code, reason)), now)
         return self.settle(now)
 
     # ------------------------------------------------------------------ links
@@ -305,10 +297,11 @@ class Session:
         return Welcome(VERSION, self._resumed, self.incarnation, position, limits)
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
-        """Take in the acceptor's answer."""
+        """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
+        link.phase = Phase.INITIATED
         if welcome.version != VERSION:
             raise Violation(Code.VERSION, f"version {welcome.version} was not offered")
-        if self.incarnation not in (0, welcome.incarnation):
+        if self.incarnation not in (0, welcome.incarnation):  # HELLO-9
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0
         self.incarnation = welcome.incarnation
@@ -328,15 +321,15 @@ class Session:
                 raise Violation(Code.VIOLATION, "state lost: messages are not available any more")
             if position.sent < inbox.received:
                 raise Violation(Code.VIOLATION, "state lost: sent has fallen")
-        if not resumed:
+        if position.partial > 0 and not self._fits(counters.received + 1, position.partial):
+            raise Violation(Code.VIOLATION, "more of a message than was sent")
+        if not resumed:  # LIMIT-2
             self.peer = limits
-            self._max_weight = limits.max_message + OVERHEAD
+            self._set_gate()
         self.frame_limit = min(self.frame_limit, limits.max_frame)
         if self.restored:
             self.restored = False
             inbox.redelivered_upto = position.sent
-        if position.partial > 0 and not self._fits(counters.received + 1, position.partial):
-            raise Violation(Code.VIOLATION, "more of a message than was sent")
         self.contact_at = now
         link.opened(counters.received, position.partial, now)
         replayed = max(0, outbox.transmitted - counters.received)
@@ -364,8 +357,17 @@ class Session:
         if may_resume(refuse.code) and refuse.counters is None:
             self.link_over(link, refuse.code, refuse.reason, now, retry)
             return
+        # RESUME-6: the driver reopens nothing after an end
         kind = End.SUPERSEDED if refuse.code == Code.SUPERSEDED else End.REFUSED
         self.end(Ending(kind, refuse.code, refuse.reason), now)
+
+    def link_lost(self, link: Link, code: int | None, reason: str, now: float) -> None:
+        """Note that a WebSocket is gone; its code may forbid another (CODE-2)."""
+        if code is None or may_resume(code) or self.role == "acceptor":
+            self.link_over(link, code, reason, now)
+        elif link is self.link:
+            kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
+            self.end(Ending(kind, code, reason), now)
 
     def link_over(
         self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
@@ -397,7 +399,12 @@ class Session:
         self._events.append(PeerFinished(finish.code, finish.reason))
 
     def acked(self, ack: Ack, now: float) -> None:
-        """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6)."""
+        """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6).
+
+        From link to link ``received`` may fall; the new link's cursor knows (RESUME-5).
+        """
+        if self._final is not None:
+            return  # the first final counters stand (CLOSE-4)
         outbox = self.outbox
         if ack.received > outbox.acked:
             outbox.acked = ack.received
@@ -440,6 +447,7 @@ class Session:
         """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
         if link.phase is Phase.DIALING and self.incarnation:
             # whoever answers there now, it is not the peer we know: try again (HELLO-8)
+            link.heard_at = self.contact_at
             link.leave(fault.code, fault.reason)
             self.link_over(link, fault.code, fault.reason, now)
             return
@@ -478,7 +486,7 @@ class Session:
             late = now - self.contact_at - self.config.session_ttl
             if late > OVERSLEPT:
                 self.contact_at = now - self.config.session_ttl + self.config.open_timeout
-            elif late >= 0:
+            elif late >= 0:  # END-4
                 self._give_up("no contact with the peer", now)
         return self.settle(now)
 
@@ -503,7 +511,7 @@ class Session:
             if self.inbox.take_finish():
                 self._move_receiving(Deed.TAKEN)
             self._finish_confirmed()
-            if self.done and self.role == "acceptor":
+            if self.done and self.role == "acceptor":  # the initiator goes on (CLOSE-8)
                 self._end_as(Ending(End.FINISHED, *self._last_words()), now)
         events, self._events = self._events, []
         return events
@@ -562,6 +570,19 @@ class Session:
 
     def _move_sending(self, deed: Deed) -> None:
         self.sending = SENDING[self.sending][deed]
+        self._set_gate()
+
+    def _set_gate(self) -> None:
+        """Say what the outbox may let in without asking."""
+        is_open = self.sending is Sending.OPEN
+        self.outbox.gate = self.peer.max_message + OVERHEAD if is_open else -1
 
     def _move_receiving(self, deed: Deed) -> None:
         self.receiving = RECEIVING[self.receiving][deed]
+
+
+def _words(code: int, reason: str) -> str:
+    """Return as much of a reason as may be said. ValueError for a code that may not."""
+    if not 1000 <= code <= 4999:
+        raise ValueError(f"a code is from 1000 to 4999, not {code}")
+    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
