@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from reliable_ws.adapters.websockets_push import PushingClient, PushingServer
 from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy, role_of
 
 __all__ = [
