@@ -45,7 +45,7 @@ __all__ = ["Connection", "ConnectionEvent", "Delivery", "State", "Stats"]
 
 logger = logging.getLogger("reliable_ws")
 
-BURST = 256
+BURST = 1024
 """Calls in a row that do not suspend before one yields to the event loop.
 
 Without it a loop over 32 k queued messages starves acks, heartbeats and timeouts for a second.
@@ -143,7 +143,7 @@ class Connection:
         on_event: Callable[[ConnectionEvent], object] | None = None,
     ) -> None:
         self._session = session
-        self._offer = session.offer
+        self._offer = session.outbox.offer
         self._inbox = session.inbox
         self._outbox = session.outbox
         self._queue = session.inbox.queue
@@ -253,9 +253,7 @@ class Connection:
         ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
         nothing was accepted.
         """
-        self._turns -= 1
-        if self._turns < 0 or self._senders or not (number := self._offer(message)):
-            number = await self._send_in_turn(message, timeout)
+        number = self._offer(message) or await self._send_in_turn(message, timeout)
         if not self._awake:
             self._wake()
         return Receipt(self, number)
@@ -270,16 +268,21 @@ class Connection:
         return Receipt(self, number)
 
     async def _send_in_turn(self, message: Any, timeout: float | None) -> int:
-        """Accept a message behind those that wait already, when there is room."""
+        """Accept what :meth:`Outbox.offer` did not: behind those that wait, when there is room.
+
+        Sends are accepted in call order: while anybody waits here, the gate is shut.
+        """
         payload, weight = seal(message, self._session.codec)
-        if not self._senders and self._turns >= 0 and self._outbox.has_room(weight):
+        outbox = self._outbox
+        if not self._senders and outbox.rested and outbox.has_room(weight):
             return self._session.send_sealed(payload, weight)
         self._senders += 1
+        self._session.shut(True)
         try:
             async with asyncio.timeout(timeout), self._sending:
-                if self._turns < 0:
-                    self._turns = BURST
+                if not outbox.rested:
                     await asyncio.sleep(0)
+                    outbox.allow(BURST)
                 while True:
                     try:
                         return self._session.send_sealed(payload, weight)
@@ -287,14 +290,8 @@ class Connection:
                         await self._room.wait()
         finally:
             self._senders -= 1
-
-    @staticmethod
-    async def _in_line(line: Line, timeout: float | None) -> None:
-        if timeout is None:
-            await line.wait()
-        else:
-            async with asyncio.timeout(timeout):
-                await line.wait()
+            if not self._senders:
+                self._session.shut(False)
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until everything sent so far is confirmed.
@@ -347,20 +344,27 @@ class Connection:
         otherwise raises as ``recv`` does. A message is confirmed when it is handed over: for
         confirmation after the work, see :meth:`deliveries`.
         """
-        queue = self._queue
+        queue, readers, inbox = self._queue, self._readers, self._inbox
         while True:
-            if self._turns > 0 and len(queue) > self._readers.called and not self._readers:
-                self._turns -= 1
-            else:
-                try:
-                    await self._arrival(None)
-                except ConnectionClosedOK:
+            try:
+                await self._arrival(None)
+            except ConnectionClosedOK:
+                return
+            except ConnectionClosed:
+                if self._session.closing:
                     return
-                except ConnectionClosed:
-                    if self._session.closing:
-                        return
-                    raise
+                raise
             yield self._take()
+            turns = self._turns
+            while turns > 0 and len(queue) > readers.called and not readers:
+                turns -= 1
+                payload = inbox.take()
+                if inbox.due:
+                    self._taken()
+                if type(payload) is msgpack.ExtType:
+                    payload = open_payload(payload, inbox.handed, self._session.codec)
+                yield payload
+            self._turns = turns
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done.
@@ -396,7 +400,11 @@ class Connection:
         while len(queue) <= readers.called or readers:
             if not queue and (self._session.ended or self._session.receiving in ENDED):
                 raise self._session.error()
-            await self._in_line(readers, timeout)
+            if timeout is None:
+                await readers.wait()
+            else:
+                async with asyncio.timeout(timeout):
+                    await readers.wait()
             if queue:
                 return
 
@@ -511,6 +519,7 @@ class Connection:
 
     def _flush(self) -> None:
         self._awake = False
+        self._outbox.allow(BURST)
         if self._carrier is not None:
             self._carrier.flush()
         self._rearm()

@@ -16,20 +16,16 @@ __all__ = ["Line", "Milestones"]
 class Line:
     """Tasks that wait for their turn, first come first served."""
 
-    __slots__ = ("_called", "_waiting")
+    __slots__ = ("_waiting", "called")
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._called = 0  # woken, but not run yet
+        self.called = 0
+        "Turns given to tasks that have not run since."
 
     def __len__(self) -> int:
         """Waiters that have not been woken."""
         return len(self._waiting)
-
-    @property
-    def called(self) -> int:
-        """Turns given to tasks that have not run since."""
-        return self._called
 
     async def wait(self) -> None:
         """Return when it is this task's turn. Cancelling passes the turn on."""
@@ -42,10 +38,10 @@ class Line:
                 if turn in self._waiting:
                     self._waiting.remove(turn)
             else:
-                self._called -= 1
+                self.called -= 1
                 self.call()
             raise
-        self._called -= 1
+        self.called -= 1
 
     def call(self, count: int = 1) -> None:
         """Wake up to ``count`` waiters, the first ones first."""
@@ -54,7 +50,7 @@ class Line:
             turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._called += 1
+                self.called += 1
                 count -= 1
 
     def call_all(self) -> None:

@@ -35,6 +35,7 @@ class Acks:
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these."""
         self.received, self.confirmed = counters.received, counters.confirmed
+        self.by = None
 
     @property
     def news(self) -> bool:

@@ -168,7 +168,7 @@ def _flag(value: Any, what: str) -> bool:
 def _counters(value: Any) -> Counters:
     received, confirmed, handed, stopped, ranges = _fields(value, 5, "counters")
     _numbers((received, confirmed, handed), "counters")
-    if not confirmed <= received or not handed <= received:  # COUNT-2
+    if confirmed > received or (handed > received and stopped is not True):  # COUNT-2
         raise _bad("counters: confirmed and handed are at most received")
     if type(ranges) is not list or len(ranges) > MAX_RANGES:
         raise _bad("ranges")

@@ -50,7 +50,7 @@ class Config:
     "Most concurrent requests that the peer may have open with us."
     ack_delay: float = 0.025
     "An ack that nobody waits for may be late by this, to ride with other frames."
-    batch_messages: int = 512
+    batch_messages: int = 1024
     "Most messages in one WebSocket message; more only adds latency (measured)."
     batch_bytes: int = 64 * KIB
     "Most bytes of several messages in one WebSocket message."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgpack
 
+from .codec import MAX_LIST
 from .config import Config
 from .frames import (
     KIND_BYTES,
@@ -19,8 +20,11 @@ from .outbox import Outbox
 
 __all__ = ["Cursor"]
 
-HEADROOM = 96
-"""Bytes of a WebSocket message that are kept for everything but one message's content."""
+HEADROOM = 256
+"""Bytes of a WebSocket message that are kept for everything but one message's content.
+
+Enough for an Ack, a Stop without ranges, a Want and a Finish with the longest reason.
+"""
 
 LARGEST_PART = 256 * 1024
 """A part is never larger, so that acks and heartbeats pass between parts (PART-1)."""
@@ -33,7 +37,7 @@ class Cursor:
 
     def __init__(self, outbox: Outbox, config: Config) -> None:
         self._outbox = outbox
-        self._batch_messages = config.batch_messages
+        self._batch_messages = min(config.batch_messages, MAX_LIST)
         self._batch_bytes = config.batch_bytes
         self._large: tuple[bytes, int] | None = None  # the message being cut, and its kind
         self.number = 1
@@ -58,7 +62,7 @@ class Cursor:
         return frame
 
     def skip_finish(self) -> None:
-        """Move behind Finish: it goes now. It needs no room in the window."""
+        """Move behind Finish: it goes now. It needs no room in the window (WINDOW-5)."""
         self._outbox.transmitted = self.number
         self.number += 1
 

@@ -11,7 +11,18 @@ import msgpack
 
 from .codec import MAX_RANGES
 from .errors import ConfirmTooLate, Violation
-from .frames import EXT_VALUE, KIND_TEXT, KIND_VALUE, Code, Counters, Finish, Part, Payload, Range
+from .frames import (
+    EXT_VALUE,
+    KIND_TEXT,
+    KIND_VALUE,
+    MAX_NUMBER,
+    Code,
+    Counters,
+    Finish,
+    Part,
+    Payload,
+    Range,
+)
 
 __all__ = ["Inbox"]
 
@@ -97,9 +108,24 @@ class Inbox:
         """Bytes held of message ``received + 1`` (PART-4)."""
         return len(self._partial)
 
-    def restore(self, confirmed: int) -> None:
-        """Begin where a store left off: what was not confirmed comes again."""
+    def restore(self, confirmed: int, finish: Finish | None = None) -> None:
+        """Begin where a store left off: what was not confirmed comes again.
+
+        ``finish``: the peer's last word, if that was confirmed too.
+        """
         self.received = self.confirmed = self.handed = confirmed
+        self.redelivered_upto = MAX_NUMBER  # until the peer says how much it had sent
+        if finish is not None:
+            self.finish = finish
+            self.handed = self.redelivered_upto = confirmed - 1
+
+    def restore_stopped(self, counters: Counters) -> None:
+        """Stop again with the counters that may have been told before."""
+        self.received, self.confirmed, self.handed = counters[:3]
+        self.redelivered_upto = 0
+        for first, last in counters.ranges:
+            self._early.update(range(first, last + 1))
+        self.freeze()
 
     # ------------------------------------------------------------------ from the peer
 
@@ -247,7 +273,10 @@ class Inbox:
                 break  # the rest are at most `handed`: unknown, which is no lie (COUNT-3)
             else:
                 ranges.append((number, number))
-        return Counters(self.received, self.confirmed, self.handed, self.stopped, tuple(ranges))
+        handed = self.handed
+        if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-2)
+            handed = max(handed, self.redelivered_upto)
+        return Counters(self.received, self.confirmed, handed, self.stopped, tuple(ranges))
 
 
 def _whole(data: bytes, kind: int) -> Payload:

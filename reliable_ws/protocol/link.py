@@ -38,6 +38,9 @@ __all__ = ["Conversation", "Leaving", "Link"]
 OVERSLEPT = 1.0
 """Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
 
+LEAST_IDLE_MS = 100
+"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-2)."""
+
 
 class Leaving(NamedTuple):
     """How to close the WebSocket under a link that is over."""
@@ -68,6 +71,7 @@ class Conversation(Protocol):
     def acked(self, ack: Ack, now: float) -> None: ...
     def peer_stopped(self, counters: Counters, now: float) -> None: ...
     def peer_done(self, link: Link, counters: Counters, now: float) -> None: ...
+    def link_lost(self, link: Link, code: int | None, reason: str, now: float) -> None: ...
     def violated(self, link: Link, fault: Violation, now: float) -> None: ...
     def link_over(
         self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
@@ -91,9 +95,9 @@ class Link:
         "Set once the link is over: how to close the WebSocket."
         self.cursor = Cursor(session.outbox, config)
         self.acks = Acks(session.inbox, config)
-        self.heard_at = now
+        self.heard_at = now if phase is Phase.ACCEPTED else -NEVER
         self._inbox = session.inbox
-        self._greeted = False
+        self.greeted = False
         self._farewell: Frame | None = None
         self._stop_told = False
         self._asked = 0  # our highest Want on this link
@@ -127,8 +131,6 @@ class Link:
                     self.phase = after
         except Violation as fault:
             self.session.violated(self, fault, now)
-        if self.phase is not Phase.OVER:
-            self.acks.note(now)
         return self.session.settle(now)
 
     def _messages(self, frame: Messages, _now: float) -> None:
@@ -147,12 +149,12 @@ class Link:
             self.session.finish_arrived(frame)
 
     def _ack(self, frame: Ack, now: float) -> None:
-        if frame.received >= self.cursor.number:
+        if frame.received >= self.cursor.number:  # ACK-7
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         self.session.acked(frame, now)
 
     def _want(self, frame: Want, _now: float) -> None:
-        if frame.number > self._inbox.received + self.session.config.window_messages:
+        if frame.number > self._inbox.received + self.session.config.window_messages + 1:
             raise Violation(Code.VIOLATION, "Want beyond the window")
         self.acks.wanted = max(self.acks.wanted, frame.number)
 
@@ -173,7 +175,7 @@ class Link:
         self.session.refused(self, frame, now)
 
     def _check(self, counters: Counters) -> None:
-        if counters.received >= self.cursor.number:
+        if counters.received >= self.cursor.number:  # ACK-7
             raise Violation(Code.VIOLATION, "counters of what was never sent")
 
     def opened(self, peer_received: int, peer_partial: int, now: float) -> None:
@@ -187,7 +189,7 @@ class Link:
         """Say that the WebSocket under this link is gone."""
         if self.phase is not Phase.OVER:
             self.leave(code or Code.GOING_AWAY, reason)
-            self.session.link_over(self, code, reason, now)
+            self.session.link_lost(self, code, reason, now)
         return self.session.settle(now)
 
     def leave(
@@ -224,10 +226,10 @@ class Link:
         if now >= self._speak_by:  # LIVE-2
             self.acks.now = True
             self._spoke(now)
-        late = now - self.heard_at - self._idle_timeout
+        late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
         if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
             self.heard_at = now - self._idle_timeout * 2 / 3
-        elif late >= 0:
+        elif late >= 0:  # LIVE-3
             self._silent(now)
 
     def _silent(self, now: float) -> None:
@@ -236,14 +238,14 @@ class Link:
         self.session.link_over(self, Code.SILENT, words, now)
 
     def _spoke(self, now: float) -> None:
-        self._speak_by = now + self.session.peer.idle_ms / 3000
+        self._speak_by = now + max(self.session.peer.idle_ms, LEAST_IDLE_MS) / 3000
 
     # ------------------------------------------------------------------ what to send
 
     @property
     def restless(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
-        if self.phase is Phase.OVER or not self._greeted:
+        if self.phase is Phase.OVER or not self.greeted:
             return True
         session = self.session
         return (
@@ -262,13 +264,14 @@ class Link:
         if self.phase is Phase.OVER:
             farewell, self._farewell = self._farewell, None
             return None if farewell is None else encode([farewell])
-        if not self._greeted:
-            self._greeted = True
+        if not self.greeted:
+            self.greeted = True
             return encode([self.session.greeting(self)])
-        if self.phase is Phase.DIALING:
+        if self.phase is Phase.DIALING:  # nothing before Welcome (HELLO-7)
             return None
-        frames = self._control()
-        self._add_sequenced(frames, now)
+        frames, ranges = self._control()
+        if not ranges:  # they may be long, and what follows may be as long as a frame
+            self._add_sequenced(frames, now)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:
             frames.insert(0, ack)
@@ -278,14 +281,13 @@ class Link:
         self._spoke(now)
         return encode(frames)
 
-    def _control(self) -> list[Frame]:
-        """Stop and Want, which go before the messages that they ride with."""
-        frames: list[Frame] = []
-        if self._inbox.stopped and not self._stop_told:
-            counters = self._inbox.counters()
-            self.tell(counters)
-            frames.append(Stop(counters))
-        return frames
+    def _control(self) -> tuple[list[Frame], bool]:
+        """Stop, which goes before the messages that it rides with; whether it has ranges."""
+        if not self._inbox.stopped or self._stop_told:
+            return [], False
+        counters = self._inbox.counters()
+        self.tell(counters)
+        return [Stop(counters)], bool(counters.ranges)
 
     def _add_sequenced(self, frames: list[Frame], now: float) -> None:
         """Add the next run, part or Finish, and the Want for a number among them."""

@@ -11,9 +11,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from .frames import Finish, Payload
+from .frames import MAX_NUMBER, Finish, Payload
 
-__all__ = ["Outbox"]
+__all__ = ["OVERHEAD", "Outbox"]
+
+OVERHEAD = 6
+"""What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
 
 
 class Outbox:
@@ -22,10 +25,14 @@ class Outbox:
     __slots__ = (
         "_base",
         "_ends",
+        "_pause_at",
         "_payloads",
+        "_total_upto",
+        "_upto",
         "acked",
         "confirmed",
         "finish",
+        "gate",
         "last",
         "max_bytes",
         "max_messages",
@@ -52,6 +59,11 @@ class Outbox:
         "Weight of everything ever accepted."
         self.released = 0
         "Weight of everything confirmed."
+        self._pause_at = MAX_NUMBER - 1
+        self._upto = max_messages  # numbers and total weights for which there is room
+        self._total_upto = max_bytes
+        self.gate = -1
+        "Heaviest message that :meth:`offer` lets in; nothing passes a gate below 0."
         self.finish: Finish | None = None
         "Our last word, once queued. Its number is ``last``."
 
@@ -78,18 +90,39 @@ class Outbox:
             waiting < self.max_messages and self.held + weight <= self.max_bytes
         )
 
-    def offer(self, payload: Payload, weight: int) -> int:
-        """Accept one message if there is room and return its number, else 0 (NUM-1)."""
-        total = self.total + weight
-        waiting = self.last - self.confirmed
-        if waiting and (
-            waiting >= self.max_messages or total - self.released > self.max_bytes
-        ):
-            return 0
-        return self.append(payload, weight)
+    def offer(self, message: object) -> int:
+        """Accept plain ``bytes`` or ASCII ``str`` if nothing stands against it; else return 0.
+
+        The way of nearly every message, kept short. Whoever gets 0 calls ``Session.send``,
+        which finds out why.
+        """
+        kind = type(message)
+        if kind is bytes or (kind is str and message.isascii()):  # type: ignore[attr-defined]
+            weight = len(message) + OVERHEAD  # type: ignore[arg-type]
+            total = self.total + weight
+            number = self.last + 1
+            if weight <= self.gate and number <= self._upto and total <= self._total_upto:
+                self.total = total
+                self.last = number
+                self._payloads.append(message)  # type: ignore[arg-type]
+                self._ends.append(total)
+                return number
+        return 0
+
+    def allow(self, count: int) -> None:
+        """Let :meth:`offer` accept so many more, then 0: time to let others run."""
+        self._pause_at = min(self.last + count, MAX_NUMBER - 1)
+        self._upto = min(self._pause_at, self.confirmed + self.max_messages)
+
+    @property
+    def rested(self) -> bool:
+        """Whether it is not time to let others run."""
+        return self.last < self._pause_at
 
     def append(self, payload: Payload, weight: int) -> int:
         """Accept one message, whatever the room, and return its number."""
+        if self.last >= MAX_NUMBER - 1:
+            raise OverflowError("the session has used all its sequence numbers")
         self.total += weight
         self.last += 1
         self._payloads.append(payload)
@@ -102,6 +135,7 @@ class Outbox:
         for payload, weight in messages:
             self.append(payload, weight)
         self.transmitted = self.last
+        self.allow(MAX_NUMBER - 1 - self.last)
 
     def close(self, code: int, reason: str) -> None:
         """Queue Finish behind the last message; it weighs nothing (CLOSE-1)."""
@@ -114,6 +148,8 @@ class Outbox:
         self.confirmed = number
         number = min(number, self.messages)
         self.released = self.end_of(number)
+        self._total_upto = self.released + self.max_bytes
+        self._upto = min(self._pause_at, number + self.max_messages)
         drop = number - self._base
         if drop * 2 >= len(self._payloads):
             del self._payloads[:drop]

@@ -86,9 +86,11 @@ class Session:
             limits.outbox_messages or limits.window_messages,
             limits.outbox_bytes or limits.window_bytes,
         )
+        self._shut = False
         self._set_gate()
         self.inbox = Inbox(limits.window_messages, limits.window_bytes, limits.max_message)
-        self._final: Counters | None = None  # the peer's frozen counters
+        self.final: Counters | None = None
+        "The peer's frozen counters, once they are known."
         self.contact_at = now
         self._progress_at: float | None = None  # set while closing
         self._hard_by = NEVER
@@ -137,11 +139,12 @@ class Session:
         """Return what is known of one message of ours (CLOSE-4)."""
         if number <= self.outbox.confirmed:
             return Outcome.CONFIRMED
-        final = self._final
+        final = self.final
         if final is not None:
             if any(first <= number <= last for first, last in final.ranges):
                 return Outcome.CONFIRMED
-            return Outcome.UNKNOWN if number <= final.handed else Outcome.NOT_TAKEN
+            handed = min(final.handed, self.outbox.transmitted)
+            return Outcome.UNKNOWN if number <= handed else Outcome.NOT_TAKEN
         if self.sending is Sending.ENDED:  # END-3
             return Outcome.UNKNOWN if number <= self.outbox.transmitted else Outcome.NOT_TAKEN
         return Outcome.PENDING
@@ -274,7 +277,10 @@ class Session:
         old, self.link = self.link, link
         if old is not None:
             words = "another WebSocket took over"
-            old.leave(Code.SUPERSEDED, words, Refuse(Code.SUPERSEDED, words, 0, None))
+            # The initiator's refusal would end the session where the old link still carries it.
+            told = self.role == "acceptor"
+            refuse = Refuse(Code.SUPERSEDED, words, 0, None) if told else None
+            old.leave(Code.SUPERSEDED if told else Code.GOING_AWAY, words, refuse)
 
     def greeting(self, link: Link) -> Hello | Welcome:
         """Return our greeting, built when it is sent (HELLO-4)."""
@@ -327,9 +333,9 @@ class Session:
             self.peer = limits
             self._set_gate()
         self.frame_limit = min(self.frame_limit, limits.max_frame)
-        if self.restored:
-            self.restored = False
+        if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
+        self.restored = False
         self.contact_at = now
         link.opened(counters.received, position.partial, now)
         replayed = max(0, outbox.transmitted - counters.received)
@@ -403,7 +409,7 @@ class Session:
 
         From link to link ``received`` may fall; the new link's cursor knows (RESUME-5).
         """
-        if self._final is not None:
+        if self.final is not None:
             return  # the first final counters stand (CLOSE-4)
         outbox = self.outbox
         if ack.received > outbox.acked:
@@ -433,14 +439,14 @@ class Session:
             raise Violation(Code.VIOLATION, "counters of what was never sent")
         if counters.confirmed < outbox.confirmed:
             raise Violation(Code.VIOLATION, "final counters below an earlier ack")
-        if self._final is not None:
+        if self.final is not None:
             return
         self.acked(Ack(counters.received, counters.confirmed), now)
         if self.sending is Sending.ENDED:
             return
         self._finish_confirmed()
         self._move_sending(Deed.PEER_STOPPED)
-        self._final = counters
+        self.final = counters
         self._events.append(Settled())
 
     def violated(self, link: Link, fault: Violation, now: float) -> None:
@@ -477,13 +483,13 @@ class Session:
             self._give_up("close() took too long", now)
         elif self._progress_at is not None:
             limit = self.config.close_progress_timeout
-            late = now - self._progress_at - limit
+            late = now - (self._progress_at + limit)  # rounded as in `deadline`
             if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
                 self._progress_at = now - limit / 2
             elif late >= 0:
                 self._give_up("no progress while closing", now)
         if not self.attached and not self.ended:
-            late = now - self.contact_at - self.config.session_ttl
+            late = now - (self.contact_at + self.config.session_ttl)
             if late > OVERSLEPT:
                 self.contact_at = now - self.config.session_ttl + self.config.open_timeout
             elif late >= 0:  # END-4
@@ -506,13 +512,15 @@ class Session:
         Call it after taking or confirming messages when ``inbox.due`` is set.
         """
         self.inbox.due = False
-        ending = self.inbox.finish or self.outbox.finish or self._final
+        ending = self.inbox.finish or self.outbox.finish or self.final
         if ending is not None and not self.ended:
             if self.inbox.take_finish():
                 self._move_receiving(Deed.TAKEN)
             self._finish_confirmed()
             if self.done and self.role == "acceptor":  # the initiator goes on (CLOSE-8)
                 self._end_as(Ending(End.FINISHED, *self._last_words()), now)
+        if self.link is not None:
+            self.link.acks.note(now)
         events, self._events = self._events, []
         return events
 
@@ -540,7 +548,7 @@ class Session:
         counters = self.inbox.counters()
         if link.phase is Phase.DIALING:  # the peer has not been heard: nothing may be said
             link.leave(Code.GOING_AWAY)
-        elif ending.kind is End.FINISHED and self.role == "acceptor":
+        elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
         else:  # no effect where the peer has had its say, and the link is over already
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
@@ -568,13 +576,31 @@ class Session:
         finish = self.inbox.finish or self.outbox.finish
         return (finish.code, finish.reason) if finish else (Code.FINISHED, "")
 
+    def restore_receiving(
+        self, confirmed: int, finish: Finish | None, stopped: Counters | None
+    ) -> None:
+        """Begin where a store left off (RESUME-7)."""
+        self.restored = True
+        self.inbox.restore(confirmed, finish)
+        if finish is not None:
+            self._move_receiving(Deed.PEER_FINISHED)
+            self._move_receiving(Deed.TAKEN)
+        if stopped is not None:
+            self.inbox.restore_stopped(stopped)
+            self._move_receiving(Deed.STOP)
+
     def _move_sending(self, deed: Deed) -> None:
         self.sending = SENDING[self.sending][deed]
         self._set_gate()
 
+    def shut(self, shut: bool, /) -> None:  # noqa: FBT001
+        """Shut or open the outbox's gate: shut, every message takes the way of :meth:`send`."""
+        self._shut = shut
+        self._set_gate()
+
     def _set_gate(self) -> None:
         """Say what the outbox may let in without asking."""
-        is_open = self.sending is Sending.OPEN
+        is_open = self.sending is Sending.OPEN and not self._shut
         self.outbox.gate = self.peer.max_message + OVERHEAD if is_open else -1
 
     def _move_receiving(self, deed: Deed) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .config import Config
-from .frames import Limits
+from .frames import Ack, Counters, Finish, Limits
 from .payload import PayloadCodec, seal_weight
 from .session import Session
 
@@ -15,9 +15,13 @@ __all__ = ["restore", "snapshot"]
 def snapshot(session: Session) -> dict[str, Any]:
     """Return what must survive a crash, as plain values. The session has not ended.
 
-    Of the peer's direction only what the application has confirmed: the rest comes again.
+    Of the peer's direction only what the application has confirmed: the rest comes again,
+    unless we have stopped. Plain values: numbers, texts, bytes, payloads, tuples of them.
     """
-    outbox = session.outbox
+    outbox, inbox, final = session.outbox, session.inbox, session.final
+    finish = inbox.finish
+    if finish is not None and inbox.confirmed < finish.number:
+        finish = None  # it comes again
     return {
         "role": session.role,
         "id": session.id,
@@ -27,8 +31,11 @@ def snapshot(session: Session) -> dict[str, Any]:
         "peer": tuple(session.peer),
         "sent": outbox.confirmed,
         "messages": [payload for _number, payload in outbox.unconfirmed()],
-        "finish": None if outbox.finish is None else tuple(outbox.finish)[1:],
-        "confirmed": session.inbox.confirmed,
+        "finish": None if outbox.finish is None else tuple(outbox.finish),
+        "settled": None if final is None else tuple(final),
+        "confirmed": inbox.confirmed,
+        "peer_finish": None if finish is None else tuple(finish),
+        "stopped": tuple(inbox.counters()) if inbox.stopped else None,
     }
 
 
@@ -55,12 +62,30 @@ def restore(
     )
     session.attempt = values["attempt"]
     session.peer = Limits(*values["peer"])
-    weights = [(payload, seal_weight(payload)) for payload in values["messages"]]
-    session.outbox.restore(values["sent"], weights)
-    session.inbox.restore(values["confirmed"])
-    session.restored = True
-    if values["finish"] is not None:
-        code, reason = values["finish"]
-        session.finish(now, code, reason)
-        session.outbox.transmitted = session.outbox.last
+    _restore_outbox(session, values, now)
+    finish, stopped = values["peer_finish"], values["stopped"]
+    session.restore_receiving(
+        values["confirmed"],
+        None if finish is None else Finish(*finish),
+        None if stopped is None else _counters(stopped),
+    )
     return session
+
+
+def _restore_outbox(session: Session, values: dict[str, Any], now: float) -> None:
+    outbox, sent, finish = session.outbox, values["sent"], values["finish"]
+    weights = [(payload, seal_weight(payload)) for payload in values["messages"]]
+    outbox.restore(sent if finish is None else min(sent, finish[0] - 1), weights)
+    if finish is not None:
+        session.finish(now, *finish[1:])
+        outbox.transmitted = outbox.last
+    if values["settled"] is not None:
+        session.peer_stopped(_counters(values["settled"]), now)
+    elif sent > outbox.confirmed:  # Finish is confirmed too
+        session.acked(Ack(sent, sent), now)
+        session.settle(now)
+
+
+def _counters(values: tuple[Any, ...]) -> Counters:
+    received, confirmed, handed, stopped, ranges = values
+    return Counters(received, confirmed, handed, stopped, tuple(map(tuple, ranges)))

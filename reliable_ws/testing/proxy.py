@@ -1,0 +1,220 @@
+"""A TCP proxy that breaks connections, on command and by plan.
+
+It stands between a client and a server and knows nothing of WebSockets: it works below every
+library, and cuts where it likes, in the middle of a frame too::
+
+    async with ChaosProxy("127.0.0.1", server_port, plan=FaultPlan(seed=7)) as proxy:
+        async with reliable_ws.connect(proxy.uri("/feed")) as conn:
+            ...
+            proxy.reset()
+
+What is in flight is bounded in both directions: a receiver that does not read stops its sender.
+The event loop must have ``add_reader`` (on Windows that is the selector loop).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from .relay import Ending, Fault, FaultName, FaultPlan, Network, Relay, Side, finish_sending, reset
+
+__all__ = ["ChaosProxy", "Fault", "FaultName", "FaultPlan", "Side"]
+
+_KEPT_HALF_OPEN = 64
+
+
+class ChaosProxy:
+    """Carries TCP connections to ``target_host:target_port``; see the module.
+
+    Commands act on all connections that are live at that moment and return how many those
+    were; they take effect within the next turns of the event loop. Bytes that the proxy holds
+    when a connection breaks are lost, as bytes in a real network are.
+
+    ``connections`` counts the connections accepted, ``refused`` those turned away (by
+    :meth:`refuse`, or because the target could not be reached), ``faults`` the faults by name.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        target_host: str,
+        target_port: int,
+        *,
+        plan: FaultPlan | None = None,
+        on_fault: Callable[[Fault], object] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.target = (target_host, target_port)
+        self.port = port
+        "Where it listens; with 0, known once the block is entered."
+        self.connections = 0
+        self.refused = 0
+        self.faults: Counter[FaultName] = Counter()
+        self._on_fault = on_fault
+        self._refusing = False
+        self._leaving = False
+        self._network = Network(plan, self._struck)
+        self._live: dict[int, Relay] = {}
+        self._half_open: deque[socket.socket] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._listener = socket.create_server((self.host, self.port), backlog=1024)
+        self._listener.settimeout(0)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leaving = True
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            while self._half_open:
+                self._half_open.pop().close()
+
+    def uri(self, path: str = "/") -> str:
+        """The address for clients."""
+        return f"ws://{self.host}:{self.port}{path}"
+
+    @property
+    def plan(self) -> FaultPlan | None:
+        """May be set: for connections made from then on; the plan before it ends at once."""
+        return self._network.plan
+
+    @plan.setter
+    def plan(self, plan: FaultPlan | None) -> None:
+        self._network.plan = plan
+
+    @property
+    def live(self) -> int:
+        """How many connections the commands would act on."""
+        return sum(not relay.ended for relay in self._live.values())
+
+    def cut(self) -> int:
+        """End the connections in order: FIN to both sides."""
+        return self._strike_all("cut")
+
+    def reset(self) -> int:
+        """Break the connections: RST to both sides."""
+        return self._strike_all("reset")
+
+    def half_open(self, *, keep: Side = "client") -> int:
+        """Reset one side; the other keeps an open socket that nobody reads or answers.
+
+        The last 64 sockets kept so stay open until the block is left.
+        """
+        return self._strike_all("half_open", keep)
+
+    def stall(self) -> int:
+        """Hold all bytes in both directions, with all sockets open, until :meth:`resume`."""
+        return self._strike_all("stall")
+
+    def resume(self) -> None:
+        """End all stalls."""
+        for relay in self._live.values():
+            relay.resume()
+
+    def refuse(self) -> None:
+        """Turn new connections away: they are accepted and reset at once."""
+        self._refusing = True
+
+    def accept(self) -> None:
+        """Let new connections in again."""
+        self._refusing = False
+
+    def throttle(self, bytes_per_second: float | None) -> None:
+        """Bound what each direction of each connection carries; None lifts the bound."""
+        if bytes_per_second is not None and bytes_per_second <= 0:
+            raise ValueError("bytes_per_second must be positive, or None; to hold all, stall()")
+        self._network.rate = bytes_per_second
+
+    def delay(self, seconds: float) -> None:
+        """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
+        if seconds < 0:
+            raise ValueError("nothing arrives before it was sent")
+        self._network.delay = seconds
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            if self._refusing:
+                self.refused += 1
+                reset(client)
+                continue
+            self.connections += 1
+            task = self._loop.create_task(self._connect(client, self.connections))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, client))
+
+    async def _connect(self, client: socket.socket, number: int) -> None:
+        family = socket.AF_INET6 if ":" in self.target[0] else socket.AF_INET
+        with client, socket.socket(family, socket.SOCK_STREAM) as server:
+            for side in (client, server):
+                side.settimeout(0)
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                await self._loop.sock_connect(server, self.target)
+            except OSError:
+                self.refused += 1
+                reset(client)
+                return
+            relay = self._live[number] = Relay(self._network, number, client, server)
+            try:
+                ending = await relay.carry()
+            finally:
+                relay.resume()
+                del self._live[number]
+            if not self._leaving:
+                await self._finish(ending, client, server)
+
+    async def _finish(self, ending: Ending, client: socket.socket, server: socket.socket) -> None:
+        match ending.how:
+            case "over":
+                pass
+            case "cut":
+                await asyncio.gather(finish_sending(client), finish_sending(server))
+            case "half_open":
+                kept, broken = (client, server) if ending.keep == "client" else (server, client)
+                reset(broken)
+                self._half_open.append(socket.socket(fileno=kept.detach()))
+                if len(self._half_open) > _KEPT_HALF_OPEN:
+                    self._half_open.popleft().close()
+            case _:
+                reset(client)
+                reset(server)
+
+    def _ended(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        client.close()  # the task may have been cancelled before it began
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            message = "a connection of a ChaosProxy failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+
+    def _strike_all(self, name: FaultName, keep: Side = "client") -> int:
+        return sum(relay.strike(name, keep) for relay in self._live.values())
+
+    def _struck(self, fault: Fault) -> None:
+        self.faults[fault.name] += 1
+        if self._on_fault is not None:
+            self._loop.call_soon(self._on_fault, fault)
