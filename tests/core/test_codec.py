@@ -180,7 +180,7 @@ BAD = {
     "counters too short": [[83, GOOD_COUNTERS[:4]]],
     "counters too long": [[83, [*GOOD_COUNTERS, 1]]],
     "confirmed above received": [[83, [2, 3, 0, True, []]]],
-    "handed above received": [[83, [2, 1, 3, True, []]]],
+    "handed above received": [[68, [2, 1, 3, False, []]]],
     "stopped is no bool": [[83, changed(GOOD_COUNTERS, 3, 1)]],
     "ranges is no list": [[83, changed(GOOD_COUNTERS, 4, None)]],
     "a range is no pair": [[83, changed(GOOD_COUNTERS, 4, [5])]],
