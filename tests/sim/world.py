@@ -303,7 +303,7 @@ class World:
             return
         link = session.link
         if link is not None and session.attached:
-            if link._ack_by is not None:
+            if link.acks.by is not None:
                 found.append(("ack", side))
             found.append(("beat", side))
         if not session.attached:
@@ -509,12 +509,12 @@ class World:
 
     def do_ack(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session.link._ack_by))
+        self.heard(party, party.session.tick(party.session.link.acks.by))
         self.stir(party)
 
     def do_beat(self, side: str) -> None:
         party = self.party(side)
-        party.session.link._ack_now = True
+        party.session.link.acks.now = True
         self.stir(party)
 
     def do_expire(self, side: str) -> None:
@@ -571,9 +571,12 @@ class World:
             self.commit(party)
         limit = self.options.transport_limit
         for _ in range(most):
+            restless = not isinstance(end, Link) or end.restless
             data = end.transmit(self.now)
             if data is None:
                 break
+            if not restless:
+                raise Broken(f"{side} had something to say and did not know: {told(data)}")
             if self.say:
                 self.say(f"    {side} sends on {serial}: {told(data)}")
             if limit is not None and len(data) > limit:
@@ -791,7 +794,7 @@ class World:
             elif isinstance(event, Opened):
                 if event.replayed:
                     self.seen["resumed with a replay"] += 1
-                if party.session.link is not None and party.session.link.offset:
+                if party.session.link is not None and party.session.link.cursor.offset:
                     self.seen["resumed inside a message"] += 1
 
     def _told(self, party: Party) -> None:
@@ -889,7 +892,10 @@ class World:
             raise Broken("G5: more bytes accepted than the limit")
         if len(outbox) and not session.muted:
             link = session.link
-            if link is not None and link.cursor > outbox.confirmed + session.peer.window_messages:
+            if (
+                link is not None
+                and link.cursor.number > outbox.confirmed + session.peer.window_messages
+            ):
                 self.seen["window full"] += 1
 
     # ------------------------------------------------------------------ the end
@@ -903,11 +909,11 @@ class World:
             ):
                 end = wire.end(side)
                 if is_open and not stirred and isinstance(end, Link):
-                    by = end._ack_by
+                    by = end.acks.by
                     data = end.transmit(self.now)
                     if data is not None:
                         raise Broken(f"{side} had something to say and was not woken: {told(data)}")
-                    if by != end._ack_by:
+                    if by != end.acks.by:
                         raise Broken(f"{side} owed an ack and was not woken")
 
     def over(self) -> bool:
@@ -1193,7 +1199,9 @@ def choose(rng: random.Random, world: World, weights: dict[str, float]) -> Actio
     return action
 
 
-def tell(seed: int, seen: Counter[str] | None = None, **changes: Any) -> tuple[Story, Broken | None]:
+def tell(
+    seed: int, seen: Counter[str] | None = None, **changes: Any
+) -> tuple[Story, Broken | None]:
     """Run one seed; return what was done, and what broke."""
     rng = random.Random(seed)
     options = options_of(rng)
