@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reliable_ws.protocol import codec, config, cursor, frames, payload, state
+from reliable_ws.protocol import codec, config, cursor, frames, link, payload, sessions, state
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
@@ -160,7 +160,7 @@ def test_codes():
 
 
 def test_fixed_limits():
-    said = {what: int(value) for what, value, _rule in table("what", "value", "rule")}
+    said = {what: quantity(value) for what, value, _rule in table("what", "value", "rule")}
     assert said == {
         "highest number": frames.MAX_NUMBER,
         "elements of an array": codec.MAX_LIST,
@@ -169,6 +169,8 @@ def test_fixed_limits():
         "weight besides content": payload.OVERHEAD,
         "bytes of a part": cursor.LARGEST_PART,
         "smallest max frame": config.MIN_FRAME,
+        "shortest idle time that is honoured": link.LEAST_IDLE_MS / 1000,
+        "longest ttl that is honoured by tombstones": sessions.LONGEST_TTL,
     }
 
 

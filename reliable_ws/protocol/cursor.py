@@ -23,7 +23,7 @@ __all__ = ["Cursor"]
 HEADROOM = 256
 """Bytes of a WebSocket message that are kept for everything but one message's content.
 
-Enough for an Ack, a Stop without ranges, a Want and a Finish with the longest reason.
+Enough for an Ack, a Stop without ranges, a Want and a Finish with the longest reason (FRAME-7).
 """
 
 LARGEST_PART = 256 * 1024

@@ -89,6 +89,7 @@ def good() -> list[dict[str, Any]]:
     add("Stop", Stop(Counters(9, 4, 7, True, ((6, 6),))))
     many = tuple((n, n) for n in range(2, 130, 2))
     add("Stop, with 64 ranges", Stop(Counters(200, 0, 150, True, many)))
+    add("Stop, after a crash: handed is not known", Stop(Counters(3, 3, MAX_NUMBER, True)))
     add("Done", Done(FINAL))
     add("four frames", Ack(3, 3), Want(4), Messages(4, ["hi"]), Finish(5, 1000, "bye"))
 
@@ -221,7 +222,7 @@ def bad() -> list[dict[str, Any]]:
     # counters
     frame("Stop: not stopped", "S", [9, 4, 7, False, []])
     frame("Stop: confirmed above received", "S", [3, 4, 3, True, []])
-    frame("Stop: handed above received", "S", [3, 3, 4, True, []])
+    frame("Done: handed above received, and not stopped", "D", [3, 3, 4, False, []])
     frame("Stop: stopped is an integer", "S", [3, 3, 3, 1, []])
     frame("Stop: a counter too few", "S", [3, 3, True, []])
     frame("Stop: a counter too many", "S", [3, 3, 3, True, [], 0])
@@ -259,6 +260,7 @@ def bad() -> list[dict[str, Any]]:
         ("a limit that is a float", 8, [1, 1, 4096.0, 1, 1, 1, 1]),
     ]:
         frame(f"Hello: {name}", *hello[:index], value, *hello[index + 1 :])
+    frame("Hello: max frame 4095", *hello[:8], [1, 1, 4095, 1, 1, 1, 1])
     frame("Hello: a field too few", *hello[:-1])
     welcome: list[Any] = msgpack.unpackb(encode([WELCOME]))[0]
     for name, index, value in [
