@@ -121,8 +121,8 @@ class Inbox:
 
     def restore_stopped(self, counters: Counters) -> None:
         """Stop again with the counters that may have been told before."""
-        self.received, self.confirmed, self.handed = counters[:3]
-        self.redelivered_upto = 0
+        self.received, self.confirmed, self.redelivered_upto = counters[:3]
+        self.handed = min(self.received, self.redelivered_upto)
         for first, last in counters.ranges:
             self._early.update(range(first, last + 1))
         self.freeze()

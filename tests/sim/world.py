@@ -146,11 +146,13 @@ class Wire:
     """One WebSocket: what is in flight, and which ends still know it as open."""
 
     __slots__ = (
+        "a_code",
         "a_open",
         "a_stirred",
         "arrival",
         "dialer",
         "down",
+        "i_code",
         "i_open",
         "i_stirred",
         "serial",
@@ -165,6 +167,9 @@ class Wire:
         self.down: deque[bytes] = deque()
         self.i_open = True
         self.a_open = True
+        self.i_code: int | None = None
+        "What the initiator's end closed the WebSocket with, if it did."
+        self.a_code: int | None = None
         self.i_stirred = True
         "Whether something happened since the initiator's end was last pulled dry."
         self.a_stirred = False
@@ -371,9 +376,9 @@ class World:
             message = (name, name.decode(), [side, number, party.lives], name * 3)[number % 4]
             if number % 11 == 0:
                 message = b""
-        payload, weight = seal(message, CODEC)
+        payload, _weight = seal(message, CODEC)
         try:
-            got = session.send_sealed(payload, weight)
+            got = session.send(message)
         except OutboxFull:
             self.seen["outbox full"] += 1
             return
@@ -598,11 +603,14 @@ class World:
 
     def _hang_up(self, wire: Wire, side: str) -> None:
         """Close the WebSocket from one end; what is in flight from here still arrives."""
+        code = wire.end(side).leaving.code
         if side == "i":
             wire.i_open = False
+            wire.i_code = code
             wire.down.clear()
         else:
             wire.a_open = False
+            wire.a_code = code
             wire.up.clear()
         self._sweep(wire)
 
@@ -687,7 +695,11 @@ class World:
         link = wire.end(side)
         if side == "a" and isinstance(link, Link) and link.phase is Phase.OVER:
             self.seen["late death of an old link"] += 1
-        self._dies(wire, side, None)
+        if side == "i":
+            code = None if wire.down else wire.a_code
+        else:
+            code = None if wire.up else wire.i_code
+        self._dies(wire, side, code)
 
     def _dies(self, wire: Wire, side: str, code: int | None) -> None:
         line = wire.down if side == "i" else wire.up
@@ -943,13 +955,20 @@ class World:
                 continue
             self.probe()
             due = self._deadline()
-            dead = not self.i.alive or (self.a is not None and not self.a.alive)
-            if due - began > SOON and not dead:
+            if due - began > SOON and not self._gone():
                 parties = [party.session for party in (self.i, self.a) if party is not None]
                 raise Broken(f"no end comes on a good network: {parties}")
             self.now = max(self.now, due)
             self._tick_all()
         raise Broken("they talk for ever")
+
+    def _gone(self) -> bool:
+        """Whether one side left without a word that must reach the other: then its time runs."""
+        if not self.i.alive or (self.a is not None and not self.a.alive):
+            return True
+        return self.i.session.ended is not None and (
+            bool({"abort", "expired"} & self.blind) or self.i.session.ended.kind is End.REFUSED
+        )
 
     def _deadline(self) -> float:
         due = [
