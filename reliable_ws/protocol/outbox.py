@@ -26,6 +26,7 @@ class Outbox:
         "_base",
         "_ends",
         "_pause_at",
+        "_pause_total",
         "_payloads",
         "_total_upto",
         "_upto",
@@ -60,6 +61,7 @@ class Outbox:
         self.released = 0
         "Weight of everything confirmed."
         self._pause_at = MAX_NUMBER - 1
+        self._pause_total = 2**62
         self._upto = max_messages  # numbers and total weights for which there is room
         self._total_upto = max_bytes
         self.gate = -1
@@ -109,10 +111,21 @@ class Outbox:
                 return number
         return 0
 
-    def allow(self, count: int) -> None:
-        """Let :meth:`offer` accept so many more, then 0: time to let others run."""
+    def allow(self, count: int, weight: int) -> None:
+        """Let :meth:`offer` accept so much more, then 0: time to send, or to let others run."""
         self._pause_at = min(self.last + count, MAX_NUMBER - 1)
         self._upto = min(self._pause_at, self.confirmed + self.max_messages)
+        self.allow_weight(weight)
+
+    def allow_weight(self, weight: int) -> None:
+        """Let :meth:`offer` accept so many more bytes: what was there is sent."""
+        self._pause_total = self.total + weight
+        self._total_upto = min(self._pause_total, self.released + self.max_bytes)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether enough is queued to send it at once."""
+        return self.total >= self._pause_total
 
     @property
     def rested(self) -> bool:
@@ -135,7 +148,7 @@ class Outbox:
         for payload, weight in messages:
             self.append(payload, weight)
         self.transmitted = self.last
-        self.allow(MAX_NUMBER - 1 - self.last)
+        self.allow(MAX_NUMBER, self.max_bytes)
 
     def close(self, code: int, reason: str) -> None:
         """Queue Finish behind the last message; it weighs nothing (CLOSE-1)."""
@@ -148,7 +161,7 @@ class Outbox:
         self.confirmed = number
         number = min(number, self.messages)
         self.released = self.end_of(number)
-        self._total_upto = self.released + self.max_bytes
+        self._total_upto = min(self._pause_total, self.released + self.max_bytes)
         self._upto = min(self._pause_at, number + self.max_messages)
         drop = number - self._base
         if drop * 2 >= len(self._payloads):
