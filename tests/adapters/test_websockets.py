@@ -190,13 +190,14 @@ async def test_proxy_none_ignores_the_environment(monkeypatch):
 async def test_proxy_by_address():
     async with listening() as (server, _):
         with socket_without_listener() as port:
-            error, message = (OSError, str(port)) if RELEASE >= (15, 0) else (ValueError, r"15\.0")
+            # Nobody listens there; each event loop has its own words for that.
+            error, message = (OSError, None) if RELEASE >= (15, 0) else (ValueError, r"15\.0")
             with pytest.raises(error, match=message):
                 await dial(uri_of(server), proxy=f"http://127.0.0.1:{port}")
 
 
 async def test_dial_raises_what_connect_raises():
-    with socket_without_listener() as port, pytest.raises(OSError, match=str(port)):
+    with socket_without_listener() as port, pytest.raises(ConnectionRefusedError):
         await dial(f"ws://127.0.0.1:{port}", proxy=None)
 
 
