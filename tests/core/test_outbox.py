@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reliable_ws.protocol.frames import Finish
+from reliable_ws.protocol.frames import MAX_NUMBER, Finish
 from reliable_ws.protocol.outbox import Outbox
 
 
@@ -116,6 +116,34 @@ def test_a_lone_message_always_has_room():
     assert box.has_room(1000)
     box.append("x", 1000)
     assert not box.has_room(1)
+
+
+def test_numbers_end_where_the_highest_is_left_for_finish():
+    """NUM-1"""
+    box = outbox()
+    box.gate = 10
+    box.restore(MAX_NUMBER - 3, [])
+    assert box.append("a", 7) == MAX_NUMBER - 2
+    assert (box.offer("b"), box.offer("c")) == (MAX_NUMBER - 1, 0)
+    with pytest.raises(OverflowError):
+        box.append("more", 4)
+    box.close(1000, "")
+    assert box.last == MAX_NUMBER
+
+
+def test_a_driver_allows_so_much_between_two_turns():
+    box = outbox(messages=10, size=200)
+    box.gate = 100
+    box.allow(2, 1000)
+    assert (box.offer("a"), box.rested, box.offer("b"), box.rested) == (1, True, 2, False)
+    assert box.offer("c") == 0
+    box.confirm(2)
+    assert box.offer("c") == 0
+    box.allow(5, 15)
+    assert (box.offer("c"), box.crowded, box.offer("defg"), box.crowded) == (3, False, 0, False)
+    assert (box.offer("de"), box.crowded) == (4, True)
+    box.allow_weight(100)
+    assert (box.offer("e"), box.crowded) == (5, False)
 
 
 def test_a_restored_outbox_counts_everything_as_transmitted():

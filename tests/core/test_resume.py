@@ -1,0 +1,292 @@
+"""A session outlives its WebSockets: nothing twice, nothing left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from reliable_ws.protocol.codec import decode, encode
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import Detached, Ended, Opened
+from reliable_ws.protocol.frames import Ack, Refuse
+from reliable_ws.protocol.report import End, Outcome
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY, Pair
+
+from .helpers import NOW, SIDES, Lone, counters, hello, initiator, position, run_of, welcome
+
+either_side = pytest.mark.parametrize("side", SIDES)
+
+
+def opened() -> Pair:
+    pair = Pair()
+    pair.connect()
+    return pair
+
+
+def test_what_was_in_flight_is_sent_again():
+    """RESUME-4"""
+    pair = opened()
+    for letter in "abc":
+        pair.client.send(letter)
+        pair.server.send(letter.upper())
+    pair.pull()
+    pair.cut()
+    pair.connect()
+    assert pair.server_take() == ["a", "b", "c"]
+    assert pair.client_take() == ["A", "B", "C"]
+    assert pair.client_events[1:3] == [Detached(None, ""), Opened(resumed=True, replayed=3)]
+
+
+def test_what_has_arrived_is_not_sent_again():
+    """RESUME-4: taken or not."""
+    pair = opened()
+    for letter in "abc":
+        pair.client.send(letter)
+        pair.pull()
+    pair.deliver_up()
+    pair.deliver_up()
+    assert pair.server.inbox.take() == "a"
+    pair.cut()
+    pair.connect()
+    assert Opened(resumed=True, replayed=1) in pair.client_events
+    assert pair.server_take() == ["b", "c"]
+
+
+@pytest.mark.parametrize("when", range(8))
+def test_a_cut_at_any_step_of_the_greeting_does_no_harm(when):
+    """HELLO-2, RESUME-4: twice in a row, too."""
+    pair = opened()
+    pair.client.send("a")
+    pair.server.send("b")
+    for _ in range(2):
+        pair.cut()
+        pair.dial()
+        for step in range(when):
+            (pair.pull, pair.deliver_up, pair.pull, pair.deliver_down)[step % 4]()
+    pair.cut()
+    pair.connect()
+    assert (pair.server_take(), pair.client_take()) == (["a"], ["b"])
+
+
+def test_a_drop_before_the_first_message():
+    pair = opened()
+    pair.cut()
+    pair.connect()
+    pair.cut()
+    pair.connect()
+    pair.client.send("a")
+    pair.run()
+    assert pair.server_take() == ["a"]
+
+
+def test_the_newest_attempt_wins():
+    """RESUME-2: the acceptor did not know yet that the old WebSocket is gone."""
+    pair = opened()
+    old = pair.wire
+    pair.cut_client()
+    old.alive = True
+    pair.client.send("a")
+    pair.dial()
+    pair.pull()
+    pair.deliver_up()
+    assert pair.server.link is pair.wire.arrival.link
+    (refuse,) = decode(old.arrival.link.transmit(pair.now), 2**20)
+    assert refuse == Refuse(4409, "another WebSocket took over", 0, None)
+    assert old.arrival.link.leaving.code == 4409
+    pair.run()
+    assert pair.server_take() == ["a"]
+
+
+def test_a_fenced_link_is_inert():
+    """RESUME-2, LINK-4: its late data and its late death hurt nobody."""
+    pair = opened()
+    old = pair.wire.arrival.link
+    pair.client.send("a")
+    pair.pull()
+    late = pair.wire.up[0]
+    pair.cut_client()
+    pair.connect()
+    before = list(pair.server_events)
+    assert old.receive(late, pair.now) == []
+    assert old.lost(4499, "late", pair.now) == []
+    assert old.tick(pair.now + 1000) is None
+    assert old.deadline > pair.now + 10**9
+    assert (pair.server_events, pair.server.attached) == (before, True)
+    assert pair.server_take() == ["a"]
+
+
+def test_an_initiator_drops_its_older_websocket_without_a_word():
+    """RESUME-2: a Refuse of its own would end the session where the old link still carries it."""
+    pair = opened()
+    old = pair.wire
+    pair.client.send("a")
+    pair.dial()
+    assert old.dialer.leaving is not None
+    assert old.dialer.transmit(pair.now) is None
+    pair.run()
+    assert (pair.client.ended, pair.server.ended) == (None, None)
+    assert pair.server_take() == ["a"]
+
+
+def test_a_second_holder_is_told_and_does_not_come_again():
+    """RESUME-1, RESUME-6: the one with the lower attempt loses."""
+    pair = opened()
+    pair.client.send("mine")
+    pair.run()
+    rival = Session("initiator", ID, KEY, pair.now)
+    rival.incarnation = pair.client.incarnation
+    rival.attempt = 5
+    wire = pair.wire
+    pair.wires.append(type(wire)(rival.dial(pair.now), pair.book.arrive(pair.now)))
+    pair.run()
+    assert pair.client.ended is not None
+    assert (pair.client.ended.kind, pair.client.ended.code) == (End.SUPERSEDED, 4409)
+    assert pair.client.outcome(1) is Outcome.UNKNOWN
+
+
+def test_a_holder_with_an_old_attempt_is_superseded():
+    """RESUME-1, RESUME-6"""
+    pair = opened()
+    rival = Session("initiator", ID, KEY, pair.now)
+    wire = pair.wire
+    pair.wires.append(type(wire)(rival.dial(pair.now), pair.book.arrive(pair.now)))
+    pair.run()
+    assert rival.ended is not None
+    assert rival.ended.kind is End.SUPERSEDED
+    assert (pair.client.ended, pair.server.attached) == (None, True)
+
+
+def test_attempts_grow_with_every_hello():
+    """RESUME-1"""
+    pair = opened()
+    for _ in range(3):
+        pair.cut()
+        pair.connect()
+    assert (pair.client.attempt, pair.server.attempt) == (4, 4)
+
+
+def test_received_may_fall_to_confirmed_from_link_to_link():
+    """RESUME-5: a receiver that restarted has only what was taken."""
+    lone = initiator()
+    lone.sends("a", "b", "c")
+    lone.hears(Ack(3, 1))
+    lone.link.lost(None, "", NOW)
+    lone.dials(position=position(counters(1)))
+    assert lone.says() == [run_of(2, "b", "c")]
+    assert lone.hears(Ack(3, 3))
+
+
+@either_side
+def test_a_lost_websocket_detaches_and_says_why(side):
+    """LINK-3: and that is all it says."""
+    lone = side()
+    lone.sends("a")
+    assert lone.link.lost(1006, "gone", NOW) == [Detached(1006, "gone")]
+    assert lone.link.lost(1006, "again", NOW) == []
+    assert (lone.session.link, lone.session.ended, lone.session.attached) == (None, None, False)
+    assert lone.outcomes() == [Outcome.PENDING]
+
+
+@pytest.mark.parametrize("code", [4400, 4401, 4404, 4410, 4422, 4499, 4409])
+def test_a_closing_code_may_forbid_another_websocket(code):
+    """CODE-2, LINK-3: it settles no message."""
+    lone = initiator()
+    lone.sends("a")
+    lone.session.send("not transmitted")
+    (ended,) = lone.link.lost(code, "no more", NOW)
+    assert isinstance(ended, Ended)
+    assert ended.ending.kind is (End.SUPERSEDED if code == 4409 else End.REFUSED)
+    assert lone.outcomes() == [Outcome.UNKNOWN, Outcome.NOT_TAKEN]
+
+
+def test_the_closing_code_of_an_older_websocket_forbids_nothing():
+    """LINK-4"""
+    lone = initiator()
+    old = lone.link
+    lone.link = lone.session.dial(NOW)
+    assert old.lost(4409, "", NOW) == []
+    assert lone.session.ended is None
+
+
+def test_an_acceptor_waits_whatever_the_closing_code():
+    """CODE-2: only initiators open WebSockets."""
+    pair = opened()
+    assert pair.wire.arrival.link.lost(4499, "", pair.now) == [Detached(4499, "")]
+
+
+def test_a_busy_acceptor_says_when_to_come_again():
+    """REFUSE-2, REFUSE-3"""
+    lone = initiator()
+    lone.link.lost(None, "", NOW)
+    lone.link = lone.session.dial(NOW)
+    lone.says()
+    assert lone.hears(Refuse(4529, "busy", 1500, None)) == [Detached(4529, "busy", 1.5)]
+    assert lone.session.ended is None
+
+
+def test_a_session_that_is_held_is_not_refused_for_being_busy():
+    """REFUSE-3"""
+    pair = Pair(Config(max_sessions=1))
+    pair.connect()
+    pair.cut()
+    pair.book.draining = True
+    pair.connect()
+    assert pair.server.attached
+
+
+def test_one_session_after_the_other_over_one_book():
+    pair = opened()
+    arrival = pair.book.arrive(pair.now)
+    arrival.receive(encode([hello(session=bytes(16))]), pair.now)
+    assert len(pair.book) == 2
+    assert {session.id for session in pair.book} == {ID, bytes(16)}
+
+
+def test_a_stranger_between_two_links_does_no_harm():
+    """HELLO-8: nor does it count as contact."""
+    lone = initiator(Config(session_ttl=60))
+    for second in range(0, 60, 10):
+        lone.now = NOW + second
+        lone.link = lone.session.dial(lone.now)
+        lone.says()
+        lone.hears_raw(b"stranger")
+    assert lone.session.ended is None
+    assert [event.ending.kind for event in lone.session.tick(NOW + 60)] == [End.EXPIRED]
+
+
+def test_dialing_is_no_contact():
+    """END-4: however often, a session outlives contact by its ttl and no more."""
+    pair = Pair(Config(session_ttl=60))
+    pair.connect()
+    pair.cut()
+    pair.now += 5
+    gone = 1000 + 60
+    while pair.client.ended is None:
+        pair.dial()
+        pair.now += 5
+        assert pair.now <= gone + 5
+        pair.client_events += pair.wire.dialer.lost(None, "", pair.now)
+        pair.client_events += pair.client.tick(pair.now)
+    assert pair.client.ended.kind is End.EXPIRED
+
+
+def test_an_initiator_that_is_never_answered_ends():
+    """END-4, LIVE-1"""
+    session = Session("initiator", ID, KEY, NOW)
+    session.send("a")
+    now = NOW
+    while session.ended is None:
+        session.dial(now)
+        now = session.deadline
+        session.tick(now)
+    assert now == NOW + 120
+    assert session.outcome(1) is Outcome.NOT_TAKEN
+
+
+def test_a_welcome_after_the_session_expired_is_not_looked_at():
+    session = Session("initiator", ID, KEY, NOW, Config(open_timeout=500))
+    lone = Lone(session, session.dial(NOW))
+    lone.says()
+    session.tick(NOW + 120)
+    assert session.ended is not None
+    assert lone.hears(welcome()) == []
