@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Transport", "TransportClosed"]
+__all__ = ["PushTransport", "Transport", "TransportClosed"]
 
 
 class TransportClosed(ConnectionError):
@@ -58,13 +58,6 @@ class Transport(Protocol):
         """
         raise NotImplementedError
 
-    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
-        """Hand each message to ``receiver`` as it arrives, from now on; or do nothing.
-
-        A fast path for libraries that can call back: saves a task switch per message. Where
-        it is in force :meth:`recv` still reports the end; order must be kept between the two.
-        """
-
     async def recv(self) -> bytes | str:
         """Return the next message as it came; never empty for a well-behaved peer.
 
@@ -78,3 +71,14 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake. Idempotent, never raises."""
+
+
+@runtime_checkable
+class PushTransport(Transport, Protocol):
+    """A transport that can hand over messages by itself: saves a task switch per message."""
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, from now on.
+
+        What cannot be handed over so is returned by :meth:`recv`, in order, and so is the end.
+        """

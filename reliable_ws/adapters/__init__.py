@@ -36,7 +36,7 @@ def adapt(ws: object, **options: Any) -> Transport:
         raise TypeError(
             f"no adapter for {_name(ws)}. Supported: connections of {', '.join(_LIBRARIES)}. "
             "For any other WebSocket write a class with the members of "
-            "reliable_ws.transport.Transport (send, send_now, recv, push_to, close, abort, "
+            "reliable_ws.transport.Transport (send, send_now, recv, close, abort, "
             "max_frame, websocket) around it and pass an instance of that."
         )
     return cast("Transport", module.adapt(ws, **options))

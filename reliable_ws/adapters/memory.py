@@ -131,9 +131,6 @@ class MemoryTransport:
         self._write(data)
         return True
 
-    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
-        """Do nothing: messages are read with :meth:`recv`."""
-
     async def recv(self) -> bytes | str:
         """Return the next message; ``TransportClosed`` after the last one."""
         if self._receiving:

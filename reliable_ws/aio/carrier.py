@@ -8,7 +8,7 @@ from collections.abc import Callable
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Leaving, Link
-from reliable_ws.transport import Transport, TransportClosed
+from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 __all__ = ["LINGER", "Carrier"]
 
@@ -51,7 +51,8 @@ class Carrier:
             dispatch(link.receive(data, time()))
 
         try:
-            self.transport.push_to(receive)
+            if isinstance(self.transport, PushTransport):
+                self.transport.push_to(receive)
             while True:
                 receive(await recv())
         except TransportClosed as end:
@@ -77,7 +78,7 @@ class Carrier:
                 if not send_now(data):
                     self._writer = self._loop.create_task(self._write(data))
                     return
-                if not self.link.restless:
+                if self.link.cursor.at_end:
                     break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before

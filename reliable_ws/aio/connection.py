@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -157,6 +157,7 @@ class Connection:
         self._carrier: Carrier | None = None
         self._awake = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float = NEVER  # when it fires
         self._turns = BURST
         self._readers = Line()
         self._room = Line()  # the first of the senders that wait, for room in the outbox
@@ -310,23 +311,23 @@ class Connection:
         """
         number = self._session.outbox.messages
         async with asyncio.timeout(timeout):
-            await self._known(number)
+            await _Awaitable(self._known(number))
         self._raise_undelivered(self._session.report(upto=number))
 
-    async def _confirmation(self, number: int) -> None:
+    def _confirmation(self, number: int) -> Generator[object, None, None]:
         """Wait for one message (see :class:`Receipt`)."""
-        if self._session.outbox.confirmed < number:
-            await self._known(number)
-            if self._session.outcome(number) is not Outcome.CONFIRMED:
+        if self._outbox.confirmed < number:
+            yield from self._known(number)
+            if self._outbox.confirmed < number:
                 self._raise_undelivered(self._session.report_of(number))
 
-    async def _known(self, number: int) -> None:
+    def _known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
         session = self._session
         while session.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._flush()
-            await self._confirmations.wait(number)
+            yield from self._confirmations.wait(number)
 
     @staticmethod
     def _raise_undelivered(report: Report) -> None:
@@ -537,20 +538,19 @@ class Connection:
 
     def _rearm(self) -> None:
         due = self._session.deadline
-        timer = self._timer
-        if timer is not None:
-            if due >= timer.when() and due < NEVER:
-                return  # it will look again when it fires: cheaper than a new one each time
-            timer.cancel()
+        if self._due <= due < NEVER:
+            return  # it will look again when it fires: cheaper than a new timer each time
+        if self._timer is not None:
+            self._timer.cancel()
             self._timer = None
+        self._due = due
         if due < NEVER:
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        timer, self._timer = self._timer, None
-        now = self._loop.time()
-        if timer is not None:
-            now = max(now, timer.when())  # clocks may disagree by a hair
+        now = max(self._loop.time(), self._due)  # clocks may disagree by a hair
+        self._timer = None
+        self._due = NEVER
         if now >= self._session.deadline:
             self._dispatch(self._session.tick(now))
             self._flush()
@@ -582,9 +582,13 @@ class Connection:
         if self._readers:
             self._call_if_over()
         carrier = self._carrier
-        if carrier is not None and carrier.link.restless:
+        if carrier is None:
+            self._rearm()
+            return
+        link = carrier.link
+        if link.restless:
             self._wake()
-        else:
+        elif link.acks.by is not None and link.acks.by < self._due:
             self._rearm()
 
     def _call_if_over(self) -> None:
@@ -639,6 +643,18 @@ class Connection:
             on_event(event)
         except Exception:
             logger.exception("on_event raised at %r", event.name)
+
+
+class _Awaitable:
+    """A generator that yields futures, to be awaited."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Generator[object, None, None]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._steps
 
 
 ENDED = (Receiving.FINISHED, Receiving.STOPPED)

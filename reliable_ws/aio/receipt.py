@@ -32,7 +32,7 @@ class Receipt:
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""
-        return self._connection._confirmation(self.number).__await__()
+        return self._connection._confirmation(self.number)
 
     @property
     def outcome(self) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from collections.abc import Generator
 
 __all__ = ["Line", "Milestones"]
 
@@ -67,7 +68,7 @@ class Milestones:
         self._numbers: list[int] = []
         self._futures: dict[int, list[asyncio.Future[None]]] = {}
 
-    async def wait(self, number: int) -> None:
+    def wait(self, number: int) -> Generator[object, None, None]:
         """Return once ``number`` is reached. Cancelling touches no other waiter."""
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if number not in self._futures:
@@ -75,7 +76,7 @@ class Milestones:
             heapq.heappush(self._numbers, number)
         self._futures[number].append(reached)
         try:
-            await reached
+            yield from reached
         finally:
             if reached.cancelled() and number in self._futures:
                 self._futures[number].remove(reached)

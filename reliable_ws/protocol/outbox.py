@@ -178,7 +178,7 @@ class Outbox:
             return self.released
         return self._ends[index] if index < len(self._ends) else self.total
 
-    def run(self, cursor: int, count: int, weight: int) -> Sequence[Payload]:
+    def run(self, cursor: int, count: int, weight: int) -> list[Payload]:
         """Return messages from number ``cursor`` on: at most ``count``, at most ``weight``."""
         start = cursor - self._base - 1
         stop = min(start + count, len(self._payloads))
