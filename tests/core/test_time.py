@@ -1,0 +1,187 @@
+"""Deadlines: one next moment out, and a tick always moves it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import Detached, Ended
+from reliable_ws.protocol.frames import Ack
+from reliable_ws.protocol.report import End
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY, Pair
+
+from .helpers import NOW, SIDES, Lone, limits, run_of, welcome
+
+either_side = pytest.mark.parametrize("side", SIDES)
+
+
+@either_side
+def test_silence_is_broken_by_a_heartbeat(side):
+    """LIVE-2: every third of what the peer announced."""
+    lone = side(limits=limits(idle_ms=9000))
+    assert lone.session.deadline == NOW + 3
+    lone.session.tick(NOW + 2.9)
+    assert lone.says() == []
+    lone.now = NOW + 3
+    lone.session.tick(lone.now)
+    assert lone.says() == [Ack(0, 0)]
+    assert lone.session.deadline == NOW + 6
+
+
+@either_side
+def test_whatever_goes_is_a_sign_of_life(side):
+    """LIVE-2"""
+    lone = side(limits=limits(idle_ms=9000))
+    lone.now = NOW + 2
+    lone.sends("a")
+    assert lone.session.deadline == NOW + 5
+
+
+@either_side
+def test_a_link_on_which_nothing_is_heard_is_dropped(side):
+    """LIVE-3: the session goes on."""
+    lone = side(Config(idle_timeout=30), limits=limits(idle_ms=3_000_000))
+    assert lone.session.deadline == NOW + 30
+    assert lone.session.tick(NOW + 29.9) == []
+    assert lone.session.tick(NOW + 30) == [Detached(4509, "nothing heard in time")]
+    assert lone.link.leaving.code == 4509
+    assert lone.says() == []
+    assert lone.session.deadline == NOW + 120
+
+
+@either_side
+def test_whatever_comes_is_a_sign_of_life(side):
+    """LIVE-3"""
+    lone = side(Config(idle_timeout=30), limits=limits(idle_ms=3_000_000))
+    lone.now = NOW + 20
+    lone.hears(Ack(0, 0))
+    assert lone.session.tick(NOW + 49) == []
+    assert lone.session.tick(NOW + 50)
+
+
+@either_side
+def test_who_overslept_does_not_blame_the_peer(side):
+    """LIVE-4: an event loop that was blocked for 30 s waits once more, briefly."""
+    lone = side(limits=limits(idle_ms=3_000_000))
+    lone.now = NOW + 50
+    assert lone.session.tick(lone.now) == []
+    assert lone.now < lone.session.deadline < lone.now + 20
+    assert lone.hears(run_of(1, "it was there all the time"))
+    assert lone.session.attached
+
+
+@either_side
+def test_who_overslept_waits_only_once(side):
+    """LIVE-4"""
+    lone = side(limits=limits(idle_ms=3_000_000))
+    lone.session.tick(NOW + 50)
+    assert lone.session.tick(lone.session.deadline) == [Detached(4509, "nothing heard in time")]
+
+
+@either_side
+def test_oversleeping_does_not_end_a_session(side):
+    """LIVE-4, END-4"""
+    lone = side()
+    lone.link.lost(None, "", NOW)
+    assert lone.session.tick(NOW + 500) == []
+    assert lone.session.deadline == NOW + 510
+    assert [type(event) for event in lone.session.tick(NOW + 510)] == [Ended]
+
+
+@either_side
+def test_oversleeping_does_not_end_a_close(side):
+    """LIVE-4, CLOSE-10"""
+    lone = side()
+    lone.session.close(NOW)
+    lone.says()
+    assert not any(isinstance(event, Ended) for event in lone.session.tick(NOW + 50))
+    assert lone.session.ended is None
+    lone.session.tick(NOW + 59)
+    assert lone.session.ended is None
+    assert lone.session.tick(NOW + 60)[-1].ending.kind is End.EXPIRED
+
+
+def test_a_dial_that_is_not_answered_is_given_up():
+    """LIVE-1"""
+    session = Session("initiator", ID, KEY, NOW)
+    lone = Lone(session, session.dial(NOW))
+    assert session.deadline == NOW + 10
+    assert session.tick(NOW + 9) == []
+    assert session.tick(NOW + 10) == [Detached(4509, "nothing heard in time")]
+    assert lone.says() == []
+
+
+@either_side
+def test_a_repeated_tick_does_nothing(side):
+    lone = side()
+    lone.hears(run_of(1, "a"))
+    lone.session.tick(NOW + 1)
+    lone.says()
+    for _ in range(3):
+        assert lone.session.tick(NOW + 1) == []
+        assert lone.says() == []
+
+
+@either_side
+def test_an_ended_session_has_no_deadline(side):
+    lone = side()
+    lone.session.abort(NOW)
+    assert lone.session.deadline > NOW + 10**9
+    assert lone.session.tick(NOW + 10**6) == []
+
+
+times = st.floats(0, 1e7, allow_nan=False)
+spans = st.floats(0.1, 1e4)
+
+
+@given(times, st.tuples(spans, spans, spans, spans), st.booleans(), st.booleans())
+def test_a_tick_at_the_deadline_always_moves_it(start, limits_of_time, close, cut):
+    """However floats are rounded: a driver that sleeps until the deadline never spins."""
+    ttl, idle, progress, hard = limits_of_time
+    config = Config(
+        session_ttl=ttl, idle_timeout=idle, close_progress_timeout=progress, close_timeout=hard
+    )
+    session = Session("initiator", ID, KEY, start, config)
+    lone = Lone(session, session.dial(start))
+    lone.now = start
+    lone.says()
+    lone.hears(welcome())
+    session.send("a")
+    if close:
+        session.close(start)
+    if cut:
+        lone.link.lost(None, "", start)
+    for _ in range(30):
+        if session.ended:
+            return
+        now = session.deadline
+        assert now >= lone.now
+        session.tick(now)
+        lone.now = now
+        lone.says()
+        assert session.deadline > now
+
+
+def test_a_pair_at_rest_speaks_only_to_stay_alive():
+    """LIVE-2: an hour of it."""
+    pair = Pair()
+    pair.connect()
+    pair.advance(3600)
+    assert (pair.client.attached, pair.server.attached) == (True, True)
+    assert (len(pair.client_events), len(pair.server_events)) == (1, 1)
+
+
+def test_a_half_open_link_is_found_out_by_both_sides():
+    """LIVE-3"""
+    pair = Pair()
+    wire = pair.connect()
+    wire.alive = False
+    pair.advance(25)
+    assert (pair.client.attached, pair.server.attached) == (False, False)
+    pair.connect()
+    pair.client.send("a")
+    pair.run()
+    assert pair.server_take() == ["a"]
