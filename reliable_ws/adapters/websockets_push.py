@@ -36,6 +36,12 @@ class _Pushing:
         super().process_event(event)  # type: ignore[misc]
 
 
+    def write(self, data: bytes) -> None:
+        """Send a binary message without waiting, as the library's ``broadcast`` does."""
+        self.protocol.send_binary(data)  # type: ignore[attr-defined]
+        self.send_data()  # type: ignore[attr-defined]
+
+
 class PushingClient(_Pushing, ClientConnection):
     """The client side."""
 

@@ -23,6 +23,8 @@ from .websockets_push import PushingClient, PushingServer
 
 __all__ = ["Role", "WebSocketsTransport", "is_legacy", "role_of"]
 
+PUSHING = (PushingClient, PushingServer)
+
 MAX_REASON = 123  # bytes; RFC 6455, 5.5
 
 Role = Literal["initiator", "acceptor"]
@@ -44,6 +46,7 @@ class WebSocketsTransport:
         "_gone",
         "_limit",
         "_reason",
+        "_write",
         "_ws",
         "max_frame",
     )
@@ -52,6 +55,7 @@ class WebSocketsTransport:
         self._ws = ws
         self._limit = send_now_limit
         self._broadcast: Any = _legacy().broadcast if is_legacy(ws) else broadcast
+        self._write: Any = getattr(ws, "write", None) if isinstance(ws, PUSHING) else None
         self._gone = False  # nothing can be sent any more
         self._drained = False  # nothing can be received any more
         self._code: int | None = None
@@ -96,17 +100,23 @@ class WebSocketsTransport:
         if ws.transport.get_write_buffer_size() >= self._limit:
             return False
         try:
-            self._broadcast((ws,), data, raise_exceptions=True)
+            if self._write is not None:
+                self._write(data)
+            else:
+                self._broadcast((ws,), data, raise_exceptions=True)
         except ExceptionGroup as group:
             if group.exceptions[0].__cause__ is None:  # fragments are being sent
                 return False
             self.abort()
             raise self._closed() from group
+        except Exception as exc:
+            self.abort()
+            raise self._closed() from exc
         return True
 
     def push_to(self, receiver: Callable[[bytes], None]) -> None:
         """Hand each message to ``receiver`` as it arrives, where the connection can."""
-        if isinstance(self._ws, PushingClient | PushingServer):
+        if isinstance(self._ws, PUSHING):
             self._ws.push = receiver
 
     async def recv(self) -> bytes | str:

@@ -531,9 +531,9 @@ class Connection:
 
     def _flush(self) -> None:
         self._awake = False
-        self._outbox.allow(BURST, CROWD)
         if self._carrier is not None:
             self._carrier.flush()
+        self._outbox.allow(BURST, CROWD)
         self._rearm()
 
     def _rearm(self) -> None:
@@ -586,7 +586,8 @@ class Connection:
             self._rearm()
             return
         link = carrier.link
-        if link.restless:
+        if events or link.restless:
+            # whom this wakes runs in the next turn, and the flush behind it in the same one
             self._wake()
         elif link.acks.by is not None and link.acks.by < self._due:
             self._rearm()

@@ -60,9 +60,8 @@ class Conversation(Protocol):
     peer: Limits
     frame_limit: int
     wanted: int
+    muted: bool
 
-    @property
-    def muted(self) -> bool: ...
     def greeting(self, link: Link) -> Frame: ...
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None: ...
     def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
@@ -88,7 +87,7 @@ class Link:
     ) -> None:
         config = session.config
         self.session = session
-        self.phase = phase
+        self.enter(phase)
         self.max_frame = min(config.max_frame, max_frame or config.max_frame)
         "Largest WebSocket message that the transport under us takes."
         self.leaving: Leaving | None = None
@@ -121,17 +120,22 @@ class Link:
         try:
             for frame in decode(data, self.max_frame):
                 kind = type(frame)
-                after = LINK[self.phase].get(kind)
+                after = self._accepts.get(kind)
                 if after is None:
                     if self.phase is Phase.OVER:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {self.phase.value}")
                 _ACCEPT[kind](self, frame, now)
-                if self.leaving is None:
-                    self.phase = after
+                if after is not self.phase and self.leaving is None:
+                    self.enter(after)
         except Violation as fault:
             self.session.violated(self, fault, now)
         return self.session.settle(now)
+
+    def enter(self, phase: Phase) -> None:
+        """Move to a phase, and accept what may come in it."""
+        self.phase = phase
+        self._accepts = LINK[phase]
 
     def _messages(self, frame: Messages, _now: float) -> None:
         if not self._inbox.stopped:  # behind our Stop, everything is discarded (CLOSE-3)
@@ -197,7 +201,7 @@ class Link:
     ) -> None:
         """Become inert; ``farewell`` is the last thing that :meth:`transmit` gives."""
         if self.leaving is None:
-            self.phase = Phase.OVER
+            self.enter(Phase.OVER)
             self.leaving = Leaving(code, reason, linger)
             self._farewell = farewell
 

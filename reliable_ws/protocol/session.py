@@ -87,6 +87,8 @@ class Session:
             limits.outbox_bytes or limits.window_bytes,
         )
         self._shut = False
+        self.muted = False
+        "Whether nothing sequenced may be sent any more (CLOSE-5)."
         self._set_gate()
         self.inbox = Inbox(limits.window_messages, limits.window_bytes, limits.max_message)
         self.final: Counters | None = None
@@ -106,11 +108,6 @@ class Session:
         )
 
     # ------------------------------------------------------------------ facts
-
-    @property
-    def muted(self) -> bool:
-        """Whether nothing sequenced may be sent any more (CLOSE-5)."""
-        return self.sending in (Sending.STOPPED, Sending.ENDED)
 
     @property
     def done(self) -> bool:
@@ -304,7 +301,7 @@ class Session:
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
         """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
-        link.phase = Phase.INITIATED
+        link.enter(Phase.INITIATED)
         if welcome.version != VERSION:
             raise Violation(Code.VERSION, f"version {welcome.version} was not offered")
         if self.incarnation not in (0, welcome.incarnation):  # HELLO-9
@@ -371,20 +368,16 @@ class Session:
         """Note that a WebSocket is gone; its code may forbid another (CODE-2)."""
         if code is None or may_resume(code) or self.role == "acceptor":
             self.link_over(link, code, reason, now)
-        elif link is self.link:
+        else:
             kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
             self.end(Ending(kind, code, reason), now)
 
     def link_over(
         self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
     ) -> None:
-        """Note that a link is gone; only the current one matters (LINK-4)."""
-        if link is not self.link:
-            return
+        """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
         self.contact_at = max(self.contact_at, link.heard_at)
         self.link = None
-        if self.ended:
-            return
         if code == Code.TOO_BIG:
             self.frame_limit //= 2
             if self.frame_limit < MIN_FRAME:
@@ -599,7 +592,8 @@ class Session:
         self._set_gate()
 
     def _set_gate(self) -> None:
-        """Say what the outbox may let in without asking."""
+        """Say what the outbox may let in without asking, and what links may take from it."""
+        self.muted = self.sending in (Sending.STOPPED, Sending.ENDED)
         is_open = self.sending is Sending.OPEN and not self._shut
         self.outbox.gate = self.peer.max_message + OVERHEAD if is_open else -1
 
