@@ -1,0 +1,228 @@
+"""Any input is either understood or blamed on the peer; nothing else ever escapes (FRAME-5)."""
+
+from __future__ import annotations
+
+import msgpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reliable_ws.protocol.codec import decode, encode
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import ConnectionClosed, OutboxFull, Violation
+from reliable_ws.protocol.events import Ended
+from reliable_ws.protocol.frames import TYPES, Code, Frame
+from reliable_ws.protocol.report import End, Outcome
+from reliable_ws.protocol.sessions import Sessions
+
+from .helpers import INCARNATION, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
+from .test_codec import EVERY
+
+KINDS = {End.VIOLATION, End.REFUSED, End.SUPERSEDED, End.FINISHED}
+
+numbers = st.integers(0, 6) | st.sampled_from([2**53 - 1, 2**31])
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=9)
+    | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=9))
+    | st.builds(msgpack.Timestamp, st.integers(-(2**60), 2**60), st.integers(0, 10**9 - 1)),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A good envelope with something wrong in it: an item, a byte, its length."""
+    frame = draw(st.sampled_from(EVERY))
+    array = msgpack.unpackb(raw([TYPES[type(frame)], *frame]), max_map_len=9)
+    for _ in range(draw(st.integers(0, 2))):
+        place = array[0]
+        while draw(st.booleans()):
+            inner = [item for item in place if isinstance(item, list) and item]
+            if not inner:
+                break
+            place = draw(st.sampled_from(inner))
+        place[draw(st.integers(0, len(place) - 1))] = draw(junk)
+    data = bytearray(msgpack.packb(array))
+    for _ in range(draw(st.integers(0, 2))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.none() | st.integers(0, len(data)))])
+
+
+anything = st.binary(max_size=300) | st.text(max_size=99) | mutated() | junk.map(msgpack.packb)
+
+
+@settings(max_examples=1000)
+@given(anything)
+def test_decoding_gives_good_frames_or_a_violation(data):
+    """FRAME-5: and what it gives can be encoded again, to the same."""
+    try:
+        frames = decode(data, 4096)
+    except Violation as violation:
+        fault: Violation | None = violation
+    else:
+        fault = None
+        assert not frames or decode(encode(frames), 2**20) == frames
+    assert fault is None or fault.code in (Code.MALFORMED, Code.VIOLATION)
+    assert fault is None or fault.reason.isprintable()
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(SIDES), st.lists(anything, min_size=1, max_size=4))
+def test_a_link_understands_or_blames(side, inputs):
+    lone = side(SMALL)
+    lone.sends("a", "b")
+    for data in inputs:
+        lone.hears_raw(data)
+        lone.says()
+    judge(lone)
+
+
+@settings(max_examples=300)
+@given(st.lists(anything, min_size=1, max_size=3), st.booleans())
+def test_an_arrival_understands_or_blames(inputs, known):
+    book = Sessions(INCARNATION - 1, SMALL)
+    if known:
+        book.arrive(NOW).receive(encode([hello()]), NOW)
+    arrival = book.arrive(NOW)
+    for data in inputs:
+        arrival.receive(data, NOW)
+    assert (arrival.link is None) or (arrival.leaving is None)
+    assert len(book) <= 2
+    if arrival.leaving is not None:
+        answer = arrival.transmit(NOW)
+        assert answer is not None
+        assert decode(answer, 2**20)
+
+
+def judge(lone: Lone) -> None:
+    """The session ended as a session may end, or lives; it holds no more than it may."""
+    session = lone.session
+    if session.ended is not None:
+        assert session.ended.kind in KINDS
+        assert session.report().final
+        assert len(str(session.ended)) < 1000
+    assert sum(isinstance(event, Ended) for event in lone.events) <= 1
+    assert session.inbox.held + session.inbox.partial <= 2 * (40_000 + 30_000) + 64 * 5
+    assert len(session.inbox) <= SMALL.window_messages
+
+
+# ------------------------------------------------------------------ a peer that lies well
+
+
+counter_sets = st.tuples(numbers, numbers, numbers, st.booleans()).map(
+    lambda drawn: [max(drawn), min(drawn[:2]), min(drawn[0], drawn[2]), drawn[3], []]
+)
+texts = st.sampled_from(["", "a", "xyz"])
+payloads = st.lists(texts | st.just(b"x" * 900), min_size=1, max_size=5)
+near = numbers | st.just(-1)
+"""-1: the number that is right at that moment."""
+
+lies = st.one_of(
+    st.tuples(st.just("M"), near, payloads),
+    st.tuples(st.just("M"), st.just(-1), payloads),
+    st.tuples(st.just("A"), numbers, numbers),
+    st.tuples(st.just("N"), numbers),
+    st.tuples(st.just("F"), near, st.just(1000), texts),
+    st.tuples(
+        st.just("P"), near, numbers, numbers, st.integers(0, 2), st.binary(min_size=1, max_size=4)
+    ),
+    st.tuples(st.just("S"), counter_sets),
+    st.tuples(st.just("D"), counter_sets),
+    st.tuples(st.just("X"), st.sampled_from([4410, 4409, 4499, 4529]), texts, numbers, st.none()),
+    st.tuples(
+        st.just("X"), st.sampled_from([4410, 4529, 1000]), texts, numbers, st.none() | counter_sets
+    ),
+)
+deeds = st.sampled_from(
+    ["send", "send", "take", "deliver", "confirm", "close", "finish", "wait", "lost", "abort"]
+)
+SHORT = Config(
+    window_messages=4, window_bytes=4000, max_frame=8192, max_message=30_000, session_ttl=60
+)
+
+
+def positions(lone: Lone) -> st.SearchStrategy:
+    return st.tuples(counter_sets, numbers, st.integers(1, 6), st.just(0) | numbers)
+
+
+@settings(max_examples=400, stateful_step_count=30)
+@given(st.data(), st.sampled_from(SIDES))
+def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
+    """CLOSE-4, ACK-7: frames of the right form with any numbers, between deeds of ours."""
+    lone = side(SHORT, limits=limits(window_messages=3, max_frame=4096))
+    final: dict[int, Outcome] = {}
+    opened: list[int] = []
+    for step in data.draw(st.lists(lies | deeds, max_size=25)):
+        if isinstance(step, str):
+            act(lone, step, opened, data)
+        else:
+            letter, *fields = step
+            number = lone.session.inbox.received + 1
+            fields = [number if field == -1 else field for field in fields]
+            lone.hears_raw(raw([ord(letter), *fields]))
+        said: list[Frame] = lone.says()
+        assert len(said) < 100
+        for number in range(1, lone.session.outbox.messages + 1):
+            outcome = lone.session.outcome(number)
+            assert final.get(number, outcome) is outcome
+            if outcome is not Outcome.PENDING:
+                final[number] = outcome
+        assert len(lone.session.inbox) <= 4
+    if lone.session.ended is not None:
+        assert lone.session.report().final
+        assert sum(isinstance(event, Ended) for event in lone.events) <= 1
+
+
+def act(lone: Lone, deed: str, opened: list[int], data: st.DataObject) -> None:
+    session = lone.session
+    match deed:
+        case "send":
+            try:
+                session.send(data.draw(texts | st.just(b"y" * 3000)))
+            except (OutboxFull, ConnectionClosed):
+                pass
+        case "take" if len(session.inbox):
+            lone.takes(1)
+        case "deliver" if len(session.inbox):
+            opened.append(session.inbox.deliver()[0])
+        case "confirm" if opened and not session.inbox.stopped:
+            session.inbox.confirm(opened.pop(data.draw(st.integers(0, len(opened) - 1))))
+            lone.events += session.settle(lone.now)
+        case "close" | "finish":
+            lone.events += getattr(session, deed)(lone.now)
+        case "abort" if data.draw(st.booleans()):
+            lone.events += session.abort(lone.now)
+        case "wait":
+            lone.now += data.draw(st.sampled_from([0.03, 1, 7, 25, 200]))
+            lone.events += session.tick(lone.now)
+        case "lost":
+            lone.events += lone.link.lost(data.draw(st.sampled_from([None, 1009])), "", lone.now)
+            again(lone, data)
+
+
+def again(lone: Lone, data: st.DataObject) -> None:
+    """Greet anew, with a position that may be a lie as well."""
+    session = lone.session
+    if session.ended is not None:
+        return
+    drawn = data.draw(positions(lone))
+    honest = data.draw(st.booleans())
+    if honest:
+        outbox, inbox = session.outbox, session.inbox
+        drawn = ([outbox.acked, outbox.confirmed, outbox.confirmed, False, []], 9, 1, 0)
+        drawn = (drawn[0], max(inbox.received, 0), inbox.confirmed + 1, 0)
+    if lone.book is None:
+        lone.link = session.dial(lone.now)
+        lone.says()
+        lone.hears_raw(raw([87, 1, True, INCARNATION, list(drawn), list(welcome().limits)]))
+        return
+    arrival = lone.book.arrive(lone.now)
+    greeting = [72, *hello(attempt=session.attempt + 1)]
+    greeting[7] = list(drawn)
+    lone.events += arrival.receive(raw(greeting), lone.now)
+    lone.link = arrival.link or lone.link

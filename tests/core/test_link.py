@@ -1,0 +1,97 @@
+"""What a link knows of itself besides its frames."""
+
+from __future__ import annotations
+
+import pytest
+
+from reliable_ws.protocol.events import Arrived
+from reliable_ws.protocol.frames import Ack, Finish
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY
+
+from .helpers import NOW, SIDES, Lone, counters, initiator, limits, position, run_of, welcome
+
+either_side = pytest.mark.parametrize("side", SIDES)
+
+
+@either_side
+def test_a_link_is_restless_while_it_may_have_something_to_say(side):
+    """A driver asks this before it asks for bytes; too often is allowed, too seldom is not."""
+    lone = side()
+    assert not lone.link.restless
+    lone.session.send("a")
+    assert lone.link.restless
+    lone.says()
+    assert not lone.link.restless
+    lone.session.want(1)
+    assert lone.link.restless
+    lone.says()
+    assert not lone.link.restless
+    lone.hears(run_of(1, "x"), Finish(2, 1000, ""))
+    assert not lone.link.restless
+    lone.takes(1)
+    assert lone.link.restless
+    lone.says()
+    lone.session.tick(NOW + 7)
+    assert lone.link.restless
+    lone.says()
+    lone.hears(Ack(1, 1))
+    lone.session.close(NOW)
+    assert lone.link.restless
+
+
+def test_a_link_is_restless_until_it_has_greeted_and_when_it_is_over():
+    session = Session("initiator", ID, KEY, NOW)
+    lone = Lone(session, session.dial(NOW))
+    assert lone.link.restless
+    lone.says()
+    lone.hears(welcome())
+    session.abort(NOW)
+    assert lone.link.restless
+    lone.says()
+
+
+@either_side
+def test_a_stop_makes_a_link_restless_until_it_is_told(side):
+    lone = side()
+    lone.hears(run_of(1, "untaken"))
+    lone.says()
+    lone.session.close(NOW)
+    assert lone.link.restless
+    lone.says()
+    assert not lone.link.restless
+
+
+@either_side
+def test_a_shut_gate_makes_no_difference_but_the_way(side):
+    lone = side()
+    lone.session.shut(True)
+    assert lone.session.outbox.offer("a") == 0
+    assert lone.session.send("a") == 1
+    lone.session.shut(False)
+    assert lone.session.outbox.offer("b") == 2
+
+
+@either_side
+def test_one_event_stands_for_a_whole_run(side):
+    lone = side()
+    assert lone.hears(run_of(1, *"abc")) == [Arrived(3)]
+
+
+def test_the_windows_of_the_peer_are_those_of_its_greeting():
+    lone = initiator(limits=limits(window_messages=2), position=position(counters()))
+    assert lone.session.peer.window_messages == 2
+
+
+def test_a_link_dialed_after_the_end_changes_nothing():
+    """END-1: whatever it is told."""
+    lone = initiator()
+    lone.sends("a")
+    lone.session.abort(NOW)
+    before = lone.outcomes()
+    lone.link = lone.session.dial(NOW)
+    lone.says()
+    lone.hears(welcome(resumed=True, position=position(counters(1, 0, stopped=True))))
+    assert lone.outcomes() == before
+    lone.link = lone.session.dial(NOW)
+    assert lone.link.lost(None, "", NOW) == []
