@@ -117,7 +117,8 @@ class Delivery:
 
     def confirm(self) -> None:
         """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
-        if self._connection._session.inbox.confirm(self.number):
+        inbox = self._connection._session.inbox
+        if inbox.confirm(self.number) and inbox.due:
             self._connection._taken()
 
     async def __aenter__(self) -> Any:
@@ -531,10 +532,12 @@ class Connection:
 
     def _flush(self) -> None:
         self._awake = False
-        if self._carrier is not None:
-            self._carrier.flush()
+        carrier = self._carrier
+        if carrier is not None:
+            carrier.flush()
         self._outbox.allow(BURST, CROWD)
-        self._rearm()
+        if carrier is None or (by := carrier.link.acks.by) is not None and by < self._due:
+            self._rearm()
 
     def _rearm(self) -> None:
         due = self._session.deadline
