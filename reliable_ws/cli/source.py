@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import queue
+import select
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -44,13 +45,17 @@ class Source:
         while True:
             request = self._requests.get()
             try:
-                answer: Any = self._file.read(CHUNK) or b""
+                while (answer := self._read()) is None:  # somebody made it non-blocking
+                    select.select([self._file], [], [])
             except OSError as error:
                 answer = error
             try:
                 self._loop.call_soon_threadsafe(_answer, request, answer)
             except RuntimeError:  # the loop is closed
                 return
+
+    def _read(self) -> Any:
+        return self._file.read(CHUNK)
 
     async def _chunk(self) -> bytes:
         request: asyncio.Future[bytes] = self._loop.create_future()
@@ -72,9 +77,7 @@ class Source:
             if not lines[-1].endswith(b"\n"):
                 begun.append(lines.pop())
                 size += len(begun[-1])
-            if any(len(line) > self._longest for line in lines):
-                at = next(i for i, line in enumerate(lines) if len(line) > self._longest)
-                yield lines[:at]
+            if lines and len(lines[0]) > self._longest:  # only the first can be above a chunk
                 raise LineTooLong
             if lines:
                 yield lines
