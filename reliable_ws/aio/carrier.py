@@ -82,7 +82,8 @@ class Carrier:
                     break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before
-        self._take_leave()
+        if self.link.leaving is not None:
+            self._take_leave()
 
     async def _write(self, data: bytes | None) -> None:
         """Send with waiting, until there is room again."""

@@ -26,7 +26,6 @@ from reliable_ws.protocol.events import (
     Ended,
     Event,
     Opened,
-    PeerFinished,
     Settled,
 )
 from reliable_ws.protocol.inbox import NEVER
@@ -451,7 +450,7 @@ class Connection:
         ``timeout`` seconds if that is less. From the call on nothing more is taken here.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
-        self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
+        self.start_closing(code, reason, timeout=timeout)
         await self._ended.wait()
         if self._carrier is not None:
             await self._carrier.closed()
@@ -466,9 +465,13 @@ class Connection:
             self._carrier.flush()
             self._carrier.abort()
 
-    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+    def start_closing(
+        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
         """Begin what :meth:`close` does, and wait for nothing."""
-        self._dispatch(self._session.close(self._loop.time(), code, reason))
+        self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
+        self._rearm()
+        self._room.call()  # who waits to send learns that it is too late
 
     async def wait_closed(self) -> None:
         """Return when the session is over."""
@@ -505,6 +508,7 @@ class Connection:
         old, self._carrier = self._carrier, Carrier(transport, link, self._dispatch)
         if old is not None:
             old.flush()  # says superseded, and closes
+        self._rearm()
         return self._carrier
 
     async def resume(self, websocket: Any) -> None:
@@ -557,43 +561,46 @@ class Connection:
         if now >= self._session.deadline:
             self._dispatch(self._session.tick(now))
             self._flush()
-        else:
-            self._rearm()
+        self._rearm()
 
     def _dispatch(self, events: list[Event]) -> None:
         """Tell everybody whom it concerns what happened."""
         for event in events:
-            match event:
-                case Arrived(messages):
-                    self._readers.call(messages)
-                case Confirmed(number):
-                    self._confirmations.reach(number)
-                    self._room.call()
-                case Opened(resumed, replayed):
-                    self._detached.clear()
-                    self._opened.set()
-                    self._resumes += resumed
-                    self._tell("resumed" if resumed else "opened", replayed=replayed)
-                case PeerFinished():
-                    self._call_if_over()
-                case Settled():
-                    self._all_known()
-                case Detached(code, reason, retry):
-                    self._on_detached(code, reason, retry)
-                case Ended():
-                    self._on_ended()
+            if type(event) is Arrived:
+                self._readers.call(event.messages)
+            elif type(event) is Confirmed:
+                self._confirmations.reach(event.number)
+                self._room.call()
+            else:
+                self._on_rare(event)
         if self._readers:
             self._call_if_over()
-        carrier = self._carrier
-        if carrier is None:
-            self._rearm()
+        if self._carrier is None:
             return
-        link = carrier.link
+        link = self._carrier.link
         if events or link.restless:
             # whom this wakes runs in the next turn, and the flush behind it in the same one
             self._wake()
         elif link.acks.by is not None and link.acks.by < self._due:
             self._rearm()
+
+    def _on_rare(self, event: Event) -> None:
+        """Deal with what happens a few times in a session's life."""
+        match event:
+            case Opened(resumed, replayed):
+                self._detached.clear()
+                self._opened.set()
+                self._resumes += resumed
+                self._tell("resumed" if resumed else "opened", replayed=replayed)
+            case Settled():
+                self._all_known()
+            case Detached(code, reason, retry):
+                self._on_detached(code, reason, retry)
+            case Ended():
+                self._on_ended()
+            case _:
+                pass  # PeerFinished: readers find it out when nothing is left to take
+        self._rearm()
 
     def _call_if_over(self) -> None:
         """Wake readers that nothing more can come for."""

@@ -68,28 +68,31 @@ class Acks:
 
     def note(self, now: float) -> None:
         """After anything happened: arm the delay if there is news, and watch the inbox."""
-        if self.by is None and self.news:
+        if self.by is None:
+            inbox = self._inbox
+            if inbox.confirmed == self.confirmed and inbox.received == self.received:
+                inbox.watch(inbox.confirmed + 1)  # the next one is news
+                return
             self.by = now + self._delay
-        self._watch()
+        self._inbox.watch(self.due_at())
 
     def take(self, *, riding: bool) -> Ack | None:
         """Return the Ack that is to be sent now, if any (ACK-2, ACK-3)."""
         inbox = self._inbox
-        if not (self.now or (self.news and (riding or inbox.confirmed >= self.due_at()))):
-            return None
-        self.received, self.confirmed = inbox.received, inbox.confirmed
+        received, confirmed = inbox.received, inbox.confirmed
+        if not self.now:
+            if confirmed == self.confirmed and received == self.received:
+                return None
+            if not riding and confirmed < self.due_at():
+                return None
+        self.received, self.confirmed = received, confirmed
         self.now = False
         self.by = None
-        self._watch()
-        return Ack(self.received, self.confirmed)
+        inbox.watch(confirmed + 1)
+        return Ack(received, confirmed)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         if self.by is not None and now >= self.by:
             self.now = True
             self.by = None
-
-    def _watch(self) -> None:
-        """Ask the inbox to say when the next Ack falls due; without a delay armed, at once."""
-        inbox = self._inbox
-        inbox.watch(inbox.confirmed + 1 if self.by is None else self.due_at())

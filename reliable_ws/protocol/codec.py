@@ -206,8 +206,11 @@ def _limits(value: Any) -> Limits:
 
 
 def _messages(item: list[Any]) -> Messages:
-    _type, first, payloads = _fields(item, 3, "Messages")
-    _number(first, 1, "number")
+    if len(item) != 3:
+        raise _bad("Messages")
+    _type, first, payloads = item
+    if type(first) is not int or not 1 <= first <= MAX_NUMBER:
+        raise _bad("number")
     if type(payloads) is not list or not payloads:
         raise _bad("payloads")
     kinds = set(map(type, payloads))
@@ -239,8 +242,9 @@ def _finish(item: list[Any]) -> Finish:
 
 def _ack(item: list[Any]) -> Ack:
     _type, received, confirmed = _fields(item, 3, "Ack")
-    _numbers((received, confirmed), "Ack")
-    if confirmed > received:
+    if type(received) is not int or type(confirmed) is not int or received > MAX_NUMBER:
+        raise _bad("Ack")
+    if not 0 <= confirmed <= received:
         raise _bad("Ack: confirmed is at most received")
     return Ack(received, confirmed)
 

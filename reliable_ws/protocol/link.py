@@ -103,6 +103,7 @@ class Link:
         self._size = 0  # bytes of the WebSocket message being read, until accounted
         self._idle_timeout = config.idle_timeout
         self._open_by = now + config.open_timeout
+        self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
 
     def __repr__(self) -> str:
@@ -187,7 +188,8 @@ class Link:
         self.cursor.number = peer_received + 1
         self.cursor.offset = peer_partial
         self.heard_at = now
-        self._spoke(now)
+        self._speak_every = max(self.session.peer.idle_ms, LEAST_IDLE_MS) / 3000  # LIVE-2
+        self._speak_by = now + self._speak_every
 
     def lost(self, code: int | None, reason: str, now: float) -> list[Event]:
         """Say that the WebSocket under this link is gone."""
@@ -229,7 +231,7 @@ class Link:
         self.acks.tick(now)
         if now >= self._speak_by:  # LIVE-2
             self.acks.now = True
-            self._spoke(now)
+            self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
         if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
             self.heard_at = now - self._idle_timeout * 2 / 3
@@ -240,9 +242,6 @@ class Link:
         words = "nothing heard in time"
         self.leave(Code.SILENT, words)
         self.session.link_over(self, Code.SILENT, words, now)
-
-    def _spoke(self, now: float) -> None:
-        self._speak_by = now + max(self.session.peer.idle_ms, LEAST_IDLE_MS) / 3000
 
     # ------------------------------------------------------------------ what to send
 
@@ -273,8 +272,13 @@ class Link:
             return encode([self.session.greeting(self)])
         if self.phase is Phase.DIALING:  # nothing before Welcome (HELLO-7)
             return None
-        frames, ranges = self._control()
-        if not ranges:  # they may be long, and what follows may be as long as a frame
+        frames: list[Frame] = []
+        stopping = self._inbox.stopped and not self._stop_told
+        if stopping:
+            counters = self._inbox.counters()
+            self.tell(counters)
+            frames.append(Stop(counters))
+        if not stopping or not counters.ranges:  # they may be long, and so may what follows
             self._add_sequenced(frames, now)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:
@@ -282,32 +286,24 @@ class Link:
         elif not frames:
             self.acks.note(now)
             return None
-        self._spoke(now)
+        self._speak_by = now + self._speak_every
         return encode(frames)
-
-    def _control(self) -> tuple[list[Frame], bool]:
-        """Stop, which goes before the messages that it rides with; whether it has ranges."""
-        if not self._inbox.stopped or self._stop_told:
-            return [], False
-        counters = self._inbox.counters()
-        self.tell(counters)
-        return [Stop(counters)], bool(counters.ranges)
 
     def _add_sequenced(self, frames: list[Frame], now: float) -> None:
         """Add the next run, part or Finish, and the Want for a number among them."""
-        session, cursor = self.session, self.cursor
+        session, cursor, outbox = self.session, self.cursor, self.session.outbox
         last: Frame | None = None
-        if not cursor.at_end and not session.muted:
+        if cursor.number <= outbox.last and not session.muted:
             last = cursor.cut(session.peer, session.frame_limit)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted
-        if self._asked < wanted < cursor.number and wanted > session.outbox.confirmed:
+        if self._asked < wanted < cursor.number and wanted > outbox.confirmed:
             self._asked = wanted
             frames.append(Want(wanted))  # ACK-5
         if last is not None:
             frames.append(last)
-            finish = session.outbox.finish
+            finish = outbox.finish
             if finish is not None and cursor.number == finish.number:
                 frames.append(finish)  # the last word rides with the last message
                 cursor.skip_finish()

@@ -113,14 +113,19 @@ class Outbox:
 
     def allow(self, count: int, weight: int) -> None:
         """Let :meth:`offer` accept so much more, then 0: time to send, or to let others run."""
-        self._pause_at = min(self.last + count, MAX_NUMBER - 1)
-        self._upto = min(self._pause_at, self.confirmed + self.max_messages)
+        pause_at = self.last + count
+        if pause_at >= MAX_NUMBER:
+            pause_at = MAX_NUMBER - 1
+        room = self.confirmed + self.max_messages
+        self._pause_at = pause_at
+        self._upto = pause_at if pause_at < room else room
         self.allow_weight(weight)
 
     def allow_weight(self, weight: int) -> None:
         """Let :meth:`offer` accept so many more bytes: what was there is sent."""
-        self._pause_total = self.total + weight
-        self._total_upto = min(self._pause_total, self.released + self.max_bytes)
+        pause_total = self._pause_total = self.total + weight
+        room = self.released + self.max_bytes
+        self._total_upto = pause_total if pause_total < room else room
 
     @property
     def crowded(self) -> bool:

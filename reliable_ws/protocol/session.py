@@ -378,6 +378,8 @@ class Session:
         """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
         self.contact_at = max(self.contact_at, link.heard_at)
         self.link = None
+        if self.ended:
+            return
         if code == Code.TOO_BIG:
             self.frame_limit //= 2
             if self.frame_limit < MIN_FRAME:

@@ -1,0 +1,51 @@
+"""The receiving process: a plain echo, a plain sink, and a reliable_ws handler.
+
+Started by ``benchmarks.measure``; prints its three ports and serves until its input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as plain_serve
+
+import reliable_ws
+
+PLAIN = {"compression": None, "ping_interval": None}
+"""Plain websockets at its fastest: both sides, in every comparison."""
+
+
+async def plain_echo(ws: ServerConnection) -> None:
+    """Send every message back."""
+    async for message in ws:
+        await ws.send(message)
+
+
+async def plain_sink(ws: ServerConnection) -> None:
+    """Take messages; answer an empty one, so that the sender knows that all were taken."""
+    async for message in ws:
+        if not message:
+            await ws.send(b"")
+
+
+async def reliable_sink(conn: reliable_ws.Connection) -> None:
+    """Take messages. Taking confirms."""
+    async for _message in conn:
+        pass
+
+
+async def main() -> None:
+    async with (
+        plain_serve(plain_echo, "127.0.0.1", 0, **PLAIN) as echo,
+        plain_serve(plain_sink, "127.0.0.1", 0, **PLAIN) as sink,
+        reliable_ws.serve(reliable_sink, "127.0.0.1", 0, drain_timeout=1) as server,
+    ):
+        ports = [next(iter(plain.sockets)).getsockname()[1] for plain in (echo, sink)]
+        print(*ports, server.port, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
