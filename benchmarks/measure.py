@@ -99,7 +99,9 @@ async def one_by_one(peers: Peers, size: int, count: int) -> Pair:
         return await _timed(plain), await _timed(reliable)
 
 
-def run(measure: Callable[..., Awaitable[Pair]], peers: Peers, *args: int, rounds: int) -> list[Pair]:
+def run(
+    measure: Callable[..., Awaitable[Pair]], peers: Peers, *args: int, rounds: int
+) -> list[Pair]:
     """Measure several times, the contestants alternating; the first round warms up."""
 
     async def once() -> Pair:

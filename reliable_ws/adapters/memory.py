@@ -31,7 +31,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from collections.abc import Callable
 from typing import Literal
 
 from reliable_ws.transport import TransportClosed

@@ -35,7 +35,6 @@ class _Pushing:
                 self.push = None
         super().process_event(event)  # type: ignore[misc]
 
-
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
         self.protocol.send_binary(data)  # type: ignore[attr-defined]

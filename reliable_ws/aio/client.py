@@ -11,7 +11,7 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import ConnectionClosed, NotReliablePeer, SessionLost
+from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
@@ -64,9 +64,7 @@ class Initiator(Connection):
         raise NotReliablePeer(f"the peer does not speak reliable-ws.v1: {why}")
 
     async def _opened_or_detached(self) -> None:
-        waits = [
-            asyncio.ensure_future(event.wait()) for event in (self._opened, self._detached)
-        ]
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._opened, self._detached)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -120,7 +118,7 @@ class Initiator(Connection):
             try:
                 async with asyncio.timeout(self._session.config.open_timeout):
                     transport = await self._reopen()
-            except (OSError, TimeoutError, ConnectionClosed, Exception) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
                 logger.debug("opening a WebSocket failed: %r", error)
                 attempt += 1
                 continue
@@ -228,14 +226,20 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
             await self._connection.__aexit__(kind, value, tb)
 
     async def __aiter__(self) -> AsyncIterator[Connection]:
-        """Begin a new session whenever one is lost."""
+        """Begin a new session whenever the body of the loop comes to its end.
+
+        Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
+        repeated with back-off; what cannot get better is raised.
+        """
+        from reliable_ws.adapters import websockets
+
         backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
         attempt = 0
         while True:
             try:
                 connection = await self._open()
-            except (OSError, TimeoutError) as error:
-                if attempt == 0 and isinstance(error, NotReliablePeer):
+            except Exception as error:
+                if isinstance(error, NotReliablePeer) or not websockets.is_transient(error):
                     raise
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
@@ -243,7 +247,11 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
             attempt = 0
             try:
                 yield connection
-            except SessionLost:
-                continue
-            finally:
-                await connection.__aexit__(None, None, None)
+            except GeneratorExit:  # the loop was left: nobody is there to be told
+                try:
+                    await connection.close()
+                except DeliveryError as error:
+                    logger.warning("a session ended with undelivered messages: %s", error.report)
+                raise
+            if connection.close_code is None:
+                await connection.close()

@@ -540,7 +540,7 @@ class Connection:
         if carrier is not None:
             carrier.flush()
         self._outbox.allow(BURST, CROWD)
-        if carrier is None or (by := carrier.link.acks.by) is not None and by < self._due:
+        if carrier is None or ((by := carrier.link.acks.by) is not None and by < self._due):
             self._rearm()
 
     def _rearm(self) -> None:

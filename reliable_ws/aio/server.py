@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Hashable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.protocol.config import Config
@@ -22,6 +22,9 @@ from .connection import Connection, ConnectionEvent, logger
 
 __all__ = ["Server", "Sessions", "serve"]
 
+RELIEF_INTERVAL = 1.0
+"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+
 Handler = Callable[[Connection], Awaitable[object]]
 
 
@@ -31,6 +34,14 @@ class Acceptor(Connection):
     sessions: Sessions
     handling: asyncio.Task[None] | None = None
     "The task that runs the application's handler."
+
+    def _on_ended(self) -> None:
+        self.sessions._bury(self)
+        super()._on_ended()
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        super()._on_detached(code, reason, retry)
+        self.sessions._relieve_soon()
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, on which the peer has to greet."""
@@ -63,6 +74,7 @@ class Sessions:
         self._connections: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
         self._empty = asyncio.Event()
+        self._relief: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Sessions that live."""
@@ -73,9 +85,7 @@ class Sessions:
         """The connections of all sessions that live."""
         return list(self._connections.values())
 
-    async def handle(
-        self, websocket: Any, handler: Handler, *, principal: Hashable = None
-    ) -> None:
+    async def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket; return when it is gone.
 
         Runs ``handler(conn)`` once per session, in a task of its own; a later WebSocket of the
@@ -131,8 +141,6 @@ class Sessions:
             connection = Acceptor(session, resumable=resumable, on_event=self._on_event)
             connection.sessions = self
             self._connections[session.id] = connection
-            watch = loop.create_task(self._bury(connection))
-            connection.tasks.add(watch)
         connection._dispatch(events)
         return connection
 
@@ -163,15 +171,27 @@ class Sessions:
         serving.add_done_callback(connection.tasks.discard)
         return connection
 
-    async def _bury(self, connection: Acceptor) -> None:
+    def _bury(self, connection: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
-        await connection.wait_closed()
         self._book.bury(connection._session, asyncio.get_running_loop().time())
         self._connections.pop(connection.id, None)
         if self._reports is not None:
             self._reports[connection.id] = connection.report
         if not self._connections:
             self._empty.set()
+
+    def _relieve_soon(self) -> None:
+        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        if self._relief is None:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(RELIEF_INTERVAL, self._relieve)
+
+    def _relieve(self) -> None:
+        self._relief = None
+        for session in self._book.relieve(asyncio.get_running_loop().time()):
+            connection = self._connections.get(session.id)
+            if connection is not None:
+                connection._taken()
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:
@@ -216,7 +236,8 @@ class Sessions:
         soon after that are aborted.
         """
         self._book.draining = True
-        self._reports = reports = {}
+        reports: dict[bytes, Report] = {}
+        self._reports = reports
         self._empty.clear()
         connections = list(self._connections.values())
         for connection in connections:
@@ -274,9 +295,7 @@ class Server:
 
     async def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
         """Close every session gracefully (see :meth:`Sessions.drain`), then the server."""
-        reports = await self.sessions.drain(
-            self._drain_timeout if timeout is None else timeout
-        )
+        reports = await self.sessions.drain(self._drain_timeout if timeout is None else timeout)
         await self.close()
         return reports
 

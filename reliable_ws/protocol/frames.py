@@ -87,7 +87,8 @@ class Hello(NamedTuple):
         """Everything but the key: it is a secret and reprs end in logs."""
         return (
             f"Hello({self.min_version}, {self.max_version}, {self.session.hex()}, "
-            f"attempt={self.attempt}, incarnation={self.incarnation}, {self.position}, {self.limits})"
+            f"attempt={self.attempt}, incarnation={self.incarnation}, {self.position}, "
+            f"{self.limits})"
         )
 
 

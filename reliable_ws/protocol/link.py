@@ -62,6 +62,8 @@ class Conversation(Protocol):
     wanted: int
     muted: bool
 
+    # What each means stands with :class:`~reliable_ws.protocol.session.Session`.
+    # ruff: noqa: D102
     def greeting(self, link: Link) -> Frame: ...
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None: ...
     def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
@@ -123,7 +125,7 @@ class Link:
                 kind = type(frame)
                 after = self._accepts.get(kind)
                 if after is None:
-                    if self.phase is Phase.OVER:
+                    if self.leaving is not None:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {self.phase.value}")
                 _ACCEPT[kind](self, frame, now)

@@ -9,7 +9,7 @@ whether ten or a million wait.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from .frames import MAX_NUMBER, Finish, Payload
 
@@ -118,14 +118,14 @@ class Outbox:
             pause_at = MAX_NUMBER - 1
         room = self.confirmed + self.max_messages
         self._pause_at = pause_at
-        self._upto = pause_at if pause_at < room else room
+        self._upto = pause_at if pause_at < room else room  # noqa: FURB136 - min() costs a call
         self.allow_weight(weight)
 
     def allow_weight(self, weight: int) -> None:
         """Let :meth:`offer` accept so many more bytes: what was there is sent."""
         pause_total = self._pause_total = self.total + weight
         room = self.released + self.max_bytes
-        self._total_upto = pause_total if pause_total < room else room
+        self._total_upto = pause_total if pause_total < room else room  # noqa: FURB136
 
     @property
     def crowded(self) -> bool:

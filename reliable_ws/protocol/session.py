@@ -95,7 +95,7 @@ class Session:
         "The peer's frozen counters, once they are known."
         self.contact_at = now
         self._progress_at: float | None = None  # set while closing
-        self._hard_by = NEVER
+        self._hard_by: float = NEVER
         self._resumed = False
         self.restored = False
         self._events: list[Event] = []
@@ -425,7 +425,7 @@ class Session:
         if not self.done:
             raise Violation(Code.VIOLATION, "Done before both directions ended")
         link.leave(Code.FINISHED)
-        self._end_as(Ending(End.FINISHED, *self._last_words()), now)
+        self._end_as(Ending(End.FINISHED, *self._last_words()))
 
     def _settle_by(self, counters: Counters, now: float) -> None:
         """Let the peer's final counters decide what became of each message (CLOSE-4)."""
@@ -461,7 +461,7 @@ class Session:
         """When to call :meth:`tick` at the latest."""
         if self.ended:
             return NEVER
-        by = self._hard_by
+        by: float = self._hard_by
         if self._progress_at is not None:
             by = min(by, self._progress_at + self.config.close_progress_timeout)
         if not self.attached:
@@ -513,7 +513,7 @@ class Session:
                 self._move_receiving(Deed.TAKEN)
             self._finish_confirmed()
             if self.done and self.role == "acceptor":  # the initiator goes on (CLOSE-8)
-                self._end_as(Ending(End.FINISHED, *self._last_words()), now)
+                self._end_as(Ending(End.FINISHED, *self._last_words()))
         if self.link is not None:
             self.link.acks.note(now)
         events, self._events = self._events, []
@@ -525,9 +525,9 @@ class Session:
             return
         if self.done:
             ending = Ending(End.FINISHED, *self._last_words())
-        self._end_as(ending, now)
+        self._end_as(ending)
 
-    def _end_as(self, ending: Ending, now: float) -> None:
+    def _end_as(self, ending: Ending) -> None:
         self._stop()
         self._finish_confirmed()
         self._move_sending(Deed.END)

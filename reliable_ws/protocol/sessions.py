@@ -80,7 +80,7 @@ class Arrival:
         self._farewell = Refuse(code, reason, retry_ms, counters)
         self.leaving = Leaving(code, reason, linger=True)
 
-    def transmit(self, now: float) -> bytes | None:
+    def transmit(self, _now: float) -> bytes | None:
         """Return the Refuse, once."""
         farewell, self._farewell = self._farewell, None
         return None if farewell is None else encode([farewell])
