@@ -220,7 +220,7 @@ class Sessions:
             await handler(connection)
         except asyncio.CancelledError:
             code = 1001
-        except Exception:
+        except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
             logger.exception("a handler raised")
             code = 1011
         try:
@@ -353,9 +353,11 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
     async def _start(self) -> Server:
         from reliable_ws.adapters import websockets
 
-        sessions = self._sessions or Sessions(
-            config=self._config, on_event=self._on_event, payload_codec=self._codec
-        )
+        sessions = self._sessions
+        if sessions is None:  # `or` would take an empty one for none
+            sessions = Sessions(
+                config=self._config, on_event=self._on_event, payload_codec=self._codec
+            )
 
         async def on_transport(transport: Transport) -> None:
             principal = None

@@ -80,9 +80,11 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
 
     async def _open(self) -> Connection:
         if self._role == "acceptor":
-            sessions = self._sessions or Sessions(
-                config=self._config, on_event=self._on_event, payload_codec=self._codec
-            )
+            sessions = self._sessions
+            if sessions is None:  # `or` would take an empty one for none
+                sessions = Sessions(
+                    config=self._config, on_event=self._on_event, payload_codec=self._codec
+                )
             return await sessions.accept(
                 self._transport, self._principal, resumable=self._resumable
             )
