@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as plain_serve
 
 import reliable_ws
 
-PLAIN = {"compression": None, "ping_interval": None}
+PLAIN: dict[str, Any] = {"compression": None, "ping_interval": None}
 """Plain websockets at its fastest: both sides, in every comparison."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, broadcast
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, ProtocolError, WebSocketException
 from websockets.protocol import State
 
 from reliable_ws.transport import TransportClosed
@@ -95,8 +95,8 @@ class WebSocketsTransport:
         Raises ``TransportClosed``.
         """
         ws = self._ws
-        if self._gone or ws.state is not State.OPEN:
-            raise self._closed()
+        if self._gone or ws.state is not State.OPEN or ws.transport.is_closing():
+            raise self._closed()  # a transport that failed tells the library a turn later
         if ws.transport.get_write_buffer_size() >= self._limit:
             return False
         try:
@@ -109,6 +109,8 @@ class WebSocketsTransport:
                 return False
             self.abort()
             raise self._closed() from group
+        except ProtocolError:  # fragments are being sent
+            return False
         except Exception as exc:
             self.abort()
             raise self._closed() from exc

@@ -287,7 +287,7 @@ class Connection:
                     self._carrier.flush()
             return number
         self._senders += 1
-        self._session.shut(True)
+        self._session.shut()
         try:
             async with asyncio.timeout(timeout), self._sending:
                 if not outbox.rested:
@@ -301,7 +301,7 @@ class Connection:
         finally:
             self._senders -= 1
             if not self._senders:
-                self._session.shut(False)
+                self._session.unshut()
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until everything sent so far is confirmed.

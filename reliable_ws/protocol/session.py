@@ -588,9 +588,14 @@ class Session:
         self.sending = SENDING[self.sending][deed]
         self._set_gate()
 
-    def shut(self, shut: bool, /) -> None:  # noqa: FBT001
-        """Shut or open the outbox's gate: shut, every message takes the way of :meth:`send`."""
-        self._shut = shut
+    def shut(self) -> None:
+        """Shut the outbox's gate: every message takes the way of :meth:`send`."""
+        self._shut = True
+        self._set_gate()
+
+    def unshut(self) -> None:
+        """Open the gate again."""
+        self._shut = False
         self._set_gate()
 
     def _set_gate(self) -> None:
