@@ -128,6 +128,8 @@ class Party:
         "Whether this side never stopped early: no close() before the end of reading, no abort."
         self.known: dict[int, Outcome] = {}
         "Outcomes that the application has been told."
+        self.denied: frozenset[int] = frozenset()
+        "Numbers that were once reported as not taken."
         self.disk: dict[str, Any] | None = None
         self.disk_sent = 0
         self.over_on_disk = False
@@ -150,6 +152,7 @@ class Wire:
         "a_open",
         "a_stirred",
         "arrival",
+        "broken",
         "dialer",
         "down",
         "i_code",
@@ -170,6 +173,8 @@ class Wire:
         self.i_code: int | None = None
         "What the initiator's end closed the WebSocket with, if it did."
         self.a_code: int | None = None
+        self.broken = False
+        "Whether it was cut, so that what is in flight may be lost."
         self.i_stirred = True
         "Whether something happened since the initiator's end was last pulled dry."
         self.a_stirred = False
@@ -323,13 +328,15 @@ class World:
                 found += (("pull", serial, "i"), ("pull1", serial, "i"))
             if wire.down:
                 found.append(("arrive", serial, "i"))
-            found.append(("learn", serial, "i") if not wire.a_open else ("cut", serial, "i"))
+            told = not wire.a_open and (wire.broken or not wire.down)
+            found.append(("learn", serial, "i") if told else ("cut", serial, "i"))
         if wire.a_open:
             if wire.a_stirred:
                 found += (("pull", serial, "a"), ("pull1", serial, "a"))
             if wire.up:
                 found.append(("arrive", serial, "a"))
-            found.append(("learn", serial, "a") if not wire.i_open else ("cut", serial, "a"))
+            told = not wire.i_open and (wire.broken or not wire.up)
+            found.append(("learn", serial, "a") if told else ("cut", serial, "a"))
             if self.options.timed and wire.arrival.deadline <= self.now:
                 found.append(("late", serial))
 
@@ -459,7 +466,7 @@ class World:
         sender = self.other(party)
         if sender is not None and sender.record is record:
             told = sender.known.get(number) or sender.session.outcome(number)
-            if told is Outcome.NOT_TAKEN:
+            if told is Outcome.NOT_TAKEN or number in sender.denied:
                 raise Broken(f"G3: message {number} was reported not taken, and was taken then")
 
     def _if_due(self, party: Party) -> None:
@@ -503,8 +510,13 @@ class World:
         party = self.party(side)
         self.heard(party, party.session.tick(self.now))
         self.stir(party)
+        self._gave_up(party)
         if party.session.deadline <= self.now:
             raise Broken("a deadline that has passed does not move")
+
+    def _gave_up(self, party: Party) -> None:
+        if party.session.ended:
+            self.excuse("expired")
 
     def do_late(self, serial: int) -> None:
         wire = self.wire(serial)
@@ -525,14 +537,14 @@ class World:
     def do_expire(self, side: str) -> None:
         party = self.party(side)
         self.heard(party, party.session.tick(party.session.contact_at + 1e6))
-        self.stir(party)
+        self._gave_up(party)
         if not party.session.ended:
             raise Broken("the session outlives its time to live")
 
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
         self.heard(party, party.session.tick(party.session._progress_at + 20.0))
-        self.stir(party)
+        self._gave_up(party)
         if not party.session.ended:
             raise Broken("close() outlives its progress timeout")
 
@@ -586,6 +598,7 @@ class World:
                 self.say(f"    {side} sends on {serial}: {told(data)}")
             if limit is not None and len(data) > limit:
                 self.seen["1009"] += 1
+                wire.broken = True
                 self._dies(wire, side, Code.TOO_BIG)
                 return
             (wire.up if side == "i" else wire.down).append(data)
@@ -687,7 +700,9 @@ class World:
         self.seen["cut"] += 1
         if len(self.wires) > 1:
             self.seen["cut with several WebSockets"] += 1
-        self._dies(self.wire(serial), side, None)
+        wire = self.wire(serial)
+        wire.broken = True
+        self._dies(wire, side, None)
 
     def do_learn(self, serial: int, side: str) -> None:
         """The other end learns it too, sooner or later; what was still in flight is lost."""
@@ -725,6 +740,7 @@ class World:
         """The process dies; with a store it comes back at once."""
         party = self.party(side)
         for wire in list(self.wires):
+            wire.broken = True
             if side == "i":
                 wire.i_open = False
                 wire.down.clear()
@@ -778,7 +794,8 @@ class World:
         if any(number >= lost for number in record.handed):
             raise Broken("a message was taken that its sender's disk never saw")
         del record.payloads[party.disk_sent :]
-        party.known = {number: what for number, what in party.known.items() if number < lost}
+        party.known = {}  # what was not committed may be told anew, and less exactly
+        party.denied = frozenset(number for number in party.denied if number < lost)
         party.session = session
         party.open = ()
         party.finished = party.disk["finish"] is not None
@@ -828,6 +845,7 @@ class World:
                 raise Broken(f"G3: message {number} of the {party.role} is said to be confirmed")
         elif outcome is Outcome.NOT_TAKEN:
             self.seen["not taken"] += 1
+            party.denied |= {number}
             if number in record.handed:
                 raise Broken(f"G3: message {number} of the {party.role} is said to be not taken")
         else:
