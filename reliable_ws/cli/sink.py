@@ -6,9 +6,9 @@ import base64
 import io
 import json
 import os
-import stat
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from .common import Failure
@@ -89,9 +89,10 @@ def _key(key: Any) -> str:
 
 
 def _ends_within_a_line(path: str) -> bool:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+    where = Path(path)
+    if not where.is_file():  # a pipe or a device
         return False
-    with open(path, "rb") as file:
+    with where.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return False
         file.seek(-1, os.SEEK_END)

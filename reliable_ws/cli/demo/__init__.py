@@ -1,0 +1,202 @@
+"""``demo``: the main job for real, beside plain websockets."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reliable_ws.cli.common import FINE, UNDELIVERED, Failure, seconds
+from reliable_ws.protocol.config import Config
+
+from . import stage, table
+from .material import Material, default_text, digest, last_words, make
+
+__all__ = ["add_to"]
+
+DESCRIPTION = """\
+Send a file from one process to another through a proxy that cuts, resets, stalls and half-opens
+the connection while data flows; then a few last lines, closing at once, to a reader that is late
+and a network that breaks meanwhile. The same with plain websockets and a reconnect loop. Count
+what arrived, and compare it byte by byte with what was sent.
+"""
+
+EXAMPLES = """\
+examples:
+  python -m reliable_ws demo
+  python -m reliable_ws demo --file /var/log/syslog
+  python -m reliable_ws demo --lines 3000 --seed 7
+
+exit codes:
+  0  reliable_ws lost, repeated, reordered and concealed nothing, and the bytes are identical,
+     though at least 20 connections were broken (an empty input has nothing to break)
+  1  not so
+"""
+
+LINES = 100_000
+ENOUGH = 20
+IDLE = 2.0
+LONGEST_DELAY = 0.5
+OURS_LIMIT = 120.0
+
+
+def add_to(commands: Any) -> None:
+    """Add this command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "demo",
+        help="see it work, beside plain websockets",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--file", type=Path, metavar="FILE", help="send this one (default: a text)")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        metavar="N",
+        help=f"cut or repeat the input to N lines (default: {LINES:,} of the text, all of FILE)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="where the faults strike")
+    parser.add_argument(
+        "--plain-limit",
+        type=seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="most time for plain websockets (default: 25)",
+    )
+    parser.set_defaults(run=run)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Run the contest; return the exit code."""
+    source: Path = args.file or default_text()
+    lines = LINES if args.lines is None and args.file is None else args.lines
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    def tell(text: str) -> None:
+        print(f"[{loop.time() - began:5.1f} s] {text}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="reliable-ws-demo-") as folder:
+        try:
+            material = make(source, lines, Path(folder) / "input")
+        except OSError as error:
+            raise Failure(f"cannot read {source}: {error.strerror}") from None
+        _introduce(source, material, tell)
+        results = await _contest(material, Path(folder), args, tell)
+        for line in table.lines(material, results):
+            print(line)
+        return _verdict(material, results, Path(folder), tell)
+
+
+def _introduce(source: Path, material: Material, tell: Callable[[str], None]) -> None:
+    copies = f", repeated {material.copies} times" if material.copies > 1 else ""
+    tell(f"input: {source.name}{copies}: {material.lines:,} lines, {material.size:,} bytes")
+    tell("each line has its number before it (both contestants send the same): to count by")
+    usual = Config()
+    tell(
+        f"shortened, to see it all within a minute: idle_timeout {usual.idle_timeout:g} s -> "
+        f"{IDLE:g} s (a half-open link is noticed by silence), longest delay between attempts "
+        f"30 s -> {LONGEST_DELAY:g} s; of plain: ping 20 s + 20 s -> 1 s + 1 s, close_timeout "
+        "10 s -> 1 s"
+    )
+    plan = stage.plan_for(material, 0)
+    batch, frame = stage.limits_for(material)
+    if plan is None:
+        tell("too little to be broken: no faults")
+        return
+    low, high = plan.every_bytes
+    tell(
+        f"a fault after every {low:,} to {high:,} bytes until {stage.BREAKS} connections are "
+        f"broken; smaller to get through between two of them: batch_bytes 65,536 -> {batch:,}, "
+        f"max_frame 1,048,576 -> {frame:,}"
+    )
+
+
+async def _contest(
+    material: Material, folder: Path, args: argparse.Namespace, tell: Callable[[str], None]
+) -> list[tuple[stage.Contestant, stage.Result, stage.Result]]:
+    last = last_words(material, folder / "last words")
+    results = []
+    for contestant in (_ours(material), _plain(args.plain_limit)):
+        tell(f"{contestant.name}: the stream, from one process to another")
+        files = [folder / f"{contestant.name} {part}" for part in ("stream", "last words")]
+        streamed = await stage.stream(contestant, material, files[0], args.seed, tell)
+        rate = streamed.arrived.taken / streamed.took
+        tell(f"  {streamed.arrived.taken:,} lines in {streamed.took:.1f} s, {rate:,.0f}/s")
+        if material.size and streamed.breaks < stage.BREAKS:
+            tell(
+                f"  all was sent after {streamed.breaks} breaks already: what was poured into a "
+                "connection that broke is gone"
+            )
+        tell(f"{contestant.name}: {last.lines:,} last lines, closing at once; the reader is late")
+        parted = await stage.farewell(contestant, last, files[1], tell)
+        tell(f"  {parted.arrived.taken:,} lines arrived")
+        results.append((contestant, streamed, parted))
+    return results
+
+
+def _ours(material: Material) -> stage.Contestant:
+    batch, frame = stage.limits_for(material)
+    command = ["-m", "reliable_ws"]
+    limits = ["--limit", f"idle_timeout={IDLE}"]
+
+    def listen(output: Path, late: float) -> list[str]:
+        options = ["--port", "0", "--output", str(output), "--limit", f"max_frame={frame}"]
+        options += ["--late", f"{late}"] if late else []
+        return [*command, "listen", *options, *limits]
+
+    def send(uri: str, file: Path) -> list[str]:
+        options = ["--file", str(file), "--json", "--no-progress", "--retry-delay"]
+        options += [f"{LONGEST_DELAY}", "--limit", f"batch_bytes={batch}"]
+        return [*command, "send", uri, *options, *limits]
+
+    return stage.Contestant("reliable_ws", listen, send, OURS_LIMIT)
+
+
+def _plain(limit: float) -> stage.Contestant:
+    command = ["-m", "reliable_ws.cli.demo.plain"]
+
+    def listen(output: Path, late: float) -> list[str]:
+        return [*command, "listen", str(output), f"{late}"]
+
+    def send(uri: str, file: Path) -> list[str]:
+        return [*command, "send", uri, str(file), f"{limit}"]
+
+    return stage.Contestant("plain", listen, send, limit)
+
+
+def _verdict(
+    material: Material,
+    results: list[tuple[stage.Contestant, stage.Result, stage.Result]],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> int:
+    """Compare the files; say what is wrong with reliable_ws, if anything."""
+    contestant, streamed, parted = results[0]
+    received = folder / f"{contestant.name} stream"
+    sent, got = digest(material.path), digest(received)
+    print(f"sent      {material.size:>13,} bytes  SHA-256 {sent}")
+    print(f"received  {received.stat().st_size:>13,} bytes  SHA-256 {got}")
+    wrong = []
+    for part, result in (("stream", streamed), ("last lines", parted)):
+        arrived = result.arrived
+        lines = material.lines if result is streamed else int(result.facts.get("sent", 0))
+        if result.facts["exit"] != 0:
+            wrong.append(f"{part}: the sender ended with {result.facts['exit']}")
+        if not result.identical or arrived.taken != lines:
+            wrong.append(f"{part}: not identical")
+        if arrived.duplicates or arrived.out_of_order or arrived.foreign:
+            wrong.append(f"{part}: duplicates, or out of order")
+    if sent != got:
+        wrong.append("the files differ")
+    if material.size and streamed.breaks < ENOUGH:
+        wrong.append(f"only {streamed.breaks} connections were broken: {ENOUGH} are wanted")
+    for sentence in wrong:
+        tell(f"NOT AS PROMISED: {sentence}")
+    if not wrong:
+        tell("identical, byte by byte: nothing lost, repeated, reordered or concealed")
+    return UNDELIVERED if wrong else FINE
