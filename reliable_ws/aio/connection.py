@@ -392,6 +392,8 @@ class Connection:
                     return
                 raise
             number, payload = self._inbox.deliver()
+            if self._readers:
+                self._call_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)
             except PayloadError:
@@ -408,7 +410,7 @@ class Connection:
             await asyncio.sleep(0)
         readers, queue = self._readers, self._queue
         while len(queue) <= readers.called or readers:
-            if not queue and (self._session.ended or self._session.receiving in ENDED):
+            if not queue and self._is_last_taken():
                 raise self._session.error()
             if self._awake:
                 self._flush()  # nobody in this task adds anything before the next message
@@ -425,6 +427,8 @@ class Connection:
         payload = inbox.take()
         if inbox.due:
             self._taken()
+        if inbox.finish is not None and self._readers:
+            self._call_if_over()
         if type(payload) is msgpack.ExtType:
             return open_payload(payload, inbox.handed, self._session.codec)
         return payload
@@ -604,10 +608,13 @@ class Connection:
 
     def _call_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
-        if not self._queue:
-            session = self._session
-            if session.ended or session.receiving in ENDED:
-                self._readers.call_all()
+        if not self._queue and self._is_last_taken():
+            self._readers.call_all()
+
+    def _is_last_taken(self) -> bool:
+        """With nothing in the inbox: whether nothing will come any more."""
+        session = self._session
+        return session.ended is not None or session.receiving in LAST_WORD_CAME
 
     def _all_known(self) -> None:
         self._confirmations.reach(NEVER)
@@ -668,4 +675,5 @@ class _Awaitable:
         return self._steps
 
 
-ENDED = (Receiving.FINISHED, Receiving.STOPPED)
+LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
+"""Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""
