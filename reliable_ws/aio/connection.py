@@ -289,9 +289,12 @@ class Connection:
         self._senders += 1
         self._session.shut()
         try:
-            async with asyncio.timeout(timeout), self._sending:
+            async with asyncio.timeout(timeout) as limit, self._sending:
                 if not outbox.rested:
+                    by = limit.when()
+                    limit.reschedule(None)  # letting others run is not waiting for room
                     await asyncio.sleep(0)
+                    limit.reschedule(by)
                     outbox.allow(BURST, CROWD)
                 while True:
                     try:
