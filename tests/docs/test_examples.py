@@ -64,7 +64,7 @@ UNORDERED = {"send_then_close"}
 def output_of(path: Path) -> str:
     """What a program prints; it ends well, and warnings are errors."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(path)],
+        [sys.executable, "-W", "error", str(path)],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "no_proxy": "127.0.0.1"},
         capture_output=True,

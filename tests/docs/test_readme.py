@@ -94,7 +94,7 @@ async def plain_server(handler: Any) -> AsyncIterator[int]:
 
 def program(source: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", source],
+        [sys.executable, "-W", "error", "-c", source],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "no_proxy": "127.0.0.1"},
         stdout=subprocess.PIPE,
