@@ -145,7 +145,7 @@ async def farewell(
             await asyncio.sleep(0.01)
         await asyncio.sleep(FAREWELL_RESET)
         if proxy.reset():
-            tell("  reset     before the reader has begun to read")
+            tell(f"  reset     when {_size(received):,} bytes were written")
         facts = await sending
         took = loop.time() - began
         await asyncio.sleep(FAREWELL_LATE)
