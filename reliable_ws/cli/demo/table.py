@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reliable_ws.testing.proxy import FaultName
+
 from .material import Material
 from .stage import Contestant, Result
 
 __all__ = ["lines"]
 
-FAULTS = (
+FAULTS: tuple[tuple[FaultName, str], ...] = (
     ("cut", "FIN to both sides"),
     ("reset", "RST to both sides"),
     ("half_open", "RST to one side, nothing to the other"),
