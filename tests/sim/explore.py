@@ -11,8 +11,9 @@ fair network and applications that read and close do (no timeout, no more cuts):
 and no livelock.
 
     python -m tests.sim.explore                 every world of SMALL, as the tests do
-    python -m tests.sim.explore --large         those of LARGE: some minutes each
-    python -m tests.sim.explore NAME ...        by name
+    python -m tests.sim.explore --large         those of LARGE: from a minute to days each
+    python -m tests.sim.explore --large --most 2000000      at most so many states of each
+    python -m tests.sim.explore NAME ...        by name; -v counts what happened
 """
 
 from __future__ import annotations
@@ -57,9 +58,13 @@ TIMES = frozenset(
 
 CONSTANT = frozenset(
     """config codec id key peer principal max_frame max_bytes max_message max_messages
-    _principals _per_principal _quarter _batch_bytes _batch_messages""".split()
+    _principals _per_principal _quarter _batch_bytes _batch_messages _pause_at _pause_total _size _speak_every
+    _accepts""".split()
 )
 """Attributes that never differ between states."""
+
+BYTES = frozenset("_sizes _held _unmarked byte_marks".split())
+"""How much is held, by size on the wire: decides nothing where the window in bytes is large."""
 
 HANGING = frozenset("session link book inbox outbox acks cursor _inbox _outbox".split())
 """Attributes that say how objects hang together: other objects of the core."""
@@ -95,8 +100,9 @@ class Tools:
                 continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
-            copies.append(f"n.{name} = o.{name}" + (".copy()" if kind in CONTAINERS else ""))
-            if name in TIMES or name in CONSTANT:
+            own = kind in CONTAINERS and name != "_accepts"
+            copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
+            if name in TIMES or name in CONSTANT or (name in BYTES and sample.max_bytes > 1 << 20):
                 continue
             form = "o.{}"
             if name in ARMED:
@@ -168,7 +174,7 @@ def touched(action: Action) -> str:
     name = action[0]
     if name in ("dial", "redial"):
         return "i"
-    if name == "forget":
+    if name in ("forget", "perish"):
         return "a"
     if name in ("arrive", "pull", "pull1", "learn", "cut"):
         return action[2]
@@ -353,8 +359,6 @@ def _fair(world: World, action: Action) -> bool:
     if name == "learn":
         wire = world.wire(action[1])
         return not (wire.down if action[2] == "i" else wire.up)
-    if name == "expire":
-        return action[1] == "a" and world._gone()
     return name not in UNFAIR
 
 
@@ -493,7 +497,7 @@ def small(**fields: Any) -> Config:
     )
 
 
-NETWORK = frozenset(("dial", "pull", "arrive", "cut", "learn", "ack"))
+NETWORK = frozenset(("dial", "pull", "arrive", "cut", "learn", "ack", "perish"))
 READING = frozenset(("send", "take"))
 BASE = Options(
     initiator=small(),
@@ -518,10 +522,52 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
     return replace(BASE, deeds=deeds - without, left=budget, **changes)
 
 
+ONE = small(batch_messages=1)
+NARROW = small(window_messages=1, window_bytes=4)
+
 SMALL: dict[str, Options] = {
-    "close, 1 each way, 1 cut": world_of("finish"),
+    "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
+    "1 each way, 2 cuts": world_of(left={"cut": 2}),
+    "finish or close": world_of("finish", preload=1),
+    "timeouts, no tombstone": world_of(
+        "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
+    ),
+    "a crash": world_of("crash forget", left={"crash": 1, "forget": 1}, preload=1),
+    "an abort": world_of("abort", left={"abort": 1}, preload=1),
+    "deliveries": world_of("hand confirm", preload=1),
+    "deliveries out of order": world_of(
+        "hand confirm", messages=2, preload=2, config=ONE, left={"cut": 0}
+    ),
+    "parts": world_of(frame_limit=256 + 2, sizes=(3,)),
+    "window of one": world_of(
+        "finish", messages=2, config=NARROW, without="close", left={"cut": 0}
+    ),
+    "frames that wait for each other": world_of(eager=False, left={"cut": 0}),
+    "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
+    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1),
 }
-LARGE: dict[str, Options] = {}
+"""Worlds for every run of the tests: two or three minutes together."""
+
+LARGE: dict[str, Options] = {
+    "large: 2 each way, 1 cut": world_of(messages=2),
+    "large: 1 each way, 3 cuts": world_of(left={"cut": 3}),
+    "large: finish or close": world_of("finish"),
+    "large: finish or close, 2 cuts": world_of("finish", left={"cut": 2}, preload=1),
+    "large: timeouts": world_of(
+        "expire giveup forget", left={"expire": 2, "giveup": 1, "forget": 1}
+    ),
+    "large: crashes": world_of("crash forget finish", left={"crash": 2, "forget": 1}, preload=1),
+    "large: deliveries": world_of("hand confirm", messages=2, preload=2),
+    "large: parts": world_of("finish", frame_limit=256 + 2, sizes=(5,)),
+    "large: everything": world_of(
+        "finish abort hand confirm expire giveup forget crash redial",
+        left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
+        preload=1,
+    ),
+    "large: frames that wait": world_of(eager=False),
+    "large: heartbeats": world_of("beat", left={"beat": 1}),
+}
+"""Worlds for a free evening: from one to some tens of millions of states, ``--most`` bounds them."""
 
 
 def explore(name: str, options: Options, most: int | None = None) -> Found:
@@ -531,12 +577,17 @@ def explore(name: str, options: Options, most: int | None = None) -> Found:
 
 def main(arguments: list[str]) -> int:
     worlds = SMALL | LARGE
+    most = None
+    if "--most" in arguments:
+        at = arguments.index("--most")
+        most = int(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2 :]
     names = [one for one in arguments if not one.startswith("-")]
     if not names:
         names = list(LARGE if "--large" in arguments else SMALL)
     failed = False
     for name in names:
-        found = explore(name, worlds[name])
+        found = explore(name, worlds[name], most)
         print(found, flush=True)
         if "-v" in arguments:
             for what, count in sorted(found.seen.items()):

@@ -72,6 +72,8 @@ class Options:
     "Whether the clock runs; else a deadline may pass at any moment (explorer)."
     eager: bool = False
     "Whether everything that is to be sent is put in flight at once (explorer)."
+    preload: int = 0
+    "Messages that either application sends before anything else happens."
     deeds: frozenset[str] | None = None
     "What the applications and the world may do; None: everything."
     left: tuple[tuple[str, int], ...] = ()
@@ -216,6 +218,8 @@ class World:
         self.blind: frozenset[str] = frozenset()
         "Reasons for which an outcome may remain unknown."
         self.left = dict(options.left)
+        for _ in range(options.preload):
+            self.do_send("i")
         self.say: Any = None
         "Called with a line for each thing that happens, when somebody wants to read it."
 
@@ -275,7 +279,7 @@ class World:
         for wire in self.wires:
             self._network(wire, found)
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
-        if self.book._tombstones:
+        if self.book._tombstones and not self._stale_hello():
             found.append(("forget",))
         if options.timed:
             found.append(("advance",))
@@ -284,6 +288,17 @@ class World:
             for action in found
             if (deeds is None or action[0] in deeds) and left.get(action[0], 1) > 0
         ]
+
+    def _stale_hello(self) -> bool:
+        """Whether a Hello of an older link may still come.
+
+        It cannot outlive a tombstone: a WebSocket without Hello is refused long before (LIVE-1).
+        """
+        current = self.i.session.link
+        return any(
+            wire.a_open and wire.arrival.link is None and wire.dialer is not current
+            for wire in self.wires
+        )
 
     def _application(self, side: str, party: Party, found: list[Action]) -> None:
         session = party.session
@@ -318,6 +333,8 @@ class World:
             found.append(("beat", side))
         if not session.attached:
             found.append(("expire", side))
+            if side == "a" and self._gone():
+                found.append(("perish",))
         if session.closing:
             found.append(("giveup", side))
 
@@ -541,6 +558,10 @@ class World:
         if not party.session.ended:
             raise Broken("the session outlives its time to live")
 
+    def do_perish(self) -> None:
+        """The acceptor's time runs out, now that the initiator is gone for good."""
+        self.do_expire("a")
+
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
         self.heard(party, party.session.tick(party.session._progress_at + 20.0))
@@ -676,6 +697,8 @@ class World:
             session.frame_limit = self.options.frame_limit
         self.a = Party("acceptor", session, durable=self.options.durable[1])
         self.records[session.incarnation] = self.a.record
+        for _ in range(self.options.preload):
+            self.do_send("a")
         if self.past:
             self.seen["new session after a lost Welcome"] += 1
 
