@@ -646,6 +646,8 @@ class Connection:
         self._all_known()
         self._readers.call_all()
         self._flush()  # the last word goes before anybody hears of the end
+        if ending is not None and ending.kind is End.EXPIRED and self._carrier is not None:
+            self._carrier.abort()  # nobody there would answer a closing handshake
         self._ended.set()
         self._opened.set()
         self._detached.set()

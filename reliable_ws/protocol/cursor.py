@@ -50,14 +50,14 @@ class Cursor:
         """Whether everything accepted has been cut."""
         return self.number > self._outbox.last
 
-    def cut(self, peer: Limits, frame_limit: int) -> Messages | Part | Finish | None:
+    def cut(self, peer: Limits, frame_size: int) -> Messages | Part | Finish | None:
         """Return what the window lets go next, and move behind it (WINDOW-1)."""
         outbox, number = self._outbox, self.number
         finish = outbox.finish
         if finish is not None and number == finish.number:
             self.skip_finish()
             return finish
-        frame = self._messages(peer, frame_limit - HEADROOM)
+        frame = self._messages(peer, frame_size - HEADROOM)
         outbox.transmitted = max(outbox.transmitted, self.number - 1)
         return frame
 

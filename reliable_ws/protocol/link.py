@@ -58,7 +58,7 @@ class Conversation(Protocol):
     inbox: Inbox
     outbox: Outbox
     peer: Limits
-    frame_limit: int
+    frame_size: int
     wanted: int
     muted: bool
 
@@ -293,7 +293,7 @@ class Link:
         session, cursor, outbox = self.session, self.cursor, self.session.outbox
         last: Frame | None = None
         if cursor.number <= outbox.last and not session.muted:
-            last = cursor.cut(session.peer, session.frame_limit)
+            last = cursor.cut(session.peer, session.frame_size)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted

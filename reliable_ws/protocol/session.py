@@ -38,6 +38,9 @@ from .state import RECEIVING, SENDING, Deed, Phase, Receiving, Sending
 
 __all__ = ["Role", "Session", "hash_key"]
 
+CAUTIOUS_FRAME = 256 * 1024
+"""A quarter of this, a sixteenth, … is sent in one frame on links that die at once."""
+
 Role = Literal["initiator", "acceptor"]
 
 
@@ -80,7 +83,11 @@ class Session:
         self.peer = self.config.limits(None)
         "The peer's limits; until the first greeting, a guess from ours."
         self.frame_limit = self.config.max_frame
-        "Largest WebSocket message we dare to send: the peer's limit, or less after a 1009."
+        "Largest WebSocket message that the peer takes: what it says, or less after a 1009."
+        self.frame_size = self.config.max_frame
+        "Largest one that we send: less than the limit on links that die before it is through."
+        self._caution = 0
+        self._met = (0, 0)  # what the peer held at the last greeting
         limits = self.config
         self.outbox = Outbox(
             limits.outbox_messages or limits.window_messages,
@@ -330,6 +337,10 @@ class Session:
             self.peer = limits
             self._set_gate()
         self.frame_limit = min(self.frame_limit, limits.max_frame)
+        held = (counters.received, position.partial)
+        stuck = resumed and held == self._met and outbox.last > counters.received
+        self._met = held
+        self._be_cautious(self._caution + 1 if stuck else 0)
         if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
         self.restored = False
@@ -341,6 +352,12 @@ class Session:
         if counters.stopped:
             self.peer_stopped(counters, now)
         self.progressed(now)
+
+    def _be_cautious(self, caution: int) -> None:
+        """Send smaller frames when link after link dies with nothing through (RESUME-8)."""
+        self._caution = caution
+        cautious = max(MIN_FRAME, CAUTIOUS_FRAME >> 2 * caution)
+        self.frame_size = min(self.frame_limit, cautious) if caution else self.frame_limit
 
     def _fits(self, number: int, partial: int) -> bool:
         """Whether the peer can hold so many bytes of this message of ours (PART-4)."""
@@ -382,6 +399,7 @@ class Session:
             return
         if code == Code.TOO_BIG:
             self.frame_limit //= 2
+            self._met = (-1, 0)  # known why: no reason to be cautious, too
             if self.frame_limit < MIN_FRAME:
                 words = "the peer's transport refuses even small frames"
                 self.end(Ending(End.LOST, Code.TOO_BIG, words), now)
@@ -409,6 +427,8 @@ class Session:
         outbox = self.outbox
         if ack.received > outbox.acked:
             outbox.acked = ack.received
+            if self._caution:
+                self._be_cautious(0)
             self.progressed(now)
         if ack.confirmed > outbox.confirmed:
             outbox.confirm(ack.confirmed)
