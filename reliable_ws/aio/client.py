@@ -116,6 +116,9 @@ class Initiator(Connection):
 
     async def carry(self, transport: Transport) -> None:
         """Carry the session over this transport until the transport is gone."""
+        if self._session.ended:
+            transport.abort()
+            return
         link = self._session.dial(self._loop.time(), transport.max_frame)
         carrier = self.attach(transport, link)
         self._flush()

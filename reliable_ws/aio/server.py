@@ -171,6 +171,7 @@ class Sessions:
             await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
             serving.cancel()
+            transport.abort()
             raise
         if not ready.done():
             ready.cancel()
