@@ -24,7 +24,7 @@ from reliable_ws import (
 )
 from reliable_ws.adapters.memory import pair
 from reliable_ws.transport import TransportClosed
-from tests.aio.stage import Stage, rest, settle, start, take, turns
+from tests.aio.stage import Stage, iterate, rest, settle, start, take, turns, until
 from tests.support.cancel import cancel_everywhere
 
 SEEDS = [None, 1, 2, 3, 4, 5]
@@ -134,8 +134,7 @@ def test_one_of_several_readers(at, seed, way):
 
             async def reader():
                 if way == "async for":
-                    async for message in server:
-                        mine.append(message)
+                    await iterate(server, mine)
                 elif way == "deliveries":
                     async for delivery in server.deliveries():
                         mine.append(delivery.message)
@@ -146,8 +145,7 @@ def test_one_of_several_readers(at, seed, way):
                             mine.append(await server.recv())
 
             async def other():
-                async for message in server:
-                    others.append(message)
+                await iterate(server, others)
 
             async def sender():
                 for n in range(12):
@@ -281,7 +279,7 @@ def test_waiting_for_confirmation(at, seed, network, what):
                 assert await take(scene.server, 3) == [0, 1, 2]
 
             coroutine = {
-                "flush": lambda: scene.client.flush(),
+                "flush": scene.client.flush,
                 "flush in time": lambda: scene.client.flush(timeout=100),
                 "receipt": lambda: wait(receipts[1]),
             }[what]()
@@ -562,8 +560,7 @@ def test_handle(at, seed):
         await client.close()
         await asyncio.gather(*attempts)
         async with asyncio.timeout(130):
-            while len(sessions):
-                await asyncio.sleep(1)
+            await until(lambda: not len(sessions))
 
     explore(scenario, at, seed, fewest=2)
 
