@@ -209,7 +209,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._reconnect = reconnect
         self._on_event = on_event
         self._codec = payload_codec
-        self._options = {"open_timeout": self._config.open_timeout} | transport_options
+        self._options: dict[str, Any] = {"open_timeout": self._config.open_timeout} | transport_options
         self._connection: Initiator | None = None
 
     async def _dial(self) -> Transport:

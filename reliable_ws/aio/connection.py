@@ -539,7 +539,7 @@ class Connection:
 
     def resume_failed(self, ending_reason: str) -> None:
         """There is no way to open another WebSocket."""
-        self._session.end(Ending(End.LOST, 1006, ending_reason), self._loop.time())
+        self._session.end(Ending(End.LOST, 1006, ending_reason))
         self._dispatch(self._session.settle(self._loop.time()))
 
     def _wake(self) -> None:

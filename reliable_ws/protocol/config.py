@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .frames import MAX_NUMBER, Limits
 
@@ -65,7 +66,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value: Any = getattr(self, field.name)
             if value is None and field.name.startswith("outbox_"):
                 continue
             kinds = (int, float) if isinstance(field.default, float) else (int,)

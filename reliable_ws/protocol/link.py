@@ -272,12 +272,13 @@ class Link:
         if self.phase is Phase.DIALING:  # nothing before Welcome (HELLO-7)
             return None
         frames: list[Frame] = []
-        stopping = self._inbox.stopped and not self._stop_told
-        if stopping:
+        long = False
+        if self._inbox.stopped and not self._stop_told:
             counters = self._inbox.counters()
             self.tell(counters)
             frames.append(Stop(counters))
-        if not stopping or not counters.ranges:  # they may be long, and so may what follows
+            long = bool(counters.ranges)
+        if not long:  # else what follows may be too much for one frame (FRAME-7)
             self._add_sequenced(frames, now)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import msgpack
 
 from .errors import NotSerializable, PayloadError
-from .frames import EXT_VALUE, Payload
-from .outbox import OVERHEAD
+from .frames import EXT_VALUE, OVERHEAD, Payload
 
 __all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
 
@@ -22,9 +21,11 @@ class PayloadCodec(Protocol):
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the value as bytes; raise anything if it cannot be carried."""
+        ...
 
     def loads(self, data: bytes, /) -> Any:
         """Return the value again; raise anything if the bytes make none."""
+        ...
 
 
 class MsgpackCodec:

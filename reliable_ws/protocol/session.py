@@ -15,6 +15,7 @@ from .config import MIN_FRAME, Config
 from .errors import ConnectionClosed, MessageTooLarge, OutboxFull, Violation, closed
 from .events import Arrived, Confirmed, Detached, Ended, Event, Opened, PeerFinished, Settled
 from .frames import (
+    OVERHEAD,
     VERSION,
     Ack,
     Code,
@@ -31,7 +32,7 @@ from .frames import (
 )
 from .inbox import NEVER, Inbox
 from .link import OVERSLEPT, Link
-from .outbox import OVERHEAD, Outbox
+from .outbox import Outbox
 from .payload import MsgpackCodec, PayloadCodec, open_payload, seal
 from .report import End, Ending, Outcome, Report, Undelivered
 from .state import RECEIVING, SENDING, Deed, Phase, Receiving, Sending
@@ -52,7 +53,7 @@ def hash_key(key: bytes) -> bytes:
 class Session:
     """Both ledgers of a conversation, its halves, and the link that carries it now."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - who it is, and since when
         self,
         role: Role,
         session_id: bytes,
@@ -250,7 +251,7 @@ class Session:
 
     def abort(self, now: float, code: int = Code.ABORTED, reason: str = "") -> list[Event]:
         """End at once, telling the peer if a link is open."""
-        self.end(Ending(End.ABORTED, code, _words(code, reason)), now)
+        self.end(Ending(End.ABORTED, code, _words(code, reason)))
         return self.settle(now)
 
     # ------------------------------------------------------------------ links
@@ -379,7 +380,7 @@ class Session:
             return
         # RESUME-6: the driver reopens nothing after an end
         kind = End.SUPERSEDED if refuse.code == Code.SUPERSEDED else End.REFUSED
-        self.end(Ending(kind, refuse.code, refuse.reason), now)
+        self.end(Ending(kind, refuse.code, refuse.reason))
 
     def link_lost(self, link: Link, code: int | None, reason: str, now: float) -> None:
         """Note that a WebSocket is gone; its code may forbid another (CODE-2)."""
@@ -387,7 +388,7 @@ class Session:
             self.link_over(link, code, reason, now)
         else:
             kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
-            self.end(Ending(kind, code, reason), now)
+            self.end(Ending(kind, code, reason))
 
     def link_over(
         self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
@@ -402,7 +403,7 @@ class Session:
             self._met = (-1, 0)  # known why: no reason to be cautious, too
             if self.frame_limit < MIN_FRAME:
                 words = "the peer's transport refuses even small frames"
-                self.end(Ending(End.LOST, Code.TOO_BIG, words), now)
+                self.end(Ending(End.LOST, Code.TOO_BIG, words))
                 return
         self._events.append(Detached(code, reason, retry))
 
@@ -472,7 +473,7 @@ class Session:
             link.leave(fault.code, fault.reason)
             self.link_over(link, fault.code, fault.reason, now)
             return
-        self.end(Ending(End.VIOLATION, fault.code, fault.reason), now)
+        self.end(Ending(End.VIOLATION, fault.code, fault.reason))
 
     # ------------------------------------------------------------------ time
 
@@ -517,7 +518,7 @@ class Session:
             self._progress_at = max(self._progress_at, now)
 
     def _give_up(self, why: str, now: float) -> None:
-        self.end(Ending(End.EXPIRED, Code.ENDED, why), now)
+        self.end(Ending(End.EXPIRED, Code.ENDED, why))
 
     # ------------------------------------------------------------------ ends
 
@@ -539,7 +540,7 @@ class Session:
         events, self._events = self._events, []
         return events
 
-    def end(self, ending: Ending, now: float) -> None:
+    def end(self, ending: Ending) -> None:
         """End now: freeze intake, keep what is known of our messages, tell the peer (END-1)."""
         if self.ended:
             return

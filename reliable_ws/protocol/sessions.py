@@ -196,7 +196,7 @@ class Sessions:
         try:
             arrival.link = session.answer(hello, now, arrival.max_frame, resumed=not arrival.fresh)
         except Violation as fault:  # its true holder has lost the state: it cannot go on
-            session.end(Ending(End.VIOLATION, fault.code, fault.reason), now)
+            session.end(Ending(End.VIOLATION, fault.code, fault.reason))
             arrival.refuse(fault.code, fault.reason, session.inbox.counters())
         return session.settle(now)
 
@@ -241,6 +241,6 @@ class Sessions:
                 break
             if not session.attached and session.held:
                 excess -= session.held
-                session.end(Ending(End.EXPIRED, Code.ENDED, "memory budget"), now)
+                session.end(Ending(End.EXPIRED, Code.ENDED, "memory budget"))
                 ended.append(session)
         return ended
