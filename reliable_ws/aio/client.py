@@ -209,7 +209,8 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._reconnect = reconnect
         self._on_event = on_event
         self._codec = payload_codec
-        self._options: dict[str, Any] = {"open_timeout": self._config.open_timeout} | transport_options
+        options: dict[str, Any] = {"open_timeout": self._config.open_timeout}
+        self._options = options | transport_options
         self._connection: Initiator | None = None
 
     async def _dial(self) -> Transport:
@@ -254,8 +255,10 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         """Begin a new session whenever the body of the loop comes to its end.
 
         Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
-        repeated with back-off; what cannot get better is raised.
+        repeated with back-off, and so are sessions that are lost soon after they began; what
+        cannot get better is raised.
         """
+        loop = asyncio.get_running_loop()
         backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
         attempt = 0
         while True:
@@ -267,7 +270,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
                 continue
-            attempt = 0
+            began = loop.time()
             try:
                 yield connection
             except GeneratorExit:  # the loop was left: nobody is there to be told
@@ -276,8 +279,17 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 except DeliveryError as error:
                     logger.warning("a session ended with undelivered messages: %s", error.report)
                 raise
-            if connection.close_code is None:
+            report = connection.report
+            if report.ending is None:
                 await connection.close()
+            elif report.undelivered:  # the body has most likely been told
+                logger.warning("a session ended with undelivered messages: %s", report)
+            is_lost = report.ending is not None and report.ending.kind is not End.FINISHED
+            if not is_lost or loop.time() - began >= backoff.stable:
+                attempt = 0
+            else:
+                await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
+                attempt += 1
 
 
 def _may_pass(error: Exception) -> bool:

@@ -70,7 +70,7 @@ class Config:
             if value is None and field.name.startswith("outbox_"):
                 continue
             kinds = (int, float) if isinstance(field.default, float) else (int,)
-            if type(value) not in kinds or not 0 < value <= HIGHEST:
+            if value is None or type(value) not in kinds or not 0 < value <= HIGHEST:
                 kind = "a number" if float in kinds else "an int"
                 raise ValueError(f"Config.{field.name} must be {kind} above 0, not {value!r}")
         if self.max_frame < MIN_FRAME:

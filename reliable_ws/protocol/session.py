@@ -391,7 +391,12 @@ class Session:
             self.end(Ending(kind, code, reason))
 
     def link_over(
-        self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
+        self,
+        link: Link,
+        code: int | None,
+        reason: str,
+        now: float,  # noqa: ARG002 - said with all that a link brings
+        retry: float | None = None,
     ) -> None:
         """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
         self.contact_at = max(self.contact_at, link.heard_at)
@@ -496,20 +501,20 @@ class Session:
         if self.link is not None:
             self.link.tick(now)
         if now >= self._hard_by:
-            self._give_up("close() took too long", now)
+            self._give_up("close() took too long")
         elif self._progress_at is not None:
             limit = self.config.close_progress_timeout
             late = now - (self._progress_at + limit)  # rounded as in `deadline`
             if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
                 self._progress_at = now - limit / 2
             elif late >= 0:
-                self._give_up("no progress while closing", now)
+                self._give_up("no progress while closing")
         if not self.attached and not self.ended:
             late = now - (self.contact_at + self.config.session_ttl)
             if late > OVERSLEPT:
                 self.contact_at = now - self.config.session_ttl + self.config.open_timeout
             elif late >= 0:  # END-4
-                self._give_up("no contact with the peer", now)
+                self._give_up("no contact with the peer")
         return self.settle(now)
 
     def progressed(self, now: float) -> None:
@@ -517,7 +522,7 @@ class Session:
         if self._progress_at is not None:
             self._progress_at = max(self._progress_at, now)
 
-    def _give_up(self, why: str, now: float) -> None:
+    def _give_up(self, why: str) -> None:
         self.end(Ending(End.EXPIRED, Code.ENDED, why))
 
     # ------------------------------------------------------------------ ends
