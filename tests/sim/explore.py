@@ -52,21 +52,54 @@ CORE = (Session, Link, Acks, Cursor, Inbox, Outbox, Sessions, Arrival)
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
 
 TIMES = frozenset(
-    "contact_at heard_at _hard_by _open_by _speak_by _by _idle_timeout _delay".split()
+    (
+        "contact_at",
+        "heard_at",
+        "_hard_by",
+        "_open_by",
+        "_speak_by",
+        "_by",
+        "_idle_timeout",
+        "_delay",
+    )
 )
 """Attributes that say when: any moment is possible here."""
 
 CONSTANT = frozenset(
-    """config codec id key peer principal max_frame max_bytes max_message max_messages
-    _principals _per_principal _quarter _batch_bytes _batch_messages _pause_at _pause_total _size _speak_every
-    _accepts""".split()
+    (
+        "config",
+        "codec",
+        "id",
+        "key",
+        "peer",
+        "principal",
+        "max_frame",
+        "max_bytes",
+        "max_message",
+        "max_messages",
+        "_principals",
+        "_per_principal",
+        "_quarter",
+        "_batch_bytes",
+        "_batch_messages",
+        "_pause_at",
+        "_pause_total",
+        "_size",
+        "_speak_every",
+        "_accepts",
+        "_met",
+        "_caution",
+        "frame_size",
+    )
 )
-"""Attributes that never differ between states."""
+"""Attributes that never differ between states, or decide nothing in worlds as small as these."""
 
-BYTES = frozenset("_sizes _held _unmarked byte_marks".split())
+BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
 """How much is held, by size on the wire: decides nothing where the window in bytes is large."""
 
-HANGING = frozenset("session link book inbox outbox acks cursor _inbox _outbox".split())
+HANGING = frozenset(
+    ("session", "link", "book", "inbox", "outbox", "acks", "cursor", "_inbox", "_outbox")
+)
 """Attributes that say how objects hang together: other objects of the core."""
 
 ARMED = frozenset(("_progress_at", "by"))
@@ -89,6 +122,9 @@ class Tools:
     def learn(self, sample: Any) -> None:
         names = _names_of(sample)
         copies, plains = [], []
+        whole = hasattr(sample, "__dict__")
+        if whole:
+            copies.append("n.__dict__.update(o.__dict__)")
         for name in names:
             value = getattr(sample, name)
             kind = type(value)
@@ -101,7 +137,8 @@ class Tools:
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
             own = kind in CONTAINERS and name != "_accepts"
-            copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
+            if own or not whole:
+                copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
             if name in TIMES or name in CONSTANT or (name in BYTES and sample.max_bytes > 1 << 20):
                 continue
             form = "o.{}"
@@ -118,7 +155,7 @@ class Tools:
             plains.append(form.format(name))
         body = "\n    ".join(copies)
         space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
-        exec(  # noqa: S102
+        exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({', '.join(plains)},)\n",
             space,
@@ -288,6 +325,9 @@ def state_of(world: World) -> int:
                 party.finished,
                 party.closed,
                 party.polite,
+                party.denied,
+                repr(party.disk) if party.durable and world.left.get("crash") else None,
+                party.over_on_disk,
                 tuple(party.known.items()),
                 frozenset(record.handed),
                 frozenset(record.confirmed),
@@ -317,6 +357,7 @@ def state_of(world: World) -> int:
             ),
             world.blind,
             tuple(world.left.values()),
+            tuple(world.tombs_on_disk),
         )
     )
 
@@ -407,8 +448,7 @@ class Walk:
         at, _ = self._enter(first, -1, None)
         stack = [(first, iter(first.actions()), at)]
         while stack:
-            if len(stack) > found.depth:
-                found.depth = len(stack)
+            found.depth = max(found.depth, len(stack))
             world, actions, at = stack[-1]
             for action in actions:
                 fair = _fair(world, action)
@@ -416,6 +456,7 @@ class Walk:
                 found.steps += 1
                 try:
                     new.do(action)
+                    new.probe()
                     over = new.over()
                     if over:
                         new.judge()
@@ -523,7 +564,7 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
 
 
 ONE = small(batch_messages=1)
-NARROW = small(window_messages=1, window_bytes=4)
+NARROW = small(window_messages=1, window_bytes=4, outbox_messages=4, outbox_bytes=1000)
 
 SMALL: dict[str, Options] = {
     "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
@@ -533,6 +574,9 @@ SMALL: dict[str, Options] = {
         "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
     ),
     "a crash": world_of("crash forget", left={"crash": 1, "forget": 1}, preload=1),
+    "a crash, with stores": world_of(
+        "crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)
+    ),
     "an abort": world_of("abort", left={"abort": 1}, preload=1),
     "deliveries": world_of("hand confirm", preload=1),
     "deliveries out of order": world_of(
@@ -567,7 +611,7 @@ LARGE: dict[str, Options] = {
     "large: frames that wait": world_of(eager=False),
     "large: heartbeats": world_of("beat", left={"beat": 1}),
 }
-"""Worlds for a free evening: from one to some tens of millions of states, ``--most`` bounds them."""
+"""Worlds for a free evening: up to tens of millions of states, unless ``--most`` bounds them."""
 
 
 def explore(name: str, options: Options, most: int | None = None) -> Found:
