@@ -233,6 +233,9 @@ class Sessions:
         try:
             await handler(connection)
         except asyncio.CancelledError:
+            if not connection.sessions._book.draining:  # the event loop ends: wait for nobody
+                connection.abort(1001, "going away")
+                raise
             code = 1001
         except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
             logger.exception("a handler raised")
