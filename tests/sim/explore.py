@@ -563,13 +563,13 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
     return replace(BASE, deeds=deeds - without, left=budget, **changes)
 
 
-ONE = small(batch_messages=1)
+ONE = small(batch_messages=1, window_messages=4)
 NARROW = small(window_messages=1, window_bytes=4, outbox_messages=4, outbox_bytes=1000)
 
 SMALL: dict[str, Options] = {
     "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
     "1 each way, 2 cuts": world_of(left={"cut": 2}),
-    "finish or close": world_of("finish", preload=1),
+    "finish or close": world_of("finish", preload=1, config=ONE),
     "timeouts, no tombstone": world_of(
         "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
     ),
@@ -594,6 +594,7 @@ SMALL: dict[str, Options] = {
 
 LARGE: dict[str, Options] = {
     "large: 2 each way, 1 cut": world_of(messages=2),
+    "large: 2 each way, acks late": world_of(messages=2, preload=2, config=small(batch_messages=1)),
     "large: 1 each way, 3 cuts": world_of(left={"cut": 3}),
     "large: finish or close": world_of("finish"),
     "large: finish or close, 2 cuts": world_of("finish", left={"cut": 2}, preload=1),

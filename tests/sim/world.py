@@ -987,8 +987,8 @@ class World:
                         raise Broken(f"{side} owed an ack and was not woken")
                     inbox, acks = end.session.inbox, end.acks
                     news = (inbox.received, inbox.confirmed) != (acks.received, acks.confirmed)
-                    is_open = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
-                    if is_open and news and by is None:
+                    live = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
+                    if live and news and by is None:
                         raise Broken(f"{side} owes an ack and has set no time for it")
 
     def over(self) -> bool:
