@@ -10,7 +10,7 @@ from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.sessions import Arrival
@@ -18,7 +18,7 @@ from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.transport import Transport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER
-from .connection import Connection, ConnectionEvent, logger
+from .connection import Connection, ConnectionEvent, State, logger
 
 __all__ = ["Server", "Sessions", "serve"]
 
@@ -142,6 +142,7 @@ class Sessions:
         except TransportClosed:
             return None
         events = arrival.receive(data, loop.time())
+        self._relieve_soon()
         session = arrival.session
         if session is None:
             return None
@@ -237,6 +238,9 @@ class Sessions:
                 connection.abort(1001, "going away")
                 raise
             code = 1001
+        except ConnectionClosed as error:
+            logger.warning("a handler gave up: %s", error)  # a client that is gone is no bug
+            code = 1011
         except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
             logger.exception("a handler raised")
             code = 1011
@@ -265,6 +269,9 @@ class Sessions:
         if not await self._emptied(timeout):
             for handling in self._others():
                 handling.cancel()
+            for connection in connections:
+                if connection.state is State.DETACHED:  # nobody is there to be asked
+                    connection.abort(1001, "going away")
             if not await self._emptied(LINGER):
                 for connection in connections:
                     connection.abort(1001, "going away")
