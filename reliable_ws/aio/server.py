@@ -193,6 +193,8 @@ class Sessions:
 
     def _handled(self, handling: asyncio.Task[None]) -> None:
         self._handling.discard(handling)
+        if not handling.cancelled():
+            handling.exception()  # SystemExit and its like have left the event loop already
         self._change.set()
 
     def _relieve_soon(self) -> None:
