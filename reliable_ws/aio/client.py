@@ -51,7 +51,6 @@ class Initiator(Connection):
         self._reopen = reopen
         self._backoff = backoff or Backoff()
         self._opening: asyncio.Timeout | None = None
-        self._refusal: Ending | None = None  # the peer said: not now
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -66,16 +65,18 @@ class Initiator(Connection):
         if session.incarnation and ending is None:
             return  # welcomed, even if the WebSocket is gone again
         self.abort()
+        strange = "the peer does not speak reliable-ws.v1: "
         if ending is None or ending.kind is End.LOST:
-            ending = self._refusal
-        if ending is None or ending.kind is End.VIOLATION or ending.code == Code.VERSION:
-            why = f"{ending.reason} ({ending.code})" if ending else "no Welcome in time, or closed"
-            raise NotReliablePeer(f"the peer does not speak reliable-ws.v1: {why}")
+            raise NotReliablePeer(f"{strange}no Welcome in time, or closed")
+        if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
+            raise NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
         raise closed(ending, session.report())
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        if code in (Code.BUSY, Code.NO_HELLO):
-            self._refusal = Ending(End.REFUSED, code, reason)
+        if code in (Code.BUSY, Code.NO_HELLO) and not self._session.incarnation:
+            # "not now" to a first Hello: start() does not try again
+            self._session.end(Ending(End.REFUSED, code, reason))
+            self._dispatch(self._session.settle(self._loop.time()))
         super()._on_detached(code, reason, retry)
 
     async def _opened_or_detached(self) -> None:

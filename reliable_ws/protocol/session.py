@@ -573,7 +573,8 @@ class Session:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
         else:  # no effect where the peer has had its say, and the link is over already
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
-            link.leave(code, ending.reason, Refuse(code, ending.reason, 0, counters))
+            farewell = Refuse(code, ending.reason, 0, counters)
+            link.leave(code, ending.reason, farewell, linger=not link.greeted)  # a refused Hello
 
     def _stop(self) -> None:
         """Freeze intake in the step that reads its counters (CLOSE-3)."""
