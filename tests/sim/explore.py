@@ -587,8 +587,9 @@ SMALL: dict[str, Options] = {
         "finish", messages=2, config=NARROW, without="close", left={"cut": 0}
     ),
     "frames that wait for each other": world_of(eager=False, left={"cut": 0}),
+    "late links": world_of(eager=False, preload=1, config=ONE, without="ack"),
     "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
-    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1),
+    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1, config=ONE),
 }
 """Worlds for every run of the tests: two or three minutes together."""
 
@@ -609,7 +610,7 @@ LARGE: dict[str, Options] = {
         left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
         preload=1,
     ),
-    "large: frames that wait": world_of(eager=False),
+    "large: frames that wait": world_of("redial", left={"redial": 1}, eager=False),
     "large: heartbeats": world_of("beat", left={"beat": 1}),
 }
 """Worlds for a free evening: up to tens of millions of states, unless ``--most`` bounds them."""
