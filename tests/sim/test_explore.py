@@ -27,6 +27,7 @@ HAPPENED = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("name", SMALL)
 def test_every_schedule_of(name):
     found = explore(name, SMALL[name])
@@ -45,7 +46,6 @@ def test_every_schedule_of(name):
 def test_a_copy_of_a_world_is_the_same_and_apart():
     options = SMALL["finish or close"]
     world = World(options)
-    world.keys = {}
     prepare(world)
     walked = 0
     while not world.over():
@@ -67,6 +67,7 @@ def test_a_copy_of_a_world_is_the_same_and_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untraced")
 def test_every_missing_guard_is_seen():
     rows = [catch(one) for one in MUTANTS]
     text = table(rows)

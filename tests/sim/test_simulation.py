@@ -79,6 +79,8 @@ HAPPENED = {
 """How often each situation must come up in 6,000 schedules, else this test shows nothing."""
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("share", range(SHARES))
 def test_schedules(share, record_property):
     count = SCHEDULES // SHARES

@@ -190,6 +190,22 @@ class Wire:
         "Whether something happened since the initiator's end was last pulled dry."
         self.a_stirred = False
 
+    def clone(self) -> Wire:
+        new = Wire.__new__(Wire)
+        new.serial = self.serial
+        new.dialer = self.dialer
+        new.arrival = self.arrival
+        new.up = self.up.copy()
+        new.down = self.down.copy()
+        new.i_open = self.i_open
+        new.a_open = self.a_open
+        new.i_code = self.i_code
+        new.a_code = self.a_code
+        new.broken = self.broken
+        new.i_stirred = self.i_stirred
+        new.a_stirred = self.a_stirred
+        return new
+
     def end(self, side: str) -> Link | Arrival:
         return self.dialer if side == "i" else (self.arrival.link or self.arrival)
 
