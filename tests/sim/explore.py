@@ -445,7 +445,7 @@ class Walk:
     def _visit(self, first: World) -> None:
         found = self.found
         at, _ = self._enter(first, -1, None)
-        stack = [(first, first.actions(), at)]
+        stack = [(first, first.actions()[::-1], at)]
         while stack:
             found.depth = max(found.depth, len(stack))
             world, actions, at = stack[-1]
@@ -487,7 +487,7 @@ class Walk:
                     return
                 if not actions:
                     stack.pop()
-                stack.append((new, new.actions(), to))
+                stack.append((new, new.actions()[::-1], to))
                 break
             else:
                 stack.pop()
