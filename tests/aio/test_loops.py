@@ -242,6 +242,7 @@ from reliable_ws import connect, serve
 from tests.aio import test_loops
 
 how = sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started without
 
 async def handler(conn):
     async for message in conn:
