@@ -71,6 +71,17 @@ class Position(NamedTuple):
     "How many bytes of message ``received + 1`` are held."
 
 
+class CallPosition(NamedTuple):
+    """Where a side stands with calls when a link begins (CALL-4)."""
+
+    received: int
+    "Highest number of a call that arrived."
+    sent: int
+    "Highest number ever transmitted."
+    first: int
+    "Lowest number that can still be sent again."
+
+
 class Hello(NamedTuple):
     """The initiator's greeting; the first frame on every link (HELLO-1)."""
 
@@ -82,6 +93,8 @@ class Hello(NamedTuple):
     incarnation: int
     position: Position
     limits: Limits
+    calls: CallPosition | None = None
+    "``None``: this side does not take calls."
 
     def __repr__(self) -> str:
         """Everything but the key: it is a secret and reprs end in logs."""
@@ -100,6 +113,7 @@ class Welcome(NamedTuple):
     incarnation: int
     position: Position
     limits: Limits
+    calls: CallPosition | None = None
 
 
 class Refuse(NamedTuple):
@@ -165,6 +179,8 @@ Frame: TypeAlias = Hello | Welcome | Refuse | Messages | Part | Finish | Ack | W
 
 TYPES: dict[type[Frame], int] = {
     Ack: ord("A"),
+    CallAck: ord("K"),
+    Calls: ord("C"),
     Done: ord("D"),
     Finish: ord("F"),
     Hello: ord("H"),
@@ -175,7 +191,7 @@ TYPES: dict[type[Frame], int] = {
     Want: ord("N"),
     Welcome: ord("W"),
 }
-"""Type number of each frame. ``Q``, ``R``, ``E``, ``C``, ``I`` are kept for calls (FRAME-4)."""
+"""Type number of each frame (FRAME-4)."""
 
 KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 """What a :class:`Part` is a slice of (PART-2)."""

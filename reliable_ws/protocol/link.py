@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from .acks import Acks
+from .call_cursor import CallCursor
+from .calls import CallLedger
 from .codec import decode, encode
 from .config import Config
 from .cursor import Cursor
@@ -16,6 +18,9 @@ from .errors import Violation
 from .events import Event
 from .frames import (
     Ack,
+    CallAck,
+    CallPosition,
+    Calls,
     Code,
     Counters,
     Done,
@@ -57,6 +62,7 @@ class Conversation(Protocol):
     config: Config
     inbox: Inbox
     outbox: Outbox
+    calls: CallLedger
     peer: Limits
     frame_limit: int
     wanted: int
@@ -69,6 +75,7 @@ class Conversation(Protocol):
     def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
     def messages_arrived(self, count: int) -> None: ...
     def finish_arrived(self, finish: Finish) -> None: ...
+    def calls_arrived(self, events: list[Event]) -> None: ...
     def acked(self, ack: Ack, now: float) -> None: ...
     def peer_stopped(self, counters: Counters, now: float) -> None: ...
     def peer_done(self, link: Link, counters: Counters, now: float) -> None: ...
@@ -96,6 +103,7 @@ class Link:
         "Set once the link is over: how to close the WebSocket."
         self.cursor = Cursor(session.outbox, config)
         self.acks = Acks(session.inbox, config)
+        self.calls = CallCursor(session.calls, config)
         self.heard_at = now if phase is Phase.ACCEPTED else -NEVER
         self._inbox = session.inbox
         self.greeted = False
@@ -160,6 +168,18 @@ class Link:
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         self.session.acked(frame, now)
 
+    def _calls(self, frame: Calls, now: float) -> None:
+        if self._inbox.finish is not None:
+            raise Violation(Code.VIOLATION, "a call behind Finish")
+        if not self._inbox.stopped:
+            self.session.calls_arrived(self.session.calls.arrived(*frame, now))
+            self.calls.note(now)
+
+    def _call_ack(self, frame: CallAck, _now: float) -> None:
+        if frame.received >= self.calls.number:
+            raise Violation(Code.VIOLATION, "an ack of what was never sent")
+        self.session.calls.ack(frame.received)
+
     def _want(self, frame: Want, _now: float) -> None:
         if frame.number > self._inbox.received + self.session.config.window_messages + 1:
             raise Violation(Code.VIOLATION, "Want beyond the window")
@@ -185,8 +205,12 @@ class Link:
         if counters.received >= self.cursor.number:  # ACK-7
             raise Violation(Code.VIOLATION, "counters of what was never sent")
 
-    def opened(self, peer_received: int, peer_partial: int, now: float) -> None:
-        """Start at what the peer has received (RESUME-4)."""
+    def opened(
+        self, peer_received: int, peer_partial: int, calls: CallPosition | None, now: float
+    ) -> None:
+        """Start at what the peer has received (RESUME-4, CALL-4)."""
+        if calls is not None:
+            self.calls.number = calls.received + 1
         self.cursor.number = peer_received + 1
         self.cursor.offset = peer_partial
         self.heard_at = now
@@ -219,8 +243,9 @@ class Link:
         if self.phase is Phase.DIALING:
             return self._open_by
         by = min(self.heard_at + self._idle_timeout, self._speak_by)
-        ack_by = self.acks.by
-        return by if ack_by is None or by < ack_by else ack_by
+        if self.acks.by is not None:
+            by = min(by, self.acks.by)
+        return by if self.calls.by is None else min(by, self.calls.by)
 
     def tick(self, now: float) -> None:
         """Do what is due; every deadline that has passed moves."""
@@ -231,6 +256,7 @@ class Link:
                 self._silent(now)
             return
         self.acks.tick(now)
+        self.calls.tick(now)
         if now >= self._speak_by:  # LIVE-2
             self.acks.now = True
             self._speak_by = now + self._speak_every
@@ -255,6 +281,7 @@ class Link:
         session = self.session
         return (
             (not self.cursor.at_end and not session.muted)
+            or self.calls.restless
             or self.acks.due
             or session.wanted > max(self._asked, session.outbox.confirmed)
             or (self._inbox.stopped and not self._stop_told)
@@ -280,6 +307,8 @@ class Link:
             counters = self._inbox.counters()
             self.tell(counters)
             frames.append(Stop(counters))
+        if self.calls.restless:
+            self.calls.add(frames, now, self.session)
         if not stopping or not counters.ranges:  # they may be long, and so may what follows
             self._add_sequenced(frames, now)
         ack = self.acks.take(riding=bool(frames))
@@ -306,7 +335,7 @@ class Link:
         if last is not None:
             frames.append(last)
             finish = outbox.finish
-            if finish is not None and cursor.number == finish.number:
+            if finish is not None and cursor.number == finish.number and self.calls.at_end:
                 frames.append(finish)  # the last word rides with the last message
                 cursor.skip_finish()
 
@@ -318,6 +347,8 @@ class Link:
 
 _ACCEPT: dict[type[Frame], Any] = {
     Ack: Link._ack,
+    CallAck: Link._call_ack,
+    Calls: Link._calls,
     Done: Link._done,
     Finish: Link._finish,
     Messages: Link._messages,

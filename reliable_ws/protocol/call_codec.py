@@ -1,0 +1,124 @@
+"""Calls to arrays and back (protocol.md, CALL-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import check
+from .frames import (
+    ENTRIES,
+    TYPES,
+    Calls,
+    Cancel,
+    Credit,
+    Entry,
+    Fault,
+    Item,
+    Payload,
+    Piece,
+    Reply,
+    Request,
+    Void,
+)
+
+__all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
+
+LONGEST_NAME = 255
+"""Most characters of a method's name, or of a fault's code."""
+
+LONGEST_WORDS = 1_000
+"""Most characters of a fault's message."""
+
+
+def wire_calls(frame: Calls) -> tuple[Any, ...]:
+    """Return what is packed for a run of entries."""
+    entries = [(ENTRIES[type(entry)], *entry) for entry in frame.entries]
+    return (TYPES[Calls], frame.first, entries)
+
+
+def read_calls(item: list[Any]) -> Calls:
+    """Return a run of entries, every field checked. Raises :class:`Violation`."""
+    _type, first, items = check.array(item, 3, "Calls")
+    check.number(first, 1, "number")
+    if type(items) is not list or not items:
+        raise check.bad("entries")
+    return Calls(first, [_entry(entry) for entry in items])
+
+
+def _entry(item: Any) -> Entry:
+    if type(item) is not list or not item or type(item[0]) is not int:
+        raise check.bad("entry")
+    reader = _READERS.get(item[0])
+    if reader is None:
+        raise check.bad("entry type")
+    return reader(item)
+
+
+def _payload(value: Any) -> Payload | None:
+    return None if value is None else check.payload(value)
+
+
+def _request(item: list[Any]) -> Request:
+    _type, method, timeout_ms, credit, payload = check.array(item, 5, "Request")
+    if timeout_ms is not None:
+        check.number(timeout_ms, 0, "timeout")
+    return Request(
+        check.text(method, LONGEST_NAME, "method"),
+        timeout_ms,
+        check.number(credit, 0, "credit"),
+        _payload(payload),
+    )
+
+
+def _reply(item: list[Any]) -> Reply:
+    _type, request, payload = check.array(item, 3, "Reply")
+    return Reply(check.number(request, 1, "request"), _payload(payload))
+
+
+def _fault(item: list[Any]) -> Fault:
+    _type, request, code, message, payload = check.array(item, 5, "Fault")
+    return Fault(
+        check.number(request, 1, "request"),
+        check.text(code, LONGEST_NAME, "fault"),
+        check.text(message, LONGEST_WORDS, "fault"),
+        _payload(payload),
+    )
+
+
+def _item(item: list[Any]) -> Item:
+    _type, request, payload = check.array(item, 3, "Item")
+    return Item(check.number(request, 1, "request"), _payload(payload))
+
+
+def _cancel(item: list[Any]) -> Cancel:
+    return Cancel(check.number(check.array(item, 2, "Cancel")[1], 1, "request"))
+
+
+def _credit(item: list[Any]) -> Credit:
+    _type, request, total = check.array(item, 3, "Credit")
+    return Credit(check.number(request, 1, "request"), check.number(total, 0, "credit"))
+
+
+def _piece(item: list[Any]) -> Piece:
+    data = check.array(item, 2, "Piece")[1]
+    if type(data) is not bytes or not data:
+        raise check.bad("piece")
+    return Piece(data)
+
+
+def _void(item: list[Any]) -> Void:
+    check.array(item, 1, "Void")
+    return Void()
+
+
+_READERS: dict[int, Callable[[list[Any]], Entry]] = {
+    ENTRIES[Cancel]: _cancel,
+    ENTRIES[Credit]: _credit,
+    ENTRIES[Fault]: _fault,
+    ENTRIES[Item]: _item,
+    ENTRIES[Piece]: _piece,
+    ENTRIES[Reply]: _reply,
+    ENTRIES[Request]: _request,
+    ENTRIES[Void]: _void,
+}
