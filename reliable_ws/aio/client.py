@@ -44,6 +44,7 @@ class Initiator(Connection):
         super().__init__(session, resumable=resumable, on_event=on_event)
         self._reopen = reopen
         self._backoff = backoff or Backoff()
+        self._opening: asyncio.Timeout | None = None
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -116,16 +117,23 @@ class Initiator(Connection):
             if await self._ends_within(delay):
                 return None
             try:
-                async with asyncio.timeout(self._session.config.open_timeout):
+                async with asyncio.timeout(self._session.config.open_timeout) as self._opening:
                     transport = await self._reopen()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
                 logger.debug("opening a WebSocket failed: %r", error)
                 attempt += 1
                 continue
+            finally:
+                self._opening = None
             if self._session.ended:
                 transport.abort()
                 return None
             return transport
+
+    def _on_ended(self) -> None:
+        super()._on_ended()
+        if self._opening is not None and not self._opening.expired():
+            self._opening.reschedule(self._loop.time())  # nobody needs another WebSocket
 
     async def _ends_within(self, delay: float) -> bool:
         try:

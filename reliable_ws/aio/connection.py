@@ -457,10 +457,15 @@ class Connection:
         ``timeout`` seconds if that is less. From the call on nothing more is taken here.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
+        by = None if timeout is None else self._loop.time() + timeout
         self.start_closing(code, reason, timeout=timeout)
         await self._ended.wait()
         if self._carrier is not None:
-            await self._carrier.closed()
+            try:
+                async with asyncio.timeout_at(by):
+                    await self._carrier.closed()
+            except TimeoutError:
+                self._carrier.abort()
         report = self._session.report()
         self._reported = bool(report.undelivered)
         self._raise_undelivered(report)

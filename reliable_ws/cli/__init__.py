@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failure as failure:
         complain(str(failure))
         code = failure.code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         complain("interrupted")
         code = INTERRUPTED
     except BrokenPipeError:

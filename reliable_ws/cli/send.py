@@ -178,12 +178,10 @@ class Sender:
         sending.cancel()
         with suppress(asyncio.CancelledError):
             await sending
-        stopping, listening, watch = watching
-        watch.cancel()
         if not self._stop.is_set():
             closing = asyncio.ensure_future(_close(conn))
-            await asyncio.wait((closing, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for work in (stopping, listening):
+            await asyncio.wait((closing, watching[0]), return_when=asyncio.FIRST_COMPLETED)
+        for work in watching:
             work.cancel()
         if self._stop.is_set():
             conn.abort(4499, self.why)

@@ -37,12 +37,6 @@ class Acks:
         self.received, self.confirmed = counters.received, counters.confirmed
         self.by = None
 
-    @property
-    def news(self) -> bool:
-        """Whether there is something to tell."""
-        inbox = self._inbox
-        return inbox.confirmed != self.confirmed or inbox.received != self.received
-
     def due_at(self) -> int:
         """Number whose confirmation is told at once (ACK-3)."""
         inbox, told = self._inbox, self.confirmed

@@ -131,14 +131,11 @@ class Link:
         try:
             for frame in decode(data, self.max_frame):
                 kind = type(frame)
-                after = self._accepts.get(kind)
-                if after is None:
+                if kind not in self._accepts:
                     if self.leaving is not None:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {self.phase.value}")
                 _ACCEPT[kind](self, frame, now)
-                if after is not self.phase and self.leaving is None:
-                    self.enter(after)
         except Violation as fault:
             self.session.violated(self, fault, now)
         return self.session.settle(now)

@@ -32,8 +32,15 @@ from tests.support.pair import Pair, Wire
 CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
 
 WINDOW, BYTES, LARGEST = 6, 9000, 20_000
+OUTBOX = 10
 NARROW = Config(
-    window_messages=WINDOW, window_bytes=BYTES, max_frame=4096, max_message=LARGEST, idle_timeout=9
+    window_messages=WINDOW,
+    window_bytes=BYTES,
+    outbox_messages=OUTBOX,
+    outbox_bytes=2 * BYTES,
+    max_frame=4096,
+    max_message=LARGEST,
+    idle_timeout=9,
 )
 WIDE = Config(idle_timeout=9)
 
@@ -66,6 +73,8 @@ class Conversation(RuleBasedStateMachine):
         self.apps = {"client": Application(), "server": Application()}
         if not early:
             self.pair.connect()
+            self.send("client", 1, str)
+            self.send("server", 1, bytes)
 
     # -------------------------------------------------------------- helpers
 
@@ -132,7 +141,7 @@ class Conversation(RuleBasedStateMachine):
         self.settle(who)
 
     @rule(who=sides, count=st.integers(1, 3))
-    def deliver(self, who: str, count: int) -> None:
+    def take_deliveries(self, who: str, count: int) -> None:
         session = self.session(who)
         if session is None:
             return
@@ -162,7 +171,7 @@ class Conversation(RuleBasedStateMachine):
         if session is not None and session.outbox.last:
             session.want(session.outbox.last)
 
-    @rule(who=sides, verb=st.sampled_from(["close", "finish", "finish"]), really=seldom)
+    @rule(who=sides, verb=st.sampled_from(["close", "finish"]), really=seldom)
     def finish_or_close(self, who: str, verb: str, really: bool) -> None:
         session = self.session(who)
         if session is not None and really:
@@ -199,27 +208,30 @@ class Conversation(RuleBasedStateMachine):
             else:
                 raise AssertionError("a link never falls silent")
 
-    @rule(index=wires, count=st.integers(1, 5))
-    def deliver_up(self, index: int, count: int) -> None:
+    @rule(index=wires, up=st.integers(0, 4), down=st.integers(0, 4))
+    def deliver(self, index: int, up: int, down: int) -> None:
         wire = self.wire(index)
-        for _ in range(count):
-            if wire is not None:
-                self.pair.deliver_up(wire)
-
-    @rule(index=wires, count=st.integers(1, 5))
-    def deliver_down(self, index: int, count: int) -> None:
-        wire = self.wire(index)
-        for _ in range(count):
-            if wire is not None:
-                self.pair.deliver_down(wire)
+        if wire is None:
+            return
+        for _ in range(up):
+            self.pair.deliver_up(wire)
+        for _ in range(down):
+            self.pair.deliver_down(wire)
 
     @rule()
     def run_on(self) -> None:
         self.pair.run()
 
+    @rule()
+    def come_back(self) -> None:
+        """What an initiator does when it has lost its WebSocket."""
+        if self.pair.client.ended is None and not self.pair.client.attached:
+            self.pair.dial()
+        self.pair.run()
+
     @rule(index=wires, ends=st.sampled_from(["both", "client", "server", "neither"]))
     def cut(self, index: int, ends: str) -> None:
-        """G: half open links, too; "neither" knows of a wire that swallows everything."""
+        """Half open links, too; or a wire that swallows everything, and neither end knows."""
         wire = self.wire(index)
         if wire is None:
             return
@@ -267,8 +279,8 @@ class Conversation(RuleBasedStateMachine):
             if session is None or session.config is not NARROW:
                 continue
             inbox, outbox = session.inbox, session.outbox
-            assert len(outbox) <= WINDOW
-            assert outbox.held <= max(BYTES, LARGEST)
+            assert len(outbox) <= OUTBOX
+            assert outbox.held <= 2 * max(BYTES, LARGEST)
             assert len(inbox) <= WINDOW
             assert inbox.held <= 2 * max(BYTES, LARGEST)
             assert inbox.partial <= LARGEST
@@ -348,4 +360,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=40)
+TestConversation.settings = settings(max_examples=200, stateful_step_count=80)

@@ -5,11 +5,37 @@ from __future__ import annotations
 import pytest
 
 from reliable_ws.protocol.events import Arrived
-from reliable_ws.protocol.frames import Ack, Finish
+from reliable_ws.protocol.frames import (
+    TYPES,
+    Ack,
+    Done,
+    Finish,
+    Hello,
+    Messages,
+    Part,
+    Refuse,
+    Stop,
+    Want,
+    Welcome,
+)
+from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import LINK, Phase
 from tests.support.pair import ID, KEY
 
-from .helpers import NOW, SIDES, Lone, counters, initiator, limits, position, run_of, welcome
+from .helpers import (
+    NOW,
+    SIDES,
+    Lone,
+    acceptor,
+    counters,
+    hello,
+    initiator,
+    limits,
+    position,
+    run_of,
+    welcome,
+)
 
 either_side = pytest.mark.parametrize("side", SIDES)
 
@@ -65,10 +91,10 @@ def test_a_stop_makes_a_link_restless_until_it_is_told(side):
 @either_side
 def test_a_shut_gate_makes_no_difference_but_the_way(side):
     lone = side()
-    lone.session.shut(True)
+    lone.session.shut()
     assert lone.session.outbox.offer("a") == 0
     assert lone.session.send("a") == 1
-    lone.session.shut(False)
+    lone.session.unshut()
     assert lone.session.outbox.offer("b") == 2
 
 
@@ -76,6 +102,41 @@ def test_a_shut_gate_makes_no_difference_but_the_way(side):
 def test_one_event_stands_for_a_whole_run(side):
     lone = side()
     assert lone.hears(run_of(1, *"abc")) == [Arrived(3)]
+
+
+FRAMES = {
+    Welcome: welcome(),
+    Messages: run_of(1, "x"),
+    Part: Part(1, 0, 9, 0, b"x"),
+    Finish: Finish(1, 1000, ""),
+    Ack: Ack(1, 1),
+    Want: Want(1),
+    Stop: Stop(counters(1, stopped=True)),
+    Done: Done(counters(1)),
+    Refuse: Refuse(4529, "later", 0, None),
+    Hello: hello(attempt=2),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.OVER])
+def test_a_link_moves_as_the_table_says(phase, kind):
+    """LINK-2, LINK-5: every cell of it, with a frame that is otherwise good."""
+    if phase is Phase.DIALING:
+        session = Session("initiator", ID, KEY, NOW)
+        lone = Lone(session, session.dial(NOW))
+        lone.says()
+    else:
+        lone = initiator() if phase is Phase.INITIATED else acceptor()
+        lone.sends("a")
+    if kind is Done and phase is Phase.INITIATED:
+        lone.hears(Finish(1, 1000, ""))
+    assert lone.link.phase is phase
+    lone.hears(FRAMES[kind])
+    after = LINK[phase].get(kind)
+    ended = lone.session.ended
+    assert lone.link.phase is (after or Phase.OVER)
+    assert (ended is not None and ended.kind is End.VIOLATION) == (after is None)
 
 
 def test_the_windows_of_the_peer_are_those_of_its_greeting():

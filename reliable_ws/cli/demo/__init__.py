@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reliable_ws.cli.common import FINE, UNDELIVERED, Failure, seconds
+from reliable_ws.cli.common import FINE, UNDELIVERED, Failure, on_signals, seconds
 from reliable_ws.protocol.config import Config
 
 from . import stage, table
@@ -75,6 +75,9 @@ async def run(args: argparse.Namespace) -> int:
     source: Path = args.file or default_text()
     lines = LINES if args.lines is None and args.file is None else args.lines
     loop = asyncio.get_running_loop()
+    me = asyncio.current_task()
+    if me is not None:
+        on_signals(me.cancel)  # so that no process is left behind
     began = loop.time()
 
     def tell(text: str) -> None:
@@ -85,6 +88,11 @@ async def run(args: argparse.Namespace) -> int:
             material = make(source, lines, Path(folder) / "input")
         except OSError as error:
             raise Failure(f"cannot read {source}: {error.strerror}") from None
+        if 0 < material.size < stage.LEAST:
+            raise Failure(
+                f"{material.size:,} bytes are too few to be broken in {stage.BREAKS} places: "
+                f"take more lines, {stage.LEAST:,} bytes at least"
+            )
         _introduce(source, material, tell)
         results = await _contest(material, Path(folder), args, tell)
         for line in table.lines(material, results):
@@ -93,7 +101,7 @@ async def run(args: argparse.Namespace) -> int:
 
 
 def _introduce(source: Path, material: Material, tell: Callable[[str], None]) -> None:
-    copies = f", repeated {material.copies} times" if material.copies > 1 else ""
+    copies = f", repeated {material.copies:,} times" if material.copies > 1 else ""
     tell(f"input: {source.name}{copies}: {material.lines:,} lines, {material.size:,} bytes")
     tell("each line has its number before it (both contestants send the same): to count by")
     usual = Config()
@@ -150,7 +158,7 @@ def _ours(material: Material) -> stage.Contestant:
         return [*command, "listen", *options, *limits]
 
     def send(uri: str, file: Path) -> list[str]:
-        options = ["--file", str(file), "--json", "--no-progress", "--retry-delay"]
+        options = ["--file", str(file), "--json", "--no-progress", "--retry", "10", "--retry-delay"]
         options += [f"{LONGEST_DELAY}", "--limit", f"batch_bytes={batch}"]
         return [*command, "send", uri, *options, *limits]
 

@@ -20,10 +20,22 @@ from reliable_ws.testing.proxy import FaultName
 
 from .material import Count, Material, count
 
-__all__ = ["BREAKS", "Contestant", "Result", "farewell", "limits_for", "plan_for", "stream"]
+__all__ = [
+    "BREAKS",
+    "LEAST",
+    "Contestant",
+    "Result",
+    "farewell",
+    "limits_for",
+    "plan_for",
+    "stream",
+]
 
 BREAKS = 24
 """Connections that are broken while the stream flows; then the network becomes a good one."""
+
+LEAST = 160 * 1024
+"""Bytes that are enough to be broken so often, beyond the greeting each time."""
 
 KINDS: tuple[FaultName, ...] = ("cut", "reset", "stall", "cut", "reset", "stall", "half_open")
 FAREWELL_LATE, FAREWELL_RESET = 1.0, 0.5

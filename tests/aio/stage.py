@@ -1,0 +1,177 @@
+"""A client and a server over in-memory WebSockets, on the virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from reliable_ws import Config, Connection, ConnectionEvent, Sessions, wrap
+from reliable_ws.adapters.memory import MemoryTransport, pair
+from tests.support.virtual_loop import VirtualLoop, run
+
+__all__ = [
+    "SEEDS",
+    "Stage",
+    "block",
+    "iterate",
+    "now",
+    "on_stage",
+    "paired",
+    "rest",
+    "settle",
+    "start",
+    "take",
+    "turns",
+    "until",
+]
+
+SEEDS = (None, 1, 2, 3)
+"""Orders in which what is ready runs: asyncio's own, and some that are shuffled."""
+
+
+def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
+    """Run a test on a virtual loop, once for each seed; it leaves no task behind."""
+    if test is None:
+        return functools.partial(on_stage, seeds=seeds, limit=limit)
+
+    def run_it(seed, **arguments):
+        run(test(**arguments), seed=seed, limit=limit)
+
+    run_it.__name__, run_it.__doc__, run_it.__module__ = test.__name__, test.__doc__, __name__
+    seed = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY)
+    others = inspect.signature(test).parameters.values()
+    run_it.__signature__ = inspect.Signature([seed, *(p.replace(kind=seed.kind) for p in others)])
+    run_it.pytestmark = list(getattr(test, "pytestmark", []))
+    return pytest.mark.parametrize("seed", seeds)(run_it)
+
+
+class Stage:
+    """Opens WebSockets between clients and the sessions of one server.
+
+    ``wires`` are the clients' ends, the newest last. While ``closed`` nothing opens.
+    """
+
+    def __init__(
+        self, *, config: Config | None = None, server_config: Config | None = None, **of_pair: Any
+    ) -> None:
+        self.config = config or Config()
+        self.events: list[ConnectionEvent] = []
+        self.server_events: list[ConnectionEvent] = []
+        self.sessions = Sessions(
+            config=server_config or self.config, on_event=self.server_events.append
+        )
+        self.accepted: list[Connection] = []
+        "The server's connections, one for each session."
+        self.wires: list[MemoryTransport] = []
+        self.closed = False
+        self._of_pair = of_pair
+        self._accepting: set[asyncio.Task[None]] = set()
+
+    @property
+    def wire(self) -> MemoryTransport:
+        return self.wires[-1]
+
+    async def open(self) -> MemoryTransport:
+        """Open a WebSocket to the server."""
+        if self.closed:
+            raise ConnectionRefusedError
+        near, far = pair(**self._of_pair)
+        self.wires.append(near)
+        task = asyncio.create_task(self._accept(far))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        return near
+
+    async def _accept(self, far: MemoryTransport) -> None:
+        with contextlib.suppress(ConnectionError):
+            connection = await wrap(far, sessions=self.sessions)
+            if connection not in self.accepted:
+                self.accepted.append(connection)
+
+    async def connect(self, **options: Any) -> Connection:
+        options = {"reopen": self.open, "config": self.config} | options
+        return await wrap(await self.open(), on_event=self.events.append, **options)
+
+    async def pair(self, **options: Any) -> tuple[Connection, Connection]:
+        """Both ends of a new session; the client reconnects by itself."""
+        client = await self.connect(**options)
+        await until(lambda: self.accepted and self.accepted[-1].id == client.id)
+        return client, self.accepted[-1]
+
+    def cut(self) -> None:
+        self.wire.cut()
+
+    def freeze(self) -> None:
+        """The network goes half open, both ways."""
+        self.wire.freeze()
+        self.wire.peer.freeze()
+
+    def names(self) -> list[str]:
+        """Names of what ``on_event`` of the client was told."""
+        return [event.name for event in self.events]
+
+
+@contextlib.asynccontextmanager
+async def paired(**options: Any) -> AsyncIterator[tuple[Stage, Connection, Connection]]:
+    """A stage and a pair on it; in the end both are closed, or aborted if the test failed."""
+    stage = Stage(**options)
+    client, server = await stage.pair()
+    try:
+        yield stage, client, server
+        await settle(client, server)
+    finally:
+        client.abort()
+        server.abort()
+
+
+async def settle(*connections: Connection) -> None:
+    """Close all, whatever was or was not delivered."""
+    await asyncio.gather(*(c.close(timeout=60) for c in connections), return_exceptions=True)
+
+
+async def take(connection: Connection, count: int) -> list[Any]:
+    return [await connection.recv() for _ in range(count)]
+
+
+async def rest(connection: Connection) -> list[Any]:
+    """Everything that comes until the peer has finished."""
+    return [message async for message in connection]
+
+
+async def iterate(messages: Any, got: list[Any]) -> None:
+    """Put what comes into ``got``, which also has what came before an exception."""
+    async for message in messages:
+        got.append(message)  # noqa: PERF401 - see above
+
+
+def start(coroutine: Any) -> asyncio.Task[Any]:
+    return asyncio.get_running_loop().create_task(coroutine)
+
+
+async def turns(count: int = 100) -> None:
+    """Let the event loop do all it has to do, without moving the clock."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let others run until this holds."""
+    while not condition():  # noqa: ASYNC110 - what a test waits for has no event
+        await asyncio.sleep(0.001)
+
+
+def block(seconds: float) -> None:
+    """The event loop is blocked for so long."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop._now += seconds
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()

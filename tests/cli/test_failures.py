@@ -1,0 +1,210 @@
+"""When something goes wrong, the exit code and one sentence say so, with counts."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .processes import ENVIRONMENT, eventually, listener, outcome, run, sent, started
+
+LINES = b"".join(b"line %d\n" % number for number in range(1000))
+
+ECHO = """
+import asyncio
+from websockets.asyncio.server import serve
+
+async def echo(ws):
+    async for message in ws:
+        await ws.send(message)
+
+async def main():
+    async with serve(echo, "127.0.0.1", 0) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.get_running_loop().create_future()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def counts(facts):
+    return facts["confirmed"] + facts["not_taken"] + facts["unknown"]
+
+
+def test_nobody_listens(free_port):
+    code, facts, said = sent(f"ws://127.0.0.1:{free_port}")
+    assert (code, facts) == (2, None)
+    assert f"cannot connect to ws://127.0.0.1:{free_port}" in said
+
+
+def test_first_attempts_are_repeated_if_asked(free_port, tmp_path):
+    with (
+        started(
+            "send", f"ws://127.0.0.1:{free_port}", "--retry", 60, "--retry-delay", 0.2, stdin=-1
+        ) as sending,
+        listener("--once", "--output", tmp_path / "out", port=free_port) as listening,
+    ):
+        sending.communicate(b"at last\n", timeout=60)
+        assert sending.returncode == 0
+        assert listening.ended()[0] == 0
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "http://127.0.0.1:1", "ws://127.0.0.1:notaport"])
+def test_a_wrong_uri(uri):
+    code, facts, said = sent(uri)
+    assert (code, facts) == (2, None)
+    assert "cannot connect to" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.transport
+def test_a_peer_that_does_not_speak_the_protocol():
+    with subprocess.Popen(
+        [sys.executable, "-c", ECHO], stdout=subprocess.PIPE, env=ENVIRONMENT
+    ) as echo:
+        try:
+            port = int(echo.stdout.readline())
+            code, facts, said = sent(f"ws://127.0.0.1:{port}")
+            assert (code, facts) == (2, None)
+            assert "does not speak reliable-ws" in said
+            assert "Traceback" not in said
+        finally:
+            echo.kill()
+
+
+@pytest.mark.parametrize(
+    "args", [["--file", "absent"], ["--limit", "nonsense=1"], ["--timeout", "0"]]
+)
+def test_wrong_usage_of_send(args, tmp_path):
+    done = run("send", "ws://127.0.0.1:1", *args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert args[-1].encode().split(b"=")[0] in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_port_in_use(free_port):
+    with socket.create_server(("127.0.0.1", free_port)):
+        done = run("listen", "--port", free_port)
+    assert done.returncode == 2
+    assert b"cannot listen on 127.0.0.1:%d" % free_port in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_output_that_cannot_be_opened(tmp_path):
+    done = run("listen", "--port", 0, "--output", tmp_path / "absent" / "out")
+    assert done.returncode == 2
+    assert b"cannot write to" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_confirms_nothing():
+    with listener("--output", "/dev/full") as listening:
+        code, facts, said = sent(listening.uri, input=LINES)
+        assert code == 1, said
+        assert facts["confirmed"] == 0
+        assert counts(facts) == facts["sent"] > 0
+        code, _, said = listening.ended()
+        assert code == 1
+        assert "cannot write to /dev/full: No space left on device" in said
+        assert "Traceback" not in said
+
+
+@pytest.mark.transport
+def test_a_killed_listener_makes_the_sender_fail_with_counts(tmp_path):
+    target = tmp_path / "out"
+    with (
+        listener("--output", target) as listening,
+        started("send", listening.uri, "--json", "--session-ttl", 1.5, stdin=-1) as sending,
+    ):
+        sending.stdin.write(LINES)
+        sending.stdin.flush()
+        eventually(lambda: target.stat().st_size == len(LINES))
+        listening.process.kill()
+        listening.process.wait()
+        _, facts, said = outcome(1, *sending.communicate(LINES, timeout=60))
+        assert sending.returncode == 1
+        assert facts["sent"] == counts(facts) == 2000
+        assert facts["confirmed"] <= 1000
+        assert facts["first_undelivered"] == facts["confirmed"] + 1
+        assert f"the first is number {facts['first_undelivered']:,}" in said
+        assert "unknown" in said or "not taken" in said
+
+
+@pytest.mark.transport
+def test_a_listener_that_lost_its_memory_ends_the_session_at_once(tmp_path, free_port):
+    target = tmp_path / "out"
+    with (
+        listener("--output", target, port=free_port) as first,
+        started("send", first.uri, "--json", "--retry-delay", 0.2, stdin=-1) as sending,
+    ):
+        sending.stdin.write(LINES)
+        sending.stdin.flush()
+        eventually(lambda: target.stat().st_size == len(LINES))
+        first.process.kill()
+        first.process.wait()
+        with listener("--output", target, port=free_port):
+            facts = outcome(1, *sending.communicate(timeout=60))[1]
+        assert sending.returncode == 1
+        assert counts(facts) == facts["sent"] == 1000
+        assert target.read_bytes() == LINES  # nothing twice
+
+
+def test_a_listener_that_stands_still_is_given_up(tmp_path):
+    with (
+        listener("--output", tmp_path / "out") as listening,
+        started("send", listening.uri, "--json", "--timeout", 1, stdin=-1) as sending,
+    ):
+        sending.stdin.write(LINES)
+        sending.stdin.flush()
+        eventually(lambda: (tmp_path / "out").stat().st_size == len(LINES))
+        listening.process.send_signal(signal.SIGSTOP)
+        try:
+            _, facts, said = outcome(1, *sending.communicate(LINES, timeout=60))
+        finally:
+            listening.process.send_signal(signal.SIGCONT)
+        assert sending.returncode == 1
+        assert counts(facts) == facts["sent"] == 2000
+        assert facts["unknown"] > 0
+        assert "nothing confirmed for 1 s" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sender_says_what_is_known(tmp_path, number):
+    target = tmp_path / "out"
+    with (
+        listener("--output", target) as listening,
+        started("send", listening.uri, "--json", stdin=-1) as sending,
+    ):
+        sending.stdin.write(LINES)
+        sending.stdin.flush()
+        eventually(lambda: target.stat().st_size == len(LINES))
+        sending.send_signal(number)
+        _, facts, said = outcome(130, *sending.communicate(timeout=60))
+        assert sending.returncode == 130
+        assert facts["sent"] == counts(facts) == 1000
+        assert "interrupted: 1,000 messages sent" in said
+        assert "Traceback" not in said
+
+
+def test_once_fails_if_the_session_is_lost(tmp_path):
+    target = tmp_path / "out"
+    with (
+        listener("--once", "--output", target, "--session-ttl", 1) as listening,
+        started("send", listening.uri, "--session-ttl", 1, stdin=-1) as sending,
+    ):
+        sending.stdin.write(LINES)
+        sending.stdin.flush()
+        eventually(lambda: target.stat().st_size == len(LINES))
+        sending.kill()
+        assert listening.ended()[0] == 1
