@@ -50,7 +50,7 @@ class CallCursor:
     @property
     def restless(self) -> bool:
         """Whether :meth:`add` has something to add."""
-        return self.now or (self.number <= self._ledger.last and self._ledger.supported)
+        return self.now or self.number <= self._ledger.last
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""

@@ -16,6 +16,7 @@ from .config import Config
 from .errors import MessageTooLarge, Violation
 from .events import Cancelled, Event, Faulted, Granted, Itemized, Replied, Requested
 from .frames import (
+    CallPosition,
     Cancel,
     Code,
     Credit,
@@ -48,10 +49,8 @@ class CallLedger:
         self._entries: dict[int, Entry] = {}  # ours, above what the peer has received
         self._deadlines: dict[int, float] = {}  # of our requests that are not received yet
         self._pieces = bytearray()  # of the peer's next entry
-        self.supported = False
-        "Whether the peer takes calls."
         self.limit = 0
-        "Most requests that we may have open there."
+        "Most requests that we may have open there; 0: the peer takes no calls."
         self.last = 0
         "Highest number accepted."
         self.transmitted = 0
@@ -60,6 +59,8 @@ class CallLedger:
         "Highest number that the peer has received, as far as it told."
         self.received = 0
         "Highest number that arrived."
+        self.peer_stopped = False
+        "Whether the peer takes no more calls: what it has not acked, it never got (CALL-10)."
         self.open: dict[int, bool] = {}
         "Our requests without a final answer -> whether somebody still waits for it."
         self.served: set[int] = set()
@@ -232,13 +233,34 @@ class CallLedger:
         result: Payload = whole
         return result
 
-    # ------------------------------------------------------------------ the end
+    # ------------------------------------------------------------------ links, and the end
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held, about."""
+        return len(self._pieces) + 64 * len(self._entries)
+
+    def position(self) -> CallPosition:
+        """Return what the greeting says (CALL-4)."""
+        return CallPosition(self.received, self.transmitted, self.acked + 1)
+
+    def check(self, peer: CallPosition | None, *, stopped: bool) -> None:
+        """Compare both sides' books. Raises :class:`Violation`."""
+        if peer is None:
+            if self.received or self.transmitted:
+                raise Violation(Code.VIOLATION, "state lost: calls are not known any more")
+            return
+        if not self.acked <= peer.received <= self.transmitted:
+            raise Violation(Code.VIOLATION, "state lost: calls received")
+        if not stopped and not peer.first - 1 <= self.received <= peer.sent:
+            raise Violation(Code.VIOLATION, "state lost: calls sent")
+        self.ack(peer.received)
 
     def was_taken(self, request: int) -> bool | None:
         """Whether the peer's application got this request; ``None`` if nobody can say."""
         if request <= self.acked:
             return True
-        return None if request <= self.transmitted else False
+        return False if self.peer_stopped or request > self.transmitted else None
 
 
 def _size(entry: Entry) -> int:

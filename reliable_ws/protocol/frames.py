@@ -175,7 +175,106 @@ class Done(NamedTuple):
     counters: Counters
 
 
-Frame: TypeAlias = Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done
+class Request(NamedTuple):
+    """Entry: do something. Its number is its id (CALL-2)."""
+
+    method: str
+    timeout_ms: int | None
+    "How long the requester still waits; ``None``: as long as the session lives."
+    credit: int
+    "Bytes of items that may be sent at once; 0: one reply, no stream."
+    payload: Payload | None
+    "``None``: the pieces before it."
+
+
+class Reply(NamedTuple):
+    """Entry: the answer, or the end of a stream."""
+
+    request: int
+    payload: Payload | None
+
+
+class Fault(NamedTuple):
+    """Entry: why there is no answer."""
+
+    request: int
+    code: str
+    message: str
+    payload: Payload | None
+
+
+class Item(NamedTuple):
+    """Entry: one item of a stream."""
+
+    request: int
+    payload: Payload | None
+
+
+class Cancel(NamedTuple):
+    """Entry: nobody waits for the answer any more; a Reply or a Fault still ends it."""
+
+    request: int
+
+
+class Credit(NamedTuple):
+    """Entry: how many bytes of items in all may be sent for a request (CALL-7)."""
+
+    request: int
+    total: int
+
+
+class Piece(NamedTuple):
+    """Entry: a slice of the packed payload of the next entry that is not one (CALL-5)."""
+
+    data: bytes
+
+
+class Void(NamedTuple):
+    """Entry: nothing. It has the number of a request that was taken back in time (CALL-8)."""
+
+
+Entry: TypeAlias = Request | Reply | Fault | Item | Cancel | Credit | Piece | Void
+
+ENTRIES: dict[type[Entry], int] = {
+    Cancel: ord("C"),
+    Credit: ord("G"),
+    Fault: ord("E"),
+    Item: ord("I"),
+    Piece: ord("P"),
+    Reply: ord("R"),
+    Request: ord("Q"),
+    Void: ord("V"),
+}
+"""Type number of each entry (CALL-2)."""
+
+
+class Calls(NamedTuple):
+    """A run of entries with consecutive numbers (CALL-2)."""
+
+    first: int
+    entries: list[Entry]
+
+
+class CallAck(NamedTuple):
+    """How far the calls have arrived (CALL-3)."""
+
+    received: int
+
+
+Frame: TypeAlias = (
+    Hello
+    | Welcome
+    | Refuse
+    | Messages
+    | Part
+    | Finish
+    | Ack
+    | Want
+    | Stop
+    | Done
+    | Calls
+    | CallAck
+)
 
 TYPES: dict[type[Frame], int] = {
     Ack: ord("A"),

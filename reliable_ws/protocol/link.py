@@ -208,6 +208,7 @@ class Link:
         """Start at what the peer has received (RESUME-4, CALL-4)."""
         if calls is not None:
             self.calls.number = calls.received + 1
+            self.calls.told = self.session.calls.received
         self.cursor.number = peer_received + 1
         self.cursor.offset = peer_partial
         self.heard_at = now
@@ -303,6 +304,8 @@ class Link:
         if stopping:
             counters = self._inbox.counters()
             self.tell(counters)
+            if self.session.calls.limit:
+                frames.append(CallAck(self.session.calls.received))  # final, too (CALL-10)
             frames.append(Stop(counters))
         if self.calls.restless:
             self.calls.add(frames, now, self.session)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
+from .calls import CallLedger
 from .codec import MAX_REASON
 from .config import MIN_FRAME, Config
 from .errors import ConnectionClosed, MessageTooLarge, OutboxFull, Violation, closed
@@ -17,6 +18,7 @@ from .events import Arrived, Confirmed, Detached, Ended, Event, Opened, PeerFini
 from .frames import (
     VERSION,
     Ack,
+    CallPosition,
     Code,
     Counters,
     Done,
@@ -91,6 +93,8 @@ class Session:
         "Whether nothing sequenced may be sent any more (CLOSE-5)."
         self._set_gate()
         self.inbox = Inbox(limits.window_messages, limits.window_bytes, limits.max_message)
+        self.calls = CallLedger(self.config)
+        "Requests and replies: a ledger of their own (CALL-1)."
         self.final: Counters | None = None
         "The peer's frozen counters, once they are known."
         self.contact_at = now
@@ -130,7 +134,7 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes of messages that this session holds, both directions."""
-        return self.outbox.held + self.inbox.held + self.inbox.partial
+        return self.outbox.held + self.inbox.held + self.inbox.partial + self.calls.held
 
     def outcome(self, number: int) -> Outcome:
         """Return what is known of one message of ours (CLOSE-4)."""
@@ -267,7 +271,7 @@ class Session:
         self._resumed = resumed
         link = Link(self, Phase.ACCEPTED, now, max_frame)
         self._replace(link)
-        self._meet(link, hello.position, hello.limits, now, resumed=resumed)
+        self._meet(link, hello, now, resumed=resumed)
         return link
 
     def _replace(self, link: Link) -> None:
@@ -286,6 +290,7 @@ class Session:
         outbox = self.outbox
         position = Position(counters, outbox.transmitted, outbox.confirmed + 1, self.inbox.partial)
         limits = self.config.limits(link.max_frame)
+        calls = self.calls.position()
         if self.role == "initiator":
             return Hello(
                 VERSION,
@@ -296,8 +301,9 @@ class Session:
                 self.incarnation,
                 position,
                 limits,
+                calls,
             )
-        return Welcome(VERSION, self._resumed, self.incarnation, position, limits)
+        return Welcome(VERSION, self._resumed, self.incarnation, position, limits, calls)
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
         """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
@@ -308,12 +314,11 @@ class Session:
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0
         self.incarnation = welcome.incarnation
-        self._meet(link, welcome.position, welcome.limits, now, resumed=resumed)
+        self._meet(link, welcome, now, resumed=resumed)
 
-    def _meet(
-        self, link: Link, position: Position, limits: Limits, now: float, *, resumed: bool
-    ) -> None:
+    def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
         """Compare both sides' books before anything is sent again (RESUME-3)."""
+        position, limits, calls = greeting.position, greeting.limits, greeting.calls
         counters, outbox, inbox = position.counters, self.outbox, self.inbox
         if counters.confirmed < outbox.confirmed:
             raise Violation(Code.VIOLATION, "state lost: confirmed has fallen")
@@ -326,15 +331,17 @@ class Session:
                 raise Violation(Code.VIOLATION, "state lost: sent has fallen")
         if position.partial > 0 and not self._fits(counters.received + 1, position.partial):
             raise Violation(Code.VIOLATION, "more of a message than was sent")
+        self.calls.check(calls, stopped=inbox.stopped)
         if not resumed:  # LIMIT-2
             self.peer = limits
             self._set_gate()
+            self.calls.limit = 0 if calls is None else limits.max_requests
         self.frame_limit = min(self.frame_limit, limits.max_frame)
         if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
         self.restored = False
         self.contact_at = now
-        link.opened(counters.received, position.partial, now)
+        link.opened(counters.received, position.partial, calls, now)
         replayed = max(0, outbox.transmitted - counters.received)
         self._events.append(Opened(resumed, replayed))
         self.acked(Ack(counters.received, counters.confirmed), now)
@@ -399,6 +406,10 @@ class Session:
         self._move_receiving(Deed.PEER_FINISHED)
         self._events.append(PeerFinished(finish.code, finish.reason))
 
+    def calls_arrived(self, events: list[Event]) -> None:
+        """Note what calls say."""
+        self._events += events
+
     def acked(self, ack: Ack, now: float) -> None:
         """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6).
 
@@ -417,6 +428,7 @@ class Session:
 
     def peer_stopped(self, counters: Counters, now: float) -> None:
         """The peer takes nothing more: every outcome is known (CLOSE-5)."""
+        self.calls.peer_stopped = True
         self._settle_by(counters, now)
 
     def peer_done(self, link: Link, counters: Counters, now: float) -> None:
