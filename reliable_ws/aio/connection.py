@@ -195,7 +195,7 @@ class Connection:
             return State.CLOSING
         if session.attached:
             return State.OPEN
-        return State.DETACHED if self._opened.is_set() else State.CONNECTING
+        return State.DETACHED if session.incarnation else State.CONNECTING
 
     @property
     def report(self) -> Report:
@@ -219,13 +219,19 @@ class Connection:
 
     @property
     def transport(self) -> Transport | None:
-        """The transport that carries the session now."""
-        return self._carrier.transport if self._carrier else None
+        """The transport that carries the session; ``None`` while detached."""
+        session, carrier = self._session, self._carrier
+        alive = session.attached or session.ended is not None
+        return carrier.transport if carrier is not None and alive else None
 
     @property
     def websocket(self) -> Any:
-        """The library's current WebSocket (path, headers), or ``None`` while detached."""
-        return self._carrier.transport.websocket if self._carrier else None
+        """The library's current WebSocket (path, headers); ``None`` while detached.
+
+        After the end of the session it is the last one.
+        """
+        transport = self.transport
+        return transport.websocket if transport is not None else None
 
     @property
     def remote_address(self) -> Any:

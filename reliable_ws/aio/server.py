@@ -32,6 +32,8 @@ class Acceptor(Connection):
     """A connection whose peer opens the WebSockets."""
 
     sessions: Sessions
+    principal: Hashable = None
+    "Who the application found the peer to be."
     handling: asyncio.Task[None] | None = None
     "The task that runs the application's handler."
 
@@ -47,7 +49,7 @@ class Acceptor(Connection):
         """Go on over this open WebSocket, on which the peer has to greet."""
         if self._session.ended:
             raise self._session.error()
-        other = await self.sessions.accept(adapt(websocket))
+        other = await self.sessions.accept(adapt(websocket), self.principal)
         if other is not self:
             other.abort()
             raise NotReliablePeer("the peer began another session on this WebSocket")
@@ -140,6 +142,7 @@ class Sessions:
         if connection is None:
             connection = Acceptor(session, resumable=resumable, on_event=self._on_event)
             connection.sessions = self
+            connection.principal = arrival.principal
             self._connections[session.id] = connection
         connection._dispatch(events)
         return connection

@@ -104,6 +104,11 @@ class Stage:
         await until(lambda: self.accepted and self.accepted[-1].id == client.id)
         return client, self.accepted[-1]
 
+    async def reopened(self) -> None:
+        """Return when one more WebSocket is open."""
+        count = len(self.wires)
+        await until(lambda: len(self.wires) > count)
+
     def cut(self) -> None:
         self.wire.cut()
 
@@ -118,10 +123,12 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def paired(**options: Any) -> AsyncIterator[tuple[Stage, Connection, Connection]]:
+async def paired(
+    wrapped: Any = (), **options: Any
+) -> AsyncIterator[tuple[Stage, Connection, Connection]]:
     """A stage and a pair on it; in the end both are closed, or aborted if the test failed."""
     stage = Stage(**options)
-    client, server = await stage.pair()
+    client, server = await stage.pair(**dict(wrapped))
     try:
         yield stage, client, server
         await settle(client, server)

@@ -1,0 +1,359 @@
+"""README.md is run: each Python block for real, its outputs and its tables are compared.
+
+A hidden comment ``<!-- run: name -->`` stands above each Python block and names the test here that
+runs it; blocks of one name run together, in their order. Where a block says port 8765, a free one
+is used. A comment behind a ``print`` is what it has to print.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import dataclasses
+import inspect
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import websockets
+import websockets.asyncio.client
+import websockets.asyncio.server
+
+import reliable_ws
+from reliable_ws.testing import ChaosProxy
+
+from .test_examples import EXAMPLES, ROOT, output_of
+
+README = (ROOT / "README.md").read_text()
+PORT = "8765"
+SECONDS = 30
+
+
+# ------------------------------------------------------------------ reading
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    name: str | None
+    text: str
+    line: int
+
+    def on(self, port: int) -> str:
+        assert PORT in self.text
+        return self.text.replace(PORT, str(port))
+
+    def promised(self) -> list[str]:
+        """What the comments say that it prints."""
+        return re.findall(r"^ *print\(.*?\)  # (.+)$", self.text, re.MULTILINE)
+
+
+def read(language: str, mark: str) -> Iterator[Block]:
+    pattern = rf"(?:<!-- {mark}: (\S+) -->\n)?```{language}\n(.*?)```"
+    for found in re.finditer(pattern, README, re.DOTALL):
+        yield Block(found[1], found[2], README.count("\n", 0, found.start(2)))
+
+
+BLOCKS = list(read("python", "run"))
+
+
+def blocks(name: str) -> list[Block]:
+    return [block for block in BLOCKS if block.name == name]
+
+
+# ------------------------------------------------------------------ running
+
+
+async def run(block: Block, port: int | None = None, **names: Any) -> tuple[dict[str, Any], str]:
+    """Run a block in this event loop; return the names that it made, and what it printed."""
+    printed: list[str] = []
+    namespace = {
+        "reliable_ws": reliable_ws,
+        "print": lambda *values: printed.append(" ".join(map(str, values))),
+        **names,
+    }
+    source = "\n" * block.line + (block.text if port is None else block.on(port))
+    code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    async with asyncio.timeout(SECONDS):
+        result = eval(code, namespace)
+        if inspect.isawaitable(result):
+            await result
+    return namespace, "\n".join(printed)
+
+
+@contextlib.asynccontextmanager
+async def plain_server(handler: Any) -> AsyncIterator[int]:
+    async with websockets.asyncio.server.serve(handler, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def program(source: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", source],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "no_proxy": "127.0.0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# ------------------------------------------------------------------ the blocks
+
+
+def test_every_block_is_run():
+    named = {block.name for block in BLOCKS}
+    tests = {name.removeprefix("test_run_") for name in globals() if name.startswith("test_run_")}
+    assert named == tests
+
+
+def test_run_serve():
+    """Two programs in two processes, as a reader would run them."""
+    server_block, client_block = blocks("serve")
+    server = program(server_block.text.replace(PORT, "0"))
+    too_long = threading.Timer(SECONDS, server.kill)
+    too_long.start()
+    try:
+        assert server.stdout is not None
+        port = re.fullmatch(r"listening on port (\d+)\n", server.stdout.readline())
+        assert port is not None
+        client = program(client_block.on(int(port[1])))
+        try:
+            out, errors = client.communicate(timeout=SECONDS)
+        finally:
+            client.kill()
+        assert (client.returncode, errors) == (0, "")
+        assert out.splitlines() == client_block.promised()
+    finally:
+        too_long.cancel()
+        server.kill()
+        server.communicate()
+
+
+async def test_run_wrap():
+    server_block, client_block = blocks("wrap")
+    made, _ = await run(server_block)
+    async with plain_server(made["handler"]) as port:
+        _, printed = await run(client_block, port, websockets=websockets)
+    assert printed.splitlines() == client_block.promised() == ["HELLO"]
+
+
+async def test_run_receipts():
+    (block,) = blocks("receipts")
+    taken = []
+
+    async def handler(conn):
+        taken.extend([message async for message in conn])
+
+    async with (
+        reliable_ws.serve(handler, "127.0.0.1", 0) as server,
+        reliable_ws.connect(f"ws://127.0.0.1:{server.port}") as conn,
+    ):
+        _, printed = await run(block, conn=conn)
+    assert printed.splitlines() == block.promised()
+    assert taken == ["hello", *range(1000)]
+
+
+async def test_run_close():
+    (block,) = blocks("close")
+
+    async def handler(conn):
+        await conn.recv()
+
+    async with reliable_ws.serve(handler, "127.0.0.1", 0) as server:
+        _, printed = await run(block, server.port)
+    (report,) = block.promised()
+    assert printed.splitlines() == [report, "2 not taken order 2", "3 not taken order 3"]
+
+
+async def test_run_deliveries():
+    (block,) = blocks("deliveries")
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work(job):
+        if job == "bad":
+            raise OSError("disk full")
+        begun.set()
+        await may_end.wait()
+
+    made, _ = await run(block, work=work)
+    async with reliable_ws.serve(made["handler"], "127.0.0.1", 0) as server:
+        conn = await reliable_ws.connect(f"ws://127.0.0.1:{server.port}")
+        good = await conn.send("good")
+        await begun.wait()
+        assert good.outcome is reliable_ws.Outcome.PENDING
+        may_end.set()
+        await good
+        bad = await conn.send("bad")
+        with pytest.raises(reliable_ws.OutcomeUnknown):
+            await bad
+        with pytest.raises(reliable_ws.OutcomeUnknown):
+            await conn.close()
+
+
+async def test_run_network():
+    (block,) = blocks("network")
+    said: list[str] = []
+    struck, closed = asyncio.Event(), asyncio.Event()
+
+    def note(word):
+        said.append(word)
+        if word == "closed":
+            closed.set()
+
+    async def handler(conn):
+        await conn.send("before")
+        await conn.flush()
+        proxy.reset()
+        await struck.wait()
+        await conn.send("after")
+
+    async with (
+        reliable_ws.serve(handler, "127.0.0.1", 0) as server,
+        ChaosProxy("127.0.0.1", server.port, on_fault=lambda _: struck.set()) as proxy,
+    ):
+        await run(block, proxy.port, print=note)
+        async with asyncio.timeout(SECONDS):
+            await closed.wait()
+    (events,) = re.findall(r"print\(event\.name\)  # (.*)", block.text)
+    assert [word for word in said if word not in {"before", "after"}] == events.split(", ")
+    assert [word for word in said if word in {"before", "after"}] == ["before", "after"]
+
+
+async def test_run_framework():
+    """The application, behind the least of an ASGI server, across a broken connection."""
+    (block,) = blocks("framework")
+
+    async def handler(conn):
+        async for message in conn:
+            await conn.send(message * 2)
+
+    made, _ = await run(block, handler=handler)
+
+    async def asgi_server(websocket):
+        events: list[dict[str, Any]] = [{"type": "websocket.connect"}]
+
+        async def receive():
+            if events:
+                return events.pop()
+            try:
+                return {"type": "websocket.receive", "bytes": await websocket.recv()}
+            except websockets.ConnectionClosed:
+                return {"type": "websocket.disconnect", "code": websocket.close_code}
+
+        async def send(event):
+            if event["type"] == "websocket.send":
+                await websocket.send(event["bytes"])
+            elif event["type"] == "websocket.close":
+                await websocket.close(event["code"], event["reason"])
+
+        await made["app"]({"type": "websocket"}, receive, send)
+
+    async with plain_server(asgi_server) as port, ChaosProxy("127.0.0.1", port) as proxy:
+        async with reliable_ws.connect(proxy.uri()) as conn:
+            await conn.send(1)
+            assert await conn.recv() == 2
+            proxy.reset()
+            await conn.send(2)
+            assert await conn.recv() == 4
+            await conn.send(bytes(2 * 1024 * 1024))  # in parts
+            assert len(await conn.recv()) == 4 * 1024 * 1024
+        assert conn.stats.resumes == 1
+        assert not await made["sessions"].drain()
+
+
+# ------------------------------------------------------------------ what else it says
+
+
+def test_shows_what_examples_print():
+    shown = list(read("text", "output"))
+    assert shown
+    for block in shown:
+        assert block.name is not None
+        assert output_of(ROOT / block.name) == block.text
+
+
+def test_names_every_example():
+    assert set(re.findall(r"^\| `(examples/\w+\.py)` \|", README, re.MULTILINE)) == {
+        f"examples/{path.name}" for path in EXAMPLES
+    }
+
+
+UNITS = {"s": 1.0, "ms": 0.001, "KiB": 1024, "MiB": 1024 * 1024, "": 1}
+
+
+def default_of(cell: str) -> object:
+    if cell.startswith("as `"):
+        return None
+    found = re.fullmatch(r"([\d,]+) ?([A-Za-z]*)", cell)
+    assert found is not None, cell
+    return int(found[1].replace(",", "")) * UNITS[found[2]]
+
+
+def test_the_table_is_config():
+    table = README.partition("## Configuration")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
+    said = {name: default_of(cell) for name, cell in rows}
+    fields = {field.name: field.default for field in dataclasses.fields(reliable_ws.Config)}
+    assert list(said) == list(fields)
+    assert said == fields
+
+
+def test_the_command_line_has_these_options():
+    commands = re.findall(r"^python -m reliable_ws (\w+) (.*)$", README, re.MULTILINE)
+    assert {command for command, _ in commands} == {"listen", "send"}
+    for command, arguments in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "reliable_ws", command, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+        for option in re.findall(r"--[\w-]+", arguments):
+            assert f"{option} " in done.stdout
+
+
+def test_make_has_these_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)
+    assert {"demo", "test", "bench"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+def test_names_that_it_uses_exist():
+    for name in re.findall(r"\breliable_ws\.([A-Za-z]\w*)", README):
+        assert hasattr(reliable_ws, name) or name == "testing", name
+    errors = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", README))
+    assert errors
+    for name in errors - {"ConnectionClosed"}:  # that of websockets is meant
+        assert name in reliable_ws.__all__, name
+
+
+PUBLIC = [name for name in reliable_ws.__all__ if not name.startswith("__")]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_has_a_docstring(name):
+    thing = getattr(reliable_ws, name)
+    own = vars(thing).get("__doc__")
+    assert own
+    assert not own.startswith(f"{name}(")  # what dataclass writes by itself
+    for member, value in vars(thing).items():
+        function = getattr(value, "fget", value)  # of a property
+        if inspect.isfunction(function) and not member.startswith("_"):
+            assert function.__doc__, f"{name}.{member}"
