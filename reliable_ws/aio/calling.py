@@ -12,8 +12,8 @@ from reliable_ws.protocol.errors import (
     InvalidParams,
     MethodNotFound,
     NotTaken,
-    RemoteError,
     ReliableWSError,
+    RemoteError,
     RequestTimeout,
 )
 from reliable_ws.protocol.events import Faulted, Itemized, Replied
@@ -230,9 +230,7 @@ class Caller:
                 waiting.wake()
         self._line.call_all()
 
-    def _undelivered(
-        self, number: int, waiting: Waiting, *, taken: bool | None
-    ) -> DeliveryError:
+    def _undelivered(self, number: int, waiting: Waiting, *, taken: bool | None) -> DeliveryError:
         outcome = Outcome.NOT_TAKEN if taken is False else Outcome.UNKNOWN
         entry = Undelivered(number, outcome, waiting.message)
         return DeliveryError.of(Report(1, 0, (entry,), self._session.ended))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import msgpack
 
@@ -21,11 +21,18 @@ from reliable_ws.protocol.errors import (
 )
 from reliable_ws.protocol.events import (
     Arrived,
+    Cancelled,
     Confirmed,
     Detached,
     Ended,
     Event,
+    Faulted,
+    Granted,
+    Itemized,
     Opened,
+    PeerFinished,
+    Replied,
+    Requested,
     Settled,
 )
 from reliable_ws.protocol.inbox import NEVER
@@ -36,8 +43,11 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving
 from reliable_ws.transport import Transport
 
+from .calling import Caller
 from .carrier import Carrier
+from .methods import Methods
 from .receipt import Receipt
+from .serving import Servant
 from .waiting import Line, Milestones
 
 __all__ = ["Connection", "ConnectionEvent", "Delivery", "State", "Stats"]
@@ -55,6 +65,16 @@ CROWD = 64 * 1024
 socket busy while more is produced, and what is copied still warm."""
 
 EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+
+
+class Watcher(Protocol):
+    """Who wants to know what becomes of messages: a group's member."""
+
+    def confirmed(self, number: int, /) -> None:
+        """Everything up to ``number`` is confirmed."""
+
+    def settled(self) -> None:
+        """Every outcome is known."""
 
 
 class State(enum.Enum):
@@ -144,6 +164,7 @@ class Connection:
         session: Session,
         *,
         resumable: bool = True,
+        methods: Methods | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
     ) -> None:
         self._session = session
@@ -164,6 +185,9 @@ class Connection:
         self._sending = asyncio.Lock()
         self._senders = 0  # how many wait for their turn, or for room
         self._confirmations = Milestones()
+        self._members: tuple[Watcher, ...] = ()  # of groups
+        self._caller = Caller(self)
+        self._servant = Servant(self, methods)
         self._opened = asyncio.Event()
         self._ended = asyncio.Event()
         self._detached = asyncio.Event()
@@ -343,6 +367,34 @@ class Connection:
         if report.undelivered:
             raise DeliveryError.of(report)
 
+    # ------------------------------------------------------------------ calls
+
+    async def request(
+        self, method: str, params: Any = None, *, timeout: float | None = None
+    ) -> Any:
+        """Have the peer run its method of this name, and return the answer.
+
+        Run at most once in the session's life, also when the network drops in between. A list
+        of ``params`` becomes positional arguments, a dict keyword arguments. Waits its turn
+        while the peer's limit of open requests is reached, ``timeout`` seconds in all (default:
+        as long as the session lives). Cancelled, the request is taken back or its handler
+        cancelled. Raises ``RemoteError`` (``MethodNotFound``, ``InvalidParams``) as answered,
+        ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
+        ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
+        """
+        return await self._caller.request(method, params, timeout)
+
+    def stream(
+        self, method: str, params: Any = None, *, timeout: float | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Have the peer run a generator method, and iterate over its items.
+
+        The peer is ahead by at most 256 KiB of items that were not taken. Leaving the loop
+        early stops the handler, once the iterator is closed (:func:`contextlib.aclosing`).
+        Raises as :meth:`request` does, at any item.
+        """
+        return self._caller.stream(method, params, timeout)
+
     # ------------------------------------------------------------------ receiving
 
     async def recv(self, *, timeout: float | None = None) -> Any:
@@ -464,7 +516,11 @@ class Connection:
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
         by = None if timeout is None else self._loop.time() + timeout
-        self.start_closing(code, reason, timeout=timeout)
+        if self._servant.busy and not self._session.closing:
+            limit = self._session.config.close_timeout
+            await self._servant.drain(limit if timeout is None else min(limit, timeout))
+        left = None if by is None else max(0.0, by - self._loop.time())
+        self.start_closing(code, reason, timeout=left)
         await self._ended.wait()
         if self._carrier is not None:
             try:
@@ -490,6 +546,7 @@ class Connection:
         self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
         self._rearm()
         self._room.call()  # who waits to send learns that it is too late
+        self._caller.settle()
 
     async def wait_closed(self) -> None:
         """Return when the session is over."""
@@ -589,6 +646,8 @@ class Connection:
             elif type(event) is Confirmed:
                 self._confirmations.reach(event.number)
                 self._room.call()
+                for member in self._members:
+                    member.confirmed(event.number)
             else:
                 self._on_rare(event)
         if self._readers:
@@ -616,8 +675,20 @@ class Connection:
                 self._on_detached(code, reason, retry)
             case Ended():
                 self._on_ended()
-            case _:
-                pass  # PeerFinished: readers find it out when nothing is left to take
+            case PeerFinished():
+                self._caller.settle()  # readers find it out when nothing is left to take
+            case Replied():
+                self._caller.replied(event)
+            case Requested():
+                self._servant.requested(event)
+            case Faulted():
+                self._caller.faulted(event)
+            case Itemized():
+                self._caller.itemized(event)
+            case Granted():
+                self._servant.granted(event)
+            case Cancelled():
+                self._servant.cancelled(event)
         self._rearm()
 
     def _call_if_over(self) -> None:
@@ -633,6 +704,10 @@ class Connection:
     def _all_known(self) -> None:
         self._confirmations.reach(NEVER)
         self._room.call()
+        self._caller.settle()
+        members, self._members = self._members, ()
+        for member in members:
+            member.settled()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         self.retry = retry
@@ -645,6 +720,7 @@ class Connection:
         ending = self._session.ended
         self._all_known()
         self._readers.call_all()
+        self._servant.abort()
         self._flush()  # the last word goes before anybody hears of the end
         self._ended.set()
         self._opened.set()

@@ -105,7 +105,7 @@ class Methods:
     def register(self, function: F, /) -> F: ...
     @overload
     def register(self, *, name: str) -> Callable[[F], F]: ...
-    def register(self, function: Any = None, /, *, name: str | None = None) -> Any:
+    def register(self, function: F | None = None, /, *, name: str | None = None) -> Any:
         """Register a handler under its own name, or under ``name``. Returns it unchanged.
 
         Raises ``ValueError`` if there is one of that name already.

@@ -13,7 +13,7 @@ from reliable_ws.protocol.errors import (
     RemoteError,
 )
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
-from reliable_ws.protocol.payload import open_payload, seal, seal_weight
+from reliable_ws.protocol.payload import open_payload, seal
 
 from .calling import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 from .methods import Method, Methods
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["Servant"]
 
 
+BURST = 256
+"""Items of a stream after which the loop runs in any case."""
+
+
 class Running:
     """One request of the peer that is being worked on."""
 
-    __slots__ = ("granted", "line", "sent", "task")
+    __slots__ = ("granted", "items", "line", "sent", "task")
 
     def __init__(self, credit: int) -> None:
         self.granted = credit
         self.sent = 0
+        self.items = 0
         self.line = Line()
         self.task: asyncio.Task[None] | None = None
 
@@ -49,6 +54,11 @@ class Servant:
         self._idle = asyncio.Event()
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
+
+    @property
+    def busy(self) -> bool:
+        """Whether any handler runs."""
+        return bool(self._running)
 
     def requested(self, event: Requested) -> None:
         """Start to work on a request."""
@@ -114,7 +124,7 @@ class Servant:
                     result = None
                 payload, _weight = seal(result, self._codec)
                 self._calls.reply(number, payload)
-        except BaseException as error:  # noqa: BLE001 - every end is an answer
+        except BaseException as error:
             self._answer(event, error)
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
@@ -125,15 +135,15 @@ class Servant:
             self._connection._wake()
 
     async def _item(self, number: int, item: Any, running: Running) -> None:
-        """Send one item of a stream, when there is credit; a lone one always goes (CALL-7)."""
-        payload, _weight = seal(item, self._codec)
-        weight = seal_weight(payload)
-        while running.sent and running.sent + weight > running.granted:
-            if running.granted - running.sent > running.granted:
-                break
+        """Send one item of a stream once there is credit left (CALL-7)."""
+        payload, weight = seal(item, self._codec)
+        while running.sent >= running.granted:
             await running.line.wait()
         self._calls.item(number, payload)
         running.sent += weight
+        running.items += 1
+        if running.items % BURST == 0:
+            await asyncio.sleep(0)  # a generator that never waits must not starve the loop
         self._connection._wake()
 
     def _answer(self, event: Requested, error: BaseException) -> None:

@@ -9,6 +9,8 @@ their own (CALL-7).
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgpack
 
 from .check import PAYLOADS
@@ -93,10 +95,9 @@ class CallLedger:
             self._put(Fault(request, code, message, payload))
             self.served.remove(request)
 
-    def item(self, request: int, payload: Payload) -> int:
-        """Queue an item of a stream and return its weight. The driver minds the credit."""
+    def item(self, request: int, payload: Payload) -> None:
+        """Queue an item of a stream. The driver minds the credit."""
         self._put(Item(request, payload))
-        return seal_weight(payload)
 
     def grant(self, request: int, total: int) -> None:
         """Allow the peer so many bytes of items in all (CALL-7)."""
@@ -128,7 +129,7 @@ class CallLedger:
             for offset in range(0, len(packed), PIECE):
                 self.last += 1
                 self._entries[self.last] = Piece(packed[offset : offset + PIECE])
-            entry = entry._replace(payload=None)  # type: ignore[union-attr]
+            entry = cast("Reply", entry)._replace(payload=None)
         self.last += 1
         self._entries[self.last] = entry
         return self.last

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
 from .errors import Violation
 from .frames import EXT_VALUE, MAX_NUMBER, Code, Payload
 
-__all__ = ["MAX_REASON", "array", "bad", "code", "flag", "grown", "number", "numbers", "octets", "payload", "reason", "text"]
+__all__ = [
+    "MAX_REASON",
+    "array",
+    "bad",
+    "code",
+    "flag",
+    "grown",
+    "number",
+    "numbers",
+    "octets",
+    "payload",
+    "reason",
+    "text",
+]
 
 PAYLOADS = frozenset((str, bytes, msgpack.ExtType))
 
@@ -83,7 +96,7 @@ def payload(value: Any) -> Payload:
         raise bad("payload type")
     if type(value) is msgpack.ExtType and value.code != EXT_VALUE:
         raise bad("extension code")
-    return value
+    return cast("Payload", value)
 
 
 def text(value: Any, longest: int, what: str) -> str:

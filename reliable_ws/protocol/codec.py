@@ -65,7 +65,7 @@ def encode(frames: Sequence[Frame]) -> bytes:
             return _join(frames, last.first, payload)
     data: bytes = _PACKER.pack(
         [
-            (TYPES[kind], *frame) if (kind := type(frame)) is not Calls else wire_calls(frame)
+            wire_calls(frame) if type(frame) is Calls else (TYPES[type(frame)], *frame)
             for frame in frames
         ]
     )
@@ -148,7 +148,9 @@ def _position(value: Any) -> Position:
 
 
 def _limits(value: Any) -> Limits:
-    limits = Limits._make(check.numbers(check.grown(value, len(Limits._fields), "limits"), "limits"))
+    limits = Limits._make(
+        check.numbers(check.grown(value, len(Limits._fields), "limits"), "limits")
+    )
     if 0 in limits:
         raise check.bad("limits: each is above 0")
     if limits.max_frame < MIN_FRAME:  # there would be no room for content (PART-6)

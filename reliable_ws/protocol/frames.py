@@ -262,18 +262,7 @@ class CallAck(NamedTuple):
 
 
 Frame: TypeAlias = (
-    Hello
-    | Welcome
-    | Refuse
-    | Messages
-    | Part
-    | Finish
-    | Ack
-    | Want
-    | Stop
-    | Done
-    | Calls
-    | CallAck
+    Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done | Calls | CallAck
 )
 
 TYPES: dict[type[Frame], int] = {

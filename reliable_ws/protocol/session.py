@@ -18,13 +18,11 @@ from .events import Arrived, Confirmed, Detached, Ended, Event, Opened, PeerFini
 from .frames import (
     VERSION,
     Ack,
-    CallPosition,
     Code,
     Counters,
     Done,
     Finish,
     Hello,
-    Limits,
     Payload,
     Position,
     Refuse,
