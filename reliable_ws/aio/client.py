@@ -11,9 +11,15 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import (
+    ConnectionClosed,
+    DeliveryError,
+    NotReliablePeer,
+    closed,
+)
+from reliable_ws.protocol.frames import Code, may_resume
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
@@ -47,6 +53,7 @@ class Initiator(Connection):
         self._reopen = reopen
         self._backoff = backoff or Backoff()
         self._opening: asyncio.Timeout | None = None
+        self._refusal: Ending | None = None  # the peer said: not now
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -57,14 +64,21 @@ class Initiator(Connection):
             self.abort()
             raise
         session = self._session
-        if session.attached:
-            return
         ending = session.ended
-        if ending is not None and ending.kind is not End.VIOLATION and ending.kind is not End.LOST:
-            raise session.error()
-        why = f"{ending.reason} ({ending.code})" if ending else "no Welcome in time, or closed"
+        if session.incarnation and ending is None:
+            return  # welcomed, even if the WebSocket is gone again
         self.abort()
-        raise NotReliablePeer(f"the peer does not speak reliable-ws.v1: {why}")
+        if ending is None or ending.kind is End.LOST:
+            ending = self._refusal
+        if ending is None or ending.kind is End.VIOLATION or ending.code == Code.VERSION:
+            why = f"{ending.reason} ({ending.code})" if ending else "no Welcome in time, or closed"
+            raise NotReliablePeer(f"the peer does not speak reliable-ws.v1: {why}")
+        raise closed(ending, session.report())
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        if code in (Code.BUSY, Code.NO_HELLO):
+            self._refusal = Ending(End.REFUSED, code, reason)
+        super()._on_detached(code, reason, retry)
 
     async def _opened_or_detached(self) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (self._opened, self._detached)]
@@ -244,15 +258,13 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
         repeated with back-off; what cannot get better is raised.
         """
-        from reliable_ws.adapters import websockets
-
         backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
         attempt = 0
         while True:
             try:
                 connection = await self._open()
             except Exception as error:
-                if isinstance(error, NotReliablePeer) or not websockets.is_transient(error):
+                if not _may_pass(error):
                     raise
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
@@ -268,3 +280,12 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 raise
             if connection.close_code is None:
                 await connection.close()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next attempt may succeed after one that failed like this."""
+    from reliable_ws.adapters import websockets
+
+    if isinstance(error, ConnectionClosed):
+        return may_resume(error.code)
+    return not isinstance(error, NotReliablePeer) and websockets.is_transient(error)

@@ -48,7 +48,11 @@ def on_signals(call: Callable[[], object]) -> None:
         try:
             loop.add_signal_handler(number, call)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
+
+            def handle(_number: int, _frame: object) -> None:
+                loop.call_soon_threadsafe(call)
+
+            signal.signal(number, handle)
 
 
 def seconds(text: str) -> float:

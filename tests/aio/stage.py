@@ -13,6 +13,7 @@ import pytest
 
 from reliable_ws import Config, Connection, ConnectionEvent, Sessions, wrap
 from reliable_ws.adapters.memory import MemoryTransport, pair
+from reliable_ws.aio.client import Initiator
 from tests.support.virtual_loop import VirtualLoop, run
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "on_stage",
     "paired",
     "rest",
+    "second_holder",
     "settle",
     "start",
     "take",
@@ -140,6 +142,19 @@ async def paired(
 async def settle(*connections: Connection) -> None:
     """Close all, whatever was or was not delivered."""
     await asyncio.gather(*(c.close(timeout=60) for c in connections), return_exceptions=True)
+
+
+def second_holder(client: Connection) -> Initiator:
+    """Another holder of the same session, in the same state; not started."""
+    twin = Initiator(
+        client._session.config, None, reopen=None, backoff=None, resumable=True, on_event=None
+    )
+    ours, theirs = twin._session, client._session
+    ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
+    ours.incarnation = theirs.incarnation
+    ours.outbox.restore(theirs.outbox.confirmed, [])
+    ours.inbox.restore(theirs.inbox.confirmed)
+    return twin
 
 
 async def take(connection: Connection, count: int) -> list[Any]:

@@ -28,6 +28,7 @@ from tests.aio.stage import (
     on_stage,
     paired,
     rest,
+    second_holder,
     settle,
     start,
     take,
@@ -437,7 +438,7 @@ async def test_a_second_holder_takes_over_and_the_first_does_not_come_back():
         receipt = await client.send("x")
         assert await server.recv() == "x"
         await receipt
-        thief = _copy(client)
+        thief = second_holder(client)
         await thief.start(await stage.open())
         with pytest.raises(SessionLost) as caught:
             await client.recv()
@@ -449,21 +450,6 @@ async def test_a_second_holder_takes_over_and_the_first_does_not_come_back():
         await thief.send("y")
         assert await server.recv() == "y"
         await settle(thief, server)
-
-
-def _copy(client):
-    """Another holder of the same session, in the same state."""
-    from reliable_ws.aio.client import Initiator
-
-    twin = Initiator(
-        client._session.config, None, reopen=None, backoff=None, resumable=True, on_event=None
-    )
-    ours, theirs = twin._session, client._session
-    ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
-    ours.incarnation = theirs.incarnation
-    ours.outbox.restore(theirs.outbox.confirmed, [])
-    ours.inbox.restore(theirs.inbox.confirmed)
-    return twin
 
 
 @on_stage

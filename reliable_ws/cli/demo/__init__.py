@@ -65,7 +65,7 @@ def add_to(commands: Any) -> None:
         type=seconds,
         default=25.0,
         metavar="SECONDS",
-        help="most time for plain websockets (default: 25)",
+        help="most time for the stream of plain websockets (default: 25)",
     )
     parser.set_defaults(run=run)
 
@@ -94,10 +94,11 @@ async def run(args: argparse.Namespace) -> int:
                 f"take more lines, {stage.LEAST:,} bytes at least"
             )
         _introduce(source, material, tell)
-        results = await _contest(material, Path(folder), args, tell)
-        for line in table.lines(material, results):
+        last = last_words(material, Path(folder) / "last words")
+        results = await _contest(material, last, Path(folder), args, tell)
+        for line in table.lines(material, last, results):
             print(line)
-        return _verdict(material, results, Path(folder), tell)
+        return _verdict(material, last, results, Path(folder), tell)
 
 
 def _introduce(source: Path, material: Material, tell: Callable[[str], None]) -> None:
@@ -125,9 +126,12 @@ def _introduce(source: Path, material: Material, tell: Callable[[str], None]) ->
 
 
 async def _contest(
-    material: Material, folder: Path, args: argparse.Namespace, tell: Callable[[str], None]
+    material: Material,
+    last: Material,
+    folder: Path,
+    args: argparse.Namespace,
+    tell: Callable[[str], None],
 ) -> list[tuple[stage.Contestant, stage.Result, stage.Result]]:
-    last = last_words(material, folder / "last words")
     results = []
     for contestant in (_ours(material), _plain(args.plain_limit)):
         tell(f"{contestant.name}: the stream, from one process to another")
@@ -135,7 +139,9 @@ async def _contest(
         streamed = await stage.stream(contestant, material, files[0], args.seed, tell)
         rate = streamed.arrived.taken / streamed.took
         tell(f"  {streamed.arrived.taken:,} lines in {streamed.took:.1f} s, {rate:,.0f}/s")
-        if material.size and streamed.breaks < stage.BREAKS:
+        if streamed.facts["exit"] is None or not streamed.facts.get("finished", True):
+            tell(f"  its time is up: {streamed.facts.get('sent', 0):,} lines were sent by then")
+        elif material.size and streamed.breaks < stage.BREAKS:
             tell(
                 f"  all was sent after {streamed.breaks} breaks already: what was poured into a "
                 "connection that broke is gone"
@@ -179,6 +185,7 @@ def _plain(limit: float) -> stage.Contestant:
 
 def _verdict(
     material: Material,
+    last: Material,
     results: list[tuple[stage.Contestant, stage.Result, stage.Result]],
     folder: Path,
     tell: Callable[[str], None],
@@ -192,7 +199,7 @@ def _verdict(
     wrong = []
     for part, result in (("stream", streamed), ("last lines", parted)):
         arrived = result.arrived
-        lines = material.lines if result is streamed else int(result.facts.get("sent", 0))
+        lines = material.lines if result is streamed else last.lines
         if result.facts["exit"] != 0:
             wrong.append(f"{part}: the sender ended with {result.facts['exit']}")
         if not result.identical or arrived.taken != lines:

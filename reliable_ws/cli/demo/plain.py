@@ -1,6 +1,6 @@
 """The other contestant: plain websockets, with the reconnect loop that a good programmer writes.
 
-``python -m reliable_ws.cli.demo.plain listen FILE SECONDS_LATE`` and ``… send URI FILE SECONDS``.
+``python -m reliable_ws.cli.demo.plain listen FILE SECONDS_LATE`` and ``… send URI FILE LIMIT``.
 The listener takes, the sender sends each line once, and goes on with the next line after each
 ``send()`` that returned: nothing tells it that the line was lost later.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -53,16 +54,18 @@ async def listen(output: str, late: float) -> None:
         await stop.wait()
 
 
-async def send(uri: str, file: str, limit: float) -> None:
-    """Send the lines of a file; say how many were sent."""
+async def send(uri: str, file: str, limit: float) -> int:
+    """Send the lines of a file; say how many were sent. Return 0 if all were."""
     facts = {"sent": 0, "connections": 0, "finished": False}
-    try:
-        async with asyncio.timeout(limit):
-            with Path(file).open("rb") as lines:  # noqa: ASYNC230 - a local file
-                await _send(uri, lines, facts)
-    except TimeoutError:
-        pass
-    print(json.dumps(facts))
+    with Path(file).open("rb") as lines:  # noqa: ASYNC230 - a local file
+        sending = asyncio.ensure_future(_send(uri, lines, facts))
+        await asyncio.wait((sending,), timeout=limit)
+        print(json.dumps(facts), flush=True)
+        if not sending.done():
+            # Not cancelled: with a full write buffer and a half-open link, close() never returns.
+            os._exit(1)
+        sending.result()
+    return 0
 
 
 async def _send(uri: str, lines: BinaryIO, facts: dict[str, int]) -> None:
@@ -90,7 +93,7 @@ def main(what: str, first: str, second: str, third: str = "0") -> None:
     if what == "listen":
         asyncio.run(listen(first, float(second)))
     else:
-        asyncio.run(send(first, second, float(third)))
+        sys.exit(asyncio.run(send(first, second, float(third))))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,7 @@ class Result:
     arrived: Count
     took: float
     connections: int
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: Counter[FaultName] = field(default_factory=Counter)
     identical: bool = False
 
     @property
@@ -101,7 +101,7 @@ async def stream(
 ) -> Result:
     """Send the material through many faults."""
     loop = asyncio.get_running_loop()
-    faults: Counter[str] = Counter()
+    faults: Counter[FaultName] = Counter()
 
     def struck(fault: Fault) -> None:
         faults[fault.name] += 1
@@ -145,7 +145,7 @@ async def farewell(
             await asyncio.sleep(0.01)
         await asyncio.sleep(FAREWELL_RESET)
         if proxy.reset():
-            tell("  reset     before the reader has begun to read")
+            tell(f"  reset     when {_size(received):,} bytes were written")
         facts = await sending
         took = loop.time() - began
         await asyncio.sleep(FAREWELL_LATE)
@@ -167,7 +167,7 @@ def _judge(
     received: Path,
     took: float,
     connections: int,
-    faults: Counter[str],
+    faults: Counter[FaultName],
 ) -> Result:
     arrived = count(received, material.lines)
     identical = arrived.bare == material.bare and received.stat().st_size == material.size
@@ -187,7 +187,7 @@ def _size(path: Path) -> int:
 
 
 @asynccontextmanager
-async def _process(arguments: list[str], stdout: int) -> AsyncIterator[Process]:
+async def _process(arguments: list[str], stdout: int) -> AsyncGenerator[Process]:
     path = os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path, "no_proxy": "127.0.0.1"}
     process = await asyncio.create_subprocess_exec(
@@ -208,7 +208,7 @@ async def _process(arguments: list[str], stdout: int) -> AsyncIterator[Process]:
 
 
 @asynccontextmanager
-async def _listener(contestant: Contestant, received: Path, late: float) -> AsyncIterator[int]:
+async def _listener(contestant: Contestant, received: Path, late: float) -> AsyncGenerator[int]:
     """Run the receiver; give its port. Leaving tells it to stop, and waits until it has."""
     async with _process(contestant.listen(received, late), DEVNULL) as process:
         assert process.stderr is not None  # noqa: S101 - a pipe was asked for
