@@ -25,10 +25,10 @@ from .frames import (
 __all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
 
 LONGEST_NAME = 255
-"""Most characters of a method's name, or of a fault's code."""
+"""Most bytes of a method's name, or of a fault's code."""
 
 LONGEST_WORDS = 1_000
-"""Most characters of a fault's message."""
+"""Most bytes of a fault's message."""
 
 
 def wire_calls(frame: Calls) -> tuple[Any, ...]:

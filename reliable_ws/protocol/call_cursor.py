@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from .calls import CallLedger
 from .config import Config
 from .cursor import HEADROOM
-from .frames import CallAck, Calls, Frame
+from .frames import CallAck, Calls
 
 __all__ = ["CallCursor"]
 
@@ -16,13 +14,6 @@ MOST = 1_024
 
 QUARTER = 256
 """Entries that are acked at once, so that the peer can forget them (CALL-3)."""
-
-
-class Budget(Protocol):
-    """What a cursor needs of the session."""
-
-    frame_limit: int
-    muted: bool
 
 
 class CallCursor:
@@ -47,11 +38,6 @@ class CallCursor:
         """Whether every call has been transmitted."""
         return self.number > self._ledger.last
 
-    @property
-    def restless(self) -> bool:
-        """Whether :meth:`add` has something to add."""
-        return self.now or self.number <= self._ledger.last
-
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
         if self._ledger.received - self.told >= QUARTER:
@@ -65,16 +51,22 @@ class CallCursor:
             self.by = None
             self.now = True
 
-    def add(self, frames: list[Frame], now: float, session: Budget) -> None:
-        """Add what is to be sent: an ack, and the next run."""
-        ledger = self._ledger
-        if not session.muted and self.number <= ledger.last:
-            room = min(self._batch, session.frame_limit - HEADROOM) // 2
-            entries = ledger.cut(self.number, MOST, room, now)
-            frames.append(Calls(self.number, entries))
-            self.number += len(entries)
-        if ledger.received != self.told:
-            frames.insert(0, CallAck(ledger.received))
-            self.told = ledger.received
+    def cut(self, frame_limit: int, now: float) -> tuple[Calls, int]:
+        """Return the next run, at most half a frame if that is possible, and its bytes."""
+        room = min(self._batch, frame_limit - HEADROOM) // 2
+        entries, used = self._ledger.cut(self.number, MOST, room, now)
+        frame = Calls(self.number, entries)
+        self.number += len(entries)
+        return frame, used
+
+    def take(self, *, riding: bool) -> CallAck | None:
+        """Return the ack that is to be sent now, if any (CALL-3)."""
+        received = self._ledger.received
+        if not (self.now or riding):
+            return None
         self.now = False
         self.by = None
+        if received == self.told:
+            return None
+        self.told = received
+        return CallAck(received)

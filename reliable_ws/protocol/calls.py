@@ -9,15 +9,15 @@ their own (CALL-7).
 
 from __future__ import annotations
 
-from typing import cast
+from collections import deque
 
-import msgpack
-
-from .check import PAYLOADS
+from .call_codec import LONGEST_NAME, LONGEST_WORDS
+from .call_pieces import LARGEST_ENTRY, VOID, Pieces, cut, size_of
 from .config import Config
 from .errors import MessageTooLarge, Violation
 from .events import Cancelled, Event, Faulted, Granted, Itemized, Replied, Requested
 from .frames import (
+    OVERHEAD,
     CallPosition,
     Cancel,
     Code,
@@ -31,15 +31,24 @@ from .frames import (
     Request,
     Void,
 )
-from .outbox import OVERHEAD
 from .payload import seal_weight
 
 __all__ = ["CallLedger"]
 
-PIECE = 3_800
-"""A larger payload goes in pieces, each an entry: so every entry fits any legal frame (CALL-5)."""
-
 NOTHING = b""
+
+CREDITS = 64
+"""Most credits on their way; the rest wait, so that a peer that acks nothing holds us to this."""
+
+
+class Stream:
+    """Items that come for one request of ours (CALL-7)."""
+
+    __slots__ = ("got", "granted")
+
+    def __init__(self, granted: int) -> None:
+        self.granted = granted
+        self.got = 0
 
 
 class CallLedger:
@@ -47,12 +56,23 @@ class CallLedger:
 
     def __init__(self, config: Config) -> None:
         self._max_requests = config.max_requests
-        self._max_message = config.max_message
+        self._most_held = config.outbox_bytes or config.window_bytes
         self._entries: dict[int, Entry] = {}  # ours, above what the peer has received
+        self._sizes: dict[int, int] = {}  # of them, in bytes
+        self._weight = 0  # in all
         self._deadlines: dict[int, float] = {}  # of our requests that are not received yet
-        self._pieces = bytearray()  # of the peer's next entry
+        self._pieces = Pieces(config.max_message)  # of the peer's next entry
+        self._streams: dict[int, Stream] = {}  # our open requests that items may come for
+        self._credits: deque[int] = deque()  # numbers of our credits that are not received yet
+        self._owed: dict[int, None] = {}  # streams whose credit waits, in order
+        self._answers: deque[int] = deque()  # numbers of our answers that are not received yet
+        self._never: set[int] = set()  # requests taken back by us, not by :meth:`cancel`
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
+        self.max_there = config.max_message
+        "Longest payload that the peer takes; until the first greeting, a guess from ours."
+        self.finished = False
+        "Whether our Finish has been transmitted: nothing may come behind it."
         self.last = 0
         "Highest number accepted."
         self.transmitted = 0
@@ -63,6 +83,8 @@ class CallLedger:
         "Highest number that arrived."
         self.peer_stopped = False
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-10)."
+        self.eased = False
+        "Set when there is room for items again (see :attr:`crowded`)."
         self.open: dict[int, bool] = {}
         "Our requests without a final answer -> whether somebody still waits for it."
         self.served: set[int] = set()
@@ -73,40 +95,73 @@ class CallLedger:
     @property
     def has_room(self) -> bool:
         """Whether another request may be opened (CALL-6)."""
-        return len(self.open) < self.limit
+        return len(self.open) < self.limit and not (self.finished or self.peer_stopped)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for the peer to receive it that items of streams wait too."""
+        return self._weight >= self._most_held
 
     def request(self, method: str, payload: Payload, by: float | None, credit: int) -> int:
-        """Queue a request and return its id. There is room. Raises MessageTooLarge."""
+        """Queue a request and return its id. There is room.
+
+        Raises MessageTooLarge, and ValueError for a name that cannot be said.
+        """
+        if _words(method, LONGEST_NAME) != method:
+            raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")
         number = self._put(Request(method, None, credit, payload))
         self.open[number] = True
         if by is not None:
             self._deadlines[number] = by
+        if credit:
+            self._streams[number] = Stream(credit)
         return number
 
     def reply(self, request: int, payload: Payload) -> None:
         """Queue the answer to a request of the peer; too late, it is dropped."""
         if request in self.served:
-            self._put(Reply(request, payload))
-            self.served.remove(request)
+            self._answer(request, Reply(request, payload))
 
     def fault(self, request: int, code: str, message: str, payload: Payload = NOTHING) -> None:
-        """Queue why there is no answer; too late, it is dropped."""
+        """Queue why there is no answer, in as many words as may be; too late, it is dropped."""
         if request in self.served:
-            self._put(Fault(request, code, message, payload))
-            self.served.remove(request)
+            words = _words(code, LONGEST_NAME), _words(message, LONGEST_WORDS)
+            self._answer(request, Fault(request, *words, payload))
+
+    def _answer(self, request: int, entry: Reply | Fault) -> None:
+        number = self._put(entry)
+        self.served.remove(request)
+        if number:
+            self._answers.append(number)
 
     def item(self, request: int, payload: Payload) -> None:
-        """Queue an item of a stream. The driver minds the credit."""
-        self._put(Item(request, payload))
+        """Queue an item of a stream; too late, it is dropped. The driver minds the credit."""
+        if request in self.served:
+            self._put(Item(request, payload))
 
     def grant(self, request: int, total: int) -> None:
         """Allow the peer so many bytes of items in all (CALL-7)."""
-        if request in self.open:
-            self._put(Credit(request, total))
+        stream = self._streams.get(request)
+        if stream is not None:
+            stream.granted = max(stream.granted, total)
+            self._owed[request] = None
+            self._pay()
+
+    def _pay(self) -> None:
+        """Queue credits that are owed."""
+        while self._owed and len(self._credits) < CREDITS:
+            request = next(iter(self._owed))
+            del self._owed[request]
+            number = self._put(Credit(request, self._streams[request].granted))
+            if number:
+                self._credits.append(number)
 
     def cancel(self, request: int) -> bool:
         """Wait no more. ``True``: it was taken back before it went, and is never run (CALL-8)."""
-        if request not in self.open:
+        if request in self._never:
+            self._never.remove(request)
+            return True
+        if not self.open.get(request):
             return False
         if request > self.transmitted:
             self._take_back(request)
@@ -115,131 +170,197 @@ class CallLedger:
         self._put(Cancel(request))
         return False
 
+    def abandon(self) -> None:
+        """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
+        for request in list(self.open):
+            if self.cancel(request):
+                self._never.add(request)
+
     def _take_back(self, request: int) -> None:
-        self._entries[request] = Void()
+        """Put nothing in a request's place: the peer has not received it and never will."""
+        number = request
+        while number == request or (
+            number > self.transmitted and type(self._entries.get(number)) is Piece
+        ):
+            self._entries[number] = Void()
+            self._weight -= self._sizes[number]
+            self._sizes[number] = 0
+            number -= 1
         self._deadlines.pop(request, None)
-        del self.open[request]
+        self._close(request)
+
+    def _close(self, request: int) -> bool:
+        self._streams.pop(request, None)
+        self._owed.pop(request, None)
+        return self.open.pop(request, False)
 
     def _put(self, entry: Entry) -> int:
+        """Queue an entry and return its number; 0 if the peer could not take it any more."""
         payload = getattr(entry, "payload", None)
-        if payload is not None and (weight := seal_weight(payload)) > PIECE:
-            if weight - OVERHEAD > self._max_message:
-                raise MessageTooLarge(f"{weight - OVERHEAD} bytes are above the limit")
-            packed: bytes = msgpack.packb(payload)
-            for offset in range(0, len(packed), PIECE):
-                self.last += 1
-                self._entries[self.last] = Piece(packed[offset : offset + PIECE])
-            entry = cast("Reply", entry)._replace(payload=None)
-        self.last += 1
-        self._entries[self.last] = entry
+        if payload is not None and (weight := seal_weight(payload) - OVERHEAD) > self.max_there:
+            raise MessageTooLarge(f"{weight} bytes are above the peer's limit of {self.max_there}")
+        if self.finished or self.peer_stopped:
+            return 0
+        if payload is not None and size_of(entry) > LARGEST_ENTRY:
+            for piece in cut(payload):
+                self._append(piece)
+            entry = entry._replace(payload=None)  # type: ignore[call-arg]  # it has a payload
+        self._append(entry)
         return self.last
 
-    def cut(self, number: int, count: int, room: int, now: float) -> list[Entry]:
-        """Return entries from ``number`` on, at most so many, about so many bytes.
+    def _append(self, entry: Entry) -> None:
+        self.last += 1
+        self._entries[self.last] = entry
+        size = self._sizes[self.last] = size_of(entry)
+        self._weight += size
 
-        Time goes on while a request waits to be sent: what is left of it travels, and what has
-        run out is never run (CALL-9).
+    # ------------------------------------------------------------------ links
+
+    def cut(self, number: int, count: int, room: int, now: float) -> tuple[list[Entry], int]:
+        """Return entries from ``number`` on, at most so many in so many bytes, and their size.
+
+        The first one goes in any case. Time goes on while a request waits to be sent: what is
+        left of it travels, and what has run out is never run (CALL-9).
         """
         entries: list[Entry] = []
-        while number <= self.last and len(entries) < count and room > 0:
+        used = 0
+        while number <= self.last and len(entries) < count:
             entry = self._entries[number]
-            if type(entry) is Request and (by := self._deadlines.get(number)) is not None:
-                if now >= by:
-                    self._take_back(number)
-                    entry = self._entries[number]
-                else:
-                    entry = entry._replace(timeout_ms=int((by - now) * 1000))
+            if type(entry) is Request:
+                entry = self._judge(number, entry, now)
+            size = self._sizes[number] or VOID
+            if entries and used + size > room:
+                break
             entries.append(entry)
-            room -= _size(entry)
+            used += size
             number += 1
         self.transmitted = max(self.transmitted, number - 1)
-        return entries
+        return entries, used
 
-    def ack(self, received: int) -> None:
-        """Forget what the peer has received (CALL-3)."""
+    def _judge(self, number: int, entry: Request, now: float) -> Entry:
+        """Return a request as it is sent now, for the first time or because it got lost."""
+        by = self._deadlines.get(number)
+        if not self.open[number]:  # nobody waits: it need not be run
+            self._take_back(number)
+        elif by is not None and now >= by:
+            self._take_back(number)
+            self._never.add(number)
+        elif by is not None:
+            return entry._replace(timeout_ms=int((by - now) * 1000))
+        else:
+            return entry
+        return Void()
+
+    def ack(self, received: int) -> bool:
+        """Forget what the peer has received (CALL-3); whether it is more than before."""
+        if self.peer_stopped or received <= self.acked:
+            return False
+        crowded = self.crowded
         for number in range(self.acked + 1, received + 1):
             del self._entries[number]
+            self._weight -= self._sizes.pop(number)
             self._deadlines.pop(number, None)
-        self.acked = max(self.acked, received)
+        self.acked = received
+        for numbers in (self._answers, self._credits):
+            while numbers and numbers[0] <= received:
+                numbers.popleft()
+        self._pay()
+        self.eased |= crowded and not self.crowded
+        return True
+
+    def stop(self) -> None:
+        """Note that the peer takes nothing more (CALL-10)."""
+        self.peer_stopped = True
+        self.eased |= self.crowded
+        self._forget()
+
+    def end(self) -> None:
+        """Note that nothing will be sent any more: the session is over."""
+        self.finished = True
+        self._forget()
+
+    def _forget(self) -> None:
+        self._weight = 0
+        self._entries.clear()
+        self._sizes.clear()
+        self._deadlines.clear()
+        self._answers.clear()
+        self._credits.clear()
+        self._owed.clear()
 
     # ------------------------------------------------------------------ the peer's
 
-    def arrived(self, first: int, entries: list[Entry], now: float) -> list[Event]:
-        """Take in a run of entries. Raises :class:`Violation`."""
+    def arrived(self, first: int, entries: list[Entry], now: float, sent: int) -> list[Event]:
+        """Take in a run of entries. Raises :class:`Violation`.
+
+        ``sent``: the highest number of ours that the peer can have received.
+        """
         if first != self.received + 1:
             raise Violation(Code.VIOLATION, f"call {first} after {self.received}")
         events: list[Event] = []
         for entry in entries:
             self.received += 1
-            event = self._accept(self.received, entry, now)
+            event = self._accept(self.received, entry, now, sent)
             if event is not None:
                 events.append(event)
         return events
 
-    def _accept(self, number: int, entry: Entry, now: float) -> Event | None:
+    def _accept(self, number: int, entry: Entry, now: float, sent: int) -> Event | None:
         match entry:
             case Piece(data):
-                if len(self._pieces) + len(data) > self._max_message + OVERHEAD:
-                    raise Violation(Code.VIOLATION, "a call above the announced limit")
-                self._pieces += data
-            case Request(method, timeout_ms, credit, payload):
-                if len(self.served) >= self._max_requests:
+                self._pieces.add(data)
+                return None
+            case Void():
+                self._pieces.drop()
+                return None
+        whole = self._pieces.whole(getattr(entry, "payload", NOTHING))
+        match entry:
+            case Request(method, timeout_ms, credit):
+                if len(self.served) + len(self._answers) >= self._max_requests:
                     raise Violation(Code.VIOLATION, "more open requests than announced")
                 self.served.add(number)
                 by = None if timeout_ms is None else now + timeout_ms / 1000
-                return Requested(number, method, self._whole(payload), by, credit)
-            case Reply(request, payload):
-                whole = self._whole(payload)
-                return Replied(request, whole) if self._answered(request) else None
-            case Fault(request, code, message, payload):
-                whole = self._whole(payload)
-                if self._answered(request):
-                    return Faulted(request, code, message, whole)
-            case Item(request, payload):
-                whole = self._whole(payload)
-                if self._sent(request) in self.open and self.open[request]:
-                    return Itemized(request, whole)
+                return Requested(number, method, whole, by, credit)
+            case Reply(request):
+                return Replied(request, whole) if self._answered(request, sent) else None
+            case Fault(request, code, message):
+                waited = self._answered(request, sent)
+                return Faulted(request, code, message, whole) if waited else None
+            case Item(request):
+                return Itemized(request, whole) if self._fits(request, whole, sent) else None
             case Cancel(request) if request in self.served:
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
-            case Void():
-                self._pieces.clear()
-            case _:
-                pass  # too late for a request that is answered: no harm (CALL-8)
-        return None
+        return None  # too late for a request that is answered: no harm (CALL-8)
 
-    def _answered(self, request: int) -> bool:
+    def _answered(self, request: int, sent: int) -> bool:
         """Close a request of ours; whether somebody waits. Late answers are no mistake."""
-        return self.open.pop(self._sent(request), False)
+        self._asked(request, sent)
+        self.ack(request)  # who answers has received it
+        return self._close(request)
 
-    def _sent(self, request: int) -> int:
-        if request > self.transmitted:
+    def _fits(self, request: int, payload: Payload, sent: int) -> bool:
+        """Count an item; whether somebody waits for it. Raises where there is no credit."""
+        self._asked(request, sent)
+        if request not in self.open:
+            return False
+        stream = self._streams.get(request)
+        if stream is None or stream.got >= stream.granted:
+            raise Violation(Code.VIOLATION, "more items than the credit")
+        stream.got += seal_weight(payload)
+        return self.open[request]
+
+    def _asked(self, request: int, sent: int) -> None:
+        if request > sent:
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
-        return request
 
-    def _whole(self, payload: Payload | None) -> Payload:
-        if payload is not None:
-            if self._pieces:
-                raise Violation(Code.VIOLATION, "pieces that belong to nothing")
-            return payload
-        data = bytes(self._pieces)
-        self._pieces.clear()
-        try:
-            whole = msgpack.unpackb(data, max_map_len=0, max_array_len=0)
-        except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it
-            raise Violation(Code.MALFORMED, "pieces that make no payload") from None
-        if type(whole) not in PAYLOADS:
-            raise Violation(Code.MALFORMED, "pieces that make no payload")
-        result: Payload = whole
-        return result
-
-    # ------------------------------------------------------------------ links, and the end
+    # ------------------------------------------------------------------ greetings, and the end
 
     @property
     def held(self) -> int:
         """Bytes that are held, about."""
-        return len(self._pieces) + 64 * len(self._entries)
+        return len(self._pieces) + self._weight
 
     def position(self) -> CallPosition:
         """Return what the greeting says (CALL-4)."""
@@ -248,7 +369,7 @@ class CallLedger:
     def check(self, peer: CallPosition | None, *, stopped: bool) -> None:
         """Compare both sides' books. Raises :class:`Violation`."""
         if peer is None:
-            if self.received or self.transmitted:
+            if self.limit:
                 raise Violation(Code.VIOLATION, "state lost: calls are not known any more")
             return
         if not self.acked <= peer.received <= self.transmitted:
@@ -258,21 +379,17 @@ class CallLedger:
         self.ack(peer.received)
 
     def was_taken(self, request: int) -> bool | None:
-        """Whether the peer's application got this request; ``None`` if nobody can say."""
+        """Whether the peer got this request; ``None`` if nobody can say.
+
+        Not for one that :meth:`cancel` took back: that it never did is what it returned.
+        """
+        if request in self._never:
+            return False
         if request <= self.acked:
             return True
         return False if self.peer_stopped or request > self.transmitted else None
 
 
-def _size(entry: Entry) -> int:
-    match entry:
-        case Piece(data):
-            return len(data) + 8
-        case Request(method=method, payload=payload):
-            return 32 + len(method) + (0 if payload is None else seal_weight(payload))
-        case Reply(payload=payload) | Item(payload=payload):
-            return 16 + (0 if payload is None else seal_weight(payload))
-        case Fault(message=message, payload=payload):
-            return 64 + 4 * len(message) + (0 if payload is None else seal_weight(payload))
-        case _:
-            return 24
+def _words(text: str, longest: int) -> str:
+    """Return as much of a text as may be said."""
+    return text.encode(errors="replace")[:longest].decode(errors="ignore")

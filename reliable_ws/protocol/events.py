@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "Confirmed",
     "Detached",
+    "Eased",
     "Ended",
     "Event",
     "Faulted",
@@ -120,13 +121,17 @@ class Granted(NamedTuple):
     "Bytes of items in all that may be sent."
 
 
+class Eased(NamedTuple):
+    """Items of streams that waited for room may go on."""
+
+
 class Ended(NamedTuple):
     """The session is over and its report final."""
 
     ending: Ending
 
 
-CallEvent: TypeAlias = Requested | Replied | Faulted | Itemized | Cancelled | Granted
+CallEvent: TypeAlias = Requested | Replied | Faulted | Itemized | Cancelled | Granted | Eased
 
 Event: TypeAlias = (
     Opened | Arrived | Confirmed | Settled | PeerFinished | Detached | Ended | CallEvent

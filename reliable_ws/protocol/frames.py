@@ -22,6 +22,9 @@ MAX_NUMBER = 2**53 - 1
 CRITICAL = 0x40
 """A frame type with this bit set must be understood; without it, it may be skipped (FRAME-3)."""
 
+OVERHEAD = 6
+"""What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
+
 EXT_VALUE = 1
 """The one extension code: a payload that is neither text nor bytes, packed on its own (MSG-3)."""
 

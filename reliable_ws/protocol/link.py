@@ -166,16 +166,21 @@ class Link:
         self.session.acked(frame, now)
 
     def _calls(self, frame: Calls, now: float) -> None:
+        calls = self.session.calls
+        if not calls.limit:
+            raise Violation(Code.VIOLATION, "a call of a side that has none")
         if self._inbox.finish is not None:
             raise Violation(Code.VIOLATION, "a call behind Finish")
         if not self._inbox.stopped:
-            self.session.calls_arrived(self.session.calls.arrived(*frame, now))
+            events = calls.arrived(frame.first, frame.entries, now, self.calls.number - 1)
+            self.session.calls_arrived(events)
             self.calls.note(now)
 
-    def _call_ack(self, frame: CallAck, _now: float) -> None:
+    def _call_ack(self, frame: CallAck, now: float) -> None:
         if frame.received >= self.calls.number:
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
-        self.session.calls.ack(frame.received)
+        if self.session.calls.ack(frame.received):
+            self.session.progressed(now)
 
     def _want(self, frame: Want, _now: float) -> None:
         if frame.number > self._inbox.received + self.session.config.window_messages + 1:
@@ -272,6 +277,11 @@ class Link:
     # ------------------------------------------------------------------ what to send
 
     @property
+    def at_end(self) -> bool:
+        """Whether everything that was accepted has been transmitted."""
+        return self.cursor.at_end and self.calls.at_end
+
+    @property
     def restless(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
         if self.phase is Phase.OVER or not self.greeted:
@@ -279,7 +289,8 @@ class Link:
         session = self.session
         return (
             (not self.cursor.at_end and not session.muted)
-            or self.calls.restless
+            or (not self.calls.at_end and not session.muted)
+            or self.calls.now
             or self.acks.due
             or session.wanted > max(self._asked, session.outbox.confirmed)
             or (self._inbox.stopped and not self._stop_told)
@@ -304,13 +315,12 @@ class Link:
         if stopping:
             counters = self._inbox.counters()
             self.tell(counters)
-            if self.session.calls.limit:
-                frames.append(CallAck(self.session.calls.received))  # final, too (CALL-10)
             frames.append(Stop(counters))
-        if self.calls.restless:
-            self.calls.add(frames, now, self.session)
         if not stopping or not counters.ranges:  # they may be long, and so may what follows
-            self._add_sequenced(frames, now)
+            self._add_sequenced(frames, now, self._add_calls(frames, now))
+        call_ack = self.calls.take(riding=bool(frames))
+        if call_ack is not None:  # before a Stop it is the last one (CALL-10)
+            frames.insert(0, call_ack)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:
             frames.insert(0, ack)
@@ -320,12 +330,25 @@ class Link:
         self._speak_by = now + self._speak_every
         return encode(frames)
 
-    def _add_sequenced(self, frames: list[Frame], now: float) -> None:
+    def _add_calls(self, frames: list[Frame], now: float) -> int:
+        """Add the next run of calls, unless it is the turn of messages; return its bytes."""
+        session = self.session
+        if self.calls.at_end or self.cursor.starved or session.muted:
+            return 0
+        frame, used = self.calls.cut(session.frame_limit, now)
+        frames.append(frame)
+        return used
+
+    def _add_sequenced(self, frames: list[Frame], now: float, used: int) -> None:
         """Add the next run, part or Finish, and the Want for a number among them."""
         session, cursor, outbox = self.session, self.cursor, self.session.outbox
         last: Frame | None = None
-        if cursor.number <= outbox.last and not session.muted:
-            last = cursor.cut(session.peer, session.frame_limit)
+        finish = outbox.finish
+        # an answer that is owed goes first: nothing comes behind Finish
+        held = finish is not None and not (self.calls.at_end and not session.calls.served)
+        upto = outbox.messages if held else outbox.last
+        if cursor.number <= upto and not session.muted:
+            last = cursor.cut(session.peer, session.frame_limit, used)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted
@@ -334,10 +357,11 @@ class Link:
             frames.append(Want(wanted))  # ACK-5
         if last is not None:
             frames.append(last)
-            finish = outbox.finish
-            if finish is not None and cursor.number == finish.number and self.calls.at_end:
+            if finish is not None and cursor.number == finish.number and not held:
                 frames.append(finish)  # the last word rides with the last message
                 cursor.skip_finish()
+        if finish is not None and cursor.number > finish.number:
+            session.calls.finished = True
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""

@@ -11,12 +11,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from .frames import MAX_NUMBER, Finish, Payload
+from .frames import MAX_NUMBER, OVERHEAD, Finish, Payload
 
-__all__ = ["OVERHEAD", "Outbox"]
-
-OVERHEAD = 6
-"""What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
+__all__ = ["Outbox"]
 
 
 class Outbox:

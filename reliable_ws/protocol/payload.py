@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import msgpack
 
 from .errors import NotSerializable, PayloadError
-from .frames import EXT_VALUE, Payload
-from .outbox import OVERHEAD
+from .frames import EXT_VALUE, OVERHEAD, Payload
 
 __all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
 

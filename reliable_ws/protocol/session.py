@@ -14,8 +14,9 @@ from .calls import CallLedger
 from .codec import MAX_REASON
 from .config import MIN_FRAME, Config
 from .errors import ConnectionClosed, MessageTooLarge, OutboxFull, Violation, closed
-from .events import Arrived, Confirmed, Detached, Ended, Event, Opened, PeerFinished, Settled
+from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
 from .frames import (
+    OVERHEAD,
     VERSION,
     Ack,
     Code,
@@ -31,7 +32,7 @@ from .frames import (
 )
 from .inbox import NEVER, Inbox
 from .link import OVERSLEPT, Link
-from .outbox import OVERHEAD, Outbox
+from .outbox import Outbox
 from .payload import MsgpackCodec, PayloadCodec, open_payload, seal
 from .report import End, Ending, Outcome, Report, Undelivered
 from .state import RECEIVING, SENDING, Deed, Phase, Receiving, Sending
@@ -333,7 +334,9 @@ class Session:
         if not resumed:  # LIMIT-2
             self.peer = limits
             self._set_gate()
-            self.calls.limit = 0 if calls is None else limits.max_requests
+        if calls is not None and (self.restored or not resumed):
+            self.calls.limit = self.peer.max_requests
+            self.calls.max_there = self.peer.max_message
         self.frame_limit = min(self.frame_limit, limits.max_frame)
         if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
@@ -402,6 +405,7 @@ class Session:
     def finish_arrived(self, finish: Finish) -> None:
         """Note the peer's last word."""
         self._move_receiving(Deed.PEER_FINISHED)
+        self.calls.abandon()
         self._events.append(PeerFinished(finish.code, finish.reason))
 
     def calls_arrived(self, events: list[Event]) -> None:
@@ -426,8 +430,8 @@ class Session:
 
     def peer_stopped(self, counters: Counters, now: float) -> None:
         """The peer takes nothing more: every outcome is known (CLOSE-5)."""
-        self.calls.peer_stopped = True
         self._settle_by(counters, now)
+        self.calls.stop()
 
     def peer_done(self, link: Link, counters: Counters, now: float) -> None:
         """The acceptor needs nothing more (CLOSE-7)."""
@@ -526,6 +530,9 @@ class Session:
                 self._end_as(Ending(End.FINISHED, *self._last_words()))
         if self.link is not None:
             self.link.acks.note(now)
+        if self.calls.eased:
+            self.calls.eased = False
+            self._events.append(Eased())
         events, self._events = self._events, []
         return events
 
@@ -541,6 +548,7 @@ class Session:
         self._stop()
         self._finish_confirmed()
         self._move_sending(Deed.END)
+        self.calls.end()
         self.ended = ending
         if self.link is not None:
             self._take_leave(self.link, ending)
@@ -564,6 +572,7 @@ class Session:
         if self.inbox.take_finish():
             self._move_receiving(Deed.TAKEN)
         self._move_receiving(Deed.STOP)
+        self.calls.abandon()
         if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
             self.inbox.freeze()
 
