@@ -269,7 +269,16 @@ class CallLedger:
         return True
 
     def stop(self) -> None:
-        """Note that the peer takes nothing more (CALL-10)."""
+        """Note that the peer takes nothing more: what it has not received, it never will (CALL-10).
+
+        Answers may still come to what it has.
+        """
+        if self.peer_stopped:
+            return
+        for request in list(self.open):
+            if request > self.acked:
+                self._take_back(request)
+                self._never.add(request)
         self.peer_stopped = True
         self.eased |= self.crowded
         self._forget()

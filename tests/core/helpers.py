@@ -10,7 +10,10 @@ from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended, Event
 from reliable_ws.protocol.frames import (
+    CallPosition,
+    Calls,
     Counters,
+    Entry,
     Frame,
     Hello,
     Limits,
@@ -29,6 +32,7 @@ from tests.support.pair import ID, KEY
 NOW = 1000.0
 INCARNATION = 42
 LIMITS = Config().limits(None)
+NO_CALLS_YET = CallPosition(0, 0, 1)
 SMALL = Config(window_messages=4, window_bytes=40_000, max_frame=8192, max_message=30_000)
 
 
@@ -67,6 +71,10 @@ def limits(**changes: int) -> Limits:
 
 def run_of(first: int, *payloads: Any) -> Messages:
     return Messages(first, list(payloads))
+
+
+def calls_of(first: int, *entries: Entry) -> Calls:
+    return Calls(first, list(entries))
 
 
 def raw(*frames: Any) -> bytes:
