@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from reliable_ws.protocol.call_codec import LONGEST_NAME
+from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.errors import (
     DeliveryError,
     InvalidParams,
@@ -39,11 +41,13 @@ NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", 
 class Waiting:
     """One open request of ours."""
 
-    __slots__ = ("error", "items", "message", "result", "waiter")
+    __slots__ = ("error", "expired", "items", "message", "result", "timer", "waiter")
 
     def __init__(self, method: str, params: Any) -> None:
         self.message = (method, params)
         self.waiter: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.expired = False
         self.result: Payload | None = None
         self.error: BaseException | None = None
         self.items: deque[Payload] = deque()
@@ -52,6 +56,11 @@ class Waiting:
     def ended(self) -> bool:
         """Whether the answer is known."""
         return self.result is not None or self.error is not None
+
+    def expire(self) -> None:
+        """Time is up."""
+        self.expired = True
+        self.wake()
 
     def wake(self) -> None:
         """Let whoever waits look."""
@@ -72,36 +81,29 @@ class Caller:
         self._session = connection._session
         self._calls = connection._session.calls
         self._open: dict[int, Waiting] = {}
-        self._line = Line()
+        self.line = Line()
+        "Who waits for the peer to have room for a request."
 
     # ------------------------------------------------------------------ asking
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
-        loop = asyncio.get_running_loop()
-        by = None if timeout is None else loop.time() + timeout
+        by = self._by(timeout)
         number, waiting = await self._ask(method, params, by, 0)
         try:
-            if by is None:
-                while not waiting.ended:
-                    await waiting.wait()
-            else:
-                async with asyncio.timeout_at(by):
-                    while not waiting.ended:
-                        await waiting.wait()
-        except TimeoutError:
-            raise self._timed_out(number, method) from None
-        except asyncio.CancelledError:
-            self._drop(number)
-            raise
-        return self._result(number, waiting)
+            while not waiting.ended:
+                if waiting.expired:
+                    raise self._timed_out(number, method)
+                await waiting.wait()
+            return self._result(number, waiting)
+        finally:
+            self._leave(number, waiting)
 
     async def stream(
         self, method: str, params: Any, timeout: float | None
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
-        loop = asyncio.get_running_loop()
-        by = None if timeout is None else loop.time() + timeout
+        by = self._by(timeout)
         number, waiting = await self._ask(method, params, by, STREAM_CREDIT)
         taken = granted = 0
         try:
@@ -117,37 +119,59 @@ class Caller:
                 if waiting.ended:
                     self._result(number, waiting)
                     return
-                async with asyncio.timeout_at(by):
-                    await waiting.wait()
-        except TimeoutError:
-            raise self._timed_out(number, method) from None
+                if waiting.expired:
+                    raise self._timed_out(number, method)
+                await waiting.wait()
         finally:
-            self._drop(number)
+            self._leave(number, waiting)
+
+    def _by(self, timeout: float | None) -> float | None:
+        """Return when time is up; what a deadline cannot say is none."""
+        if timeout is None or not timeout < HIGHEST:
+            return None
+        return self._connection._loop.time() + timeout
 
     async def _ask(
         self, method: str, params: Any, by: float | None, credit: int
     ) -> tuple[int, Waiting]:
+        if len(method.encode()) > LONGEST_NAME:
+            raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
         payload, _weight = seal(params, self._session.codec)
         waiting = Waiting(method, params)
+        self._check(waiting)
+        if self.line or self._room <= 0:
+            await self._turn(waiting, by)
+        try:
+            number = self._calls.request(method, payload, by, credit)
+        except BaseException:
+            self.admit()
+            raise
+        self._open[number] = waiting
+        if by is not None:
+            waiting.timer = self._connection._loop.call_at(by, waiting.expire)
+        self._connection._wake()
+        return number, waiting
+
+    async def _turn(self, waiting: Waiting, by: float | None) -> None:
+        """Return when there is room for one more request; first come, first served."""
         try:
             async with asyncio.timeout_at(by):
                 while True:
+                    await self.line.wait()
                     self._check(waiting)
-                    if self._calls.has_room and not self._line:
-                        break
-                    await self._line.wait()
-                    if self._calls.has_room:
-                        self._check(waiting)
-                        break
+                    if self._room > 0:
+                        return
         except TimeoutError:
-            raise RequestTimeout(method, taken=False) from None
-        finally:
-            if self._calls.has_room:
-                self._line.call()
-        number = self._calls.request(method, payload, by, credit)
-        self._open[number] = waiting
-        self._connection._wake()
-        return number, waiting
+            raise RequestTimeout(waiting.message[0], taken=False) from None
+
+    @property
+    def _room(self) -> int:
+        """Requests that may be opened besides those whose turn has come."""
+        return self._calls.limit - len(self._calls.open) - self.line.called
+
+    def admit(self) -> None:
+        """Let as many go on as there is room for."""
+        self.line.call(self._room)
 
     def _check(self, waiting: Waiting) -> None:
         """Raise where no answer can come any more (CLOSE-5)."""
@@ -156,14 +180,17 @@ class Caller:
             raise session.error()
         if session.sending is not Sending.OPEN or session.receiving is not Receiving.OPEN:
             raise self._undelivered(0, waiting, taken=False)
-        if session.attached and not self._calls.limit:
+        if session.incarnation and not self._calls.limit:
             raise NotTakenByPeer("the peer does not take requests")
 
     def _timed_out(self, number: int, method: str) -> RequestTimeout:
         taken = self._calls.was_taken(number)
-        if self._drop(number):
-            taken = False
-        return RequestTimeout(method, taken)
+        return RequestTimeout(method, False if self._drop(number) else taken)
+
+    def _leave(self, number: int, waiting: Waiting) -> None:
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        self._drop(number)
 
     def _drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
@@ -171,16 +198,14 @@ class Caller:
             return False
         taken_back = self._calls.cancel(number)
         self._connection._wake()
-        self._line.call()
+        self.admit()
         return taken_back
 
     def _result(self, number: int, waiting: Waiting) -> Any:
         self._open.pop(number, None)
         if waiting.error is not None:
             raise waiting.error
-        if waiting.result is None:
-            return None
-        return open_payload(waiting.result, number, self._session.codec)
+        return open_payload(cast("Payload", waiting.result), number, self._session.codec)
 
     # ------------------------------------------------------------------ what the peer says
 
@@ -190,7 +215,6 @@ class Caller:
         if waiting is not None:
             waiting.result = event.payload
             waiting.wake()
-        self._line.call()
 
     def faulted(self, event: Faulted) -> None:
         """Hand the error to whoever asked."""
@@ -198,7 +222,6 @@ class Caller:
         if waiting is not None:
             waiting.error = self._error(event, waiting)
             waiting.wake()
-        self._line.call()
 
     def itemized(self, event: Itemized) -> None:
         """Hand an item to whoever reads the stream."""
@@ -208,10 +231,11 @@ class Caller:
             waiting.wake()
 
     def _error(self, event: Faulted, waiting: Waiting) -> ReliableWSError:
-        if event.code == CLOSING:
-            return self._undelivered(event.id, waiting, taken=False)
-        if event.code == TIMEOUT:
-            return RequestTimeout(waiting.message[0], taken=True)
+        if event.payload == b"":  # a handler's own error of such a code has data (CALL-11)
+            if event.code == CLOSING:
+                return self._undelivered(event.id, waiting, taken=False)
+            if event.code == TIMEOUT:
+                return RequestTimeout(waiting.message[0], taken=True)
         try:
             data = open_payload(event.payload, event.id, self._session.codec)
         except ReliableWSError:
@@ -225,10 +249,14 @@ class Caller:
         over = session.ended or session.closing or session.receiving is not Receiving.OPEN
         for number, waiting in self._open.items():
             taken = self._calls.was_taken(number)
+            if taken is not False and number not in self._calls.open:
+                continue  # its answer came in the same step
             if not waiting.ended and (over or taken is False):
+                if self._calls.cancel(number):
+                    taken = False
                 waiting.error = self._undelivered(number, waiting, taken=taken)
                 waiting.wake()
-        self._line.call_all()
+        self.line.call_all()
 
     def _undelivered(self, number: int, waiting: Waiting, *, taken: bool | None) -> DeliveryError:
         outcome = Outcome.NOT_TAKEN if taken is False else Outcome.UNKNOWN

@@ -78,7 +78,7 @@ class Carrier:
                 if not send_now(data):
                     self._writer = self._loop.create_task(self._write(data))
                     return
-                if self.link.cursor.at_end:
+                if self.link.at_end:
                     break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before

@@ -24,6 +24,7 @@ from reliable_ws.protocol.events import (
     Cancelled,
     Confirmed,
     Detached,
+    Eased,
     Ended,
     Event,
     Faulted,
@@ -44,7 +45,7 @@ from reliable_ws.protocol.state import Receiving
 from reliable_ws.transport import Transport
 
 from .calling import Caller
-from .carrier import Carrier
+from .carrier import LINGER, Carrier
 from .methods import Methods
 from .receipt import Receipt
 from .serving import Servant
@@ -186,6 +187,8 @@ class Connection:
         self._senders = 0  # how many wait for their turn, or for room
         self._confirmations = Milestones()
         self._members: tuple[Watcher, ...] = ()  # of groups
+        self._draining = False
+        self._close_by: float = NEVER
         self._caller = Caller(self)
         self._servant = Servant(self, methods)
         self._opened = asyncio.Event()
@@ -501,7 +504,11 @@ class Connection:
     # ------------------------------------------------------------------ ending
 
     async def finish(self, code: int = 1000, reason: str = "") -> None:
-        """Send nothing after what was sent, and go on receiving (half-close). Never waits."""
+        """Send nothing after what was sent, and go on receiving (half-close). Never waits.
+
+        Handlers of requests that run still answer; new requests are turned away.
+        """
+        self._servant.closing = True
         self._dispatch(self._session.finish(self._loop.time(), code, reason))
         self._room.call()
 
@@ -513,14 +520,13 @@ class Connection:
         Raises :class:`~reliable_ws.DeliveryError` with the report. Gives up after
         ``Config.close_progress_timeout`` without progress, ``Config.close_timeout`` in all, or
         ``timeout`` seconds if that is less. From the call on nothing more is taken here.
+        Handlers of requests that run may end first: for ``close_progress_timeout`` seconds,
+        or most of ``timeout``, then they are cancelled and their callers told.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
         by = None if timeout is None else self._loop.time() + timeout
-        if self._servant.busy and not self._session.closing:
-            limit = self._session.config.close_timeout
-            await self._servant.drain(limit if timeout is None else min(limit, timeout))
-        left = None if by is None else max(0.0, by - self._loop.time())
-        self.start_closing(code, reason, timeout=left)
+        self._servant.release(asyncio.current_task())
+        self.start_closing(code, reason, timeout=timeout)
         await self._ended.wait()
         if self._carrier is not None:
             try:
@@ -543,6 +549,33 @@ class Connection:
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin what :meth:`close` does, and wait for nothing."""
+        if self._servant.busy and not self._session.closing:
+            self._drain(code, reason, timeout)
+        else:
+            self._close(code, reason, timeout)
+
+    def _drain(self, code: int, reason: str, timeout: float | None) -> None:
+        """Let the handlers of requests end, then close; in the background."""
+        now = self._loop.time()
+        limit = self._session.config.close_progress_timeout
+        if timeout is not None:  # keep some of it for the end itself
+            limit = min(limit, max(0.0, timeout - min(timeout / 4, LINGER)))
+            self._close_by = min(self._close_by, now + timeout)
+        self._servant.hurry(now + limit)
+        if self._draining:
+            return
+        self._draining = True
+
+        async def work() -> None:
+            await self._servant.drain()
+            left = max(0.0, self._close_by - self._loop.time())
+            self._close(code, reason, left if self._close_by < NEVER else None)
+
+        task = self._loop.create_task(work())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _close(self, code: int, reason: str, timeout: float | None) -> None:
         self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
         self._rearm()
         self._room.call()  # who waits to send learns that it is too late
@@ -652,6 +685,8 @@ class Connection:
                 self._on_rare(event)
         if self._readers:
             self._call_if_over()
+        if self._caller.line:
+            self._caller.admit()
         if self._carrier is None:
             return
         link = self._carrier.link
@@ -671,6 +706,7 @@ class Connection:
                 self._tell("resumed" if resumed else "opened", replayed=replayed)
             case Settled():
                 self._all_known()
+                self._servant.abort()  # nobody hears the answers
             case Detached(code, reason, retry):
                 self._on_detached(code, reason, retry)
             case Ended():
@@ -689,6 +725,8 @@ class Connection:
                 self._servant.granted(event)
             case Cancelled():
                 self._servant.cancelled(event)
+            case Eased():
+                self._servant.eased()
         self._rearm()
 
     def _call_if_over(self) -> None:

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
-from reliable_ws.protocol.frames import Payload
-from reliable_ws.protocol.outbox import OVERHEAD
+from reliable_ws.protocol.frames import OVERHEAD, Payload
 from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, seal
 from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.state import Sending
 
 from .connection import Connection
 
@@ -72,12 +72,14 @@ class Member:
 
     def offer(self, publication: Publication) -> int | Fate:
         """Send a publication, or say why not: its number, ``WAITING``, or a fate."""
+        session = self.session
+        if session.sending is not Sending.OPEN:
+            return Fate.NOT_TAKEN
         if self.waiting:
             return self._full(publication)
-        session = self.session
         number = session.outbox.offer(publication.payload)
         if not number:
-            if not session.outbox.has_room(publication.weight) and not session.muted:
+            if not session.outbox.has_room(publication.weight):
                 return self._full(publication)
             try:
                 number = session.send_sealed(publication.payload, publication.weight)
@@ -108,8 +110,16 @@ class Member:
         """Take the member out of its group; what waits for it gets this fate."""
         self.group._remove(self)
         waiting, self.waiting = self.waiting, deque()
+        self.weight = 0
         for publication in waiting:
             publication._settle(self, fate)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Ask for no more news once everything is known and the member has left."""
+        if not self.pending and not self.waiting and not self.group._has(self):
+            connection = self.connection
+            connection._members = tuple(m for m in connection._members if m is not self)
 
     def confirmed(self, number: int) -> None:
         """The member has taken everything up to a number: there may be room again."""
@@ -127,7 +137,11 @@ class Member:
                 continue
             publication._places[self] = sent
             self.pending.append((sent, publication))
+            if publication._awaited:
+                self.session.want(sent)
             self.connection._wake()
+        if not pending:
+            self._forget()
 
     def settled(self) -> None:
         """The session is over, or its peer takes nothing more: every outcome is known."""
@@ -146,6 +160,7 @@ class Publication:
         self.weight = weight
         self._places: dict[Member, int | Fate] = {}
         self._left = 0
+        self._awaited = False
         self._done: asyncio.Future[None] | None = None
         self._listeners: list[tuple[deque[Recipient], asyncio.Event]] = []
 
@@ -170,6 +185,7 @@ class Publication:
         which is bounded by the members' sessions. Cancelling changes nothing.
         """
         if self._left:
+            self._ask()
             if self._done is None:
                 self._done = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._done,), timeout=timeout)
@@ -177,6 +193,7 @@ class Publication:
 
     async def __aiter__(self) -> AsyncIterator[Recipient]:
         """Iterate over outcomes as they become known; ends with the last."""
+        self._ask()
         ready: deque[Recipient] = deque()
         more = asyncio.Event()
         for recipient in self.outcomes:
@@ -194,6 +211,17 @@ class Publication:
                 await more.wait()
         finally:
             self._listeners.remove(listener)
+
+    def _ask(self) -> None:
+        """Let every member say at once when it has taken this (ACK-5)."""
+        if self._awaited:
+            return
+        self._awaited = True
+        for member, place in self._places.items():
+            session = member.session
+            if not isinstance(place, Fate) and place > session.outbox.confirmed:
+                session.want(place)
+                member.connection._wake()
 
     def _recipient(self, member: Member) -> Recipient:
         place = self._places[member]
@@ -263,11 +291,11 @@ class Group:
         """Make a connection a member; it leaves by itself when its session ends.
 
         ``identity`` comes back in every outcome. Raises ``ValueError`` if it is a member
-        already, ``ConnectionClosed`` if its session is over.
+        already, ``ConnectionClosed`` if nothing can be sent to it any more.
         """
         if connection.id in self._members:
             raise ValueError(f"{connection!r} is a member already")
-        if connection._session.ended:
+        if connection._session.sending is not Sending.OPEN:
             raise connection._session.error()
         member = Member(self, connection, identity)
         self._members[connection.id] = member
@@ -282,8 +310,11 @@ class Group:
         if member is not None:
             member.drop(Fate.DROPPED)
 
+    def _has(self, member: Member) -> bool:
+        return self._members.get(member.connection.id) is member
+
     def _remove(self, member: Member) -> None:
-        if self._members.get(member.connection.id) is member:
+        if self._has(member):
             del self._members[member.connection.id]
 
     def publish(self, message: Any) -> Publication:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import inspect
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from reliable_ws.protocol.errors import InvalidParams
+
+from .fitting import fit, hints_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Method", "Methods"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-PLAIN = (bool, int, float, str, bytes, list, dict)
-"""Annotations that are checked as they are; dataclasses are built; anything else is let through."""
 
 
 class Method:
@@ -29,12 +26,9 @@ class Method:
         self.name = name
         self.function = function
         self.streams = inspect.isasyncgenfunction(function)
+        self._is_coroutine = inspect.iscoroutinefunction(function)
         self._signature = inspect.signature(function)
-        try:
-            hints = typing.get_type_hints(function)
-        except Exception:  # noqa: BLE001 - names that only a type checker sees
-            hints = {}
-        hints.pop("return", None)
+        hints = hints_of(function)
         self._connection = next((key for key, hint in hints.items() if _is_connection(hint)), None)
         self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
 
@@ -59,7 +53,7 @@ class Method:
                     raise TypeError(f"{self._connection!r} is not for the peer to say")
                 return self._checked(self._with_connection(connection, args, kwargs))
             return self._checked(self._signature.bind(*args, **kwargs))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InvalidParams("invalid-params", f"{self.name}: {error}") from None
 
     def _with_connection(
@@ -78,15 +72,20 @@ class Method:
                 parameter = self._signature.parameters[name]
                 if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                     continue
-                bound.arguments[name] = _fit(name, hint, bound.arguments[name])
+                bound.arguments[name] = fit(name, hint, bound.arguments[name])
         return bound
 
     async def run(self, bound: inspect.BoundArguments) -> Any:
-        """Run the handler: a coroutine function here, a plain one in a thread of its own."""
-        if inspect.iscoroutinefunction(self.function):
+        """Run the handler: a coroutine function here, a plain one in a thread."""
+        if self._is_coroutine:
             return await self.function(*bound.args, **bound.kwargs)
-        result = await asyncio.to_thread(self.function, *bound.args, **bound.kwargs)
-        return await result if inspect.isawaitable(result) else result
+        result, error = await asyncio.to_thread(_attempt, self.function, bound)
+        if error is None:
+            return await result if inspect.isawaitable(result) else result
+        if isinstance(error, Exception | asyncio.CancelledError):
+            raise error
+        # in a thread this ends nothing but the handler
+        raise RuntimeError(f"{type(error).__name__} in a thread") from error
 
 
 class Methods:
@@ -94,8 +93,11 @@ class Methods:
 
     Coroutine functions run as tasks of the event loop; plain functions run in a thread
     (:func:`asyncio.to_thread`), so that they cannot block it; async generator functions answer
-    ``conn.stream()``. An exception becomes a fault for the caller: ``RemoteError`` with its
-    code, message and data, anything else as ``internal``, logged here, without its text.
+    ``conn.stream()``. Parameters are checked against annotations: plain types, dataclasses and
+    enums (which are built), unions, lists, dicts and tuples of them; others are let through.
+
+    An exception becomes a fault for the caller: ``RemoteError`` with its code, message and
+    data, anything else as ``internal``, logged here, without its text.
     """
 
     def __init__(self) -> None:
@@ -104,8 +106,8 @@ class Methods:
     @overload
     def register(self, function: F, /) -> F: ...
     @overload
-    def register(self, *, name: str) -> Callable[[F], F]: ...
-    def register(self, function: F | None = None, /, *, name: str | None = None) -> Any:
+    def register(self, /, *, name: str) -> Callable[[F], F]: ...
+    def register(self, function: Any = None, /, *, name: str | None = None) -> Any:
         """Register a handler under its own name, or under ``name``. Returns it unchanged.
 
         Raises ``ValueError`` if there is one of that name already.
@@ -116,7 +118,9 @@ class Methods:
 
     def add(self, function: F, name: str | None = None) -> F:
         """Register ``function``; see :meth:`register`."""
-        key = name or function.__name__
+        key = name or getattr(function, "__name__", "")
+        if not key:
+            raise ValueError(f"{function!r} has no name: pass one")
         if key in self._methods:
             raise ValueError(f"there is a method {key!r} already")
         self._methods[key] = Method(key, function)
@@ -127,18 +131,20 @@ class Methods:
         return self._methods.get(name)
 
 
+def _attempt(
+    function: Callable[..., Any], bound: inspect.BoundArguments
+) -> tuple[Any, BaseException | None]:
+    """Run in a thread; what is raised is a value: no future can carry a StopIteration."""
+    try:
+        return function(*bound.args, **bound.kwargs), None
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
+        return None, error
+
+
 def _is_connection(hint: Any) -> bool:
+    if isinstance(hint, str):  # a name that only a type checker can see
+        return hint.rpartition(".")[2] == "Connection"
     return isinstance(hint, type) and any(
         base.__name__ == "Connection" and base.__module__.startswith("reliable_ws.")
         for base in hint.__mro__
     )
-
-
-def _fit(name: str, hint: Any, value: Any) -> Any:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return hint(**value)
-    if hint in PLAIN:
-        kinds = (int, float) if hint is float else (hint,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and hint is not bool):
-            raise TypeError(f"{name} must be {hint.__name__}, not {type(value).__name__}")
-    return value
