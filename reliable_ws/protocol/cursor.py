@@ -61,9 +61,7 @@ class Cursor:
         """Whether everything accepted has been cut."""
         return self.number > self._outbox.last
 
-    def cut(
-        self, peer: Limits, frame_limit: int, used: int = 0
-    ) -> Messages | Part | Finish | None:
+    def cut(self, peer: Limits, frame_limit: int, used: int = 0) -> Messages | Part | Finish | None:
         """Return what the window lets go next, and move behind it (WINDOW-1).
 
         ``used``: how many bytes of the WebSocket message calls take. No message is cut smaller

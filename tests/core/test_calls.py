@@ -39,7 +39,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End
 from tests.support.pair import Pair
 
-from .helpers import NO_CALLS_YET, SIDES, Lone, calls_of, limits, run_of
+from .helpers import NO_CALLS_YET, SIDES, Exactly, Lone, calls_of, limits, run_of
 
 either_side = pytest.mark.parametrize("side", SIDES)
 CALLS = (Requested, Replied, Faulted, Itemized, Cancelled, Granted, Eased)
@@ -58,7 +58,7 @@ def opened(config: Config | None = None, server_config: Config | None = None) ->
 
 def heard(events: list) -> list:
     """Take what calls say out of a list of events."""
-    found = [event for event in events if isinstance(event, CALLS)]
+    found = Exactly(event for event in events if isinstance(event, CALLS))
     events.clear()
     return found
 
@@ -69,7 +69,7 @@ def ask(lone: Lone, method: str = "do", payload="", by=None, credit: int = 0) ->
 
 
 def entries_of(frames: list[Frame]) -> list:
-    return [entry for frame in frames if isinstance(frame, Calls) for entry in frame.entries]
+    return Exactly(entry for frame in frames if isinstance(frame, Calls) for entry in frame.entries)
 
 
 def a_request(payload="", timeout=None, credit=0) -> Request:
@@ -253,7 +253,7 @@ def test_calls_pass_a_window_that_is_full():
     pair.server.calls.reply(number, "y" * 500)
     pair.run()
     assert Replied(number, "y" * 500) in heard(pair.client_events)
-    assert len(pair.server.inbox) == 1
+    assert len(pair.server.inbox) == 2
 
 
 # ------------------------------------------------------------------ room
@@ -352,9 +352,11 @@ def test_large_calls_go_in_pieces(payload, max_frame):
     pair = opened(Config(max_frame=max_frame))
     pair.client.calls.request("m" * 255, payload, None, 5)
     pair.run()
-    assert heard(pair.server_events) == [Requested(1_000, "m", payload, None, 5)._replace(
-        id=pair.client.calls.last, method="m" * 255
-    )]
+    assert heard(pair.server_events) == [
+        Requested(1_000, "m", payload, None, 5)._replace(
+            id=pair.client.calls.last, method="m" * 255
+        )
+    ]
     number = pair.client.calls.last
     pair.server.calls.item(number, payload)
     pair.server.calls.fault(number, "e" * 255, "é" * 500, payload)
@@ -661,7 +663,12 @@ def test_answers_that_nobody_waits_for_are_ignored(side):
     for number in (streamed, faulted):
         lone.session.calls.cancel(number)
     late = [Item(streamed, "x"), Fault(faulted, "cancelled", "", b""), Reply(twice, "yes")]
-    second = [Reply(twice, "no"), Item(twice, "x"), Reply(streamed, ""), Fault(streamed, "", "", "")]
+    second = [
+        Reply(twice, "no"),
+        Item(twice, "x"),
+        Reply(streamed, ""),
+        Fault(streamed, "", "", ""),
+    ]
     assert lone.hears(calls_of(1, *late)) == [Replied(twice, "yes")]
     assert lone.hears(calls_of(4, *second)) == []
     assert lone.session.ended is None

@@ -262,9 +262,7 @@ BAD = {
     "Request with a negative timeout": [[67, 1, [[81, "add", -1, 0, "x"]]]],
     "Request with a bool for credit": [[67, 1, [[81, "add", None, False, "x"]]]],
     "Request with an int for a payload": [[67, 1, [[81, "add", None, 0, 5]]]],
-    "Request with a foreign extension": [
-        [67, 1, [[81, "add", None, 0, msgpack.ExtType(2, b"")]]]
-    ],
+    "Request with a foreign extension": [[67, 1, [[81, "add", None, 0, msgpack.ExtType(2, b"")]]]],
     "Reply to 0": [[67, 1, [[82, 0, "x"]]]],
     "Reply too short": [[67, 1, [[82, 1]]]],
     "Reply with an array for a payload": [[67, 1, [[82, 1, ["x"]]]]],
