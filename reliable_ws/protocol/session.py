@@ -13,7 +13,14 @@ from typing import Any, Literal
 from .calls import CallLedger
 from .codec import MAX_REASON
 from .config import MIN_FRAME, Config
-from .errors import ConnectionClosed, MessageTooLarge, OutboxFull, Violation, closed
+from .errors import (
+    ConnectionClosed,
+    MessageTooLarge,
+    OutboxFull,
+    PayloadError,
+    Violation,
+    closed,
+)
 from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
 from .frames import (
     OVERHEAD,
@@ -156,8 +163,7 @@ class Session:
         for number, payload in self.outbox.unconfirmed():
             outcome = self.outcome(number)
             if number <= last and outcome is not Outcome.CONFIRMED:
-                message = open_payload(payload, number, self.codec)
-                entries.append(Undelivered(number, outcome, message))
+                entries.append(Undelivered(number, outcome, self._shown(number, payload)))
         return Report(last, last - len(entries), tuple(entries), self.ended)
 
     def report_of(self, number: int) -> Report:
@@ -165,8 +171,15 @@ class Session:
         outcome = self.outcome(number)
         if outcome is Outcome.CONFIRMED:
             return Report(1, 1, (), self.ended)
-        message = open_payload(self.outbox.payload(number), number, self.codec)
+        message = self._shown(number, self.outbox.payload(number))
         return Report(1, 0, (Undelivered(number, outcome, message),), self.ended)
+
+    def _shown(self, number: int, payload: Payload) -> Any:
+        """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
+        try:
+            return open_payload(payload, number, self.codec)
+        except PayloadError as error:
+            return error.raw
 
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
