@@ -321,7 +321,8 @@ def test_what_is_held_is_bounded_whatever_comes(side):
         lone.hears(calls_of(number + 1, Void(), Cancel(5), Credit(9, 9)))
         number += 3
     calls = lone.session.calls
-    assert not (calls._entries or calls.served or calls.open or calls._streams or calls._owed)
+    for kept in (calls._entries, calls.served, calls.open, calls._streams, calls._owed):
+        assert not kept
 
 
 @either_side
