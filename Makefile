@@ -20,7 +20,6 @@ PIP := $(BIN)/python -m pip
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PYTEST := $(BIN)/python -m pytest
-CORE := $(wildcard tests/core tests/sim)
 # Only what exists is checked.
 TYPED := reliable_ws $(wildcard examples tests/typing)
 # The pure tests are bound by the processor and share it; tests with sockets run one by one.
@@ -50,12 +49,11 @@ types: $(DEV)
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright
 
-# The protocol must be covered wholly by the tests of the protocol; the rest adds to the same data.
+# The protocol must be covered wholly by the tests of the protocol.
 pytest: $(DEV)
-	$(PYTEST) $(CORE) -n $(WORKERS) --cov --cov-report=
+	$(PYTEST) tests/core -n $(WORKERS) --cov=reliable_ws.protocol --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
-	$(PYTEST) $(addprefix --ignore=,$(CORE)) --cov --cov-append --cov-report=
-	$(BIN)/coverage report
+	$(PYTEST) --ignore=tests/core -n $(WORKERS)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

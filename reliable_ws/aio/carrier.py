@@ -76,7 +76,9 @@ class Carrier:
         try:
             while (data := transmit(now)) is not None:
                 if not send_now(data):
-                    self._writer = self._loop.create_task(self._write(data))
+                    writer = self._loop.create_task(self._write(data))
+                    if not writer.done():  # an eager one may be
+                        self._writer = writer
                     return
                 if self.link.at_end:
                     break
@@ -100,7 +102,7 @@ class Carrier:
     def _take_leave(self) -> None:
         """Close the transport once the link is over and has said its last word."""
         leaving = self.link.leaving
-        if leaving is None or self._closer is not None:
+        if leaving is None or self._closer is not None or self._over.is_set():
             return
         if leaving.code == Code.SILENT:  # nobody would answer a closing handshake
             self.transport.abort()

@@ -53,7 +53,6 @@ class Initiator(Connection):
         self._reopen = reopen
         self._backoff = backoff or Backoff()
         self._opening: asyncio.Timeout | None = None
-        self._refusal: Ending | None = None  # the peer said: not now
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -68,16 +67,18 @@ class Initiator(Connection):
         if session.incarnation and ending is None:
             return  # welcomed, even if the WebSocket is gone again
         self.abort()
+        strange = "the peer does not speak reliable-ws.v1: "
         if ending is None or ending.kind is End.LOST:
-            ending = self._refusal
-        if ending is None or ending.kind is End.VIOLATION or ending.code == Code.VERSION:
-            why = f"{ending.reason} ({ending.code})" if ending else "no Welcome in time, or closed"
-            raise NotReliablePeer(f"the peer does not speak reliable-ws.v1: {why}")
+            raise NotReliablePeer(f"{strange}no Welcome in time, or closed")
+        if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
+            raise NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
         raise closed(ending, session.report())
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        if code in (Code.BUSY, Code.NO_HELLO):
-            self._refusal = Ending(End.REFUSED, code, reason)
+        if code in (Code.BUSY, Code.NO_HELLO) and not self._session.incarnation:
+            # "not now" to a first Hello: start() does not try again
+            self._session.end(Ending(End.REFUSED, code, reason))
+            self._dispatch(self._session.settle(self._loop.time()))
         super()._on_detached(code, reason, retry)
 
     async def _opened_or_detached(self) -> None:
@@ -118,6 +119,9 @@ class Initiator(Connection):
 
     async def carry(self, transport: Transport) -> None:
         """Carry the session over this transport until the transport is gone."""
+        if self._session.ended:
+            transport.abort()
+            return
         link = self._session.dial(self._loop.time(), transport.max_frame)
         carrier = self.attach(transport, link)
         self._flush()
@@ -210,7 +214,8 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._reconnect = reconnect
         self._on_event = on_event
         self._codec = payload_codec
-        self._options = {"open_timeout": self._config.open_timeout} | transport_options
+        options: dict[str, Any] = {"open_timeout": self._config.open_timeout}
+        self._options = options | transport_options
         self._connection: Initiator | None = None
 
     async def _dial(self) -> Transport:
@@ -256,8 +261,10 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         """Begin a new session whenever the body of the loop comes to its end.
 
         Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
-        repeated with back-off; what cannot get better is raised.
+        repeated with back-off, and so are sessions that are lost soon after they began; what
+        cannot get better is raised.
         """
+        loop = asyncio.get_running_loop()
         backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
         attempt = 0
         while True:
@@ -269,7 +276,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
                 continue
-            attempt = 0
+            began = loop.time()
             try:
                 yield connection
             except GeneratorExit:  # the loop was left: nobody is there to be told
@@ -278,8 +285,17 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 except DeliveryError as error:
                     logger.warning("a session ended with undelivered messages: %s", error.report)
                 raise
-            if connection.close_code is None:
+            report = connection.report
+            if report.ending is None:
                 await connection.close()
+            elif report.undelivered:  # the body has most likely been told
+                logger.warning("a session ended with undelivered messages: %s", report)
+            is_lost = report.ending is not None and report.ending.kind is not End.FINISHED
+            if not is_lost or loop.time() - began >= backoff.stable:
+                attempt = 0
+            else:
+                await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
+                attempt += 1
 
 
 def _may_pass(error: Exception) -> bool:

@@ -629,7 +629,7 @@ class Connection:
 
     def resume_failed(self, ending_reason: str) -> None:
         """There is no way to open another WebSocket."""
-        self._session.end(Ending(End.LOST, 1006, ending_reason), self._loop.time())
+        self._session.end(Ending(End.LOST, 1006, ending_reason))
         self._dispatch(self._session.settle(self._loop.time()))
 
     def _wake(self) -> None:
@@ -760,6 +760,8 @@ class Connection:
         self._readers.call_all()
         self._servant.abort()
         self._flush()  # the last word goes before anybody hears of the end
+        if ending is not None and ending.kind is End.EXPIRED and self._carrier is not None:
+            self._carrier.abort()  # nobody there would answer a closing handshake
         self._ended.set()
         self._opened.set()
         self._detached.set()

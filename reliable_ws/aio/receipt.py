@@ -20,7 +20,8 @@ class Receipt:
     :class:`~reliable_ws.NotTaken` or :class:`~reliable_ws.OutcomeUnknown` when it never will
     be. It waits as long as the session lives; bound it with :func:`asyncio.timeout`.
     Cancelling touches neither the message nor other waiters. Nothing is lost by not awaiting:
-    ``flush()``, ``close()`` and ``report`` cover every message.
+    ``flush()``, ``close()`` and ``report`` cover every message. A receipt is awaitable, not a
+    coroutine: ``asyncio.gather`` takes it, ``create_task`` does not.
     """
 
     __slots__ = ("_connection", "number")

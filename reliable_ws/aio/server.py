@@ -10,7 +10,7 @@ from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.sessions import Arrival
@@ -18,7 +18,7 @@ from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.transport import Transport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER
-from .connection import Connection, ConnectionEvent, logger
+from .connection import Connection, ConnectionEvent, State, logger
 from .methods import Methods
 
 __all__ = ["Server", "Sessions", "serve"]
@@ -78,7 +78,8 @@ class Sessions:
         self._on_event = on_event
         self._connections: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
-        self._empty = asyncio.Event()
+        self._handling: set[asyncio.Task[None]] = set()
+        self._change = asyncio.Event()  # a session ended, or a handler
         self._relief: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -111,17 +112,23 @@ class Sessions:
     ) -> None:
         loop = asyncio.get_running_loop()
         arrival = self._book.arrive(loop.time(), principal, transport.max_frame)
-        connection = await self._greet(transport, arrival, resumable=resumable)
-        if connection is None or arrival.link is None:
-            await self._leave(transport, arrival)
-            return
+        try:
+            connection = await self._greet(transport, arrival, resumable=resumable)
+            if connection is None or arrival.link is None:
+                await self._leave(transport, arrival)
+                return
+        except BaseException:  # cancelled: nobody else knows of this WebSocket
+            transport.abort()
+            raise
         carrier = connection.attach(transport, arrival.link)
         connection._flush()
         if ready is not None and not ready.done():
             ready.set_result(connection)
         if arrival.fresh and handler is not None:
-            connection.handling = loop.create_task(self._run(connection, handler))
-            connection.tasks.add(connection.handling)
+            handling = loop.create_task(self._run(connection, handler))
+            connection.handling = handling
+            self._handling.add(handling)
+            handling.add_done_callback(self._handled)
         await carrier.read()
 
     async def _greet(
@@ -138,6 +145,7 @@ class Sessions:
         except TransportClosed:
             return None
         events = arrival.receive(data, loop.time())
+        self._relieve_soon()
         session = arrival.session
         if session is None:
             return None
@@ -169,6 +177,7 @@ class Sessions:
             await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
             serving.cancel()
+            transport.abort()
             raise
         if not ready.done():
             ready.cancel()
@@ -185,8 +194,13 @@ class Sessions:
         self._connections.pop(connection.id, None)
         if self._reports is not None:
             self._reports[connection.id] = connection.report
-        if not self._connections:
-            self._empty.set()
+        self._change.set()
+
+    def _handled(self, handling: asyncio.Task[None]) -> None:
+        self._handling.discard(handling)
+        if not handling.cancelled():
+            handling.exception()  # SystemExit and its like have left the event loop already
+        self._change.set()
 
     def _relieve_soon(self) -> None:
         """See within a second whether detached sessions hold too much (LIMIT-3)."""
@@ -227,7 +241,13 @@ class Sessions:
         try:
             await handler(connection)
         except asyncio.CancelledError:
+            if not connection.sessions._book.draining:  # the event loop ends: wait for nobody
+                connection.abort(1001, "going away")
+                raise
             code = 1001
+        except ConnectionClosed as error:
+            logger.warning("a handler gave up: %s", error)  # a client that is gone is no bug
+            code = 1011
         except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
             logger.exception("a handler raised")
             code = 1011
@@ -241,36 +261,40 @@ class Sessions:
 
         No new sessions are made, resumes are still answered. Every peer is told Finish(1001);
         handlers are awaited, after ``timeout`` seconds cancelled; sessions that have not ended
-        soon after that are aborted.
+        soon after that are aborted. A second call joins the first.
         """
         self._book.draining = True
-        reports: dict[bytes, Report] = {}
-        self._reports = reports
-        self._empty.clear()
+        if self._reports is None:
+            self._reports = {}
+        reports = self._reports
         connections = list(self._connections.values())
         for connection in connections:
             if connection.handling is None:
                 connection.start_closing(1001)
             else:
                 await connection.finish(1001, "going away")
-        if not connections:
-            return reports
         if not await self._emptied(timeout):
+            for handling in self._others():
+                handling.cancel()
             for connection in connections:
-                if connection.handling is not None:
-                    connection.handling.cancel()
+                if connection.state is State.DETACHED:  # nobody is there to be asked
+                    connection.abort(1001, "going away")
             if not await self._emptied(LINGER):
                 for connection in connections:
                     connection.abort(1001, "going away")
                 await self._emptied(LINGER)
         return reports
 
+    def _others(self) -> set[asyncio.Task[None]]:
+        """Handlers that run, but for the one that asks."""
+        return {task for task in self._handling if task is not asyncio.current_task()}
+
     async def _emptied(self, timeout: float) -> bool:
         try:
             async with asyncio.timeout(timeout):
-                while self._connections:
-                    self._empty.clear()
-                    await self._empty.wait()
+                while self._connections or self._others():
+                    self._change.clear()
+                    await self._change.wait()
         except TimeoutError:
             return False
         return True

@@ -83,17 +83,7 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
 
     async def _open(self) -> Connection:
         if self._role == "acceptor":
-            sessions = self._sessions
-            if sessions is None:  # `or` would take an empty one for none
-                sessions = Sessions(
-                    methods=self._methods,
-                    config=self._config,
-                    on_event=self._on_event,
-                    payload_codec=self._codec,
-                )
-            return await sessions.accept(
-                self._transport, self._principal, resumable=self._resumable
-            )
+            return await self._accept()
         connection = Initiator(
             self._config,
             self._codec,
@@ -105,6 +95,26 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
         )
         await connection.start(self._transport)
         return connection
+
+    async def _accept(self) -> Connection:
+        if self._sessions is not None:
+            return await self._sessions.accept(
+                self._transport, self._principal, resumable=self._resumable
+            )
+        sessions = Sessions(
+            methods=self._methods,
+            config=self._config,
+            on_event=self._on_event,
+            payload_codec=self._codec,
+        )
+        try:
+            return await sessions.accept(
+                self._transport, self._principal, resumable=self._resumable
+            )
+        except BaseException:  # cancelled: nobody else could resume what has begun
+            for connection in sessions.connections:
+                connection.abort()
+            raise
 
     async def _another(self) -> Transport:
         if self._reopen is None:

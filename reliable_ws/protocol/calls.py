@@ -67,6 +67,7 @@ class CallLedger:
         self._owed: dict[int, None] = {}  # streams whose credit waits, in order
         self._answers: deque[int] = deque()  # numbers of our answers that are not received yet
         self._never: set[int] = set()  # requests taken back by us, not by :meth:`cancel`
+        self._abandoned = False
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
         self.max_there = config.max_message
@@ -142,8 +143,8 @@ class CallLedger:
     def grant(self, request: int, total: int) -> None:
         """Allow the peer so many bytes of items in all (CALL-7)."""
         stream = self._streams.get(request)
-        if stream is not None:
-            stream.granted = max(stream.granted, total)
+        if stream is not None and total > stream.granted:
+            stream.granted = total
             self._owed[request] = None
             self._pay()
 
@@ -172,6 +173,7 @@ class CallLedger:
 
     def abandon(self) -> None:
         """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
+        self._abandoned = True
         for request in list(self.open):
             if self.cancel(request):
                 self._never.add(request)
@@ -240,16 +242,13 @@ class CallLedger:
     def _judge(self, number: int, entry: Request, now: float) -> Entry:
         """Return a request as it is sent now, for the first time or because it got lost."""
         by = self._deadlines.get(number)
-        if not self.open[number]:  # nobody waits: it need not be run
+        late = by is not None and now >= by
+        if late or not self.open[number]:  # nobody waits: it need not be run
+            if late or self._abandoned:
+                self._never.add(number)
             self._take_back(number)
-        elif by is not None and now >= by:
-            self._take_back(number)
-            self._never.add(number)
-        elif by is not None:
-            return entry._replace(timeout_ms=int((by - now) * 1000))
-        else:
-            return entry
-        return Void()
+            return Void()
+        return entry if by is None else entry._replace(timeout_ms=int((by - now) * 1000))
 
     def ack(self, received: int) -> bool:
         """Forget what the peer has received (CALL-3); whether it is more than before."""
@@ -390,7 +389,7 @@ class CallLedger:
     def was_taken(self, request: int) -> bool | None:
         """Whether the peer got this request; ``None`` if nobody can say.
 
-        Not for one that :meth:`cancel` took back: that it never did is what it returned.
+        Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
         """
         if request in self._never:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .frames import MAX_NUMBER, Limits
 
@@ -65,11 +66,11 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value: Any = getattr(self, field.name)
             if value is None and field.name.startswith("outbox_"):
                 continue
             kinds = (int, float) if isinstance(field.default, float) else (int,)
-            if type(value) not in kinds or not 0 < value <= HIGHEST:
+            if value is None or type(value) not in kinds or not 0 < value <= HIGHEST:
                 kind = "a number" if float in kinds else "an int"
                 raise ValueError(f"Config.{field.name} must be {kind} above 0, not {value!r}")
         if self.max_frame < MIN_FRAME:

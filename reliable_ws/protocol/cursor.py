@@ -61,7 +61,7 @@ class Cursor:
         """Whether everything accepted has been cut."""
         return self.number > self._outbox.last
 
-    def cut(self, peer: Limits, frame_limit: int, used: int = 0) -> Messages | Part | Finish | None:
+    def cut(self, peer: Limits, frame_size: int, used: int = 0) -> Messages | Part | Finish | None:
         """Return what the window lets go next, and move behind it (WINDOW-1).
 
         ``used``: how many bytes of the WebSocket message calls take. No message is cut smaller
@@ -73,7 +73,7 @@ class Cursor:
         if finish is not None and number == finish.number:
             self.skip_finish()
             return finish
-        frame = self._messages(peer, frame_limit - HEADROOM, used)
+        frame = self._messages(peer, frame_size - HEADROOM, used)
         outbox.transmitted = max(outbox.transmitted, self.number - 1)
         return frame
 

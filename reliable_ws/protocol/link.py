@@ -64,7 +64,7 @@ class Conversation(Protocol):
     outbox: Outbox
     calls: CallLedger
     peer: Limits
-    frame_limit: int
+    frame_size: int
     wanted: int
     muted: bool
 
@@ -311,12 +311,13 @@ class Link:
         if self.phase is Phase.DIALING:  # nothing before Welcome (HELLO-7)
             return None
         frames: list[Frame] = []
-        stopping = self._inbox.stopped and not self._stop_told
-        if stopping:
+        long = False
+        if self._inbox.stopped and not self._stop_told:
             counters = self._inbox.counters()
             self.tell(counters)
             frames.append(Stop(counters))
-        if not stopping or not counters.ranges:  # they may be long, and so may what follows
+            long = bool(counters.ranges)
+        if not long:  # else what follows may be too much for one frame (FRAME-7)
             self._add_sequenced(frames, now, self._add_calls(frames, now))
         call_ack = self.calls.take(riding=bool(frames))
         if call_ack is not None:  # before a Stop it is the last one (CALL-10)
@@ -335,7 +336,7 @@ class Link:
         session = self.session
         if self.calls.at_end or self.cursor.starved or session.muted:
             return 0
-        frame, used = self.calls.cut(session.frame_limit, now)
+        frame, used = self.calls.cut(session.frame_size, now)
         frames.append(frame)
         return used
 
@@ -348,7 +349,7 @@ class Link:
         held = finish is not None and not (self.calls.at_end and not session.calls.served)
         upto = outbox.messages if held else outbox.last
         if cursor.number <= upto and not session.muted:
-            last = cursor.cut(session.peer, session.frame_limit, used)
+            last = cursor.cut(session.peer, session.frame_size, used)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted

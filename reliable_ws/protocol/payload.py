@@ -21,9 +21,11 @@ class PayloadCodec(Protocol):
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the value as bytes; raise anything if it cannot be carried."""
+        ...
 
     def loads(self, data: bytes, /) -> Any:
         """Return the value again; raise anything if the bytes make none."""
+        ...
 
 
 class MsgpackCodec:

@@ -46,6 +46,9 @@ from .state import RECEIVING, SENDING, Deed, Phase, Receiving, Sending
 
 __all__ = ["Role", "Session", "hash_key"]
 
+CAUTIOUS_FRAME = 256 * 1024
+"""A quarter of this, a sixteenth, … is sent in one frame on links that die at once."""
+
 Role = Literal["initiator", "acceptor"]
 
 
@@ -57,7 +60,7 @@ def hash_key(key: bytes) -> bytes:
 class Session:
     """Both ledgers of a conversation, its halves, and the link that carries it now."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - who it is, and since when
         self,
         role: Role,
         session_id: bytes,
@@ -88,7 +91,11 @@ class Session:
         self.peer = self.config.limits(None)
         "The peer's limits; until the first greeting, a guess from ours."
         self.frame_limit = self.config.max_frame
-        "Largest WebSocket message we dare to send: the peer's limit, or less after a 1009."
+        "Largest WebSocket message that the peer takes: what it says, or less after a 1009."
+        self.frame_size = self.config.max_frame
+        "Largest one that we send: less than the limit on links that die before it is through."
+        self._caution = 0
+        self._met = (0, 0)  # what the peer held at the last greeting
         limits = self.config
         self.outbox = Outbox(
             limits.outbox_messages or limits.window_messages,
@@ -259,7 +266,7 @@ class Session:
 
     def abort(self, now: float, code: int = Code.ABORTED, reason: str = "") -> list[Event]:
         """End at once, telling the peer if a link is open."""
-        self.end(Ending(End.ABORTED, code, _words(code, reason)), now)
+        self.end(Ending(End.ABORTED, code, _words(code, reason)))
         return self.settle(now)
 
     # ------------------------------------------------------------------ links
@@ -351,6 +358,10 @@ class Session:
             self.calls.limit = self.peer.max_requests
             self.calls.max_there = self.peer.max_message
         self.frame_limit = min(self.frame_limit, limits.max_frame)
+        held = (counters.received, position.partial)
+        stuck = resumed and held == self._met and outbox.last > counters.received
+        self._met = held
+        self._be_cautious(self._caution + 1 if stuck else 0)
         if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
         self.restored = False
@@ -362,6 +373,12 @@ class Session:
         if counters.stopped:
             self.peer_stopped(counters, now)
         self.progressed(now)
+
+    def _be_cautious(self, caution: int) -> None:
+        """Send smaller frames when link after link dies with nothing through (RESUME-8)."""
+        self._caution = caution
+        cautious = max(MIN_FRAME, CAUTIOUS_FRAME >> 2 * caution)
+        self.frame_size = min(self.frame_limit, cautious) if caution else self.frame_limit
 
     def _fits(self, number: int, partial: int) -> bool:
         """Whether the peer can hold so many bytes of this message of ours (PART-4)."""
@@ -383,7 +400,7 @@ class Session:
             return
         # RESUME-6: the driver reopens nothing after an end
         kind = End.SUPERSEDED if refuse.code == Code.SUPERSEDED else End.REFUSED
-        self.end(Ending(kind, refuse.code, refuse.reason), now)
+        self.end(Ending(kind, refuse.code, refuse.reason))
 
     def link_lost(self, link: Link, code: int | None, reason: str, now: float) -> None:
         """Note that a WebSocket is gone; its code may forbid another (CODE-2)."""
@@ -391,10 +408,15 @@ class Session:
             self.link_over(link, code, reason, now)
         else:
             kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
-            self.end(Ending(kind, code, reason), now)
+            self.end(Ending(kind, code, reason))
 
     def link_over(
-        self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
+        self,
+        link: Link,
+        code: int | None,
+        reason: str,
+        now: float,  # noqa: ARG002 - said with all that a link brings
+        retry: float | None = None,
     ) -> None:
         """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
         self.contact_at = max(self.contact_at, link.heard_at)
@@ -403,9 +425,10 @@ class Session:
             return
         if code == Code.TOO_BIG:
             self.frame_limit //= 2
+            self._met = (-1, 0)  # known why: no reason to be cautious, too
             if self.frame_limit < MIN_FRAME:
                 words = "the peer's transport refuses even small frames"
-                self.end(Ending(End.LOST, Code.TOO_BIG, words), now)
+                self.end(Ending(End.LOST, Code.TOO_BIG, words))
                 return
         self._events.append(Detached(code, reason, retry))
 
@@ -435,6 +458,8 @@ class Session:
         outbox = self.outbox
         if ack.received > outbox.acked:
             outbox.acked = ack.received
+            if self._caution:
+                self._be_cautious(0)
             self.progressed(now)
         if ack.confirmed > outbox.confirmed:
             outbox.confirm(ack.confirmed)
@@ -479,7 +504,7 @@ class Session:
             link.leave(fault.code, fault.reason)
             self.link_over(link, fault.code, fault.reason, now)
             return
-        self.end(Ending(End.VIOLATION, fault.code, fault.reason), now)
+        self.end(Ending(End.VIOLATION, fault.code, fault.reason))
 
     # ------------------------------------------------------------------ time
 
@@ -502,20 +527,20 @@ class Session:
         if self.link is not None:
             self.link.tick(now)
         if now >= self._hard_by:
-            self._give_up("close() took too long", now)
+            self._give_up("close() took too long")
         elif self._progress_at is not None:
             limit = self.config.close_progress_timeout
             late = now - (self._progress_at + limit)  # rounded as in `deadline`
             if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
                 self._progress_at = now - limit / 2
             elif late >= 0:
-                self._give_up("no progress while closing", now)
+                self._give_up("no progress while closing")
         if not self.attached and not self.ended:
             late = now - (self.contact_at + self.config.session_ttl)
             if late > OVERSLEPT:
                 self.contact_at = now - self.config.session_ttl + self.config.open_timeout
             elif late >= 0:  # END-4
-                self._give_up("no contact with the peer", now)
+                self._give_up("no contact with the peer")
         return self.settle(now)
 
     def progressed(self, now: float) -> None:
@@ -523,8 +548,8 @@ class Session:
         if self._progress_at is not None:
             self._progress_at = max(self._progress_at, now)
 
-    def _give_up(self, why: str, now: float) -> None:
-        self.end(Ending(End.EXPIRED, Code.ENDED, why), now)
+    def _give_up(self, why: str) -> None:
+        self.end(Ending(End.EXPIRED, Code.ENDED, why))
 
     # ------------------------------------------------------------------ ends
 
@@ -549,7 +574,7 @@ class Session:
         events, self._events = self._events, []
         return events
 
-    def end(self, ending: Ending, now: float) -> None:
+    def end(self, ending: Ending) -> None:
         """End now: freeze intake, keep what is known of our messages, tell the peer (END-1)."""
         if self.ended:
             return
@@ -578,7 +603,8 @@ class Session:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
         else:  # no effect where the peer has had its say, and the link is over already
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
-            link.leave(code, ending.reason, Refuse(code, ending.reason, 0, counters))
+            farewell = Refuse(code, ending.reason, 0, counters)
+            link.leave(code, ending.reason, farewell, linger=not link.greeted)  # a refused Hello
 
     def _stop(self) -> None:
         """Freeze intake in the step that reads its counters (CLOSE-3)."""

@@ -107,6 +107,8 @@ class Sessions:
         self.codec = codec
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
+        self.full = False
+        "Whether new sessions are refused for a while: all together hold too much (LIMIT-3)."
         self._incarnation = incarnation
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}
@@ -172,6 +174,8 @@ class Sessions:
         config = self.config
         if self.draining:
             raise Violation(Code.BUSY, "going away")
+        if self.full:
+            raise Violation(Code.BUSY, "too much is held for the sessions there are")
         if len(self._sessions) >= config.max_sessions:
             raise Violation(Code.BUSY, "too many sessions")
         if principal is not None and self._per_principal[principal] >= config.max_per_principal:
@@ -196,7 +200,7 @@ class Sessions:
         try:
             arrival.link = session.answer(hello, now, arrival.max_frame, resumed=not arrival.fresh)
         except Violation as fault:  # its true holder has lost the state: it cannot go on
-            session.end(Ending(End.VIOLATION, fault.code, fault.reason), now)
+            session.end(Ending(End.VIOLATION, fault.code, fault.reason))
             arrival.refuse(fault.code, fault.reason, session.inbox.counters())
         return session.settle(now)
 
@@ -223,8 +227,10 @@ class Sessions:
     def _forget(self, now: float) -> None:
         """Drop tombstones that are too old or too many (TOMB-2)."""
         tombstones = self._tombstones
-        for session_id, tombstone in list(tombstones.items()):
-            if tombstone.until > now and len(tombstones) <= self.config.max_tombstones:
+        while tombstones:
+            session_id = next(iter(tombstones))  # the oldest
+            full = len(tombstones) > self.config.max_tombstones
+            if tombstones[session_id].until > now and not full:
                 break
             del tombstones[session_id]
 
@@ -241,6 +247,7 @@ class Sessions:
                 break
             if not session.attached and session.held:
                 excess -= session.held
-                session.end(Ending(End.EXPIRED, Code.ENDED, "memory budget"), now)
+                session.end(Ending(End.EXPIRED, Code.ENDED, "memory budget"))
                 ended.append(session)
+        self.full = excess > 0  # what is left is attached: it drains, or times out
         return ended

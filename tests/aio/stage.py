@@ -198,8 +198,10 @@ async def turns(count: int = 100) -> None:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Let others run until this holds."""
-    while not condition():  # noqa: ASYNC110 - what a test waits for has no event
-        await asyncio.sleep(0.001)
+    pause = 0.001
+    while not condition():
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, 0.1)
 
 
 def block(seconds: float) -> None:

@@ -83,6 +83,42 @@ async def test_close_from_both_sides_at_once():
 
 
 @on_stage
+async def test_the_initiator_closes_the_websocket():
+    """The acceptor's last word must not be overtaken by its close (CLOSE-9)."""
+    async with paired() as (stage, client, server):
+        closed_by = []
+        for end in (stage.wire, stage.wire.peer):
+            end.close = _noting(end, closed_by)
+        await asyncio.gather(client.close(), server.close())
+        await turns()
+        assert closed_by == ["initiator"]
+
+
+def _noting(end, closed_by):
+    async def close(code, reason):
+        closed_by.append(end.role)
+        await type(end).close(end, code, reason)
+
+    return close
+
+
+@on_stage
+async def test_a_peer_that_does_not_close_its_websocket_is_not_waited_for():
+    async with paired() as (stage, client, server):
+        stage.wire.close = _never
+        closing = start(client.close())
+        began = now()
+        await server.close()
+        assert now() - began <= 5
+        stage.wire.abort()
+        await closing
+
+
+async def _never(*_):
+    await asyncio.sleep(1000)
+
+
+@on_stage
 async def test_close_from_both_sides_with_messages_that_nobody_takes():
     async with paired() as (_, client, server):
         for conn in (client, server):

@@ -164,6 +164,9 @@ async def test_a_server_that_is_full_or_leaving_says_so(resumable):
         await stage.connect(**options)
     assert caught.value.code == Code.BUSY
     assert "too many sessions" in str(caught.value.reason)
+    refused = f"refused ({Code.BUSY}, 'too many sessions')"
+    assert str(caught.value.report.ending) == refused
+    assert str(caught.value).endswith(refused)
     await settle(client, server)
 
     await stage.sessions.drain()

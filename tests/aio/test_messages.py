@@ -334,6 +334,29 @@ async def test_every_task_in_deliveries_hears_of_the_end():
 
 
 @on_stage
+@pytest.mark.parametrize("last", ["delivered", "taken"])
+async def test_who_waits_hears_of_the_end_when_another_gets_the_last_message(last):
+    async with paired() as (_, client, server):
+        deliveries = server.deliveries()
+        await client.send("first")
+        first = await anext(deliveries)
+        second = start(anext(deliveries) if last == "delivered" else server.recv())
+        await turns()
+        waiting = [start(rest(server)) for _ in range(2)]
+        await turns()
+        await client.send("second")
+        closing = start(client.close())
+        began = now()
+        assert await asyncio.gather(*waiting) == [[], []]
+        assert now() == began
+        first.confirm()
+        if last == "delivered":
+            (await second).confirm()
+        await closing
+        await deliveries.aclose()
+
+
+@on_stage
 async def test_a_confirmation_after_the_end_is_too_late():
     async with paired() as (_, client, server):
         receipt = await client.send("x")

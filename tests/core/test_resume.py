@@ -290,3 +290,26 @@ def test_a_welcome_after_the_session_expired_is_not_looked_at():
     session.tick(NOW + 120)
     assert session.ended is not None
     assert lone.hears(welcome()) == []
+
+
+def test_frames_become_smaller_on_links_that_die_before_one_is_through():
+    """RESUME-8: 60 KB never fit through links that carry 20 KB; 4 KiB frames do."""
+    pair = Pair()
+    pair.connect()
+    pair.client.send(b"x" * 60_000)
+    for _ in range(40):
+        wire, carried = pair.wire, 0
+        while (data := wire.dialer.transmit(pair.now)) is not None and carried + len(data) < 20_000:
+            carried += len(data)
+            wire.up.append(data)
+        while pair.deliver_up(wire):
+            pass
+        if len(pair.server.inbox):
+            break
+        pair.cut()
+        pair.dial()
+        pair.pull()
+        pair.deliver_up()
+        pair.pull()  # the Welcome
+        pair.deliver_down()
+    assert pair.server_take() == [b"x" * 60_000]

@@ -15,6 +15,7 @@ from reliable_ws.protocol.frames import (
     SUBPROTOCOL,
     Ack,
     Code,
+    Counters,
     Finish,
     Frame,
     Hello,
@@ -25,6 +26,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.payload import MsgpackCodec, open_payload
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Receiving
 from tests.support.pair import ID, KEY, Pair, Wire
 
 MAX_FRAME = Config().max_frame
@@ -341,6 +343,24 @@ def test_who_hears_the_last_word_closes_first():
     assert pair.wire.dialer.leaving[::2] == (Code.FINISHED, False)
     assert pair.wire.listener.leaving is not None
     assert pair.wire.listener.leaving.linger
+
+
+def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
+    """CLOSE-7, CLOSE-9: the link was not open, so it is no Done; the last word is waited for."""
+    pair = connected()
+    pair.server.close(pair.now)
+    pair.pull()
+    pair.deliver_down()
+    assert pair.client.receiving is Receiving.FINISHED
+    pair.cut()
+    pair.dial()
+    pair.pull()
+    pair.deliver_up()
+    assert pair.server.ended is not None
+    assert pair.server.ended.kind is End.FINISHED
+    assert pair.wire.listener.leaving == (Code.ENDED, "", True)
+    final = Counters(0, 0, 0, stopped=True)
+    assert said(pair, "server") == [Refuse(Code.ENDED, "", 0, final)]
 
 
 def test_a_close_that_stands_still_is_given_up():

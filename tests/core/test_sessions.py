@@ -163,6 +163,18 @@ def test_a_book_lets_go_no_more_than_it_must():
     assert book.relieve(NOW + 10) == []
 
 
+def test_a_book_that_holds_too_much_all_the_same_takes_no_new_sessions():
+    """LIMIT-3, G5: attached sessions are not ended for it, and none are added."""
+    book = Sessions(1, Config(max_bytes=2000))
+    lones = [load(book, number, NOW, 1000) for number in range(1, 4)]
+    assert book.relieve(NOW) == []
+    assert knock(book, 4)[1].code == Code.BUSY
+    lones[0].takes(1)
+    lones[1].takes(1)
+    assert book.relieve(NOW) == []
+    assert knock(book, 4)[0].link is not None
+
+
 def test_what_was_taken_is_held_no_more():
     """LIMIT-3, G5: a session that holds nothing is not let go for it."""
     book = Sessions(1, Config(max_bytes=2000))

@@ -11,8 +11,9 @@ fair network and applications that read and close do (no timeout, no more cuts):
 and no livelock.
 
     python -m tests.sim.explore                 every world of SMALL, as the tests do
-    python -m tests.sim.explore --large         those of LARGE: some minutes each
-    python -m tests.sim.explore NAME ...        by name
+    python -m tests.sim.explore --large         those of LARGE: from a minute to days each
+    python -m tests.sim.explore --large --most 2000000      at most so many states of each
+    python -m tests.sim.explore NAME ...        by name; -v counts what happened
 """
 
 from __future__ import annotations
@@ -51,17 +52,54 @@ CORE = (Session, Link, Acks, Cursor, Inbox, Outbox, Sessions, Arrival)
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
 
 TIMES = frozenset(
-    "contact_at heard_at _hard_by _open_by _speak_by _by _idle_timeout _delay".split()
+    (
+        "contact_at",
+        "heard_at",
+        "_hard_by",
+        "_open_by",
+        "_speak_by",
+        "_by",
+        "_idle_timeout",
+        "_delay",
+    )
 )
 """Attributes that say when: any moment is possible here."""
 
 CONSTANT = frozenset(
-    """config codec id key peer principal max_frame max_bytes max_message max_messages
-    _principals _per_principal _quarter _batch_bytes _batch_messages""".split()
+    (
+        "config",
+        "codec",
+        "id",
+        "key",
+        "peer",
+        "principal",
+        "max_frame",
+        "max_bytes",
+        "max_message",
+        "max_messages",
+        "_principals",
+        "_per_principal",
+        "_quarter",
+        "_batch_bytes",
+        "_batch_messages",
+        "_pause_at",
+        "_pause_total",
+        "_size",
+        "_speak_every",
+        "_accepts",
+        "_met",
+        "_caution",
+        "frame_size",
+    )
 )
-"""Attributes that never differ between states."""
+"""Attributes that never differ between states, or decide nothing in worlds as small as these."""
 
-HANGING = frozenset("session link book inbox outbox acks cursor _inbox _outbox".split())
+BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
+"""How much is held, by size on the wire: decides nothing where the window in bytes is large."""
+
+HANGING = frozenset(
+    ("session", "link", "book", "inbox", "outbox", "acks", "cursor", "_inbox", "_outbox")
+)
 """Attributes that say how objects hang together: other objects of the core."""
 
 ARMED = frozenset(("_progress_at", "by"))
@@ -84,6 +122,9 @@ class Tools:
     def learn(self, sample: Any) -> None:
         names = _names_of(sample)
         copies, plains = [], []
+        whole = hasattr(sample, "__dict__")
+        if whole:
+            copies.append("n.__dict__.update(o.__dict__)")
         for name in names:
             value = getattr(sample, name)
             kind = type(value)
@@ -95,8 +136,10 @@ class Tools:
                 continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
-            copies.append(f"n.{name} = o.{name}" + (".copy()" if kind in CONTAINERS else ""))
-            if name in TIMES or name in CONSTANT:
+            own = kind in CONTAINERS and name != "_accepts"
+            if own or not whole:
+                copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
+            if name in TIMES or name in CONSTANT or (name in BYTES and sample.max_bytes > 1 << 20):
                 continue
             form = "o.{}"
             if name in ARMED:
@@ -112,7 +155,7 @@ class Tools:
             plains.append(form.format(name))
         body = "\n    ".join(copies)
         space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
-        exec(  # noqa: S102
+        exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({', '.join(plains)},)\n",
             space,
@@ -168,7 +211,7 @@ def touched(action: Action) -> str:
     name = action[0]
     if name in ("dial", "redial"):
         return "i"
-    if name == "forget":
+    if name in ("forget", "perish"):
         return "a"
     if name in ("arrive", "pull", "pull1", "learn", "cut"):
         return action[2]
@@ -282,6 +325,9 @@ def state_of(world: World) -> int:
                 party.finished,
                 party.closed,
                 party.polite,
+                party.denied,
+                repr(party.disk) if party.durable and world.left.get("crash") else None,
+                party.over_on_disk,
                 tuple(party.known.items()),
                 frozenset(record.handed),
                 frozenset(record.confirmed),
@@ -311,6 +357,7 @@ def state_of(world: World) -> int:
             ),
             world.blind,
             tuple(world.left.values()),
+            tuple(world.tombs_on_disk),
         )
     )
 
@@ -353,8 +400,6 @@ def _fair(world: World, action: Action) -> bool:
     if name == "learn":
         wire = world.wire(action[1])
         return not (wire.down if action[2] == "i" else wire.up)
-    if name == "expire":
-        return action[1] == "a" and world._gone()
     return name not in UNFAIR
 
 
@@ -403,8 +448,7 @@ class Walk:
         at, _ = self._enter(first, -1, None)
         stack = [(first, iter(first.actions()), at)]
         while stack:
-            if len(stack) > found.depth:
-                found.depth = len(stack)
+            found.depth = max(found.depth, len(stack))
             world, actions, at = stack[-1]
             for action in actions:
                 fair = _fair(world, action)
@@ -412,6 +456,7 @@ class Walk:
                 found.steps += 1
                 try:
                     new.do(action)
+                    new.probe()
                     over = new.over()
                     if over:
                         new.judge()
@@ -493,7 +538,7 @@ def small(**fields: Any) -> Config:
     )
 
 
-NETWORK = frozenset(("dial", "pull", "arrive", "cut", "learn", "ack"))
+NETWORK = frozenset(("dial", "pull", "arrive", "cut", "learn", "ack", "perish"))
 READING = frozenset(("send", "take"))
 BASE = Options(
     initiator=small(),
@@ -518,10 +563,56 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
     return replace(BASE, deeds=deeds - without, left=budget, **changes)
 
 
+ONE = small(batch_messages=1, window_messages=4)
+NARROW = small(window_messages=1, window_bytes=4, outbox_messages=4, outbox_bytes=1000)
+
 SMALL: dict[str, Options] = {
-    "close, 1 each way, 1 cut": world_of("finish"),
+    "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
+    "1 each way, 2 cuts": world_of(left={"cut": 2}),
+    "finish or close": world_of("finish", preload=1, config=ONE),
+    "timeouts, no tombstone": world_of(
+        "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
+    ),
+    "a crash": world_of("crash forget", left={"crash": 1, "forget": 1}, preload=1),
+    "a crash, with stores": world_of(
+        "crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)
+    ),
+    "an abort": world_of("abort", left={"abort": 1}, preload=1),
+    "deliveries": world_of("hand confirm", preload=1),
+    "deliveries out of order": world_of(
+        "hand confirm", messages=2, preload=2, config=ONE, left={"cut": 0}
+    ),
+    "parts": world_of(frame_limit=256 + 2, sizes=(3,)),
+    "window of one": world_of(
+        "finish", messages=2, config=NARROW, without="close", left={"cut": 0}
+    ),
+    "frames that wait for each other": world_of(eager=False, left={"cut": 0}),
+    "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
+    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1),
 }
-LARGE: dict[str, Options] = {}
+"""Worlds for every run of the tests: two or three minutes together."""
+
+LARGE: dict[str, Options] = {
+    "large: 2 each way, 1 cut": world_of(messages=2),
+    "large: 2 each way, acks late": world_of(messages=2, preload=2, config=small(batch_messages=1)),
+    "large: 1 each way, 3 cuts": world_of(left={"cut": 3}),
+    "large: finish or close": world_of("finish"),
+    "large: finish or close, 2 cuts": world_of("finish", left={"cut": 2}, preload=1),
+    "large: timeouts": world_of(
+        "expire giveup forget", left={"expire": 2, "giveup": 1, "forget": 1}
+    ),
+    "large: crashes": world_of("crash forget finish", left={"crash": 2, "forget": 1}, preload=1),
+    "large: deliveries": world_of("hand confirm", messages=2, preload=2),
+    "large: parts": world_of("finish", frame_limit=256 + 2, sizes=(5,)),
+    "large: everything": world_of(
+        "finish abort hand confirm expire giveup forget crash redial",
+        left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
+        preload=1,
+    ),
+    "large: frames that wait": world_of(eager=False),
+    "large: heartbeats": world_of("beat", left={"beat": 1}),
+}
+"""Worlds for a free evening: up to tens of millions of states, unless ``--most`` bounds them."""
 
 
 def explore(name: str, options: Options, most: int | None = None) -> Found:
@@ -531,12 +622,17 @@ def explore(name: str, options: Options, most: int | None = None) -> Found:
 
 def main(arguments: list[str]) -> int:
     worlds = SMALL | LARGE
+    most = None
+    if "--most" in arguments:
+        at = arguments.index("--most")
+        most = int(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2 :]
     names = [one for one in arguments if not one.startswith("-")]
     if not names:
         names = list(LARGE if "--large" in arguments else SMALL)
     failed = False
     for name in names:
-        found = explore(name, worlds[name])
+        found = explore(name, worlds[name], most)
         print(found, flush=True)
         if "-v" in arguments:
             for what, count in sorted(found.seen.items()):

@@ -44,6 +44,14 @@ Action = tuple[Any, ...]
 """A name, and what it is done to."""
 
 
+COMMITS = {
+    "outbox": ("sent", "messages", "finish", "settled"),
+    "inbox": ("confirmed", "peer_finish", "stopped"),
+    "attempt": ("attempt",),
+}
+"""Parts of a snapshot, by what is to be committed in time."""
+
+
 class Broken(AssertionError):
     """A guarantee does not hold."""
 
@@ -72,11 +80,13 @@ class Options:
     "Whether the clock runs; else a deadline may pass at any moment (explorer)."
     eager: bool = False
     "Whether everything that is to be sent is put in flight at once (explorer)."
+    preload: int = 0
+    "Messages that either application sends before anything else happens."
     deeds: frozenset[str] | None = None
     "What the applications and the world may do; None: everything."
     left: tuple[tuple[str, int], ...] = ()
     "How often an action may happen (explorer)."
-    commits: frozenset[str] = frozenset(("transmit", "bury", "attempt"))
+    commits: frozenset[str] = frozenset(("outbox", "inbox", "attempt", "tombstone"))
     "What a durable side commits in time; less is a seeded bug."
     steps: int = 50
     weights: tuple[tuple[str, float], ...] = ()
@@ -131,6 +141,7 @@ class Party:
         self.denied: frozenset[int] = frozenset()
         "Numbers that were once reported as not taken."
         self.disk: dict[str, Any] | None = None
+        self.latest: dict[str, Any] | None = None
         self.disk_sent = 0
         self.over_on_disk = False
         self.lives = 1
@@ -216,6 +227,8 @@ class World:
         self.blind: frozenset[str] = frozenset()
         "Reasons for which an outcome may remain unknown."
         self.left = dict(options.left)
+        for _ in range(options.preload):
+            self.do_send("i")
         self.say: Any = None
         "Called with a line for each thing that happens, when somebody wants to read it."
 
@@ -275,7 +288,7 @@ class World:
         for wire in self.wires:
             self._network(wire, found)
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
-        if self.book._tombstones:
+        if self.book._tombstones and not self._stale_hello():
             found.append(("forget",))
         if options.timed:
             found.append(("advance",))
@@ -284,6 +297,17 @@ class World:
             for action in found
             if (deeds is None or action[0] in deeds) and left.get(action[0], 1) > 0
         ]
+
+    def _stale_hello(self) -> bool:
+        """Whether a Hello of an older link may still come.
+
+        It cannot outlive a tombstone: a WebSocket without Hello is refused long before (LIVE-1).
+        """
+        current = self.i.session.link
+        return any(
+            wire.a_open and wire.arrival.link is None and wire.dialer is not current
+            for wire in self.wires
+        )
 
     def _application(self, side: str, party: Party, found: list[Action]) -> None:
         session = party.session
@@ -318,6 +342,8 @@ class World:
             found.append(("beat", side))
         if not session.attached:
             found.append(("expire", side))
+            if side == "a" and self._gone():
+                found.append(("perish",))
         if session.closing:
             found.append(("giveup", side))
 
@@ -541,6 +567,10 @@ class World:
         if not party.session.ended:
             raise Broken("the session outlives its time to live")
 
+    def do_perish(self) -> None:
+        """The acceptor's time runs out, now that the initiator is gone for good."""
+        self.do_expire("a")
+
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
         self.heard(party, party.session.tick(party.session._progress_at + 20.0))
@@ -583,8 +613,7 @@ class World:
         end = wire.end(side)
         party = self.party(side)
         session = end.session
-        late = "transmit" not in self.options.commits
-        if party is not None and party.session is session and party.durable and not late:
+        if party is not None and party.session is session and party.durable:
             self.commit(party)
         limit = self.options.transport_limit
         for _ in range(most):
@@ -676,6 +705,8 @@ class World:
             session.frame_limit = self.options.frame_limit
         self.a = Party("acceptor", session, durable=self.options.durable[1])
         self.records[session.incarnation] = self.a.record
+        for _ in range(self.options.preload):
+            self.do_send("a")
         if self.past:
             self.seen["new session after a lost Welcome"] += 1
 
@@ -729,7 +760,11 @@ class World:
         else:
             wire.a_open = False
         if isinstance(end, Link):
+            current = end.session.link
+            inert = end.leaving is not None
             events = end.lost(code, "", self.now)
+            if inert and (events or end.session.link is not current):
+                raise Broken("the death of an old WebSocket did something")
             if party is not None and party.alive and end.session is party.session:
                 self.heard(party, events)
         self._sweep(wire)
@@ -752,11 +787,12 @@ class World:
             self._restart_book()
         if party is None or not party.alive:
             return
-        self.excuse("crash")
         self.seen[f"crash of the {party.role}"] += 1
         if party.durable and party.disk is not None and not party.over_on_disk:
+            self.excuse("restart")
             self._revive(party)
         elif not party.session.ended:
+            self.excuse("crash")
             party.alive = False
             if party is self.a:
                 self.past.append(party)
@@ -780,11 +816,15 @@ class World:
         session = party.session
         if session.ended:
             return
-        kept = party.disk["attempt"] if party.disk and "attempt" not in self.options.commits else 0
-        party.disk = snapshot(session)
-        if "attempt" not in self.options.commits:
-            party.disk["attempt"] = kept
-        party.disk_sent = len(party.record.payloads)
+        values, before = snapshot(session), party.latest or snapshot(session)
+        party.latest = values
+        party.disk = disk = dict(values)
+        for name, keys in COMMITS.items():
+            if name not in self.options.commits:  # this part is late by one commit
+                disk.update((key, before[key]) for key in keys)
+        finish = disk["finish"]
+        whole = disk["sent"] + len(disk["messages"])
+        party.disk_sent = whole if finish is None else finish[0] - 1
 
     def _revive(self, party: Party) -> None:
         session = restore(party.disk, self.now, party.session.config)
@@ -866,9 +906,9 @@ class World:
             raise Broken(f"the {party.role} ended and may still take messages")
         if party is self.a:
             self.book.bury(session, self.now)
-            if "bury" in self.options.commits:
+            if "tombstone" in self.options.commits:
                 self.tombs_on_disk = dict(self.book._tombstones)
-        party.over_on_disk = "bury" in self.options.commits or party is self.i
+        party.over_on_disk = True
         self._told(party)
 
     # ------------------------------------------------------------------ invariants
@@ -914,7 +954,7 @@ class World:
             in_flight = finish.number - 1 - inbox.confirmed
             if inbox.confirmed == finish.number and inbox.handed < finish.number - 1:
                 raise Broken("Finish was confirmed before the messages before it")
-        if in_flight > config.window_messages:
+        if in_flight > config.window_messages and not inbox.stopped:
             raise Broken("G5: more messages held than the window")
         if len(outbox) > outbox.max_messages:
             raise Broken("G5: more messages accepted than the limit")
@@ -945,6 +985,11 @@ class World:
                         raise Broken(f"{side} had something to say and was not woken: {told(data)}")
                     if by != end.acks.by:
                         raise Broken(f"{side} owed an ack and was not woken")
+                    inbox, acks = end.session.inbox, end.acks
+                    news = (inbox.received, inbox.confirmed) != (acks.received, acks.confirmed)
+                    live = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
+                    if live and news and by is None:
+                        raise Broken(f"{side} owes an ack and has set no time for it")
 
     def over(self) -> bool:
         """Whether every session that lives has ended."""
@@ -1189,19 +1234,18 @@ def options_of(rng: random.Random) -> Options:
     if any(durable):
         weights["crash"] = max(weights["crash"], 0.2)
     parts = rng.random() < 0.4
-    configs = []
-    for _ in range(2):
-        configs.append(
-            Config(
-                window_messages=rng.choice((1, 2, 3, 8, 64) if few else (4, 32, 1024)),
-                window_bytes=rng.choice((1, 20, 100, 5000) if few else (5000, 20_000, 1 << 20)),
-                outbox_messages=rng.choice((None, None, 2, 100)),
-                outbox_bytes=rng.choice((None, None, 50, 30_000)),
-                max_frame=rng.choice((4096, 4096, 16_384)),
-                batch_messages=rng.choice((1, 3, 512)),
-                session_ttl=rng.choice((120.0, 120.0, 30.0)),
-            )
+    configs = [
+        Config(
+            window_messages=rng.choice((1, 2, 3, 8, 64) if few else (4, 32, 1024)),
+            window_bytes=rng.choice((1, 20, 100, 5000) if few else (5000, 20_000, 1 << 20)),
+            outbox_messages=rng.choice((None, None, 2, 100)),
+            outbox_bytes=rng.choice((None, None, 50, 30_000)),
+            max_frame=rng.choice((4096, 4096, 16_384)),
+            batch_messages=rng.choice((1, 3, 512)),
+            session_ttl=rng.choice((120.0, 120.0, 30.0)),
         )
+        for _ in range(2)
+    ]
     small = (0,)
     near = rng.randrange(3950, 4010)
     return Options(

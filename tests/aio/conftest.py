@@ -1,0 +1,51 @@
+"""Tests over real sockets leave nothing behind: no task, no socket, no warning."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LONGEST = 30
+"""Seconds after which a test hangs."""
+
+
+def open_sockets() -> int:
+    """How many sockets this process has; 0 where the system does not tell."""
+    count = 0
+    fds = Path("/proc/self/fd")
+    for fd in fds.iterdir() if fds.is_dir() else ():
+        with contextlib.suppress(OSError):  # the one that lists them
+            count += str(fd.readlink()).startswith("socket:")
+    return count
+
+
+def other_tasks() -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+def cancel_all() -> None:
+    for task in asyncio.all_tasks():
+        task.cancel(f"{LONGEST} seconds are over")
+
+
+@pytest.fixture
+async def clean() -> AsyncIterator[None]:
+    """What the test opens is gone a moment after its end; a test that hangs fails."""
+    sockets, tasks = open_sockets(), other_tasks()
+    guard = asyncio.get_running_loop().call_later(LONGEST, cancel_all)
+    yield
+    guard.cancel()
+    for _ in range(100):
+        left = other_tasks() - tasks
+        if not left and open_sockets() <= sockets:
+            break
+        await asyncio.sleep(0.01)
+    assert not left
+    assert open_sockets() <= sockets
+    gc.collect()  # whatever was forgotten warns now, and a warning is an error

