@@ -11,20 +11,32 @@ from typing import Any
 import msgpack
 
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.frames import TYPES, Counters, Frame, Limits, Position
+from reliable_ws.protocol.frames import (
+    ENTRIES,
+    TYPES,
+    CallPosition,
+    Calls,
+    Counters,
+    Entry,
+    Frame,
+    Limits,
+    Position,
+)
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Sessions
 from tests.support.pair import Pair
 
 BY_LETTER = {chr(number): kind for kind, number in TYPES.items()}
-NESTED = {"position": Position, "limits": Limits, "counters": Counters}
+ENTRY_BY_LETTER = {chr(number): kind for kind, number in ENTRIES.items()}
+LETTERS = {**TYPES, **ENTRIES}
+NESTED = {"position": Position, "limits": Limits, "counters": Counters, "calls": CallPosition}
 
 
 def to_json(value: Any) -> Any:
     """Return a frame, a field or a payload as JSON."""
-    if type(value) in TYPES:
-        return [chr(TYPES[type(value)]), *map(to_json, value)]
+    if type(value) in LETTERS:
+        return [chr(LETTERS[type(value)]), *map(to_json, value)]
     if isinstance(value, msgpack.ExtType):
         return {"ext": value.code, "hex": value.data.hex()}
     if isinstance(value, bytes):
@@ -32,6 +44,16 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     return value
+
+
+def items_to_json(data: bytes) -> Any:
+    """Return the frames of an envelope as JSON, whatever is in their fields."""
+    frames = []
+    for letter, *fields in msgpack.unpackb(data):
+        if letter == TYPES[Calls]:
+            fields[1] = [[chr(entry[0]), *entry[1:]] for entry in fields[1]]
+        frames.append([chr(letter), *map(to_json, fields)])
+    return frames
 
 
 def value_from(item: Any) -> Any:
@@ -45,11 +67,18 @@ def value_from(item: Any) -> Any:
 def frame_from(item: list[Any]) -> Frame:
     """Return a frame from JSON."""
     kind = BY_LETTER[item[0]]
+    if kind is Calls:
+        return Calls(item[1], [entry_from(entry) for entry in item[2]])
     fields = []
     for name, field in zip(kind._fields, map(value_from, item[1:]), strict=True):
         nested = NESTED.get(name)
         fields.append(field if nested is None or field is None else _nested(nested, field))
     return kind(*fields)
+
+
+def entry_from(item: list[Any]) -> Entry:
+    """Return one entry of a run of calls from JSON."""
+    return ENTRY_BY_LETTER[item[0]](*map(value_from, item[1:]))
 
 
 def _nested(kind: Any, fields: list[Any]) -> Any:
@@ -118,6 +147,24 @@ class Stage:
                     session.inbox.deliver()
             case "confirm":
                 session.inbox.confirm(step["number"])
+            case "request":
+                timeout = step.get("timeout")
+                session.calls.request(
+                    step["method"],
+                    value_from(step["payload"]),
+                    None if timeout is None else now + timeout,
+                    step.get("credit", 0),
+                )
+            case "reply":
+                session.calls.reply(step["request"], value_from(step["payload"]))
+            case "fault":
+                session.calls.fault(step["request"], step["code"], step["message"])
+            case "item":
+                session.calls.item(step["request"], value_from(step["payload"]))
+            case "grant":
+                session.calls.grant(step["request"], step["total"])
+            case "cancel":
+                session.calls.cancel(step["request"])
             case "finish":
                 session.finish(now, step["code"], step["reason"])
             case "close":
