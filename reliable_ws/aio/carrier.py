@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from reliable_ws.protocol.events import Event
@@ -11,6 +12,8 @@ from reliable_ws.protocol.link import Leaving, Link
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 __all__ = ["LINGER", "Carrier"]
+
+logger = logging.getLogger("reliable_ws")
 
 LINGER = 5.0
 """Seconds in which the peer may close first, after our last word (CLOSE-9)."""
@@ -84,6 +87,9 @@ class Carrier:
                     break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before
+        except Exception as error:  # noqa: BLE001 - a transport's bug
+            self._give_up(error)
+            return
         if self.link.leaving is not None:
             self._take_leave()
 
@@ -95,9 +101,17 @@ class Carrier:
                 data = self.link.transmit(self._loop.time())
         except TransportClosed:
             return
+        except Exception as error:  # noqa: BLE001 - a transport's bug
+            self._give_up(error)
+            return
         finally:
             self._writer = None
         self._take_leave()
+
+    def _give_up(self, error: Exception) -> None:
+        """A transport that raises what it may not has lost what it was given: use another."""
+        logger.error("a transport failed", exc_info=error)
+        self.transport.abort()
 
     def _take_leave(self) -> None:
         """Close the transport once the link is over and has said its last word."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -53,6 +54,7 @@ class Initiator(Connection):
         self._reopen = reopen
         self._backoff = backoff or Backoff()
         self._opening: asyncio.Timeout | None = None
+        self._pause: asyncio.Timeout | None = None  # before the next attempt
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -134,7 +136,7 @@ class Initiator(Connection):
         while True:
             delay = self._backoff.delay(attempt, random.random(), self.retry)  # noqa: S311
             self.retry = None
-            if await self._ends_within(delay):
+            if await self._ends_within(min(delay, self._patience())):
                 return None
             try:
                 async with asyncio.timeout(self._session.config.open_timeout) as self._opening:
@@ -157,11 +159,30 @@ class Initiator(Connection):
 
     async def _ends_within(self, delay: float) -> bool:
         try:
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(delay) as self._pause:
                 await self._ended.wait()
         except TimeoutError:
             return False
+        finally:
+            self._pause = None
         return True
+
+    def _patience(self) -> float:
+        """Longest pause before the next attempt: closing leaves time for a few, not for many."""
+        session = self._session
+        if not session.closing or session.ended:
+            return math.inf
+        left = session.deadline - self._loop.time()
+        return max(left / 4, 0.2)
+
+    def start_closing(
+        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Begin to close; a pause between attempts that is too long for that is cut short."""
+        super().start_closing(code, reason, timeout=timeout)
+        pause = self._pause
+        if pause is not None and not pause.expired() and (when := pause.when()) is not None:
+            pause.reschedule(min(when, self._loop.time() + self._patience()))
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, greeting on it first."""

@@ -186,6 +186,7 @@ class Sessions:
         connection = ready.result()
         connection.tasks.add(serving)
         serving.add_done_callback(connection.tasks.discard)
+        serving.add_done_callback(self._served)
         return connection
 
     def _bury(self, connection: Acceptor) -> None:
@@ -195,6 +196,11 @@ class Sessions:
         if self._reports is not None:
             self._reports[connection.id] = connection.report
         self._change.set()
+
+    @staticmethod
+    def _served(serving: asyncio.Task[None]) -> None:
+        if not serving.cancelled() and (error := serving.exception()) is not None:
+            logger.error("reliable_ws failed", exc_info=error)
 
     def _handled(self, handling: asyncio.Task[None]) -> None:
         self._handling.discard(handling)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
         return functools.partial(on_stage, seeds=seeds, limit=limit)
 
     def run_it(seed, **arguments):
+        random.seed(seed or 0)  # jitter: a failure replays
         run(test(**arguments), seed=seed, limit=limit)
 
     run_it.__name__, run_it.__doc__, run_it.__module__ = test.__name__, test.__doc__, __name__

@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from reliable_ws import (
+    Backoff,
     Config,
     ConnectionClosed,
     ConnectionClosedError,
@@ -205,6 +206,25 @@ async def test_close_while_reconnecting_waits_for_the_new_websocket():
         assert (await closing[1]) == ["after the cut"]
         await server.close()
         await closing[0]
+
+
+@on_stage(seeds=range(10))
+@pytest.mark.parametrize("began_before", [True, False])
+async def test_close_does_not_sleep_through_its_time(began_before):
+    """The pauses between attempts would grow beyond what close() waits for progress."""
+    async with paired({"reconnect": Backoff(30, 1, 30)}) as (stage, client, server):
+        await client.send("x")
+        closing = start(client.close()) if began_before else None
+        stage.closed = True
+        stage.cut()
+        await turns()
+        closing = closing or start(client.close())
+        await asyncio.sleep(9)
+        stage.closed = False
+        assert await rest(server) == ["x"]
+        await server.close()
+        await closing
+        assert now() < 20
 
 
 @on_stage

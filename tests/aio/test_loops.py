@@ -107,15 +107,15 @@ def test_a_conversation(new_loop):
 @on_every_loop
 def test_a_network_that_keeps_breaking(new_loop):
     async def scenario():
-        plan = FaultPlan(3, every_bytes=(10_000, 100_000))
+        plan = FaultPlan(3, every_bytes=(10_000, 60_000), stall_for=(0.05, 0.3))
         async with (
             serve(echo, "127.0.0.1", 0, config=HASTY) as server,
             ChaosProxy("127.0.0.1", server.port, plan=plan) as proxy,
             connect(proxy.uri(), proxy=None, config=HASTY, reconnect=AT_ONCE) as conn,
         ):
-            sending = start(_send_all(conn, 2000))
-            got = await take(conn, 2000)
-            assert [number for number, _ in got] == list(range(2000))
+            sending = start(_send_all(conn, 1000))
+            got = await take(conn, 1000)
+            assert [number for number, _ in got] == list(range(1000))
             await sending
             await conn.flush()
             assert proxy.faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 
 import pytest
 
@@ -35,6 +36,7 @@ from tests.aio.stage import (
     turns,
     until,
 )
+from tests.support.virtual_loop import run
 
 SMALL = Config(outbox_messages=16, window_messages=8)
 
@@ -639,3 +641,76 @@ async def test_a_transport_that_takes_next_to_nothing_ends_the_session():
     assert len(stage.wires) <= 12
     assert client.report.count(Outcome.CONFIRMED) == 0
     server.abort()
+
+
+# -- what should not happen ----------------------------------------------------------------------
+
+
+@on_stage
+@pytest.mark.parametrize("broken", ["send", "send_now"])
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_transport_that_raises_what_it_may_not_is_replaced(broken, side, caplog):
+    """A bug in an adapter costs a WebSocket, not a message, and nobody waits for ever."""
+    async with paired(limit=1000) as (stage, client, server):
+
+        def fail(*_):
+            setattr(end, broken, getattr(type(end), broken).__get__(end))
+            raise LookupError("a bug")
+
+        async def fail_later(*_):
+            fail()
+
+        sender, receiver = (client, server) if side == "client" else (server, client)
+        end = stage.wire if side == "client" else stage.wire.peer
+        setattr(end, broken, fail if broken == "send_now" else fail_later)
+        if broken == "send":
+            end.send_now = lambda _: False
+        for _ in range(10):
+            await sender.send(bytes(500))
+        assert await take(receiver, 10) == [bytes(500)] * 10
+        await sender.flush()
+        assert client.stats.resumes == 1
+        assert "a bug" in caplog.text
+        caplog.clear()
+
+
+@on_stage
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_reader_that_dies_takes_nobody_with_it(side, caplog):
+    async with paired() as (stage, client, server):
+        waiting = [start(client.recv()), start(client.flush())]
+        await turns()
+        end = stage.wire if side == "client" else stage.wire.peer
+        end._inbox = Broken()
+        await client.send("x")
+        await server.send("y")
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        if side == "client":
+            assert isinstance(results[0], SessionLost)
+            assert results[0].reason == "internal error"
+        else:
+            assert results == ["y", None]
+        assert "a bug" in caplog.text
+        caplog.clear()
+
+
+class Broken(deque):
+    def popleft(self):
+        raise LookupError("a bug")
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_every_task_is_referred_to_by_somebody(seed):
+    """The collector runs in every turn: it destroys a task that only waits."""
+
+    async def scenario():
+        async with paired(limit=1000) as (stage, client, server):
+            for n in range(10):
+                await client.send(bytes([n]) * 300)
+                await server.send(n)
+                if n % 5 == 4:
+                    stage.cut()
+            assert [m[0] for m in await take(server, 10)] == list(range(10))
+            assert await take(client, 10) == list(range(10))
+
+    run(scenario(), seed=seed, collect=True)

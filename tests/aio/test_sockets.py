@@ -227,7 +227,8 @@ async def stream(conn, count, got):
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_streams_both_ways_through_a_network_that_keeps_breaking(faults, seed):
     count, there = 3000, []
-    plan = FaultPlan(seed, *([faults] if faults else []), every_bytes=(20_000, 200_000))
+    kinds = {"faults": faults} if faults else {}
+    plan = FaultPlan(seed, every_bytes=(20_000, 200_000), stall_for=(0.05, 0.5), **kinds)
 
     async def handler(conn):
         await stream(conn, count, there)

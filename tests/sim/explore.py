@@ -41,7 +41,6 @@ from .world import (
     Options,
     Party,
     Story,
-    Wire,
     World,
     explain,
     kind_of,
@@ -169,6 +168,10 @@ TOOLS = Tools()
 
 def prepare(world: World) -> None:
     """Look at one object of each class."""
+    world.keys = {}
+    "Each side's share of the state, until the side is touched."
+    world.own = frozenset("ia")
+    "Sides that no other world shares."
     session = world.i.session
     link = Link(session, Phase.DIALING, world.now)
     arrival = world.book.arrive(world.now)
@@ -226,6 +229,7 @@ def clone(world: World, sides: str = "ia") -> World:
     new = World.__new__(World)
     new.__dict__.update(world.__dict__)
     new.keys = {side: key for side, key in world.keys.items() if side not in sides}
+    new.own = frozenset(sides)
     i, a = world.i, world.a
     both = "a" in sides
     new.i = i.clone(copy(i.session, memo) if "i" in sides else i.session)
@@ -241,11 +245,7 @@ def clone(world: World, sides: str = "ia") -> World:
         new.book = copy(world.book, memo)
     wires = new.wires = []
     for old in world.wires:
-        wire = Wire.__new__(Wire)
-        for name in Wire.__slots__:
-            setattr(wire, name, getattr(old, name))
-        wire.up = old.up.copy()
-        wire.down = old.down.copy()
+        wire = old.clone()
         if "i" in sides:
             wire.dialer = copy(old.dialer, memo)
         if both:
@@ -421,7 +421,6 @@ class Walk:
         found = self.found
         began = time.perf_counter()
         world = World(self.options, found.seen)
-        world.keys = {}
         prepare(world)
         try:
             self._visit(world)
@@ -446,13 +445,20 @@ class Walk:
     def _visit(self, first: World) -> None:
         found = self.found
         at, _ = self._enter(first, -1, None)
-        stack = [(first, iter(first.actions()), at)]
+        stack = [(first, first.actions(), at)]
         while stack:
             found.depth = max(found.depth, len(stack))
             world, actions, at = stack[-1]
-            for action in actions:
+            while actions:
+                action = actions.pop()
                 fair = _fair(world, action)
-                new = clone(world, touched(action))
+                sides = touched(action)
+                if actions or not world.own.issuperset(sides):
+                    new = clone(world, sides)
+                else:  # nobody needs this world any more
+                    new = world
+                    for side in sides:
+                        new.keys.pop(side, None)
                 found.steps += 1
                 try:
                     new.do(action)
@@ -479,7 +485,9 @@ class Walk:
                 if self.most is not None and len(self.parents) >= self.most:
                     found.complete = False
                     return
-                stack.append((new, iter(new.actions()), to))
+                if not actions:
+                    stack.pop()
+                stack.append((new, new.actions(), to))
                 break
             else:
                 stack.pop()
@@ -587,8 +595,9 @@ SMALL: dict[str, Options] = {
         "finish", messages=2, config=NARROW, without="close", left={"cut": 0}
     ),
     "frames that wait for each other": world_of(eager=False, left={"cut": 0}),
+    "late links": world_of(eager=False, preload=1, config=ONE, without="ack"),
     "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
-    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1),
+    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1, config=ONE),
 }
 """Worlds for every run of the tests: two or three minutes together."""
 
@@ -609,7 +618,7 @@ LARGE: dict[str, Options] = {
         left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
         preload=1,
     ),
-    "large: frames that wait": world_of(eager=False),
+    "large: frames that wait": world_of("redial", left={"redial": 1}, eager=False),
     "large: heartbeats": world_of("beat", left={"beat": 1}),
 }
 """Worlds for a free evening: up to tens of millions of states, unless ``--most`` bounds them."""

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate, ConnectionClosed, OutboxFull
-from reliable_ws.protocol.events import Ended, Event, Opened, Settled
+from reliable_ws.protocol.events import Detached, Ended, Event, Opened, Settled
 from reliable_ws.protocol.frames import Code, Messages, Part, Refuse
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.payload import MsgpackCodec, seal
@@ -189,6 +189,22 @@ class Wire:
         self.i_stirred = True
         "Whether something happened since the initiator's end was last pulled dry."
         self.a_stirred = False
+
+    def clone(self) -> Wire:
+        new = Wire.__new__(Wire)
+        new.serial = self.serial
+        new.dialer = self.dialer
+        new.arrival = self.arrival
+        new.up = self.up.copy()
+        new.down = self.down.copy()
+        new.i_open = self.i_open
+        new.a_open = self.a_open
+        new.i_code = self.i_code
+        new.a_code = self.a_code
+        new.broken = self.broken
+        new.i_stirred = self.i_stirred
+        new.a_stirred = self.a_stirred
+        return new
 
     def end(self, side: str) -> Link | Arrival:
         return self.dialer if side == "i" else (self.arrival.link or self.arrival)
@@ -857,9 +873,14 @@ class World:
             if self.say:
                 self.say(f"    {party.role}: {event}")
             if isinstance(event, Settled):
+                if party.durable:  # what is told to the application must not be unlearnt
+                    self.commit(party)
                 self._told(party)
             elif isinstance(event, Ended):
                 self._ended(party)
+            elif isinstance(event, Detached):
+                if event.code == Code.SILENT:
+                    self.seen["silent link dropped"] += 1
             elif isinstance(event, Opened):
                 if event.replayed:
                     self.seen["resumed with a replay"] += 1
@@ -1228,19 +1249,20 @@ PROFILES: tuple[dict[str, float], ...] = (
 def options_of(rng: random.Random) -> Options:
     """Draw a world."""
     few = rng.random() < 0.3
-    durable = (rng.random() < 0.15, rng.random() < 0.15)
+    durable = (rng.random() < 0.2, rng.random() < 0.2)
     weights = dict(WEIGHTS)
     weights.update(rng.choice(PROFILES))
     if any(durable):
         weights["crash"] = max(weights["crash"], 0.2)
-    parts = rng.random() < 0.4
+    tight = rng.random() < 0.1
+    parts = tight or rng.random() < 0.4
     configs = [
         Config(
             window_messages=rng.choice((1, 2, 3, 8, 64) if few else (4, 32, 1024)),
             window_bytes=rng.choice((1, 20, 100, 5000) if few else (5000, 20_000, 1 << 20)),
             outbox_messages=rng.choice((None, None, 2, 100)),
             outbox_bytes=rng.choice((None, None, 50, 30_000)),
-            max_frame=rng.choice((4096, 4096, 16_384)),
+            max_frame=16_384 if tight else rng.choice((4096, 4096, 16_384)),
             batch_messages=rng.choice((1, 3, 512)),
             session_ttl=rng.choice((120.0, 120.0, 30.0)),
         )
@@ -1254,7 +1276,7 @@ def options_of(rng: random.Random) -> Options:
         durable=durable,
         messages=rng.choice((3, 10, 40, 150)),
         sizes=rng.choice(((0, near), (0, 1300, near, 9000), (0, 0, 9000))) if parts else small,
-        transport_limit=5000 if rng.random() < 0.1 else None,
+        transport_limit=5000 if tight else None,
         max_frames=rng.choice(((None,), (None,), (None, 4096), (8192, None))),
         steps=rng.choice((15, 40, 40, 60, 90)),
         weights=tuple(weights.items()),

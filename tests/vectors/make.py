@@ -100,10 +100,15 @@ def good() -> list[dict[str, Any]]:
     value = msgpack.ExtType(1, msgpack.packb({"a": 1}))
     add("Messages, a value", Messages(6, [value]))
     add("Messages, text beyond ASCII", Messages(1, ["é€😀\x00"]))
+    add("Messages, text that begins with U+FEFF", Messages(1, ["\ufeffhi"]))
+    add("Messages, a value without data", Messages(1, [msgpack.ExtType(1, b"")]))
+    moment = msgpack.packb(msgpack.Timestamp(1, 0))
+    add("Messages, a value that is a timestamp", Messages(1, [msgpack.ExtType(1, moment)]))
     add("Messages, the highest number", Messages(MAX_NUMBER, ["last"]))
     add("Messages, a run of 40", Messages(1, ["x"] * 40))
     add("Part, the first", Part(7, 0, 5, 1, b"hel"))
     add("Part, the last", Part(7, 3, 5, 1, b"lo"))
+    add("Part, text that is cut inside a character", Part(7, 0, 3, 1, b"\xe2\x82"))
     add("Part, bytes, whole", Part(1, 0, 2, 0, b"\x00\xff"))
     add("Part, of a value", Part(1, 1, 4, 2, b"\xa1"))
     add("Finish", Finish(8, 1000, ""))
@@ -141,6 +146,9 @@ def good() -> list[dict[str, Any]]:
         Ack(5, 3),
     )
     other("nothing but skipped frames", msgpack.packb([[0x3F, "x", [1, [2]]]]))
+    anything = [1.5, 2**64 - 1, -(2**63), msgpack.ExtType(5, b"x")]
+    other("a skipped frame may hold anything", msgpack.packb([[0, *anything]]))
+    other("a skipped frame, 16 arrays deep", b"\x91\x92\x00" + b"\x91" * 13 + b"\x90")
     other(
         "integers need not be short",
         bytes.fromhex("91 93 cc41 cd0005 cf0000000000000003"),
@@ -151,6 +159,7 @@ def good() -> list[dict[str, Any]]:
         bytes.fromhex("91 93 41 d005 d30000000000000003"),
         Ack(5, 3),
     )
+    other("a signed zero", bytes.fromhex("91 93 41 d000 d10000"), Ack(0, 0))
     other(
         "arrays and text need not be short",
         bytes.fromhex("dd00000001 dc0003 4d 04 91 da00026869"),
@@ -205,7 +214,10 @@ def bad() -> list[dict[str, Any]]:
     add("an array that declares 2^32-1 elements", b"\xdd\xff\xff\xff\xff")
     add("bytes that declare 2^32-1", b"\x91\x93\x4d\x01\x91\xc6\xff\xff\xff\xff")
     add("nesting without end", b"\x91" * 1000)
-    add("above the announced limit", encode([Messages(1, ["x" * 64])]), 4422, max_frame=64)
+    add("a skipped frame with text that is not UTF-8", b"\x91\x92\x00\xa1\xff")
+    large = encode([Messages(1, ["x" * 4096])])
+    add("above the announced limit", large, 4422, max_frame=4096)
+    add("above the announced limit, and malformed", b"\xc1" * 4097, 4422, max_frame=4096)
     # the type
     frame("type: text", "Ack", 5, 3)
     frame("type: a float", float(0x41), 5, 3)
@@ -257,6 +269,8 @@ def bad() -> list[dict[str, Any]]:
     # Ack and Want
     frame("Ack: confirmed above received", "A", 3, 4)
     frame("Ack: negative", "A", 3, -1)
+    add("Ack: negative, in 8 bits", b"\x91\x93\x41\xd0\xff\xd0\xff")
+    add("Ack: negative, in 64 bits", b"\x91\x93\x41\x00\xd3" + b"\xff" * 8)
     frame("Ack: 2^53", "A", 2**53, 0)
     frame("Ack: false", "A", 0, False)
     frame("Ack: a field too many", "A", 3, 3, 3)
@@ -546,13 +560,15 @@ def conversations() -> list[dict[str, Any]]:
     rows.append(lost.quiet("dial", lose=A).do("cut").do("dial").end())
 
     parts = begin(
-        "resume inside a message", "The second part is lost and cut anew.", max_frame=4096
+        "resume inside a message",
+        "All but the first part is lost, and cut anew, though all was sent.",
+        max_frame=4096,
     )
     parts.send(I, b"x" * 9000)
-    for loss in (False, True):
-        data = parts.stage.pull(I)
-        assert data is not None
-        parts._said(I, data, lost=loss)
+    first_part = parts.stage.pull(I)
+    assert first_part is not None
+    parts._said(I, first_part)
+    parts.pump(I)
     parts.row["steps"].append({"do": "cut"})
     parts.stage.act({"do": "cut"})
     rows.append(parts.do("dial").do("take", A, count=1).end())
@@ -563,6 +579,33 @@ def conversations() -> list[dict[str, Any]]:
     tomb = begin("tombstone", "Done is lost; the tombstone answers with the final counters.")
     tomb.send(I, "hi").pump().do("close", I, **bye).quiet("take", A, lose=A, count=1)
     rows.append(tomb.do("cut").do("dial").end())
+
+    asked = begin(
+        "tombstone: a stale attempt", "A Hello that was answered counts: 4410, then 4409."
+    )
+    asked.do("abort", A, reason="fire").do("cut")
+    again = HELLO._replace(attempt=2, incarnation=42)
+    for hello in (again, again, again._replace(attempt=3, key=bytes(32))):
+        asked.dial().forge(I, hello)
+    rows.append(asked.end())
+
+    done = begin(
+        "Done after a resume",
+        "Welcome says what the lost Stop said; the lost Finish is sent again.",
+    )
+    done.send(I, "hi").pump().do("finish", I, **bye).quiet("close", A, lose=A, **bye).do("cut")
+    rows.append(done.do("dial").end())
+
+    met = begin("done by the position in a Hello", "No Welcome: Refuse 4410 with counters.")
+    met.send(A, "hi").pump().do("take", I, count=1).quiet("close", A, lose=I, **bye)
+    rows.append(met.do("cut").do("dial").end())
+
+    about = "Two of 46 fit into 100; what is larger goes alone."
+    heavy = begin("a window in bytes", about, window_bytes=100, outbox_bytes=1000)
+    heavy.send(I, "a" * 40, "b" * 40, "c" * 40, "d" * 200, "e")
+    for number in (2, 3, 4, 5):
+        heavy.want(I, number).pump().do("take", A, count=2 if number == 2 else 1)
+    rows.append(heavy.end())
 
     rows.append(
         begin("abort", "Refuse with final counters: the peer learns what was not taken.")
@@ -625,6 +668,42 @@ def conversations() -> list[dict[str, Any]]:
     rows.append(early.dial().forge(I, Ack(0, 0)).end())
     both = Recorder("violation: Hello and more", "The first envelope holds another frame.")
     rows.append(both.dial().forge(I, HELLO, Ack(0, 0)).end())
+
+    long_ago = Position(ZERO, 7, 7, 0)
+    for name, about, message, answer in [
+        ("another version", "It was not offered: 4426.", False, WELCOME._replace(version=2)),
+        ("another incarnation", "4422.", True, WELCOME._replace(incarnation=43)),
+        ("state lost", "It cannot send 1 again: 4422.", False, WELCOME._replace(position=long_ago)),
+        (
+            "partial as long as the message",
+            "4422.",
+            True,
+            WELCOME._replace(position=START._replace(partial=2)),
+        ),
+        (
+            "partial of no message",
+            "4422.",
+            False,
+            WELCOME._replace(position=START._replace(partial=2)),
+        ),
+    ]:
+        bad_one = Recorder(
+            f"bad Welcome: {name}", f"It is answered by Refuse with counters. {about}"
+        )
+        if message:
+            bad_one.do("dial").do("cut").send(I, "hi")
+        rows.append(bad_one.quiet("dial", lose=I).forge(A, answer).end())
+
+    strange = Recorder("no Welcome, never before", "Something else: it ends without a word.")
+    rows.append(strange.quiet("dial", lose=I).forge(A, Ack(0, 0)).end())
+    strange = begin("no Welcome, but once before", "Something else: it comes again.").do("cut")
+    rows.append(strange.quiet("dial", lose=I).forge(A, Ack(0, 0)).do("cut").do("dial").end())
+    later = Recorder("refused: later", "4529 to a first Hello; the next one is welcomed.")
+    later.quiet("dial", lose=I).forge(A, Refuse(4529, "busy", 1000, None))
+    rows.append(later.do("cut").do("dial").end())
+    more = Recorder("Welcome and more", "Messages in the envelope of Welcome are taken in.")
+    more.quiet("dial", lose=I).forge(A, WELCOME, Messages(1, ["hi"]))
+    rows.append(more.do("take", I, count=1).end())
 
     resume = HELLO._replace(attempt=2, incarnation=42)
     ahead = Position(ZERO, 5, 5, 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import (
     ENTRIES,
@@ -147,24 +148,8 @@ class Stage:
                     session.inbox.deliver()
             case "confirm":
                 session.inbox.confirm(step["number"])
-            case "request":
-                timeout = step.get("timeout")
-                session.calls.request(
-                    step["method"],
-                    value_from(step["payload"]),
-                    None if timeout is None else now + timeout,
-                    step.get("credit", 0),
-                )
-            case "reply":
-                session.calls.reply(step["request"], value_from(step["payload"]))
-            case "fault":
-                session.calls.fault(step["request"], step["code"], step["message"])
-            case "item":
-                session.calls.item(step["request"], value_from(step["payload"]))
-            case "grant":
-                session.calls.grant(step["request"], step["total"])
-            case "cancel":
-                session.calls.cancel(step["request"])
+            case "request" | "reply" | "fault" | "item" | "grant" | "cancel":
+                self._call(verb, session.calls, step)
             case "finish":
                 session.finish(now, step["code"], step["reason"])
             case "close":
@@ -173,6 +158,24 @@ class Stage:
                 session.abort(now, reason=step["reason"])
             case _:
                 raise AssertionError(verb)
+
+    def _call(self, verb: str, calls: CallLedger, step: dict[str, Any]) -> None:
+        payload = value_from(step.get("payload"))
+        match verb:
+            case "request":
+                timeout = step.get("timeout")
+                by = None if timeout is None else self.pair.now + timeout
+                calls.request(step["method"], payload, by, step.get("credit", 0))
+            case "reply":
+                calls.reply(step["request"], payload)
+            case "fault":
+                calls.fault(step["request"], step["code"], step["message"])
+            case "item":
+                calls.item(step["request"], payload)
+            case "grant":
+                calls.grant(step["request"], step["total"])
+            case _:
+                calls.cancel(step["request"])
 
     def outcome(self) -> dict[str, Any]:
         """Return what each side knows in the end."""

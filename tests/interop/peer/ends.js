@@ -135,6 +135,7 @@ class Acceptor {
       session.accept(link, hello, Boolean(held));
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
+      session.link = null; // there is none: Refuse goes before the WebSocket is closed
       session.end(error.code, error.reason);
       return no(error.code, error.reason, session.counters());
     }

@@ -103,12 +103,13 @@ class Session extends EventEmitter {
     this.say([['H', 1, 1, this.id, this.key, this.attempt, this.incarnation, position, limits]]);
   }
 
-  // The acceptor, when a Hello was found good; throws if state is lost.
+  // The acceptor, when a Hello was found good; throws if state is lost or nothing is left to do.
   accept(link, hello, resumed) {
     this.heard = this.clock.now();
     const [position, limits] = hello.slice(-2);
     this.link = link;
     this.meet(position, limits);
+    if (this.done) throw new Violation(4410, 'this session has ended'); // CLOSE-7
     const mine = this.greeting(link);
     this.say([['W', 1, resumed, this.incarnation, ...mine]]);
     this.opened();
@@ -198,7 +199,7 @@ class Session extends EventEmitter {
   welcomed(version, resumed, incarnation, position, limits) {
     this.heard = this.clock.now();
     this.link.phase = 'open'; // so that a violation is answered with Refuse
-    if (version !== 1) violation('a version that was not offered');
+    if (version !== 1) throw new Violation(4426, 'a version that was not offered');
     if (this.incarnation && incarnation !== this.incarnation) violation('another incarnation');
     this.incarnation = incarnation;
     this.meet(position, limits);
