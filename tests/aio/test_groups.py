@@ -457,7 +457,7 @@ def test_watching_outcomes_cancelled_at_every_suspension():
 
 
 @on_stage(seeds=(None,), limit=1000)
-async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():
+async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():  # noqa: C901
     """50 are cut at random and come back, 20 of which never; 20 stall; the books are compared."""
     chance = random.Random(1000)
     config = Config(session_ttl=20, idle_timeout=10, window_messages=16, outbox_messages=16)
@@ -517,7 +517,8 @@ async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():
                 for number in cut[:20]:
                     wires[number].cut()
         await asyncio.sleep(0.05)
-    reports = [await p.wait(60) for p in publications]
+    await publications[10].wait(60)  # the stalled hold it; longer than a dead session lasts
+    reports = [await p.wait(0) for p in publications]
     healthy = set(numbers) - stalled - gone
     tally: collections.Counter[Fate] = collections.Counter()
     for n, report in enumerate(reports):
