@@ -104,6 +104,24 @@ def test_a_shut_gate_makes_no_difference_but_the_way(side):
 
 
 @either_side
+def test_a_link_is_at_its_end_when_messages_and_calls_are(side):
+    """A driver stops asking for bytes then."""
+    lone = side(calls=NO_CALLS_YET)
+    assert lone.link.at_end
+    lone.session.send("a")
+    assert not lone.link.at_end
+    lone.says()
+    assert lone.link.at_end
+    lone.session.calls.request("do", "", None, 0)
+    assert not lone.link.at_end
+    assert lone.link.restless
+    lone.says()
+    assert lone.link.at_end
+    lone.hears(Stop(counters(1, stopped=True)))
+    assert not lone.link.restless
+
+
+@either_side
 def test_one_event_stands_for_a_whole_run(side):
     lone = side()
     assert lone.hears(run_of(1, *"abc")) == [Arrived(3)]
