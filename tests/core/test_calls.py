@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from reliable_ws.protocol.call_pieces import LARGEST_ENTRY, size_of
 from reliable_ws.protocol.codec import decode, encode
-from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.config import MIN_FRAME, Config
+from reliable_ws.protocol.cursor import HEADROOM
 from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.events import (
     Cancelled,
@@ -20,6 +22,7 @@ from reliable_ws.protocol.events import (
 )
 from reliable_ws.protocol.frames import (
     EXT_VALUE,
+    MAX_NUMBER,
     Ack,
     CallAck,
     Calls,
@@ -34,12 +37,14 @@ from reliable_ws.protocol.frames import (
     Piece,
     Reply,
     Request,
+    Stop,
     Void,
+    Want,
 )
 from reliable_ws.protocol.report import End
 from tests.support.pair import Pair
 
-from .helpers import NO_CALLS_YET, SIDES, Exactly, Lone, calls_of, limits, run_of
+from .helpers import NO_CALLS_YET, SIDES, Exactly, Lone, calls_of, counters, limits, run_of
 
 either_side = pytest.mark.parametrize("side", SIDES)
 CALLS = (Requested, Replied, Faulted, Itemized, Cancelled, Granted, Eased)
@@ -469,6 +474,36 @@ def test_no_envelope_is_above_the_limit_whatever_rides_in_it(max_frame):
         if step < 15:
             pair.client_take(), pair.server_take()
     assert asked > 5
+
+
+def test_every_rider_has_its_place_beside_the_largest_entry():
+    """FRAME-7: the headroom is enough for all that may ride, as long as it can be."""
+    most = MAX_NUMBER
+    riders = [
+        Ack(most, most),
+        CallAck(most),
+        Stop(counters(most, stopped=True)),
+        Want(most),
+        Calls(most, []),
+        Messages(most, []),
+        Finish(most, 4999, "r" * 123),
+    ]
+    runs_of_many = 2 * 2  # their headers may be two bytes longer each
+    assert len(encode(riders)) + runs_of_many <= HEADROOM
+    assert HEADROOM + LARGEST_ENTRY <= MIN_FRAME
+    longest = [
+        Piece(b"x" * (LARGEST_ENTRY - 8)),
+        Request("😀" * 63, most, most, b"x" * 2000),
+        Fault(most, "😀" * 63, "é" * 500, b"x" * 2000),
+        Item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000)),
+        Reply(most, "é" * 1000),
+        Credit(most, most),
+        Cancel(most),
+        Void(),
+    ]
+    for entry in longest:
+        alone = len(encode([calls_of(1, entry)])) - len(encode([Calls(1, [])]))
+        assert alone <= size_of(entry) <= LARGEST_ENTRY
 
 
 def test_calls_and_messages_take_turns():

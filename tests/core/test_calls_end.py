@@ -220,8 +220,12 @@ def test_a_lost_request_is_not_run_after_the_close_of_its_asker():
     pair.pull()
     pair.cut()
     pair.client.close(pair.now)
+    assert pair.client.calls.was_taken(1) is None
     pair.connect()
     assert heard(pair.server_events) == []
+    pair.advance(1)
+    assert pair.client.calls.was_taken(1) is False
+    assert pair.client.calls.held == 0
 
 
 def test_a_stop_that_is_said_in_a_greeting():

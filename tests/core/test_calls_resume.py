@@ -22,6 +22,7 @@ from reliable_ws.protocol.snapshot import restore, snapshot
 from tests.support.pair import Pair
 
 from .helpers import (
+    NO_CALLS_YET,
     SIDES,
     Exactly,
     Lone,
@@ -225,6 +226,20 @@ def test_a_lost_request_that_was_cancelled_is_never_run(asker):
     assert desk.asking.open == {}
     desk.pair.advance(1)
     assert desk.asking.held == 0
+
+
+@either_side
+def test_what_was_sent_stays_sent_while_it_is_said_again(side):
+    """CALL-4: the next greeting says no less, and nothing of it can be taken back."""
+    lone = calling(side, Config(max_frame=4096), limits=limits(max_frame=4096))
+    for _ in range(3):
+        ask(lone, payload="x" * 3000)
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, NO_CALLS_YET)
+    assert lone.link.transmit(lone.now) is not None
+    assert lone.session.calls.position() == CallPosition(0, 3, 1)
+    assert lone.session.calls.cancel(3) is False
 
 
 @either_side
