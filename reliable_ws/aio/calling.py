@@ -88,16 +88,20 @@ class Caller:
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
-        by = self._by(timeout)
+        by = None if timeout is None else self._by(timeout)
         number, waiting = await self._ask(method, params, by, 0)
         try:
             while not waiting.ended:
                 if waiting.expired:
                     raise self._timed_out(number, method)
-                await waiting.wait()
+                waiter = waiting.waiter = self._connection._loop.create_future()
+                await waiter
             return self._result(number, waiting)
         finally:
-            self._leave(number, waiting)
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+            if number in self._open:
+                self._drop(number)
 
     async def stream(
         self, method: str, params: Any, timeout: float | None
@@ -123,7 +127,9 @@ class Caller:
                     raise self._timed_out(number, method)
                 await waiting.wait()
         finally:
-            self._leave(number, waiting)
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+            self._drop(number)
 
     def _by(self, timeout: float | None) -> float | None:
         """Return when time is up; what a deadline cannot say is none."""
@@ -186,11 +192,6 @@ class Caller:
     def _timed_out(self, number: int, method: str) -> RequestTimeout:
         taken = self._calls.was_taken(number)
         return RequestTimeout(method, False if self._drop(number) else taken)
-
-    def _leave(self, number: int, waiting: Waiting) -> None:
-        if waiting.timer is not None:
-            waiting.timer.cancel()
-        self._drop(number)
 
     def _drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""

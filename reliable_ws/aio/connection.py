@@ -191,6 +191,14 @@ class Connection:
         self._close_by: float = NEVER
         self._caller = Caller(self)
         self._servant = Servant(self, methods)
+        self._calls: dict[type[Event], Callable[[Any], None]] = {
+            Replied: self._caller.replied,
+            Faulted: self._caller.faulted,
+            Itemized: self._caller.itemized,
+            Requested: self._servant.requested,
+            Granted: self._servant.granted,
+            Cancelled: self._servant.cancelled,
+        }
         self._opened = asyncio.Event()
         self._ended = asyncio.Event()
         self._detached = asyncio.Event()
@@ -648,7 +656,7 @@ class Connection:
         if carrier is not None:
             carrier.flush()
         self._outbox.allow(BURST, CROWD)
-        if carrier is None or ((by := carrier.link.acks.by) is not None and by < self._due):
+        if carrier is None or carrier.link.ack_by < self._due:
             self._rearm()
 
     def _rearm(self) -> None:
@@ -681,6 +689,8 @@ class Connection:
                 self._room.call()
                 for member in self._members:
                     member.confirmed(event.number)
+            elif (deal := self._calls.get(type(event))) is not None:
+                deal(event)
             else:
                 self._on_rare(event)
         if self._readers:
@@ -693,7 +703,7 @@ class Connection:
         if events or link.restless:
             # whom this wakes runs in the next turn, and the flush behind it in the same one
             self._wake()
-        elif link.acks.by is not None and link.acks.by < self._due:
+        elif link.ack_by < self._due:
             self._rearm()
 
     def _on_rare(self, event: Event) -> None:
@@ -713,18 +723,6 @@ class Connection:
                 self._on_ended()
             case PeerFinished():
                 self._caller.settle()  # readers find it out when nothing is left to take
-            case Replied():
-                self._caller.replied(event)
-            case Requested():
-                self._servant.requested(event)
-            case Faulted():
-                self._caller.faulted(event)
-            case Itemized():
-                self._caller.itemized(event)
-            case Granted():
-                self._servant.granted(event)
-            case Cancelled():
-                self._servant.cancelled(event)
             case Eased():
                 self._servant.eased()
         self._rearm()

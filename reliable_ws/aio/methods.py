@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "Methods"]
 
+Bound = tuple[Sequence[Any], Mapping[str, Any]]
+"""Arguments of a call."""
+
+IN_ORDER = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,13 +31,19 @@ class Method:
         self.name = name
         self.function = function
         self.streams = inspect.isasyncgenfunction(function)
-        self._is_coroutine = inspect.iscoroutinefunction(function)
+        self.is_coroutine = inspect.iscoroutinefunction(function)
         self._signature = inspect.signature(function)
         hints = hints_of(function)
         self._connection = next((key for key, hint in hints.items() if _is_connection(hint)), None)
         self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
+        parameters = self._signature.parameters.values()
+        self._names = [parameter.name for parameter in parameters]
+        self._least, self._most = 0, -1  # arguments, if only their order has to be known
+        if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
+            self._least = sum(p.default is p.empty for p in parameters)
+            self._most = len(self._names)
 
-    def bind(self, connection: Connection, params: Any) -> inspect.BoundArguments:
+    def bind(self, connection: Connection, params: Any) -> Bound:
         """Return the arguments of the call. Raises :class:`~reliable_ws.InvalidParams`.
 
         A list becomes positional arguments, a dict with text keys keyword arguments, ``None``
@@ -44,42 +55,53 @@ class Method:
         if isinstance(params, list):
             args = params
         elif isinstance(params, dict) and all(isinstance(key, str) for key in params):
-            kwargs = dict(params)
+            kwargs = params
         elif params is not None:
             args = (params,)
         try:
+            if not kwargs and self._least <= len(args) <= self._most:
+                return self._in_order(args), {}
             if self._connection is not None:
                 if self._connection in kwargs:
                     raise TypeError(f"{self._connection!r} is not for the peer to say")
-                return self._checked(self._with_connection(connection, args, kwargs))
-            return self._checked(self._signature.bind(*args, **kwargs))
+                bound = self._with_connection(connection, args, kwargs)
+            else:
+                bound = self._signature.bind(*args, **kwargs)
+            self._check(bound)
         except (TypeError, ValueError) as error:
             raise InvalidParams("invalid-params", f"{self.name}: {error}") from None
+        return bound.args, bound.kwargs
+
+    def _in_order(self, args: Sequence[Any]) -> Sequence[Any]:
+        """Check arguments for plain positional parameters, the way of nearly every call."""
+        if not self._hints:
+            return args
+        checked = list(args)
+        for place, name in enumerate(self._names[: len(args)]):
+            if name in self._hints:
+                checked[place] = fit(name, self._hints[name], args[place])
+        return checked
 
     def _with_connection(
         self, connection: Connection, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> inspect.BoundArguments:
-        names = list(self._signature.parameters)
-        place = names.index(self._connection or "")
-        kind = self._signature.parameters[names[place]].kind
+        place = self._names.index(self._connection or "")
+        name = self._names[place]
+        kind = self._signature.parameters[name].kind
         if kind is inspect.Parameter.KEYWORD_ONLY or len(args) < place:
-            return self._signature.bind(*args, **kwargs, **{names[place]: connection})
+            return self._signature.bind(*args, **kwargs, **{name: connection})
         return self._signature.bind(*args[:place], connection, *args[place:], **kwargs)
 
-    def _checked(self, bound: inspect.BoundArguments) -> inspect.BoundArguments:
+    def _check(self, bound: inspect.BoundArguments) -> None:
         for name, hint in self._hints.items():
             if name in bound.arguments:
                 parameter = self._signature.parameters[name]
-                if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                    continue
-                bound.arguments[name] = fit(name, hint, bound.arguments[name])
-        return bound
+                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                    bound.arguments[name] = fit(name, hint, bound.arguments[name])
 
-    async def run(self, bound: inspect.BoundArguments) -> Any:
-        """Run the handler: a coroutine function here, a plain one in a thread."""
-        if self._is_coroutine:
-            return await self.function(*bound.args, **bound.kwargs)
-        result, error = await asyncio.to_thread(_attempt, self.function, bound)
+    async def run_in_thread(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a handler that is no coroutine function."""
+        result, error = await asyncio.to_thread(_attempt, self.function, args, kwargs)
         if error is None:
             return await result if inspect.isawaitable(result) else result
         if isinstance(error, Exception | asyncio.CancelledError):
@@ -132,11 +154,11 @@ class Methods:
 
 
 def _attempt(
-    function: Callable[..., Any], bound: inspect.BoundArguments
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Any, BaseException | None]:
     """Run in a thread; what is raised is a value: no future can carry a StopIteration."""
     try:
-        return function(*bound.args, **bound.kwargs), None
+        return function(*args, **kwargs), None
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
         return None, error
 

@@ -154,24 +154,13 @@ class Servant:
         number = event.id
         running.started = True
         try:
-            async with asyncio.timeout_at(event.by):
-                params = open_payload(event.payload, number, self._codec)
-                bound = method.bind(self._connection, params)
-                if not method.streams:
-                    result = await method.run(bound)
-                elif not event.credit:
-                    raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
-                else:
-                    result = None
-                    items = method.function(*bound.args, **bound.kwargs)
-                    async with contextlib.aclosing(items):
-                        async for item in items:
-                            await self._item(number, item, running)
-                if event.credit and not method.streams:
-                    await self._item(number, result, running)
-                    result = None
-                payload, _weight = seal(result, self._codec)
-                self._calls.reply(number, payload)
+            if event.by is None:
+                result = await self._work(event, method, running)
+            else:
+                async with asyncio.timeout_at(event.by):
+                    result = await self._work(event, method, running)
+            payload, _weight = seal(result, self._codec)
+            self._calls.reply(number, payload)
         except KeyboardInterrupt:
             self._fault(number, INTERNAL, "the handler failed")
             raise
@@ -182,6 +171,28 @@ class Servant:
         finally:
             self._ended(number)
         self._connection._wake()
+
+    async def _work(self, event: Requested, method: Method, running: Running) -> Any:
+        """Run the handler, and send the items if it is a stream."""
+        number, credit = event.id, event.credit
+        params = open_payload(event.payload, number, self._codec)
+        args, kwargs = method.bind(self._connection, params)
+        if method.streams:
+            if not credit:
+                raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
+            items = method.function(*args, **kwargs)
+            async with contextlib.aclosing(items):
+                async for item in items:
+                    await self._item(number, item, running)
+            return None
+        if method.is_coroutine:
+            result = await method.function(*args, **kwargs)
+        else:
+            result = await method.run_in_thread(args, kwargs)
+        if not credit:
+            return result
+        await self._item(number, result, running)
+        return None
 
     def _ended(self, number: int) -> None:
         self._running.pop(number, None)

@@ -8,6 +8,7 @@ from typing import Any
 from . import check
 from .frames import (
     ENTRIES,
+    MAX_NUMBER,
     TYPES,
     Calls,
     Cancel,
@@ -56,24 +57,29 @@ def _entry(item: Any) -> Entry:
 
 
 def _payload(value: Any) -> Payload | None:
-    return None if value is None else check.payload(value)
+    kind = type(value)
+    return value if kind is bytes or kind is str or value is None else check.payload(value)
 
 
 def _request(item: list[Any]) -> Request:
-    _type, method, timeout_ms, credit, payload = check.array(item, 5, "Request")
+    if len(item) != 5:
+        raise check.bad("Request")
+    _type, method, timeout_ms, credit, payload = item
     if timeout_ms is not None:
         check.number(timeout_ms, 0, "timeout")
+    check.number(credit, 0, "credit")
     return Request(
-        check.text(method, LONGEST_NAME, "method"),
-        timeout_ms,
-        check.number(credit, 0, "credit"),
-        _payload(payload),
+        check.text(method, LONGEST_NAME, "method"), timeout_ms, credit, _payload(payload)
     )
 
 
 def _reply(item: list[Any]) -> Reply:
-    _type, request, payload = check.array(item, 3, "Reply")
-    return Reply(check.number(request, 1, "request"), _payload(payload))
+    if len(item) != 3:
+        raise check.bad("Reply")
+    _type, request, payload = item
+    if type(request) is not int or not 1 <= request <= MAX_NUMBER:
+        raise check.bad("request")
+    return Reply(request, _payload(payload))
 
 
 def _fault(item: list[Any]) -> Fault:

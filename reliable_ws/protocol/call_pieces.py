@@ -25,16 +25,21 @@ VOID = 24
 def size_of(entry: Entry) -> int:
     """Return how many bytes an entry takes at most."""
     match entry:
-        case Piece(data):
-            return len(data) + 8
-        case Request(method=method, payload=payload):
-            return 32 + len(method.encode()) + _weight(payload)
-        case Reply(payload=payload) | Item(payload=payload):
-            return 16 + _weight(payload)
-        case Fault(code=code, message=message, payload=payload):
-            return 32 + len(code.encode()) + len(message.encode()) + _weight(payload)
+        case Reply() | Item():
+            return 16 + _weight(entry.payload)
+        case Request():
+            return 32 + _length(entry.method) + _weight(entry.payload)
+        case Piece():
+            return len(entry.data) + 8
+        case Fault():
+            words = _length(entry.code) + _length(entry.message)
+            return 32 + words + _weight(entry.payload)
         case _:
             return VOID
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _weight(payload: Payload | None) -> int:

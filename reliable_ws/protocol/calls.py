@@ -108,7 +108,9 @@ class CallLedger:
 
         Raises MessageTooLarge, and ValueError for a name that cannot be said.
         """
-        if _words(method, LONGEST_NAME) != method:
+        if not (method.isascii() and len(method) <= LONGEST_NAME) and (
+            _words(method, LONGEST_NAME) != method
+        ):
             raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")
         number = self._put(Request(method, None, credit, payload))
         self.open[number] = True
@@ -181,9 +183,7 @@ class CallLedger:
     def _take_back(self, request: int) -> None:
         """Put nothing in a request's place: the peer has not received it and never will."""
         number = request
-        while number == request or (
-            number > self.transmitted and type(self._entries.get(number)) is Piece
-        ):
+        while number == request or type(self._entries.get(number)) is Piece:
             self._entries[number] = Void()
             self._weight -= self._sizes[number]
             self._sizes[number] = 0
@@ -198,23 +198,27 @@ class CallLedger:
 
     def _put(self, entry: Entry) -> int:
         """Queue an entry and return its number; 0 if the peer could not take it any more."""
-        payload = getattr(entry, "payload", None)
-        if payload is not None and (weight := seal_weight(payload) - OVERHEAD) > self.max_there:
-            raise MessageTooLarge(f"{weight} bytes are above the peer's limit of {self.max_there}")
+        payload: Payload | None = getattr(entry, "payload", None)
+        size, most = size_of(entry), self.max_there
+        if size > most and payload is not None:  # else it cannot be too large
+            weight = seal_weight(payload) - OVERHEAD
+            if weight > most:
+                raise MessageTooLarge(f"{weight} bytes are above the peer's limit of {most}")
         if self.finished or self.peer_stopped:
             return 0
-        if payload is not None and size_of(entry) > LARGEST_ENTRY:
+        if size > LARGEST_ENTRY and payload is not None:
             for piece in cut(payload):
-                self._append(piece)
+                self._append(piece, size_of(piece))
             entry = entry._replace(payload=None)  # type: ignore[call-arg]  # it has a payload
-        self._append(entry)
-        return self.last
+            size = size_of(entry)
+        return self._append(entry, size)
 
-    def _append(self, entry: Entry) -> None:
-        self.last += 1
-        self._entries[self.last] = entry
-        size = self._sizes[self.last] = size_of(entry)
+    def _append(self, entry: Entry, size: int) -> int:
+        number = self.last = self.last + 1
+        self._entries[number] = entry
+        self._sizes[number] = size
         self._weight += size
+        return number
 
     # ------------------------------------------------------------------ links
 
@@ -255,15 +259,18 @@ class CallLedger:
         if self.peer_stopped or received <= self.acked:
             return False
         crowded = self.crowded
+        entries, sizes, deadlines = self._entries, self._sizes, self._deadlines
         for number in range(self.acked + 1, received + 1):
-            del self._entries[number]
-            self._weight -= self._sizes.pop(number)
-            self._deadlines.pop(number, None)
+            del entries[number]
+            self._weight -= sizes.pop(number)
+            if number in deadlines:
+                del deadlines[number]
         self.acked = received
         for numbers in (self._answers, self._credits):
             while numbers and numbers[0] <= received:
                 numbers.popleft()
-        self._pay()
+        if self._owed:
+            self._pay()
         self.eased |= crowded and not self.crowded
         return True
 
@@ -314,38 +321,40 @@ class CallLedger:
         return events
 
     def _accept(self, number: int, entry: Entry, now: float, sent: int) -> Event | None:
-        match entry:
-            case Piece(data):
-                self._pieces.add(data)
-                return None
-            case Void():
-                self._pieces.drop()
-                return None
+        kind = type(entry)
+        if kind is Piece:
+            self._pieces.add(entry.data)  # type: ignore[union-attr]  # see above
+            return None
+        if kind is Void:
+            self._pieces.drop()
+            return None
         whole = self._pieces.whole(getattr(entry, "payload", NOTHING))
         match entry:
-            case Request(method, timeout_ms, credit):
+            case Reply():
+                return Replied(entry.request, whole) if self._answered(entry, sent) else None
+            case Request():
                 if len(self.served) + len(self._answers) >= self._max_requests:
                     raise Violation(Code.VIOLATION, "more open requests than announced")
                 self.served.add(number)
-                by = None if timeout_ms is None else now + timeout_ms / 1000
-                return Requested(number, method, whole, by, credit)
-            case Reply(request):
-                return Replied(request, whole) if self._answered(request, sent) else None
-            case Fault(request, code, message):
-                waited = self._answered(request, sent)
-                return Faulted(request, code, message, whole) if waited else None
+                by = None if entry.timeout_ms is None else now + entry.timeout_ms / 1000
+                return Requested(number, entry.method, whole, by, entry.credit)
             case Item(request):
                 return Itemized(request, whole) if self._fits(request, whole, sent) else None
+            case Fault(request, code, message):
+                waited = self._answered(entry, sent)
+                return Faulted(request, code, message, whole) if waited else None
             case Cancel(request) if request in self.served:
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
         return None  # too late for a request that is answered: no harm (CALL-8)
 
-    def _answered(self, request: int, sent: int) -> bool:
+    def _answered(self, answer: Reply | Fault, sent: int) -> bool:
         """Close a request of ours; whether somebody waits. Late answers are no mistake."""
+        request = answer.request
         self._asked(request, sent)
-        self.ack(request)  # who answers has received it
+        if request > self.acked:
+            self.ack(request)  # who answers has received it
         return self._close(request)
 
     def _fits(self, request: int, payload: Payload, sent: int) -> bool:
@@ -391,11 +400,9 @@ class CallLedger:
 
         Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
         """
-        if request in self._never:
+        if request in self._never or request > self.transmitted:
             return False
-        if request <= self.acked:
-            return True
-        return False if self.peer_stopped or request > self.transmitted else None
+        return True if request <= self.acked else None
 
 
 def _words(text: str, longest: int) -> str:

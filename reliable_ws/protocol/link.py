@@ -246,8 +246,12 @@ class Link:
         if self.phase is Phase.DIALING:
             return self._open_by
         by = min(self.heard_at + self._idle_timeout, self._speak_by)
-        if self.acks.by is not None:
-            by = min(by, self.acks.by)
+        return min(by, self.ack_by)
+
+    @property
+    def ack_by(self) -> float:
+        """When an ack goes that could not ride, or ``NEVER``."""
+        by = NEVER if self.acks.by is None else self.acks.by
         return by if self.calls.by is None else min(by, self.calls.by)
 
     def tick(self, now: float) -> None:
