@@ -48,7 +48,7 @@ class ConnectionClosed(ReliableWSError, ConnectionError):
 
     @property
     def code(self) -> int:
-        """The code that the session ended with (protocol.md, section 11)."""
+        """The code that the session ended with (protocol.md, section 12)."""
         return self.ending.code
 
     @property

@@ -289,7 +289,7 @@ KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 
 
 class Code:
-    """Closing and refusal codes (protocol.md, section 11; CODE-1)."""
+    """Closing and refusal codes (protocol.md, section 12; CODE-1)."""
 
     FINISHED = 1000
     GOING_AWAY = 1001
