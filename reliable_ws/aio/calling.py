@@ -155,7 +155,10 @@ class Caller:
         self._open[number] = waiting
         if by is not None:
             waiting.timer = self._connection._loop.call_at(by, waiting.expire)
-        self._connection._wake()
+        if len(self._open) == 1:
+            self._connection._flush()  # nobody else is about to ask, and this task waits
+        else:
+            self._connection._wake()
         return number, waiting
 
     async def _turn(self, waiting: Waiting, by: float | None) -> None:
