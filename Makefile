@@ -51,7 +51,7 @@ types: $(DEV)
 
 # The protocol must be covered wholly by the tests of the protocol.
 pytest: $(DEV)
-	$(PYTEST) tests/core -n $(WORKERS) --cov=reliable_ws.protocol --cov-report=
+	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core -n $(WORKERS)
 
