@@ -362,6 +362,8 @@ def bad() -> list[dict[str, Any]]:
         ("calls that are true", 9, True),
     ]:
         frame(f"Hello: {name}", *hello[:index], value, *hello[index + 1 :])
+        if "calls" in name:
+            rows[-1]["calls"] = True
     frame("Hello: max frame 4095", *hello[:8], [1, 1, 4095, 1, 1, 1, 1])
     frame("Hello: a field too few", *hello[:8])
     welcome: list[Any] = msgpack.unpackb(encode([WELCOME]))[0]
