@@ -492,7 +492,7 @@ class Walk:
     def _visit(self, first: World) -> None:
         found = self.found
         at, _ = self._enter(first, -1, None)
-        stack = [(first, first.actions(), at)]
+        stack = [(first, first.actions()[::-1], at)]
         while stack:
             found.depth = max(found.depth, len(stack))
             world, actions, at = stack[-1]
@@ -534,7 +534,7 @@ class Walk:
                     return
                 if not actions:
                     stack.pop()
-                stack.append((new, new.actions(), to))
+                stack.append((new, new.actions()[::-1], to))
                 break
             else:
                 stack.pop()

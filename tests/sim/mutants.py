@@ -25,8 +25,10 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Sessions
+from reliable_ws.protocol.snapshot import snapshot
 from reliable_ws.protocol.state import Deed, Phase, Receiving, Sending
 
+from . import world as world_module
 from .explore import NARROW, ONE, Found, explore, world_of
 from .world import Broken, Options, Story, explain, shrink, tell
 
@@ -55,7 +57,8 @@ WORLDS: dict[str, Options] = {
     "redial": world_of("redial", left={"redial": 1}, preload=1),
     "waiting": world_of("redial", left={"redial": 1}, eager=False, without="send"),
     "window": world_of(config=NARROW, messages=2, preload=2, left={"cut": 0}),
-    "stores": world_of("crash hand", left={"crash": 1}, preload=1, durable=(True, True)),
+    "stores": world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)),
+    "stores, cut": world_of("crash", left={"crash": 1}, preload=1, durable=(True, True)),
 }
 
 MUTANTS: list[Mutant] = []
@@ -426,13 +429,13 @@ def _nothing(_put: Replace) -> None:
 
 ALL = Options().commits
 STORES = {"durable": (True, True)}
-for what, late in (
-    ("messages are transmitted before they are committed", "outbox"),
-    ("confirmations are acked before they are committed", "inbox"),
-    ("the attempt number is volatile", "attempt"),
-    ("tombstones are volatile", "tombstone"),
+for what, late, where in (
+    ("messages are transmitted before they are committed", "outbox", "stores"),
+    ("confirmations are acked before they are committed", "inbox", "stores, cut"),
+    ("the attempt number is volatile", "attempt", "stores, cut"),
+    ("tombstones are volatile", "tombstone", "stores"),
 ):
-    mutant(what, "stores", commits=ALL - {late}, **STORES)(_nothing)
+    mutant(what, where, commits=ALL - {late}, **STORES)(_nothing)
 
 
 @mutant("what a restored side was handed before is called not taken", "stores", **STORES)
@@ -448,7 +451,12 @@ def _restored_denies(put: Replace) -> None:
 
 @mutant("a restored side takes what it had refused", "stores", **STORES)
 def _restored_thaws(put: Replace) -> None:
-    put(Inbox, "restore_stopped", lambda _self, _counters: None)
+    right = snapshot
+
+    def forgetful(session):
+        return right(session) | {"stopped": None}
+
+    put(world_module, "snapshot", forgetful)
 
 
 # ----------------------------------------------------------------------------- catching
