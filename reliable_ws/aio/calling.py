@@ -76,6 +76,8 @@ class Waiting:
 class Caller:
     """The requests of one connection, from this side."""
 
+    __slots__ = ("_calls", "_connection", "_open", "_session", "line")
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._session = connection._session

@@ -11,6 +11,8 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Leaving, Link
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
+from .waiting import Signal
+
 __all__ = ["LINGER", "Carrier"]
 
 logger = logging.getLogger("reliable_ws")
@@ -36,7 +38,7 @@ class Carrier:
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._over = asyncio.Event()
+        self._over = Signal()
 
     async def read(self) -> None:
         """Read until the transport is gone. Never raises for what the peer did.

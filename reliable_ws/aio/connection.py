@@ -49,7 +49,7 @@ from .carrier import LINGER, Carrier
 from .methods import Methods
 from .receipt import Receipt
 from .serving import Servant
-from .waiting import Line, Milestones
+from .waiting import Line, Milestones, Signal
 
 __all__ = ["Connection", "ConnectionEvent", "Delivery", "State", "Stats"]
 
@@ -160,6 +160,40 @@ class Connection:
     takes. All methods are to be called in the event loop's thread.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_awake",
+        "_caller",
+        "_carrier",
+        "_close_by",
+        "_confirmations",
+        "_detached",
+        "_draining",
+        "_due",
+        "_ended",
+        "_inbox",
+        "_loop",
+        "_members",
+        "_offer",
+        "_on_event",
+        "_opened",
+        "_outbox",
+        "_queue",
+        "_readers",
+        "_reported",
+        "_resumable",
+        "_resumes",
+        "_room",
+        "_senders",
+        "_sending",
+        "_servant",
+        "_session",
+        "_timer",
+        "_turns",
+        "retry",
+        "tasks",
+    )
+
     def __init__(
         self,
         session: Session,
@@ -191,17 +225,9 @@ class Connection:
         self._close_by: float = NEVER
         self._caller = Caller(self)
         self._servant = Servant(self, methods)
-        self._calls: dict[type[Event], Callable[[Any], None]] = {
-            Replied: self._caller.replied,
-            Faulted: self._caller.faulted,
-            Itemized: self._caller.itemized,
-            Requested: self._servant.requested,
-            Granted: self._servant.granted,
-            Cancelled: self._servant.cancelled,
-        }
-        self._opened = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._detached = asyncio.Event()
+        self._opened = Signal()
+        self._ended = Signal()
+        self._detached = Signal()
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumes = 0
@@ -689,8 +715,8 @@ class Connection:
                 self._room.call()
                 for member in self._members:
                     member.confirmed(event.number)
-            elif (deal := self._calls.get(type(event))) is not None:
-                deal(event)
+            elif (deal := CALLS.get(type(event))) is not None:
+                deal(self, event)
             else:
                 self._on_rare(event)
         if self._readers:
@@ -802,6 +828,16 @@ class _Awaitable:
     def __await__(self) -> Generator[object, None, None]:
         return self._steps
 
+
+CALLS: dict[type[Event], Callable[[Connection, Any], None]] = {
+    Replied: lambda connection, event: connection._caller.replied(event),
+    Faulted: lambda connection, event: connection._caller.faulted(event),
+    Itemized: lambda connection, event: connection._caller.itemized(event),
+    Requested: lambda connection, event: connection._servant.requested(event),
+    Granted: lambda connection, event: connection._servant.granted(event),
+    Cancelled: lambda connection, event: connection._servant.cancelled(event),
+}
+"""Who deals with what calls bring."""
 
 LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
 """Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""

@@ -21,7 +21,7 @@ from reliable_ws.protocol.payload import open_payload, seal
 
 from .calling import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 from .methods import Method, Methods
-from .waiting import Line
+from .waiting import Line, Signal
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -52,16 +52,31 @@ class Running:
         self.task: asyncio.Task[None] | None = None
 
 
+NOTHING = Methods()
+
+
 class Servant:
     """The requests of one connection, from the other side."""
+
+    __slots__ = (
+        "_calls",
+        "_codec",
+        "_connection",
+        "_drained_by",
+        "_draining",
+        "_idle",
+        "_methods",
+        "_running",
+        "closing",
+    )
 
     def __init__(self, connection: Connection, methods: Methods | None) -> None:
         self._connection = connection
         self._calls = connection._session.calls
         self._codec = connection._session.codec
-        self._methods = methods or Methods()
+        self._methods = methods or NOTHING
         self._running: dict[int, Running] = {}
-        self._idle = asyncio.Event()
+        self._idle = Signal()
         self._drained_by: float = NEVER
         self._draining: asyncio.Timeout | None = None
         self.closing = False

@@ -63,9 +63,9 @@ class CallLedger:
         self._deadlines: dict[int, float] = {}  # of our requests that are not received yet
         self._pieces = Pieces(config.max_message)  # of the peer's next entry
         self._streams: dict[int, Stream] = {}  # our open requests that items may come for
-        self._credits: deque[int] = deque()  # numbers of our credits that are not received yet
+        self._credits: deque[int] | tuple[()] = ()  # numbers of ours that are not received yet
         self._owed: dict[int, None] = {}  # streams whose credit waits, in order
-        self._answers: deque[int] = deque()  # numbers of our answers that are not received yet
+        self._answers: deque[int] | tuple[()] = ()  # numbers of ours that are not received yet
         self._never: set[int] = set()  # requests taken back by us, not by :meth:`cancel`
         self._abandoned = False
         self.limit = 0
@@ -135,6 +135,10 @@ class CallLedger:
         number = self._put(entry)
         self.served.remove(request)
         if number:
+            if isinstance(
+                self._answers, tuple
+            ):  # an empty one takes 0.7 KiB, and most never need it
+                self._answers = deque()
             self._answers.append(number)
 
     def item(self, request: int, payload: Payload) -> None:
@@ -152,6 +156,8 @@ class CallLedger:
 
     def _pay(self) -> None:
         """Queue credits that are owed."""
+        if isinstance(self._credits, tuple):
+            self._credits = deque()
         while self._owed and len(self._credits) < CREDITS:
             request = next(iter(self._owed))
             del self._owed[request]
@@ -299,8 +305,7 @@ class CallLedger:
         self._entries.clear()
         self._sizes.clear()
         self._deadlines.clear()
-        self._answers.clear()
-        self._credits.clear()
+        self._answers = self._credits = ()
         self._owed.clear()
 
     # ------------------------------------------------------------------ the peer's
