@@ -261,7 +261,7 @@ def test_a_peer_that_never_acks_answers_cannot_ask_for_ever(side):
         lone.hears(calls_of(number, a_request()))
         lone.session.calls.reply(number, "x" * 10_000)
         lone.says()
-    assert len(lone.session.calls._answers) == 3
+    assert len(lone.session.calls._answers or ()) == 3
     blamed(lone, lone.hears(calls_of(4, a_request())), Code.VIOLATION, "more open requests")
 
 

@@ -317,7 +317,7 @@ class Calling(RuleBasedStateMachine):
             self.judge(who)
             calls = self.calls(who)
             assert len(calls.open) <= max(calls.limit, 0)
-            assert len(calls.served) + len(calls._answers) <= self.pair.config.max_requests
+            assert len(calls.served) + len(calls._answers or ()) <= self.pair.config.max_requests
             assert set(calls._streams) <= set(calls.open)
             assert set(calls._owed) <= set(calls._streams)
             assert calls._weight == sum(calls._sizes.values())
