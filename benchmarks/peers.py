@@ -37,13 +37,22 @@ async def reliable_sink(conn: reliable_ws.Connection) -> None:
         pass
 
 
+async def echo(value: bytes) -> bytes:
+    """Answer a request with its parameter."""
+    return value
+
+
 async def main() -> None:
+    methods = reliable_ws.Methods()
+    methods.register(echo)
     async with (
-        plain_serve(plain_echo, "127.0.0.1", 0, **PLAIN) as echo,
+        plain_serve(plain_echo, "127.0.0.1", 0, **PLAIN) as echoes,
         plain_serve(plain_sink, "127.0.0.1", 0, **PLAIN) as sink,
-        reliable_ws.serve(reliable_sink, "127.0.0.1", 0, drain_timeout=1) as server,
+        reliable_ws.serve(
+            reliable_sink, "127.0.0.1", 0, methods=methods, drain_timeout=1
+        ) as server,
     ):
-        ports = [next(iter(plain.sockets)).getsockname()[1] for plain in (echo, sink)]
+        ports = [next(iter(plain.sockets)).getsockname()[1] for plain in (echoes, sink)]
         print(*ports, server.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -5,6 +5,8 @@ See README.md for a tour, protocol.md for the wire.
 
 from .aio.client import connect
 from .aio.connection import Connection, ConnectionEvent, Delivery, State, Stats
+from .aio.groups import Fate, Group, Publication, Recipient
+from .aio.methods import Methods
 from .aio.receipt import Receipt
 from .aio.server import Server, Sessions, serve
 from .aio.wrapping import wrap
@@ -16,7 +18,9 @@ from .protocol.errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     DeliveryError,
+    InvalidParams,
     MessageTooLarge,
+    MethodNotFound,
     NotReliablePeer,
     NotSerializable,
     NotTaken,
@@ -25,6 +29,8 @@ from .protocol.errors import (
     PayloadError,
     ProtocolViolation,
     ReliableWSError,
+    RemoteError,
+    RequestTimeout,
     SessionLost,
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
@@ -46,7 +52,12 @@ __all__ = [
     "DeliveryError",
     "End",
     "Ending",
+    "Fate",
+    "Group",
+    "InvalidParams",
     "MessageTooLarge",
+    "MethodNotFound",
+    "Methods",
     "MsgpackCodec",
     "NotReliablePeer",
     "NotSerializable",
@@ -57,9 +68,13 @@ __all__ = [
     "PayloadCodec",
     "PayloadError",
     "ProtocolViolation",
+    "Publication",
     "Receipt",
+    "Recipient",
     "ReliableWSError",
+    "RemoteError",
     "Report",
+    "RequestTimeout",
     "Server",
     "SessionLost",
     "Sessions",

@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from reliable_ws.protocol import codec, config, cursor, frames, link, payload, sessions, state
+from reliable_ws.aio import calling, serving
+from reliable_ws.protocol import (
+    call_codec,
+    call_pieces,
+    codec,
+    config,
+    cursor,
+    frames,
+    link,
+    payload,
+    sessions,
+    state,
+)
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
@@ -87,6 +99,9 @@ def test_an_example_reads_as_it_says_and_is_what_we_write(data, meaning):
 def test_every_frame_has_an_example():
     shown = {item[0] for param in examples() for item in param.values[1]}
     assert shown == {chr(number) for number in frames.TYPES.values()}
+    runs = [item for param in examples() for item in param.values[1] if item[0] == "C"]
+    shown = {entry[0] for run in runs for entry in run[2]}
+    assert shown == {chr(number) for number in frames.ENTRIES.values()}
 
 
 def test_weights():
@@ -126,15 +141,20 @@ def test_the_tests_prove_every_rule_and_no_other():
 # -------------------------------------------------------------------------- tables
 
 
-def test_frame_types():
-    rows = table("type", "hex", "frame")
+@pytest.mark.parametrize(
+    ("head", "types"),
+    [(("type", "hex", "frame"), frames.TYPES), (("entry", "hex", "name"), frames.ENTRIES)],
+    ids=["frames", "entries"],
+)
+def test_types(head, types):
+    rows = table(*head)
     said = {name: (letter.strip("`"), int(number, 16)) for letter, number, name, *_ in rows}
-    ours = {kind.__name__: (chr(number), number) for kind, number in frames.TYPES.items()}
+    ours = {kind.__name__: (chr(number), number) for kind, number in types.items()}
     assert said == ours
-    for _letter, _hex, name, cell, _by in rows:
+    for _letter, _hex, name, cell, _last in rows:
         listed = re.sub(r"\(.*?\)", "", cell)
-        kind = next(kind for kind in frames.TYPES if kind.__name__ == name)
-        assert len(listed.split(",")) == len(kind._fields), name
+        kind = next(kind for kind in types if kind.__name__ == name)
+        assert len(listed.split(",")) == max(1, len(kind._fields)), name
 
 
 def test_nested_arrays():
@@ -143,6 +163,7 @@ def test_nested_arrays():
             "counters": frames.Counters,
             "position": frames.Position,
             "limits": frames.Limits,
+            "calls": frames.CallPosition,
         }.get(name)
         if kind is not None:
             listed = re.sub(r"\(.*?\)|;.*", "", cell)
@@ -159,6 +180,12 @@ def test_codes():
     assert list(said.values()) == sorted(said.values())
 
 
+def test_codes_of_faults():
+    said = {code.strip("`") for code, *_ in table("fault", "meaning")}
+    ours = {calling.NOT_FOUND, calling.BAD_PARAMS, calling.CLOSING, calling.TIMEOUT}
+    assert said == ours | {serving.CANCELLED, serving.INTERNAL}
+
+
 def test_fixed_limits():
     said = {what: quantity(value) for what, value, _rule in table("what", "value", "rule")}
     assert said == {
@@ -169,6 +196,9 @@ def test_fixed_limits():
         "weight besides content": payload.OVERHEAD,
         "bytes of a part": cursor.LARGEST_PART,
         "smallest max frame": config.MIN_FRAME,
+        "bytes of a method's name, or of a fault's code": call_codec.LONGEST_NAME,
+        "bytes of a fault's message": call_codec.LONGEST_WORDS,
+        "bytes of an entry of calls": call_pieces.LARGEST_ENTRY,
         "shortest idle time that is honoured": link.LEAST_IDLE_MS / 1000,
         "longest ttl that is honoured by tombstones": sessions.LONGEST_TTL,
     }

@@ -11,6 +11,8 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Leaving, Link
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
+from .waiting import Signal
+
 __all__ = ["LINGER", "Carrier"]
 
 logger = logging.getLogger("reliable_ws")
@@ -36,7 +38,7 @@ class Carrier:
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._over = asyncio.Event()
+        self._over = Signal()
 
     async def read(self) -> None:
         """Read until the transport is gone. Never raises for what the peer did.
@@ -83,7 +85,7 @@ class Carrier:
                     if not writer.done():  # an eager one may be
                         self._writer = writer
                     return
-                if self.link.cursor.at_end:
+                if self.link.at_end:
                     break
         except TransportClosed:
             return  # the reader learns it too, after what had arrived before

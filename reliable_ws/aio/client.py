@@ -25,6 +25,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .connection import Connection, ConnectionEvent, logger
+from .methods import Methods
 
 __all__ = ["Initiator", "connect"]
 
@@ -42,13 +43,14 @@ class Initiator(Connection):
         reopen: Open | None,
         backoff: Backoff | None,
         resumable: bool,
+        methods: Methods | None,
         on_event: Callable[[ConnectionEvent], object] | None,
     ) -> None:
         now = asyncio.get_running_loop().time()
         session = Session(
             "initiator", secrets.token_bytes(16), secrets.token_bytes(32), now, config, codec
         )
-        super().__init__(session, resumable=resumable, on_event=on_event)
+        super().__init__(session, resumable=resumable, methods=methods, on_event=on_event)
         self._reopen = reopen
         self._backoff = backoff or Backoff()
         self._opening: asyncio.Timeout | None = None
@@ -220,6 +222,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         self,
         uri: str,
         *,
+        methods: Methods | None = None,
         config: Config | None = None,
         reconnect: bool | Backoff = True,
         on_event: Callable[[ConnectionEvent], object] | None = None,
@@ -227,6 +230,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         **transport_options: Any,
     ) -> None:
         self._uri = uri
+        self._methods = methods
         self._config = config or Config()
         self._reconnect = reconnect
         self._on_event = on_event
@@ -249,6 +253,7 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
             reopen=self._dial if self._reconnect else None,
             backoff=backoff,
             resumable=bool(self._reconnect),
+            methods=self._methods,
             on_event=self._on_event,
         )
         await connection.start(transport)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import msgpack
 
@@ -21,11 +21,19 @@ from reliable_ws.protocol.errors import (
 )
 from reliable_ws.protocol.events import (
     Arrived,
+    Cancelled,
     Confirmed,
     Detached,
+    Eased,
     Ended,
     Event,
+    Faulted,
+    Granted,
+    Itemized,
     Opened,
+    PeerFinished,
+    Replied,
+    Requested,
     Settled,
 )
 from reliable_ws.protocol.inbox import NEVER
@@ -36,9 +44,12 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving
 from reliable_ws.transport import Transport
 
-from .carrier import Carrier
+from .calling import Caller
+from .carrier import LINGER, Carrier
+from .methods import Methods
 from .receipt import Receipt
-from .waiting import Line, Milestones
+from .serving import Servant
+from .waiting import Line, Milestones, Signal
 
 __all__ = ["Connection", "ConnectionEvent", "Delivery", "State", "Stats"]
 
@@ -55,6 +66,16 @@ CROWD = 64 * 1024
 socket busy while more is produced, and what is copied still warm."""
 
 EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+
+
+class Watcher(Protocol):
+    """Who wants to know what becomes of messages: a group's member."""
+
+    def confirmed(self, number: int, /) -> None:
+        """Everything up to ``number`` is confirmed."""
+
+    def settled(self) -> None:
+        """Every outcome is known."""
 
 
 class State(enum.Enum):
@@ -139,11 +160,46 @@ class Connection:
     takes. All methods are to be called in the event loop's thread.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_awake",
+        "_caller",
+        "_carrier",
+        "_close_by",
+        "_confirmations",
+        "_detached",
+        "_draining",
+        "_due",
+        "_ended",
+        "_inbox",
+        "_loop",
+        "_members",
+        "_offer",
+        "_on_event",
+        "_opened",
+        "_outbox",
+        "_queue",
+        "_readers",
+        "_reported",
+        "_resumable",
+        "_resumes",
+        "_room",
+        "_senders",
+        "_sending",
+        "_servant",
+        "_session",
+        "_timer",
+        "_turns",
+        "retry",
+        "tasks",
+    )
+
     def __init__(
         self,
         session: Session,
         *,
         resumable: bool = True,
+        methods: Methods | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
     ) -> None:
         self._session = session
@@ -164,9 +220,14 @@ class Connection:
         self._sending = asyncio.Lock()
         self._senders = 0  # how many wait for their turn, or for room
         self._confirmations = Milestones()
-        self._opened = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._detached = asyncio.Event()
+        self._members: tuple[Watcher, ...] = ()  # of groups
+        self._draining = False
+        self._close_by: float = NEVER
+        self._caller = Caller(self)
+        self._servant = Servant(self, methods)
+        self._opened = Signal()
+        self._ended = Signal()
+        self._detached = Signal()
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumes = 0
@@ -343,6 +404,34 @@ class Connection:
         if report.undelivered:
             raise DeliveryError.of(report)
 
+    # ------------------------------------------------------------------ calls
+
+    async def request(
+        self, method: str, params: Any = None, *, timeout: float | None = None
+    ) -> Any:
+        """Have the peer run its method of this name, and return the answer.
+
+        Run at most once in the session's life, also when the network drops in between. A list
+        of ``params`` becomes positional arguments, a dict keyword arguments. Waits its turn
+        while the peer's limit of open requests is reached, ``timeout`` seconds in all (default:
+        as long as the session lives). Cancelled, the request is taken back or its handler
+        cancelled. Raises ``RemoteError`` (``MethodNotFound``, ``InvalidParams``) as answered,
+        ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
+        ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
+        """
+        return await self._caller.request(method, params, timeout)
+
+    def stream(
+        self, method: str, params: Any = None, *, timeout: float | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Have the peer run a generator method, and iterate over its items.
+
+        The peer is ahead by at most 256 KiB of items that were not taken. Leaving the loop
+        early stops the handler, once the iterator is closed (:func:`contextlib.aclosing`).
+        Raises as :meth:`request` does, at any item.
+        """
+        return self._caller.stream(method, params, timeout)
+
     # ------------------------------------------------------------------ receiving
 
     async def recv(self, *, timeout: float | None = None) -> Any:
@@ -449,7 +538,11 @@ class Connection:
     # ------------------------------------------------------------------ ending
 
     async def finish(self, code: int = 1000, reason: str = "") -> None:
-        """Send nothing after what was sent, and go on receiving (half-close). Never waits."""
+        """Send nothing after what was sent, and go on receiving (half-close). Never waits.
+
+        Handlers of requests that run still answer; new requests are turned away.
+        """
+        self._servant.closing = True
         self._dispatch(self._session.finish(self._loop.time(), code, reason))
         self._room.call()
 
@@ -461,9 +554,12 @@ class Connection:
         Raises :class:`~reliable_ws.DeliveryError` with the report. Gives up after
         ``Config.close_progress_timeout`` without progress, ``Config.close_timeout`` in all, or
         ``timeout`` seconds if that is less. From the call on nothing more is taken here.
+        Handlers of requests that run may end first: for ``close_progress_timeout`` seconds,
+        or most of ``timeout``, then they are cancelled and their callers told.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
         by = None if timeout is None else self._loop.time() + timeout
+        self._servant.release(asyncio.current_task())
         self.start_closing(code, reason, timeout=timeout)
         await self._ended.wait()
         if self._carrier is not None:
@@ -487,9 +583,37 @@ class Connection:
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin what :meth:`close` does, and wait for nothing."""
+        if self._servant.busy and not self._session.closing:
+            self._drain(code, reason, timeout)
+        else:
+            self._close(code, reason, timeout)
+
+    def _drain(self, code: int, reason: str, timeout: float | None) -> None:
+        """Let the handlers of requests end, then close; in the background."""
+        now = self._loop.time()
+        limit = self._session.config.close_progress_timeout
+        if timeout is not None:  # keep some of it for the end itself
+            limit = min(limit, max(0.0, timeout - min(timeout / 4, LINGER)))
+            self._close_by = min(self._close_by, now + timeout)
+        self._servant.hurry(now + limit)
+        if self._draining:
+            return
+        self._draining = True
+
+        async def work() -> None:
+            await self._servant.drain()
+            left = max(0.0, self._close_by - self._loop.time())
+            self._close(code, reason, left if self._close_by < NEVER else None)
+
+        task = self._loop.create_task(work())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _close(self, code: int, reason: str, timeout: float | None) -> None:
         self._dispatch(self._session.close(self._loop.time(), code, reason, timeout))
         self._rearm()
         self._room.call()  # who waits to send learns that it is too late
+        self._caller.settle()
 
     async def wait_closed(self) -> None:
         """Return when the session is over."""
@@ -558,7 +682,7 @@ class Connection:
         if carrier is not None:
             carrier.flush()
         self._outbox.allow(BURST, CROWD)
-        if carrier is None or ((by := carrier.link.acks.by) is not None and by < self._due):
+        if carrier is None or carrier.link.ack_by < self._due:
             self._rearm()
 
     def _rearm(self) -> None:
@@ -589,17 +713,23 @@ class Connection:
             elif type(event) is Confirmed:
                 self._confirmations.reach(event.number)
                 self._room.call()
+                for member in self._members:
+                    member.confirmed(event.number)
+            elif (deal := CALLS.get(type(event))) is not None:
+                deal(self, event)
             else:
                 self._on_rare(event)
         if self._readers:
             self._call_if_over()
+        if self._caller.line:
+            self._caller.admit()
         if self._carrier is None:
             return
         link = self._carrier.link
         if events or link.restless:
             # whom this wakes runs in the next turn, and the flush behind it in the same one
             self._wake()
-        elif link.acks.by is not None and link.acks.by < self._due:
+        elif link.ack_by < self._due:
             self._rearm()
 
     def _on_rare(self, event: Event) -> None:
@@ -612,12 +742,15 @@ class Connection:
                 self._tell("resumed" if resumed else "opened", replayed=replayed)
             case Settled():
                 self._all_known()
+                self._servant.abort()  # nobody hears the answers
             case Detached(code, reason, retry):
                 self._on_detached(code, reason, retry)
             case Ended():
                 self._on_ended()
-            case _:
-                pass  # PeerFinished: readers find it out when nothing is left to take
+            case PeerFinished():
+                self._caller.settle()  # readers find it out when nothing is left to take
+            case Eased():
+                self._servant.eased()
         self._rearm()
 
     def _call_if_over(self) -> None:
@@ -633,6 +766,10 @@ class Connection:
     def _all_known(self) -> None:
         self._confirmations.reach(NEVER)
         self._room.call()
+        self._caller.settle()
+        members, self._members = self._members, ()
+        for member in members:
+            member.settled()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         self.retry = retry
@@ -645,6 +782,7 @@ class Connection:
         ending = self._session.ended
         self._all_known()
         self._readers.call_all()
+        self._servant.abort()
         self._flush()  # the last word goes before anybody hears of the end
         if ending is not None and ending.kind is End.EXPIRED and self._carrier is not None:
             self._carrier.abort()  # nobody there would answer a closing handshake
@@ -690,6 +828,16 @@ class _Awaitable:
     def __await__(self) -> Generator[object, None, None]:
         return self._steps
 
+
+CALLS: dict[type[Event], Callable[[Connection, Any], None]] = {
+    Replied: lambda connection, event: connection._caller.replied(event),
+    Faulted: lambda connection, event: connection._caller.faulted(event),
+    Itemized: lambda connection, event: connection._caller.itemized(event),
+    Requested: lambda connection, event: connection._servant.requested(event),
+    Granted: lambda connection, event: connection._servant.granted(event),
+    Cancelled: lambda connection, event: connection._servant.cancelled(event),
+}
+"""Who deals with what calls bring."""
 
 LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
 """Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""

@@ -19,6 +19,7 @@ from reliable_ws.transport import Transport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER
 from .connection import Connection, ConnectionEvent, State, logger
+from .methods import Methods
 
 __all__ = ["Server", "Sessions", "serve"]
 
@@ -66,11 +67,13 @@ class Sessions:
     def __init__(
         self,
         *,
+        methods: Methods | None = None,
         config: Config | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
         self.config = config or Config()
+        self._methods = methods
         self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._on_event = on_event
         self._connections: dict[bytes, Acceptor] = {}
@@ -148,7 +151,9 @@ class Sessions:
             return None
         connection = self._connections.get(session.id)
         if connection is None:
-            connection = Acceptor(session, resumable=resumable, on_event=self._on_event)
+            connection = Acceptor(
+                session, resumable=resumable, methods=self._methods, on_event=self._on_event
+            )
             connection.sessions = self
             connection.principal = arrival.principal
             self._connections[session.id] = connection
@@ -363,6 +368,7 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
         host: str | None = None,
         port: int | None = None,
         *,
+        methods: Methods | None = None,
         config: Config | None = None,
         sessions: Sessions | None = None,
         principal: Callable[[Any], Any] | None = None,
@@ -375,6 +381,7 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._host = host
         self._port = port
         self._sessions = sessions
+        self._methods = methods
         self._config = config
         self._principal = principal
         self._on_event = on_event
@@ -389,7 +396,10 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
         sessions = self._sessions
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
-                config=self._config, on_event=self._on_event, payload_codec=self._codec
+                methods=self._methods,
+                config=self._config,
+                on_event=self._on_event,
+                payload_codec=self._codec,
             )
 
         async def on_transport(transport: Transport) -> None:

@@ -17,6 +17,7 @@ from reliable_ws.transport import Transport
 
 from .client import Initiator
 from .connection import Connection, ConnectionEvent
+from .methods import Methods
 from .server import Sessions
 
 __all__ = ["wrap"]
@@ -45,6 +46,7 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
         websocket: Any,
         *,
         role: Role | None = None,
+        methods: Methods | None = None,
         config: Config | None = None,
         sessions: Sessions | None = None,
         reopen: Callable[[], Awaitable[Any]] | None = None,
@@ -66,6 +68,7 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
             raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
         self._transport = adapt(websocket)
         self._role = role
+        self._methods = methods
         self._config = config or Config()
         if resume_within is not None:
             self._config = dataclasses.replace(self._config, session_ttl=resume_within)
@@ -87,6 +90,7 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
             reopen=self._another if self._reopen else None,
             backoff=self._backoff,
             resumable=self._resumable,
+            methods=self._methods,
             on_event=self._on_event,
         )
         await connection.start(self._transport)
@@ -97,7 +101,12 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
             return await self._sessions.accept(
                 self._transport, self._principal, resumable=self._resumable
             )
-        sessions = Sessions(config=self._config, on_event=self._on_event, payload_codec=self._codec)
+        sessions = Sessions(
+            methods=self._methods,
+            config=self._config,
+            on_event=self._on_event,
+            payload_codec=self._codec,
+        )
         try:
             return await sessions.accept(
                 self._transport, self._principal, resumable=self._resumable

@@ -23,7 +23,8 @@ __all__ = ["Cursor"]
 HEADROOM = 256
 """Bytes of a WebSocket message that are kept for everything but one message's content.
 
-Enough for an Ack, a Stop without ranges, a Want and a Finish with the longest reason (FRAME-7).
+Enough for an Ack, a CallAck, a Stop without ranges, a Want, a Finish with the longest reason, and
+the headers of Calls and Messages (FRAME-7).
 """
 
 LARGEST_PART = 256 * 1024
@@ -33,7 +34,15 @@ LARGEST_PART = 256 * 1024
 class Cursor:
     """A position in the outbox: dropped with its link, it moves no data."""
 
-    __slots__ = ("_batch_bytes", "_batch_messages", "_large", "_outbox", "number", "offset")
+    __slots__ = (
+        "_batch_bytes",
+        "_batch_messages",
+        "_large",
+        "_outbox",
+        "number",
+        "offset",
+        "starved",
+    )
 
     def __init__(self, outbox: Outbox, config: Config) -> None:
         self._outbox = outbox
@@ -44,20 +53,27 @@ class Cursor:
         "Number of the next message to transmit."
         self.offset = 0
         "How many bytes of it went in parts."
+        self.starved = False
+        "Whether calls alone kept the next message from going: it is its turn."
 
     @property
     def at_end(self) -> bool:
         """Whether everything accepted has been cut."""
         return self.number > self._outbox.last
 
-    def cut(self, peer: Limits, frame_size: int) -> Messages | Part | Finish | None:
-        """Return what the window lets go next, and move behind it (WINDOW-1)."""
+    def cut(self, peer: Limits, frame_size: int, used: int = 0) -> Messages | Part | Finish | None:
+        """Return what the window lets go next, and move behind it (WINDOW-1).
+
+        ``used``: how many bytes of the WebSocket message calls take. No message is cut smaller
+        for that: it waits for the next one, and so do more calls.
+        """
+        self.starved = False
         outbox, number = self._outbox, self.number
         finish = outbox.finish
         if finish is not None and number == finish.number:
             self.skip_finish()
             return finish
-        frame = self._messages(peer, frame_size - HEADROOM)
+        frame = self._messages(peer, frame_size - HEADROOM, used)
         outbox.transmitted = max(outbox.transmitted, self.number - 1)
         return frame
 
@@ -66,7 +82,7 @@ class Cursor:
         self._outbox.transmitted = self.number
         self.number += 1
 
-    def _messages(self, peer: Limits, most: int) -> Messages | Part | None:
+    def _messages(self, peer: Limits, most: int, used: int) -> Messages | Part | None:
         outbox, number = self._outbox, self.number
         room = outbox.confirmed + peer.window_messages - number + 1
         if room <= 0:
@@ -75,17 +91,20 @@ class Cursor:
         weight_room = outbox.released + peer.window_bytes - before
         if not self.offset:
             count = min(room, self._batch_messages, max(1, peer.window_messages // 4))
-            payloads = outbox.run(number, count, min(weight_room, self._batch_bytes, most))
+            payloads = outbox.run(number, count, min(weight_room, self._batch_bytes, most - used))
             if payloads:
                 self.number = number + len(payloads)
                 return Messages(number, payloads)
             weight = outbox.end_of(number) - before
             if weight > weight_room and number > outbox.confirmed + 1:
                 return None  # a message above the window goes alone (WINDOW-3)
-            if weight <= most:
+            if weight <= most - used:
                 self.number = number + 1
                 return Messages(number, [outbox.payload(number)])
-        return self._part(number, min(most, LARGEST_PART))
+            self.starved = used > 0
+        else:
+            self.starved = used > 0
+        return None if self.starved else self._part(number, min(most, LARGEST_PART))
 
     def _part(self, number: int, length: int) -> Part:
         """Cut the next slice of a message that is too large for one frame (PART-1)."""

@@ -6,6 +6,8 @@ Nothing here depends on a WebSocket library. Where Python programmers expect a b
 
 from __future__ import annotations
 
+from typing import Any
+
 from .report import End, Ending, Outcome, Report
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "DeliveryError",
+    "InvalidParams",
     "MessageTooLarge",
+    "MethodNotFound",
     "NotReliablePeer",
     "NotSerializable",
     "NotTaken",
@@ -23,6 +27,8 @@ __all__ = [
     "PayloadError",
     "ProtocolViolation",
     "ReliableWSError",
+    "RemoteError",
+    "RequestTimeout",
     "SessionLost",
     "Violation",
 ]
@@ -42,7 +48,7 @@ class ConnectionClosed(ReliableWSError, ConnectionError):
 
     @property
     def code(self) -> int:
-        """The code that the session ended with (protocol.md, section 11)."""
+        """The code that the session ended with (protocol.md, section 12)."""
         return self.ending.code
 
     @property
@@ -113,6 +119,38 @@ class PayloadError(ReliableWSError, ValueError):
 
 class ConfirmTooLate(ReliableWSError):
     """A delivery cannot be confirmed any more: the session's counters are final."""
+
+
+class RemoteError(ReliableWSError):
+    """The peer's handler answered a request with an error.
+
+    Raise it in a handler of your own to answer so: ``code``, ``message`` and ``data`` travel,
+    a traceback never does.
+    """
+
+    def __init__(self, code: str, message: str = "", data: Any = None) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class MethodNotFound(RemoteError):
+    """The peer has no handler of this name."""
+
+
+class InvalidParams(RemoteError):
+    """The parameters do not fit the peer's handler; nothing was run."""
+
+
+class RequestTimeout(ReliableWSError, TimeoutError):
+    """No answer in time. ``taken`` says whether the peer got the request; ``None``: unknown."""
+
+    def __init__(self, method: str, taken: bool | None) -> None:  # noqa: FBT001
+        words = {True: "the peer got it", False: "it never left", None: "it may have arrived"}
+        super().__init__(f"no answer to {method!r} in time; {words[taken]}")
+        self.method = method
+        self.taken = taken
 
 
 class NotReliablePeer(ReliableWSError, ConnectionError):

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from .frames import Payload
 from .report import Ending
 
 __all__ = [
     "Arrived",
+    "CallEvent",
+    "Cancelled",
     "Confirmed",
     "Detached",
+    "Eased",
     "Ended",
     "Event",
+    "Faulted",
+    "Granted",
+    "Itemized",
     "Opened",
     "PeerFinished",
+    "Replied",
+    "Requested",
     "Settled",
 ]
 
@@ -63,10 +72,67 @@ class Detached(NamedTuple):
     "Seconds that the peer asked us to wait first."
 
 
+class Requested(NamedTuple):
+    """The peer asks for something to be done."""
+
+    id: int
+    method: str
+    payload: Payload
+    by: float | None
+    "When the requester stops waiting, by our clock."
+    credit: int
+    "Bytes of items that may be sent before more is granted; 0: a plain request."
+
+
+class Replied(NamedTuple):
+    """The peer has answered, or ended its stream."""
+
+    id: int
+    payload: Payload
+
+
+class Faulted(NamedTuple):
+    """The peer could not answer."""
+
+    id: int
+    code: str
+    message: str
+    payload: Payload
+
+
+class Itemized(NamedTuple):
+    """The peer sent one item of a stream."""
+
+    id: int
+    payload: Payload
+
+
+class Cancelled(NamedTuple):
+    """The peer no longer waits for the answer to a request of its own."""
+
+    id: int
+
+
+class Granted(NamedTuple):
+    """The peer takes more items of a stream."""
+
+    id: int
+    total: int
+    "Bytes of items in all that may be sent."
+
+
+class Eased(NamedTuple):
+    """Items of streams that waited for room may go on."""
+
+
 class Ended(NamedTuple):
     """The session is over and its report final."""
 
     ending: Ending
 
 
-Event: TypeAlias = Opened | Arrived | Confirmed | Settled | PeerFinished | Detached | Ended
+CallEvent: TypeAlias = Requested | Replied | Faulted | Itemized | Cancelled | Granted | Eased
+
+Event: TypeAlias = (
+    Opened | Arrived | Confirmed | Settled | PeerFinished | Detached | Ended | CallEvent
+)

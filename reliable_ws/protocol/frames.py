@@ -74,6 +74,17 @@ class Position(NamedTuple):
     "How many bytes of message ``received + 1`` are held."
 
 
+class CallPosition(NamedTuple):
+    """Where a side stands with calls when a link begins (CALL-4)."""
+
+    received: int
+    "Highest number of a call that arrived."
+    sent: int
+    "Highest number ever transmitted."
+    first: int
+    "Lowest number that can still be sent again."
+
+
 class Hello(NamedTuple):
     """The initiator's greeting; the first frame on every link (HELLO-1)."""
 
@@ -85,6 +96,8 @@ class Hello(NamedTuple):
     incarnation: int
     position: Position
     limits: Limits
+    calls: CallPosition | None = None
+    "``None``: this side does not take calls."
 
     def __repr__(self) -> str:
         """Everything but the key: it is a secret and reprs end in logs."""
@@ -103,6 +116,7 @@ class Welcome(NamedTuple):
     incarnation: int
     position: Position
     limits: Limits
+    calls: CallPosition | None = None
 
 
 class Refuse(NamedTuple):
@@ -164,10 +178,100 @@ class Done(NamedTuple):
     counters: Counters
 
 
-Frame: TypeAlias = Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done
+class Request(NamedTuple):
+    """Entry: do something. Its number is its id (CALL-2)."""
+
+    method: str
+    timeout_ms: int | None
+    "How long the requester still waits; ``None``: as long as the session lives."
+    credit: int
+    "Bytes of items that may be sent at once; 0: one reply, no stream."
+    payload: Payload | None
+    "``None``: the pieces before it."
+
+
+class Reply(NamedTuple):
+    """Entry: the answer, or the end of a stream."""
+
+    request: int
+    payload: Payload | None
+
+
+class Fault(NamedTuple):
+    """Entry: why there is no answer."""
+
+    request: int
+    code: str
+    message: str
+    payload: Payload | None
+
+
+class Item(NamedTuple):
+    """Entry: one item of a stream."""
+
+    request: int
+    payload: Payload | None
+
+
+class Cancel(NamedTuple):
+    """Entry: nobody waits for the answer any more; a Reply or a Fault still ends it."""
+
+    request: int
+
+
+class Credit(NamedTuple):
+    """Entry: how many bytes of items in all may be sent for a request (CALL-7)."""
+
+    request: int
+    total: int
+
+
+class Piece(NamedTuple):
+    """Entry: a slice of the packed payload of the next entry that is not one (CALL-5)."""
+
+    data: bytes
+
+
+class Void(NamedTuple):
+    """Entry: nothing. It has the number of a request that was taken back in time (CALL-8)."""
+
+
+Entry: TypeAlias = Request | Reply | Fault | Item | Cancel | Credit | Piece | Void
+
+ENTRIES: dict[type[Entry], int] = {
+    Cancel: ord("C"),
+    Credit: ord("G"),
+    Fault: ord("E"),
+    Item: ord("I"),
+    Piece: ord("P"),
+    Reply: ord("R"),
+    Request: ord("Q"),
+    Void: ord("V"),
+}
+"""Type number of each entry (CALL-2)."""
+
+
+class Calls(NamedTuple):
+    """A run of entries with consecutive numbers (CALL-2)."""
+
+    first: int
+    entries: list[Entry]
+
+
+class CallAck(NamedTuple):
+    """How far the calls have arrived (CALL-3)."""
+
+    received: int
+
+
+Frame: TypeAlias = (
+    Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done | Calls | CallAck
+)
 
 TYPES: dict[type[Frame], int] = {
     Ack: ord("A"),
+    CallAck: ord("K"),
+    Calls: ord("C"),
     Done: ord("D"),
     Finish: ord("F"),
     Hello: ord("H"),
@@ -178,14 +282,14 @@ TYPES: dict[type[Frame], int] = {
     Want: ord("N"),
     Welcome: ord("W"),
 }
-"""Type number of each frame. ``Q``, ``R``, ``E``, ``C``, ``I`` are kept for calls (FRAME-4)."""
+"""Type number of each frame (FRAME-4)."""
 
 KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 """What a :class:`Part` is a slice of (PART-2)."""
 
 
 class Code:
-    """Closing and refusal codes (protocol.md, section 11; CODE-1)."""
+    """Closing and refusal codes (protocol.md, section 12; CODE-1)."""
 
     FINISHED = 1000
     GOING_AWAY = 1001

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from .acks import Acks
+from .call_cursor import CallCursor
+from .calls import CallLedger
 from .codec import decode, encode
 from .config import Config
 from .cursor import Cursor
@@ -16,6 +18,9 @@ from .errors import Violation
 from .events import Event
 from .frames import (
     Ack,
+    CallAck,
+    CallPosition,
+    Calls,
     Code,
     Counters,
     Done,
@@ -57,6 +62,7 @@ class Conversation(Protocol):
     config: Config
     inbox: Inbox
     outbox: Outbox
+    calls: CallLedger
     peer: Limits
     frame_size: int
     wanted: int
@@ -69,6 +75,7 @@ class Conversation(Protocol):
     def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
     def messages_arrived(self, count: int) -> None: ...
     def finish_arrived(self, finish: Finish) -> None: ...
+    def calls_arrived(self, events: list[Event]) -> None: ...
     def acked(self, ack: Ack, now: float) -> None: ...
     def peer_stopped(self, counters: Counters, now: float) -> None: ...
     def peer_done(self, link: Link, counters: Counters, now: float) -> None: ...
@@ -96,6 +103,7 @@ class Link:
         "Set once the link is over: how to close the WebSocket."
         self.cursor = Cursor(session.outbox, config)
         self.acks = Acks(session.inbox, config)
+        self.calls = CallCursor(session.calls, config)
         self.heard_at = now if phase is Phase.ACCEPTED else -NEVER
         self._inbox = session.inbox
         self.greeted = False
@@ -157,6 +165,23 @@ class Link:
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         self.session.acked(frame, now)
 
+    def _calls(self, frame: Calls, now: float) -> None:
+        calls = self.session.calls
+        if not calls.limit:
+            raise Violation(Code.VIOLATION, "a call of a side that has none")
+        if self._inbox.finish is not None:
+            raise Violation(Code.VIOLATION, "a call behind Finish")
+        if not self._inbox.stopped:
+            events = calls.arrived(frame.first, frame.entries, now, self.calls.number - 1)
+            self.session.calls_arrived(events)
+            self.calls.note(now)
+
+    def _call_ack(self, frame: CallAck, now: float) -> None:
+        if frame.received >= self.calls.number:
+            raise Violation(Code.VIOLATION, "an ack of what was never sent")
+        if self.session.calls.ack(frame.received):
+            self.session.progressed(now)
+
     def _want(self, frame: Want, _now: float) -> None:
         if frame.number > self._inbox.received + self.session.config.window_messages + 1:
             raise Violation(Code.VIOLATION, "Want beyond the window")
@@ -182,8 +207,13 @@ class Link:
         if counters.received >= self.cursor.number:  # ACK-7
             raise Violation(Code.VIOLATION, "counters of what was never sent")
 
-    def opened(self, peer_received: int, peer_partial: int, now: float) -> None:
-        """Start at what the peer has received (RESUME-4)."""
+    def opened(
+        self, peer_received: int, peer_partial: int, calls: CallPosition | None, now: float
+    ) -> None:
+        """Start at what the peer has received (RESUME-4, CALL-4)."""
+        if calls is not None:
+            self.calls.number = calls.received + 1
+            self.calls.told = self.session.calls.received
         self.cursor.number = peer_received + 1
         self.cursor.offset = peer_partial
         self.heard_at = now
@@ -216,8 +246,13 @@ class Link:
         if self.phase is Phase.DIALING:
             return self._open_by
         by = min(self.heard_at + self._idle_timeout, self._speak_by)
-        ack_by = self.acks.by
-        return by if ack_by is None or by < ack_by else ack_by
+        return min(by, self.ack_by)
+
+    @property
+    def ack_by(self) -> float:
+        """When an ack goes that could not ride, or ``NEVER``."""
+        by = NEVER if self.acks.by is None else self.acks.by
+        return by if self.calls.by is None else min(by, self.calls.by)
 
     def tick(self, now: float) -> None:
         """Do what is due; every deadline that has passed moves."""
@@ -228,6 +263,7 @@ class Link:
                 self._silent(now)
             return
         self.acks.tick(now)
+        self.calls.tick(now)
         if now >= self._speak_by:  # LIVE-2
             self.acks.now = True
             self._speak_by = now + self._speak_every
@@ -245,6 +281,11 @@ class Link:
     # ------------------------------------------------------------------ what to send
 
     @property
+    def at_end(self) -> bool:
+        """Whether everything that was accepted has been transmitted."""
+        return self.cursor.at_end and self.calls.at_end
+
+    @property
     def restless(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
         if self.phase is Phase.OVER or not self.greeted:
@@ -252,6 +293,8 @@ class Link:
         session = self.session
         return (
             (not self.cursor.at_end and not session.muted)
+            or (not self.calls.at_end and not session.muted)
+            or self.calls.now
             or self.acks.due
             or session.wanted > max(self._asked, session.outbox.confirmed)
             or (self._inbox.stopped and not self._stop_told)
@@ -279,7 +322,10 @@ class Link:
             frames.append(Stop(counters))
             long = bool(counters.ranges)
         if not long:  # else what follows may be too much for one frame (FRAME-7)
-            self._add_sequenced(frames, now)
+            self._add_sequenced(frames, now, self._add_calls(frames, now))
+        call_ack = self.calls.take(riding=bool(frames))
+        if call_ack is not None:  # before a Stop it is the last one (CALL-10)
+            frames.insert(0, call_ack)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:
             frames.insert(0, ack)
@@ -289,12 +335,25 @@ class Link:
         self._speak_by = now + self._speak_every
         return encode(frames)
 
-    def _add_sequenced(self, frames: list[Frame], now: float) -> None:
+    def _add_calls(self, frames: list[Frame], now: float) -> int:
+        """Add the next run of calls, unless it is the turn of messages; return its bytes."""
+        session = self.session
+        if self.calls.at_end or self.cursor.starved or session.muted:
+            return 0
+        frame, used = self.calls.cut(session.frame_size, now)
+        frames.append(frame)
+        return used
+
+    def _add_sequenced(self, frames: list[Frame], now: float, used: int) -> None:
         """Add the next run, part or Finish, and the Want for a number among them."""
         session, cursor, outbox = self.session, self.cursor, self.session.outbox
         last: Frame | None = None
-        if cursor.number <= outbox.last and not session.muted:
-            last = cursor.cut(session.peer, session.frame_size)
+        finish = outbox.finish
+        # an answer that is owed goes first: nothing comes behind Finish
+        held = finish is not None and not (self.calls.at_end and not session.calls.served)
+        upto = outbox.messages if held else outbox.last
+        if cursor.number <= upto and not session.muted:
+            last = cursor.cut(session.peer, session.frame_size, used)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted
@@ -303,10 +362,11 @@ class Link:
             frames.append(Want(wanted))  # ACK-5
         if last is not None:
             frames.append(last)
-            finish = outbox.finish
-            if finish is not None and cursor.number == finish.number:
+            if finish is not None and cursor.number == finish.number and not held:
                 frames.append(finish)  # the last word rides with the last message
                 cursor.skip_finish()
+        if finish is not None and cursor.number > finish.number:
+            session.calls.finished = True
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""
@@ -316,6 +376,8 @@ class Link:
 
 _ACCEPT: dict[type[Frame], Any] = {
     Ack: Link._ack,
+    CallAck: Link._call_ack,
+    Calls: Link._calls,
     Done: Link._done,
     Finish: Link._finish,
     Messages: Link._messages,

@@ -88,8 +88,10 @@ def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
 
 def seal_weight(payload: Payload) -> int:
     """Return the weight of a payload that is sealed already."""
+    if type(payload) is str:
+        return (len(payload) if payload.isascii() else len(payload.encode())) + OVERHEAD
     content = payload.data if isinstance(payload, msgpack.ExtType) else payload
-    return len(content.encode() if isinstance(content, str) else content) + OVERHEAD
+    return len(content) + OVERHEAD
 
 
 def open_payload(payload: Payload, number: int, codec: PayloadCodec) -> Any:

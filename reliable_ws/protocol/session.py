@@ -10,10 +10,18 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
+from .calls import CallLedger
 from .codec import MAX_REASON
 from .config import MIN_FRAME, Config
-from .errors import ConnectionClosed, MessageTooLarge, OutboxFull, Violation, closed
-from .events import Arrived, Confirmed, Detached, Ended, Event, Opened, PeerFinished, Settled
+from .errors import (
+    ConnectionClosed,
+    MessageTooLarge,
+    OutboxFull,
+    PayloadError,
+    Violation,
+    closed,
+)
+from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
 from .frames import (
     OVERHEAD,
     VERSION,
@@ -23,7 +31,6 @@ from .frames import (
     Done,
     Finish,
     Hello,
-    Limits,
     Payload,
     Position,
     Refuse,
@@ -99,6 +106,8 @@ class Session:
         "Whether nothing sequenced may be sent any more (CLOSE-5)."
         self._set_gate()
         self.inbox = Inbox(limits.window_messages, limits.window_bytes, limits.max_message)
+        self.calls = CallLedger(self.config)
+        "Requests and replies: a ledger of their own (CALL-1)."
         self.final: Counters | None = None
         "The peer's frozen counters, once they are known."
         self.contact_at = now
@@ -138,7 +147,7 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes of messages that this session holds, both directions."""
-        return self.outbox.held + self.inbox.held + self.inbox.partial
+        return self.outbox.held + self.inbox.held + self.inbox.partial + self.calls.held
 
     def outcome(self, number: int) -> Outcome:
         """Return what is known of one message of ours (CLOSE-4)."""
@@ -161,8 +170,7 @@ class Session:
         for number, payload in self.outbox.unconfirmed():
             outcome = self.outcome(number)
             if number <= last and outcome is not Outcome.CONFIRMED:
-                message = open_payload(payload, number, self.codec)
-                entries.append(Undelivered(number, outcome, message))
+                entries.append(Undelivered(number, outcome, self._shown(number, payload)))
         return Report(last, last - len(entries), tuple(entries), self.ended)
 
     def report_of(self, number: int) -> Report:
@@ -170,8 +178,15 @@ class Session:
         outcome = self.outcome(number)
         if outcome is Outcome.CONFIRMED:
             return Report(1, 1, (), self.ended)
-        message = open_payload(self.outbox.payload(number), number, self.codec)
+        message = self._shown(number, self.outbox.payload(number))
         return Report(1, 0, (Undelivered(number, outcome, message),), self.ended)
+
+    def _shown(self, number: int, payload: Payload) -> Any:
+        """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
+        try:
+            return open_payload(payload, number, self.codec)
+        except PayloadError as error:
+            return error.raw
 
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
@@ -275,7 +290,7 @@ class Session:
         self._resumed = resumed
         link = Link(self, Phase.ACCEPTED, now, max_frame)
         self._replace(link)
-        self._meet(link, hello.position, hello.limits, now, resumed=resumed)
+        self._meet(link, hello, now, resumed=resumed)
         return link
 
     def _replace(self, link: Link) -> None:
@@ -294,6 +309,7 @@ class Session:
         outbox = self.outbox
         position = Position(counters, outbox.transmitted, outbox.confirmed + 1, self.inbox.partial)
         limits = self.config.limits(link.max_frame)
+        calls = self.calls.position()
         if self.role == "initiator":
             return Hello(
                 VERSION,
@@ -304,8 +320,9 @@ class Session:
                 self.incarnation,
                 position,
                 limits,
+                calls,
             )
-        return Welcome(VERSION, self._resumed, self.incarnation, position, limits)
+        return Welcome(VERSION, self._resumed, self.incarnation, position, limits, calls)
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
         """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
@@ -316,12 +333,11 @@ class Session:
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0
         self.incarnation = welcome.incarnation
-        self._meet(link, welcome.position, welcome.limits, now, resumed=resumed)
+        self._meet(link, welcome, now, resumed=resumed)
 
-    def _meet(
-        self, link: Link, position: Position, limits: Limits, now: float, *, resumed: bool
-    ) -> None:
+    def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
         """Compare both sides' books before anything is sent again (RESUME-3)."""
+        position, limits, calls = greeting.position, greeting.limits, greeting.calls
         counters, outbox, inbox = position.counters, self.outbox, self.inbox
         if counters.confirmed < outbox.confirmed:
             raise Violation(Code.VIOLATION, "state lost: confirmed has fallen")
@@ -334,9 +350,13 @@ class Session:
                 raise Violation(Code.VIOLATION, "state lost: sent has fallen")
         if position.partial > 0 and not self._fits(counters.received + 1, position.partial):
             raise Violation(Code.VIOLATION, "more of a message than was sent")
+        self.calls.check(calls, stopped=inbox.stopped)
         if not resumed:  # LIMIT-2
             self.peer = limits
             self._set_gate()
+        if calls is not None and (self.restored or not resumed):
+            self.calls.limit = self.peer.max_requests
+            self.calls.max_there = self.peer.max_message
         self.frame_limit = min(self.frame_limit, limits.max_frame)
         held = (counters.received, position.partial)
         stuck = resumed and held == self._met and outbox.last > counters.received
@@ -346,7 +366,7 @@ class Session:
             inbox.redelivered_upto = position.sent
         self.restored = False
         self.contact_at = now
-        link.opened(counters.received, position.partial, now)
+        link.opened(counters.received, position.partial, calls, now)
         replayed = max(0, outbox.transmitted - counters.received)
         self._events.append(Opened(resumed, replayed))
         self.acked(Ack(counters.received, counters.confirmed), now)
@@ -421,7 +441,12 @@ class Session:
     def finish_arrived(self, finish: Finish) -> None:
         """Note the peer's last word."""
         self._move_receiving(Deed.PEER_FINISHED)
+        self.calls.abandon()
         self._events.append(PeerFinished(finish.code, finish.reason))
+
+    def calls_arrived(self, events: list[Event]) -> None:
+        """Note what calls say."""
+        self._events += events
 
     def acked(self, ack: Ack, now: float) -> None:
         """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6).
@@ -444,6 +469,7 @@ class Session:
     def peer_stopped(self, counters: Counters, now: float) -> None:
         """The peer takes nothing more: every outcome is known (CLOSE-5)."""
         self._settle_by(counters, now)
+        self.calls.stop()
 
     def peer_done(self, link: Link, counters: Counters, now: float) -> None:
         """The acceptor needs nothing more (CLOSE-7)."""
@@ -542,6 +568,9 @@ class Session:
                 self._end_as(Ending(End.FINISHED, *self._last_words()))
         if self.link is not None:
             self.link.acks.note(now)
+        if self.calls.eased:
+            self.calls.eased = False
+            self._events.append(Eased())
         events, self._events = self._events, []
         return events
 
@@ -557,6 +586,7 @@ class Session:
         self._stop()
         self._finish_confirmed()
         self._move_sending(Deed.END)
+        self.calls.end()
         self.ended = ending
         if self.link is not None:
             self._take_leave(self.link, ending)
@@ -581,6 +611,7 @@ class Session:
         if self.inbox.take_finish():
             self._move_receiving(Deed.TAKEN)
         self._move_receiving(Deed.STOP)
+        self.calls.abandon()
         if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
             self.inbox.freeze()
 

@@ -17,6 +17,8 @@ import enum
 
 from .frames import (
     Ack,
+    CallAck,
+    Calls,
     Done,
     Finish,
     Frame,
@@ -64,6 +66,8 @@ LINK: dict[Phase, dict[type[Frame], Phase]] = {
         Ack: Phase.INITIATED,
         Want: Phase.INITIATED,
         Stop: Phase.INITIATED,
+        Calls: Phase.INITIATED,
+        CallAck: Phase.INITIATED,
         Done: Phase.OVER,
         Refuse: Phase.OVER,
     },
@@ -74,6 +78,8 @@ LINK: dict[Phase, dict[type[Frame], Phase]] = {
         Ack: Phase.ACCEPTED,
         Want: Phase.ACCEPTED,
         Stop: Phase.ACCEPTED,
+        Calls: Phase.ACCEPTED,
+        CallAck: Phase.ACCEPTED,
         Refuse: Phase.OVER,
     },
     Phase.OVER: {},

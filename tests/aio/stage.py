@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reliable_ws import Config, Connection, ConnectionEvent, Sessions, wrap
+from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
 from reliable_ws.adapters.memory import MemoryTransport, pair
 from reliable_ws.aio.client import Initiator
 from tests.support.virtual_loop import VirtualLoop, run
@@ -25,6 +25,7 @@ __all__ = [
     "now",
     "on_stage",
     "paired",
+    "registry",
     "rest",
     "second_holder",
     "settle",
@@ -62,13 +63,20 @@ class Stage:
     """
 
     def __init__(
-        self, *, config: Config | None = None, server_config: Config | None = None, **of_pair: Any
+        self,
+        *,
+        config: Config | None = None,
+        server_config: Config | None = None,
+        methods: Methods | None = None,
+        **of_pair: Any,
     ) -> None:
         self.config = config or Config()
         self.events: list[ConnectionEvent] = []
         self.server_events: list[ConnectionEvent] = []
         self.sessions = Sessions(
-            config=server_config or self.config, on_event=self.server_events.append
+            methods=methods,
+            config=server_config or self.config,
+            on_event=self.server_events.append,
         )
         self.accepted: list[Connection] = []
         "The server's connections, one for each session."
@@ -149,7 +157,13 @@ async def settle(*connections: Connection) -> None:
 def second_holder(client: Connection) -> Initiator:
     """Another holder of the same session, in the same state; not started."""
     twin = Initiator(
-        client._session.config, None, reopen=None, backoff=None, resumable=True, on_event=None
+        client._session.config,
+        None,
+        reopen=None,
+        backoff=None,
+        resumable=True,
+        methods=None,
+        on_event=None,
     )
     ours, theirs = twin._session, client._session
     ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
@@ -201,3 +215,11 @@ def block(seconds: float) -> None:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def registry(*functions: Callable[..., Any]) -> Methods:
+    """Methods under their own names."""
+    methods = Methods()
+    for function in functions:
+        methods.register(function)
+    return methods

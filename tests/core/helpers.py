@@ -10,7 +10,10 @@ from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended, Event
 from reliable_ws.protocol.frames import (
+    CallPosition,
+    Calls,
     Counters,
+    Entry,
     Frame,
     Hello,
     Limits,
@@ -29,6 +32,7 @@ from tests.support.pair import ID, KEY
 NOW = 1000.0
 INCARNATION = 42
 LIMITS = Config().limits(None)
+NO_CALLS_YET = CallPosition(0, 0, 1)
 SMALL = Config(window_messages=4, window_bytes=40_000, max_frame=8192, max_message=30_000)
 
 
@@ -69,15 +73,31 @@ def run_of(first: int, *payloads: Any) -> Messages:
     return Messages(first, list(payloads))
 
 
+def calls_of(first: int, *entries: Entry) -> Calls:
+    return Calls(first, list(entries))
+
+
 def raw(*frames: Any) -> bytes:
     """One WebSocket message with these arrays in it, right or wrong."""
     data: bytes = msgpack.packb(list(frames))
     return data
 
 
+class Exactly(list[Any]):
+    """A list of frames or events that equals another only if their types are equal, too.
+
+    They are tuples: ``Want(1) == CallAck(1)``.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and list(map(type, self)) == list(map(type, other))
+
+
 def frames_of(end: Link | Arrival, now: float) -> list[Frame]:
     """Pull everything that one end wants to send, and read it."""
-    frames: list[Frame] = []
+    frames: list[Frame] = Exactly()
     while (data := end.transmit(now)) is not None:
         frames += decode(data, 2**30)
     return frames
@@ -98,7 +118,7 @@ class Lone:
         return self.hears_raw(encode(frames))
 
     def hears_raw(self, data: bytes | str) -> list[Event]:
-        events = self.link.receive(data, self.now)
+        events = Exactly(self.link.receive(data, self.now))
         self.events += events
         return events
 

@@ -9,18 +9,30 @@ from reliable_ws.protocol.codec import MAX_LIST, MAX_RANGES, MAX_REASON, RAW, de
 from reliable_ws.protocol.errors import Violation
 from reliable_ws.protocol.frames import (
     CRITICAL,
+    ENTRIES,
     MAX_NUMBER,
     TYPES,
     Ack,
+    CallAck,
+    CallPosition,
+    Calls,
+    Cancel,
     Code,
     Counters,
+    Credit,
     Done,
+    Fault,
     Finish,
     Frame,
+    Item,
     Messages,
     Part,
+    Piece,
     Refuse,
+    Reply,
+    Request,
     Stop,
+    Void,
     Want,
     may_resume,
 )
@@ -32,7 +44,9 @@ FROZEN = counters(9, 3, 5, stopped=True, ranges=((5, 6), (8, 8)))
 EVERY: list[Frame] = [
     hello(),
     hello(incarnation=MAX_NUMBER, attempt=MAX_NUMBER),
+    hello(calls=CallPosition(3, 2, 1)),
     welcome(resumed=True),
+    welcome(calls=CallPosition(0, MAX_NUMBER, MAX_NUMBER)),
     Refuse(4410, "over", 0, FROZEN),
     Refuse(4529, "", MAX_NUMBER, None),
     Messages(1, ["text", b"bytes", msgpack.ExtType(1, b"\x93\x01\x02\x03")]),
@@ -43,6 +57,12 @@ EVERY: list[Frame] = [
     Ack(0, 0),
     Ack(MAX_NUMBER, 7),
     Want(1),
+    Calls(1, [Request("add", None, 0, "x"), Request("é" * 127, 5000, 9, None), Piece(b"xyz")]),
+    Calls(4, [Reply(1, msgpack.ExtType(1, b"\xc0")), Reply(1, None), Item(2, b""), Void()]),
+    Calls(MAX_NUMBER, [Fault(2, "e" * 255, "m" * 1000, b""), Fault(2, "", "", None)]),
+    Calls(1, [Cancel(1), Credit(2, MAX_NUMBER)]),
+    CallAck(0),
+    CallAck(MAX_NUMBER),
     Stop(FROZEN),
     Done(counters(4)),
 ]
@@ -60,11 +80,11 @@ def test_frames_come_back_as_their_own_types():
 
 
 def test_types_are_capital_letters_and_critical():
-    """FRAME-3, FRAME-4: a hex dump can be read; letters of calls are not taken."""
-    letters = {chr(number) for number in TYPES.values()}
-    assert len(letters) == len(TYPES)
-    assert all("A" <= letter <= "Z" and ord(letter) & CRITICAL for letter in letters)
-    assert not letters & set("QRECI")
+    """FRAME-3, FRAME-4: a hex dump can be read."""
+    for types in (TYPES, ENTRIES):
+        letters = {chr(number) for number in types.values()}
+        assert len(letters) == len(types)
+        assert all("A" <= letter <= "Z" and ord(letter) & CRITICAL for letter in letters)
 
 
 @pytest.mark.parametrize("size", [RAW - 1, RAW, RAW + 1, 70_000])
@@ -92,6 +112,9 @@ def test_greetings_may_have_grown():
     for frame in (hello(), welcome(), Refuse(4410, "", 0, FROZEN)):
         grown = [TYPES[type(frame)], *frame, "more", 17]
         assert decode(raw(grown), LARGE) == [frame]
+    calls = hello(calls=CallPosition(3, 2, 1))
+    grown = [72, *calls[:-1], [3, 2, 1, "more"], "more"]
+    assert decode(raw(grown), LARGE) == [calls]
     limits_grown = [*hello()[:7], [*hello().limits, 99]]
     assert decode(raw([72, *limits_grown]), LARGE) == [hello()]
 
@@ -209,6 +232,59 @@ BAD = {
     "Hello with too few limits": [changed(GOOD_HELLO, 8, GOOD_LIMITS[:6])],
     "Hello with a limit of 0": [changed(GOOD_HELLO, 8, changed(GOOD_LIMITS, 0, 0))],
     "Hello with frames too small": [changed(GOOD_HELLO, 8, changed(GOOD_LIMITS, 2, 4095))],
+    "Hello with a position of two calls": [[*GOOD_HELLO, [0, 0]]],
+    "Hello with calls that are no array": [[*GOOD_HELLO, 0]],
+    "Hello with calls from 0": [[*GOOD_HELLO, [0, 0, 0]]],
+    "Hello with calls received that are no number": [[*GOOD_HELLO, [None, 0, 1]]],
+    "Hello with calls sent that are no number": [[*GOOD_HELLO, [0, -1, 1]]],
+    "Welcome with calls that are true": [[*GOOD_WELCOME, True]],
+    "CallAck without a number": [[75]],
+    "CallAck too long": [[75, 1, 1]],
+    "CallAck of text": [[75, "1"]],
+    "Calls too short": [[67, 1]],
+    "Calls too long": [[67, 1, [[86]], 0]],
+    "Calls from 0": [[67, 0, [[86]]]],
+    "Calls without a list": [[67, 1, "V"]],
+    "Calls without calls": [[67, 1, []]],
+    "an entry that is no array": [[67, 1, [86]]],
+    "an entry without a type": [[67, 1, [[]]]],
+    "an entry with a type of text": [[67, 1, [["V"]]]],
+    "an entry with a type that is bool": [[67, 1, [[True]]]],
+    "an entry of an unknown type": [[67, 1, [[65]]]],
+    "an entry of an unknown type that is not critical": [[67, 1, [[1]]]],
+    "a bad entry behind a good one": [[67, 1, [[86], [67, 0]]]],
+    "Request too short": [[67, 1, [[81, "add", None, 0]]]],
+    "Request too long": [[67, 1, [[81, "add", None, 0, "x", 1]]]],
+    "Request with bytes for a method": [[67, 1, [[81, b"add", None, 0, "x"]]]],
+    "Request with too long a method": [[67, 1, [[81, "a" * 256, None, 0, "x"]]]],
+    "Request with too many bytes of method": [[67, 1, [[81, "é" * 128, None, 0, "x"]]]],
+    "Request with a float for a timeout": [[67, 1, [[81, "add", 1.0, 0, "x"]]]],
+    "Request with a negative timeout": [[67, 1, [[81, "add", -1, 0, "x"]]]],
+    "Request with a bool for credit": [[67, 1, [[81, "add", None, False, "x"]]]],
+    "Request with an int for a payload": [[67, 1, [[81, "add", None, 0, 5]]]],
+    "Request with a foreign extension": [[67, 1, [[81, "add", None, 0, msgpack.ExtType(2, b"")]]]],
+    "Reply to 0": [[67, 1, [[82, 0, "x"]]]],
+    "Reply too short": [[67, 1, [[82, 1]]]],
+    "Reply with an array for a payload": [[67, 1, [[82, 1, ["x"]]]]],
+    "Item of 0": [[67, 1, [[73, 0, "x"]]]],
+    "Item too long": [[67, 1, [[73, 1, "x", 0]]]],
+    "Item with true for a payload": [[67, 1, [[73, 1, True]]]],
+    "Fault of 0": [[67, 1, [[69, 0, "code", "", b""]]]],
+    "Fault too short": [[67, 1, [[69, 1, "code", b""]]]],
+    "Fault with an int for a code": [[67, 1, [[69, 1, 404, "", b""]]]],
+    "Fault with too long a code": [[67, 1, [[69, 1, "e" * 256, "", b""]]]],
+    "Fault with too long a message": [[67, 1, [[69, 1, "e", "m" * 1001, b""]]]],
+    "Fault with too many bytes of message": [[67, 1, [[69, 1, "e", "é" * 501, b""]]]],
+    "Fault with a float for a payload": [[67, 1, [[69, 1, "e", "", 0.5]]]],
+    "Cancel of 0": [[67, 1, [[67, 0]]]],
+    "Cancel too long": [[67, 1, [[67, 1, 1]]]],
+    "Credit for 0": [[67, 1, [[71, 0, 5]]]],
+    "Credit too short": [[67, 1, [[71, 1]]]],
+    "Credit of less than nothing": [[67, 1, [[71, 1, -1]]]],
+    "Piece of nothing": [[67, 1, [[80, b""]]]],
+    "Piece of text": [[67, 1, [[80, "x"]]]],
+    "Piece too long": [[67, 1, [[80, b"x", 1]]]],
+    "Void too long": [[67, 1, [[86, None]]]],
     "Welcome too short": [GOOD_WELCOME[:5]],
     "Welcome with version 0": [changed(GOOD_WELCOME, 1, 0)],
     "Welcome with resumed 1": [changed(GOOD_WELCOME, 2, 1)],

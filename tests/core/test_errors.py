@@ -11,10 +11,13 @@ from reliable_ws.protocol.errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     DeliveryError,
+    MethodNotFound,
     NotTaken,
     OutcomeUnknown,
     ProtocolViolation,
     ReliableWSError,
+    RemoteError,
+    RequestTimeout,
     SessionLost,
     closed,
 )
@@ -86,3 +89,14 @@ def test_each_end_has_its_exception(kind, code, error):
 def test_a_closed_half_says_so_before_the_session_has_ended():
     raised = closed(Ending(End.FINISHED, 1000, ""), Report(2, 2))
     assert str(raised) == "session finished (1000): 2 sent, 2 confirmed"
+
+
+def test_what_a_request_raises_says_what_is_known():
+    """CALL-11"""
+    assert str(RemoteError("failed", "no luck", [1])) == "failed: no luck"
+    assert str(MethodNotFound("method-not-found")) == "method-not-found"
+    assert RemoteError("failed", data=[1]).data == [1]
+    timeouts = [RequestTimeout("add", taken=taken) for taken in (True, False, None)]
+    assert [error.taken for error in timeouts] == [True, False, None]
+    assert all(isinstance(error, TimeoutError) for error in timeouts)
+    assert len({str(error) for error in timeouts}) == 3

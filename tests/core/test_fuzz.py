@@ -10,11 +10,11 @@ from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, OutboxFull, Violation
 from reliable_ws.protocol.events import Ended
-from reliable_ws.protocol.frames import TYPES, Code, Frame
+from reliable_ws.protocol.frames import Code, Frame
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.sessions import Sessions
 
-from .helpers import INCARNATION, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
+from .helpers import INCARNATION, NO_CALLS_YET, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
 from .test_codec import EVERY
 
 KINDS = {End.VIOLATION, End.REFUSED, End.SUPERSEDED, End.FINISHED}
@@ -39,7 +39,7 @@ junk = st.recursive(
 def mutated(draw: st.DrawFn) -> bytes:
     """A good envelope with something wrong in it: an item, a byte, its length."""
     frame = draw(st.sampled_from(EVERY))
-    array = msgpack.unpackb(raw([TYPES[type(frame)], *frame]), max_map_len=9)
+    array = msgpack.unpackb(encode([frame]), max_map_len=9)
     for _ in range(draw(st.integers(0, 2))):
         place = array[0]
         while draw(st.booleans()):
@@ -140,6 +140,22 @@ lies = st.one_of(
         st.just("X"), st.sampled_from([4410, 4529, 1000]), texts, numbers, st.none() | counter_sets
     ),
 )
+entries = st.one_of(
+    st.tuples(st.just(81), texts, st.none() | numbers, few, st.none() | texts),
+    st.tuples(st.just(82), few, st.none() | texts),
+    st.tuples(st.just(69), few, texts, texts, st.none() | texts),
+    st.tuples(st.just(73), few, texts | st.just("x" * 900)),
+    st.tuples(st.just(67), few),
+    st.tuples(st.just(71), few, numbers),
+    st.tuples(st.just(80), st.binary(min_size=1, max_size=4) | st.just(b"\xa1x")),
+    st.just((86,)),
+)
+call_lies = st.one_of(
+    st.tuples(st.just("C"), near | st.just(-1), st.lists(entries, min_size=1, max_size=4)),
+    st.tuples(st.just("C"), st.just(-1), st.lists(entries, min_size=1, max_size=2)),
+    st.tuples(st.just("K"), few),
+)
+call_deeds = st.sampled_from(["ask", "ask", "answer", "cancel", "item", "grant"])
 plain_lies = st.one_of(  # right at first sight
     st.tuples(few, few).map(lambda drawn: ("A", max(drawn), min(drawn))),
     st.tuples(few, few, few).map(lambda drawn: ("S", [3, min(drawn), max(drawn), True, []])),
@@ -148,7 +164,12 @@ deeds = st.sampled_from(
     ["send", "send", "take", "deliver", "confirm", "close", "finish", "wait", "lost", "abort"]
 )
 SHORT = Config(
-    window_messages=4, window_bytes=4000, max_frame=8192, max_message=30_000, session_ttl=60
+    window_messages=4,
+    window_bytes=4000,
+    max_frame=8192,
+    max_message=30_000,
+    max_requests=3,
+    session_ttl=60,
 )
 
 
@@ -160,16 +181,22 @@ def positions(lone: Lone) -> st.SearchStrategy:
 @given(st.data(), st.sampled_from(SIDES))
 def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
     """CLOSE-4, ACK-7: frames of the right form with any numbers, between deeds of ours."""
-    lone = side(SHORT, limits=limits(window_messages=3, max_frame=4096))
+    lone = side(
+        SHORT, limits=limits(window_messages=3, max_frame=4096, max_requests=3), calls=NO_CALLS_YET
+    )
     lone.sends("a", "b", "c")
     final: dict[int, Outcome] = {}
     opened: list[int] = []
-    for step in data.draw(st.lists(lies | plain_lies | deeds, min_size=4, max_size=25)):
+    never: set[int] = set()
+    for step in data.draw(
+        st.lists(lies | plain_lies | call_lies | call_deeds | deeds, min_size=4, max_size=25)
+    ):
         if isinstance(step, str):
             act(lone, step, opened, data)
         else:
             letter, *fields = step
-            number = lone.session.inbox.received + 1
+            ledger = lone.session.calls if letter == "C" else lone.session.inbox
+            number = ledger.received + 1
             fields = [number if field == -1 else field for field in fields]
             lone.hears_raw(raw([ord(letter), *fields]))
         said: list[Frame] = lone.says()
@@ -180,14 +207,50 @@ def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
             if outcome is not Outcome.PENDING:
                 final[number] = outcome
         assert len(lone.session.inbox) <= 4
+        judge_calls(lone, never)
     if lone.session.ended is not None:
         assert lone.session.report().final
         assert sum(isinstance(event, Ended) for event in lone.events) <= 1
 
 
+def judge_calls(lone: Lone, never: set[int]) -> None:
+    """What is held is bounded; and what was said to be not taken stays so."""
+    calls = lone.session.calls
+    assert len(calls.served) + len(calls._answers or ()) <= SHORT.max_requests
+    assert len(calls.open) <= 3
+    assert len(calls._pieces) <= SHORT.max_message + 6
+    assert calls._weight == sum(calls._sizes.values())
+    assert set(calls._streams) <= set(calls.open)
+    for number in range(1, calls.transmitted + 1):
+        if calls.was_taken(number) is False:
+            never.add(number)
+        elif number in never:
+            assert number not in calls._never
+            never.discard(number)  # cancel() was told
+
+
+def act_on_calls(lone: Lone, deed: str, data: st.DataObject) -> None:
+    calls, now = lone.session.calls, lone.now
+    mine, theirs = sorted(calls.open), sorted(calls.served)
+    match deed:
+        case "ask" if calls.has_room:
+            by = data.draw(st.none() | st.just(now + 1))
+            calls.request("do", data.draw(texts | st.just("x" * 9000)), by, data.draw(few))
+        case "cancel" if mine:
+            calls.cancel(data.draw(st.sampled_from(mine)))
+        case "grant" if mine:
+            calls.grant(data.draw(st.sampled_from(mine)), data.draw(few))
+        case "answer" if theirs:
+            calls.reply(data.draw(st.sampled_from(theirs)), data.draw(texts))
+        case "item" if theirs:
+            calls.item(data.draw(st.sampled_from(theirs)), data.draw(texts))
+
+
 def act(lone: Lone, deed: str, opened: list[int], data: st.DataObject) -> None:
     session = lone.session
     match deed:
+        case "ask" | "cancel" | "grant" | "answer" | "item":
+            act_on_calls(lone, deed, data)
         case "send":
             try:
                 session.send(data.draw(texts | st.just(b"y" * 3000)))
@@ -223,13 +286,19 @@ def again(lone: Lone, data: st.DataObject) -> None:
         outbox, inbox = session.outbox, session.inbox
         drawn = ([outbox.acked, outbox.confirmed, outbox.confirmed, False, []], 9, 1, 0)
         drawn = (drawn[0], max(inbox.received, 0), inbox.confirmed + 1, 0)
+    calls = session.calls
+    drawn_calls = data.draw(st.tuples(few | numbers, numbers, st.integers(1, 6)) | st.none())
+    if honest:
+        drawn_calls = (calls.acked, calls.received, 1)
+    told = drawn_calls and list(drawn_calls)
     if lone.book is None:
         lone.link = session.dial(lone.now)
         lone.says()
-        lone.hears_raw(raw([87, 1, True, INCARNATION, list(drawn), list(welcome().limits)]))
+        lone.hears_raw(raw([87, 1, True, INCARNATION, list(drawn), list(welcome().limits), told]))
         return
     arrival = lone.book.arrive(lone.now)
     greeting = [72, *hello(attempt=session.attempt + 1)]
     greeting[7] = list(drawn)
+    greeting[9] = told
     lone.events += arrival.receive(raw(greeting), lone.now)
     lone.link = arrival.link or lone.link

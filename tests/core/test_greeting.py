@@ -9,7 +9,16 @@ import pytest
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended, Opened
-from reliable_ws.protocol.frames import Ack, Counters, Hello, Position, Refuse, Stop, Welcome
+from reliable_ws.protocol.frames import (
+    Ack,
+    CallPosition,
+    Counters,
+    Hello,
+    Position,
+    Refuse,
+    Stop,
+    Welcome,
+)
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Phase
@@ -19,12 +28,12 @@ from .helpers import LIMITS, NOW, Lone, acceptor, counters, initiator, limits, r
 
 
 def test_the_first_hello_says_nothing_but_zeros():
-    """HELLO-1, HELLO-4: 0 is a valid counter."""
+    """HELLO-1, HELLO-4, CALL-4: 0 is a valid counter."""
     session = Session("initiator", ID, KEY, NOW)
     session.send("a")
     lone = Lone(session, session.dial(NOW))
     nothing = Position(Counters(0, 0, 0, False), 0, 1, 0)
-    assert lone.says() == [Hello(1, 1, ID, KEY, 1, 0, nothing, LIMITS)]
+    assert lone.says() == [Hello(1, 1, ID, KEY, 1, 0, nothing, LIMITS, CallPosition(0, 0, 1))]
 
 
 def test_a_greeting_is_built_when_it_is_sent():

@@ -8,6 +8,8 @@ from reliable_ws.protocol.events import Arrived
 from reliable_ws.protocol.frames import (
     TYPES,
     Ack,
+    CallAck,
+    Calls,
     Done,
     Finish,
     Hello,
@@ -15,6 +17,7 @@ from reliable_ws.protocol.frames import (
     Part,
     Refuse,
     Stop,
+    Void,
     Want,
     Welcome,
 )
@@ -24,10 +27,12 @@ from reliable_ws.protocol.state import LINK, Phase
 from tests.support.pair import ID, KEY
 
 from .helpers import (
+    NO_CALLS_YET,
     NOW,
     SIDES,
     Lone,
     acceptor,
+    calls_of,
     counters,
     hello,
     initiator,
@@ -99,6 +104,24 @@ def test_a_shut_gate_makes_no_difference_but_the_way(side):
 
 
 @either_side
+def test_a_link_is_at_its_end_when_messages_and_calls_are(side):
+    """A driver stops asking for bytes then."""
+    lone = side(calls=NO_CALLS_YET)
+    assert lone.link.at_end
+    lone.session.send("a")
+    assert not lone.link.at_end
+    lone.says()
+    assert lone.link.at_end
+    lone.session.calls.request("do", "", None, 0)
+    assert not lone.link.at_end
+    assert lone.link.restless
+    lone.says()
+    assert lone.link.at_end
+    lone.hears(Stop(counters(1, stopped=True)))
+    assert not lone.link.restless
+
+
+@either_side
 def test_one_event_stands_for_a_whole_run(side):
     lone = side()
     assert lone.hears(run_of(1, *"abc")) == [Arrived(3)]
@@ -111,6 +134,8 @@ FRAMES = {
     Finish: Finish(1, 1000, ""),
     Ack: Ack(1, 1),
     Want: Want(1),
+    Calls: calls_of(1, Void()),
+    CallAck: CallAck(0),
     Stop: Stop(counters(1, stopped=True)),
     Done: Done(counters(1)),
     Refuse: Refuse(4529, "later", 0, None),
@@ -127,7 +152,8 @@ def test_a_link_moves_as_the_table_says(phase, kind):
         lone = Lone(session, session.dial(NOW))
         lone.says()
     else:
-        lone = initiator() if phase is Phase.INITIATED else acceptor()
+        side = initiator if phase is Phase.INITIATED else acceptor
+        lone = side(calls=NO_CALLS_YET)
         lone.sends("a")
     if kind is Done and phase is Phase.INITIATED:
         lone.hears(Finish(1, 1000, ""))

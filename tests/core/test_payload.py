@@ -17,6 +17,8 @@ from reliable_ws.protocol.payload import (
     seal,
     seal_weight,
 )
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY
 
 CODEC = MsgpackCodec()
 
@@ -147,3 +149,20 @@ def test_containers_are_bounded():
         seal([1, 2, 3, 4], codec)
     with pytest.raises(PayloadError):
         open_payload(msgpack.ExtType(1, b"\x84\x01\x01\x02\x02\x03\x03\x04\x04"), 1, codec)
+
+
+def test_what_cannot_be_decoded_again_is_reported_as_it_travels():
+    """A codec may pack what it does not unpack; a report is still a report."""
+
+    class OneWay:
+        def dumps(self, value, /):
+            return b"packed"
+
+        def loads(self, data, /):
+            raise ValueError("never")
+
+    session = Session("initiator", ID, KEY, 0.0, codec=OneWay())
+    session.send([1])
+    session.send("text")
+    session.abort(0.0)
+    assert [entry.message for entry in session.report().undelivered] == [b"packed", "text"]

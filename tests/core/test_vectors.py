@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from reliable_ws.protocol.codec import decode, encode
@@ -14,7 +13,7 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import Violation
 from reliable_ws.protocol.payload import seal_weight
 from tests.vectors import make
-from tests.vectors.stage import Stage, frame_from, to_json, value_from
+from tests.vectors.stage import Stage, frame_from, items_to_json, to_json, value_from
 
 MAX_FRAME = Config().max_frame
 
@@ -49,7 +48,7 @@ def test_good(row):
 
 @pytest.mark.parametrize("row", rows("bad.json"))
 def test_bad(row):
-    """FRAME-2, FRAME-4, FRAME-5, MSG-3, COUNT-2, COUNT-3, PART-2."""
+    """FRAME-2, FRAME-4, FRAME-5, MSG-3, COUNT-2, COUNT-3, PART-2, CALL-2."""
     with pytest.raises(Violation) as caught:
         decode(bytes.fromhex(row["hex"]), row.get("max_frame", MAX_FRAME))
     assert caught.value.code == row["code"]
@@ -77,8 +76,7 @@ def test_conversations(row):
             stage.act(step)
             continue
         data = bytes.fromhex(step["hex"])
-        items = msgpack.unpackb(data)
-        assert [[chr(item[0]), *map(to_json, item[1:])] for item in items] == step["frames"]
+        assert items_to_json(data) == step["frames"]
         if not step.get("forged"):
             said = stage.pull(step["from"])
             assert said is not None, f"{step['from']} is silent, not saying {step['frames']}"

@@ -49,6 +49,23 @@ SAYS = {
         r"sender: job 4 was not begun: safe to send again",
         r"sender: 5 sent, 2 confirmed, 2 not taken, 1 unknown; finished \(1000\)",
     ],
+    "rpc": [
+        r"customer: 2 pears\? yes",
+        r"left: 1",
+        r"error: sold-out no 1 plums left {'left': 0}",
+        r"tick 0",
+        r"tick 2",
+        r"timeout: no answer to 'ticks' in time; the peer got it",
+    ],
+    "broadcast": [
+        r"first: fast: confirmed",
+        r"first: slow: confirmed",
+        r"first: dying: confirmed",
+        r"second: slow: pending",
+        r"second: dying: not taken",
+        r"later: slow: confirmed",
+        r"members now: 2",
+    ],
     "report": [
         r"websockets: 5 sent, no error, close code 1000",
         r"reliable_ws: 5 sent, 2 confirmed, 2 not taken, 1 unknown; finished \(1000\)",

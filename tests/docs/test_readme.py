@@ -267,6 +267,35 @@ async def test_run_framework():
         assert not await made["sessions"].drain()
 
 
+async def test_run_calls():
+    server_block, client_block = blocks("calls")
+    made, _ = await run(server_block)
+
+    async def handler(conn):
+        await conn.wait_closed()
+
+    async with reliable_ws.serve(handler, "127.0.0.1", 0, methods=made["methods"]) as server:
+        _, printed = await run(client_block, server.port)
+    assert printed.splitlines() == client_block.promised()
+
+
+async def test_run_broadcast():
+    server_block, publisher_block = blocks("broadcast")
+    made, _ = await run(server_block)
+    async with (
+        reliable_ws.serve(made["handler"], "127.0.0.1", 0) as server,
+        reliable_ws.connect(f"ws://127.0.0.1:{server.port}") as conn,
+    ):
+        await conn.send("ann")
+        await conn.flush()
+        while not made["room"]:  # noqa: ASYNC110 - the handler is about to
+            await asyncio.sleep(0.01)
+        receiving = asyncio.create_task(conn.recv())
+        _, printed = await run(publisher_block, room=made["room"])
+        assert await receiving == {"price": 17}
+    assert printed.splitlines() == publisher_block.promised()
+
+
 # ------------------------------------------------------------------ what else it says
 
 

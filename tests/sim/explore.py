@@ -26,6 +26,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reliable_ws.protocol.acks import Acks
+from reliable_ws.protocol.call_cursor import CallCursor
+from reliable_ws.protocol.call_pieces import Pieces
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.inbox import Inbox
@@ -47,7 +50,19 @@ from .world import (
     shrink,
 )
 
-CORE = (Session, Link, Acks, Cursor, Inbox, Outbox, Sessions, Arrival)
+CORE = (
+    Session,
+    Link,
+    Acks,
+    Cursor,
+    Inbox,
+    Outbox,
+    CallLedger,
+    CallCursor,
+    Pieces,
+    Sessions,
+    Arrival,
+)
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
 
 TIMES = frozenset(
@@ -79,8 +94,14 @@ CONSTANT = frozenset(
         "_principals",
         "_per_principal",
         "_quarter",
+        "_batch",
         "_batch_bytes",
         "_batch_messages",
+        "_max_requests",
+        "_most",
+        "_most_held",
+        "limit",
+        "max_there",
         "_pause_at",
         "_pause_total",
         "_size",
@@ -97,7 +118,20 @@ BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
 """How much is held, by size on the wire: decides nothing where the window in bytes is large."""
 
 HANGING = frozenset(
-    ("session", "link", "book", "inbox", "outbox", "acks", "cursor", "_inbox", "_outbox")
+    (
+        "session",
+        "link",
+        "book",
+        "inbox",
+        "outbox",
+        "acks",
+        "cursor",
+        "calls",
+        "_inbox",
+        "_outbox",
+        "_ledger",
+        "_pieces",
+    )
 )
 """Attributes that say how objects hang together: other objects of the core."""
 
@@ -138,7 +172,11 @@ class Tools:
             own = kind in CONTAINERS and name != "_accepts"
             if own or not whole:
                 copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
-            if name in TIMES or name in CONSTANT or (name in BYTES and sample.max_bytes > 1 << 20):
+            if (
+                name in TIMES
+                or name in CONSTANT
+                or (name in BYTES and getattr(sample, "max_bytes", 0) > 1 << 20)
+            ):
                 continue
             form = "o.{}"
             if name in ARMED:
@@ -182,6 +220,9 @@ def prepare(world: World) -> None:
         link,
         link.acks,
         link.cursor,
+        link.calls,
+        session.calls,
+        session.calls._pieces,
         world.book,
         arrival,
     ):
@@ -264,7 +305,12 @@ def _plain_link(link: Link | None) -> Any:
     if link.phase is Phase.OVER:
         return (link.leaving, link._farewell)
     plainers = TOOLS.plainers
-    return (plainers[Link](link), plainers[Acks](link.acks), plainers[Cursor](link.cursor))
+    return (
+        plainers[Link](link),
+        plainers[Acks](link.acks),
+        plainers[Cursor](link.cursor),
+        plainers[CallCursor](link.calls),
+    )
 
 
 def _plain_party(party: Party | None) -> Any:
@@ -280,6 +326,7 @@ def _plain_party(party: Party | None) -> Any:
         plainers[Session](session),
         plainers[Inbox](session.inbox),
         plainers[Outbox](session.outbox),
+        plainers[CallLedger](session.calls),
     )
 
 

@@ -13,31 +13,45 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import (
     MAX_NUMBER,
     Ack,
+    CallAck,
+    CallPosition,
+    Calls,
+    Cancel,
     Counters,
+    Credit,
     Done,
+    Entry,
+    Fault,
     Finish,
     Frame,
     Hello,
+    Item,
     Messages,
     Part,
+    Piece,
     Position,
     Refuse,
+    Reply,
+    Request,
     Stop,
+    Void,
     Want,
     Welcome,
 )
 from reliable_ws.protocol.payload import seal_weight
 from tests.support.pair import ID, KEY
-from tests.vectors.stage import Stage, to_json
+from tests.vectors.stage import Stage, items_to_json, to_json
 
 HERE = Path(__file__).parent
 
 ZERO = Counters(0, 0, 0, False)
 START = Position(ZERO, 0, 1, 0)
 LIMITS = Config().limits(None)
-HELLO = Hello(1, 1, ID, KEY, 1, 0, START, LIMITS)
-WELCOME = Welcome(1, False, 42, START, LIMITS)
+CALLS = CallPosition(0, 0, 1)
+HELLO = Hello(1, 1, ID, KEY, 1, 0, START, LIMITS, CALLS)
+WELCOME = Welcome(1, False, 42, START, LIMITS, CALLS)
 FINAL = Counters(8, 8, 7, False)
+CALL_LETTERS = "CK"
 
 
 # -------------------------------------------------------------------------- good and bad
@@ -49,6 +63,10 @@ def good() -> list[dict[str, Any]]:
 
     def add(name: str, *frames: Frame) -> None:
         rows.append({"name": name, "hex": encode(frames).hex(), "frames": to_json(frames)})
+
+    def call(name: str, *entries: Entry, first: int = 1) -> None:
+        add(f"Calls: {name}", Calls(first, list(entries)))
+        rows[-1]["calls"] = True
 
     def other(name: str, data: bytes, *frames: Frame) -> None:
         """Not as we would encode it, and understood all the same."""
@@ -66,6 +84,14 @@ def good() -> list[dict[str, Any]]:
     add("Hello, several versions", HELLO._replace(max_version=3))
     add("Welcome, new", WELCOME)
     add("Welcome, resumed", WELCOME._replace(resumed=True, position=later))
+    without = "of a side without calls"
+    add(f"Hello {without}", HELLO._replace(calls=None))
+    add(f"Welcome {without}", WELCOME._replace(calls=None))
+    for greeting in (HELLO, WELCOME):
+        item = msgpack.unpackb(encode([greeting]))[0][:-1]
+        words = f"{type(greeting).__name__} {without} that says nothing of them"
+        other(words, raw(item), greeting._replace(calls=None))
+    add("Hello, to resume calls", HELLO._replace(attempt=3, calls=CallPosition(7, 9, 5)))
     add("Refuse, later", Refuse(4529, "busy", 1000, None))
     add("Refuse, final", Refuse(4410, "", 0, FINAL))
     add("Refuse, unknown", Refuse(4404, "no such session here", 0, None))
@@ -97,6 +123,22 @@ def good() -> list[dict[str, Any]]:
     add("Stop, after a crash: handed is not known", Stop(Counters(3, 3, MAX_NUMBER, True)))
     add("Done", Done(FINAL))
     add("four frames", Ack(3, 3), Want(4), Messages(4, ["hi"]), Finish(5, 1000, "bye"))
+
+    call("Request", Request("add", None, 0, value))
+    call("Request with a deadline, for a stream", Request("é" * 127, 5000, 262144, "x"), first=9)
+    call("Reply", Reply(1, value))
+    call("Fault", Fault(1, "method-not-found", "there is no method 'add'", b""))
+    call("Fault with the longest words", Fault(1, "e" * 255, "é" * 500, value))
+    call("Item", Item(2, b"\x00\xff"))
+    call("Cancel", Cancel(MAX_NUMBER))
+    call("Credit", Credit(2, MAX_NUMBER))
+    call("Pieces, and their Reply", Piece(b"\xa5hel"), Piece(b"lo"), Reply(1, None))
+    call("the ends of others", Request("m", 0, 0, None), Fault(1, "", "", None), Item(1, None))
+    call("Void", Void())
+    every = [Void(), Cancel(1), Credit(1, 5), Item(1, ""), Reply(1, ""), Request("", None, 0, "")]
+    call("some of each", *every, first=MAX_NUMBER)
+    add("CallAck", CallAck(5))
+    rows[-1]["calls"] = True
 
     other(
         "an unknown frame that is not critical is skipped",
@@ -130,6 +172,7 @@ def good() -> list[dict[str, Any]]:
     )
     grown = msgpack.unpackb(encode([HELLO]))[0]
     other("Hello with a field of a later version", raw([*grown, "new"]), HELLO)
+    other("calls with a field of a later version", raw([*grown[:-1], [0, 0, 1, "new"]]), HELLO)
     grown[8] = [*grown[8], 7]
     other("limits with a field of a later version", raw(grown), HELLO)
     grown = msgpack.unpackb(encode([WELCOME]))[0]
@@ -180,7 +223,7 @@ def bad() -> list[dict[str, Any]]:
     frame("type: a float", float(0x41), 5, 3)
     frame("type: true", True)
     frame("type: nil", None)
-    frame("type: kept for calls", "Q", 1)
+    frame("type: that of an entry", "Q", 1)
     frame("type: an unknown letter", "Z")
     frame("type: a small letter is critical as well", "a", 5, 3)
     frame("type: negative", -1)
@@ -233,6 +276,48 @@ def bad() -> list[dict[str, Any]]:
     frame("Ack: a field too many", "A", 3, 3, 3)
     frame("Want: 0", "N", 0)
     frame("Want: nothing", "N")
+    # calls
+    frame("CallAck: nothing", "K")
+    frame("CallAck: negative", "K", -1)
+    frame("CallAck: a field too many", "K", 1, 1)
+    frame("Calls: number 0", "C", 0, [[0x56]])
+    frame("Calls: no entries", "C", 1, [])
+    frame("Calls: entries that are no array", "C", 1, None)
+    frame("Calls: a field too many", "C", 1, [[0x56]], 0)
+    for name, *entry in [
+        ("no array", 5),
+        ("no type", []),
+        ("a type of text", ["V"]),
+        ("an unknown type", [0x5A]),
+        ("an unknown type that is not critical", [1]),
+        ("a frame's type", [0x41, 0, 0]),
+        ("Request: a field too few", [0x51, "add", None, 0]),
+        ("Request: a field too many", [0x51, "add", None, 0, "", 0]),
+        ("Request: a method of bytes", [0x51, b"add", None, 0, ""]),
+        ("Request: a method of 256 bytes", [0x51, "é" * 128, None, 0, ""]),
+        ("Request: a negative timeout", [0x51, "add", -1, 0, ""]),
+        ("Request: a timeout of 2^53", [0x51, "add", 2**53, 0, ""]),
+        ("Request: no credit", [0x51, "add", None, None, ""]),
+        ("Request: a payload that is an integer", [0x51, "add", None, 0, 5]),
+        ("Request: a payload of extension code 2", [0x51, "add", None, 0, msgpack.ExtType(2, b"")]),
+        ("Reply: request 0", [0x52, 0, ""]),
+        ("Reply: no payload", [0x52, 1]),
+        ("Reply: a payload that is an array", [0x52, 1, [1]]),
+        ("Fault: a field too few", [0x45, 1, "", ""]),
+        ("Fault: a code that is an integer", [0x45, 1, 404, "", b""]),
+        ("Fault: a code of 256 bytes", [0x45, 1, "e" * 256, "", b""]),
+        ("Fault: a message of 1001 bytes", [0x45, 1, "e", "m" * 1001, b""]),
+        ("Item: request 0", [0x49, 0, ""]),
+        ("Item: a payload that is true", [0x49, 1, True]),
+        ("Cancel: nothing", [0x43]),
+        ("Cancel: request 0", [0x43, 0]),
+        ("Credit: a float", [0x47, 1, 5.0]),
+        ("Credit: a field too few", [0x47, 1]),
+        ("Piece: empty", [0x50, b""]),
+        ("Piece: text", [0x50, "x"]),
+        ("Void: a field too many", [0x56, 0]),
+    ]:
+        frame(f"Calls: {name}", "C", 1, entry)
     # counters
     frame("Stop: not stopped", "S", [9, 4, 7, False, []])
     frame("Stop: confirmed above received", "S", [3, 4, 3, True, []])
@@ -272,10 +357,15 @@ def bad() -> list[dict[str, Any]]:
         ("six limits", 8, [1, 1, 4096, 1, 1, 1]),
         ("a limit of 0", 8, [1, 1, 4096, 1, 1, 1, 0]),
         ("a limit that is a float", 8, [1, 1, 4096.0, 1, 1, 1, 1]),
+        ("a position of two calls", 9, [0, 0]),
+        ("calls from 0", 9, [0, 0, 0]),
+        ("calls that are true", 9, True),
     ]:
         frame(f"Hello: {name}", *hello[:index], value, *hello[index + 1 :])
+        if "calls" in name:
+            rows[-1]["calls"] = True
     frame("Hello: max frame 4095", *hello[:8], [1, 1, 4095, 1, 1, 1, 1])
-    frame("Hello: a field too few", *hello[:-1])
+    frame("Hello: a field too few", *hello[:8])
     welcome: list[Any] = msgpack.unpackb(encode([WELCOME]))[0]
     for name, index, value in [
         ("version 0", 1, 0),
@@ -285,7 +375,7 @@ def bad() -> list[dict[str, Any]]:
         ("no limits", 5, None),
     ]:
         frame(f"Welcome: {name}", *welcome[:index], value, *welcome[index + 1 :])
-    frame("Welcome: a field too few", *welcome[:-1])
+    frame("Welcome: a field too few", *welcome[:5])
     return rows
 
 
@@ -354,7 +444,7 @@ class Recorder:
                 return self
 
     def _said(self, side: str, data: bytes, *, lost: bool = False, forged: bool = False) -> None:
-        step: dict[str, Any] = {"from": side, "hex": data.hex(), "frames": _frames(data)}
+        step: dict[str, Any] = {"from": side, "hex": data.hex(), "frames": items_to_json(data)}
         if lost:
             step["lost"] = True
         if forged:
@@ -386,13 +476,11 @@ class Recorder:
 
     def end(self) -> dict[str, Any]:
         """Return the conversation with what both sides know in the end."""
+        said = [step["frames"] for step in self.row["steps"] if "frames" in step]
+        if any(frame[0] in CALL_LETTERS for frames in said for frame in frames):
+            self.row["calls"] = True
         self.row["outcome"] = self.stage.outcome()
         return self.row
-
-
-def _frames(data: bytes) -> Any:
-    items = msgpack.unpackb(data)
-    return [[chr(item[0]), *map(to_json, item[1:])] for item in items]
 
 
 A, I = "acceptor", "initiator"  # noqa: E741
@@ -535,6 +623,8 @@ def conversations() -> list[dict[str, Any]]:
         .end()
     )
 
+    rows += call_conversations()
+
     stopped = Counters(9, 0, 0, True)
     for name, *frames in [
         ("a gap", Messages(2, ["x"])),
@@ -552,6 +642,14 @@ def conversations() -> list[dict[str, Any]]:
         ("a second Hello", HELLO),
         ("Welcome to an acceptor", WELCOME),
         ("Done to an acceptor", Done(ZERO)),
+        ("a gap in the calls", Calls(2, [Void()])),
+        ("a repeat in the calls", Calls(1, [Void()]), Calls(1, [Void()])),
+        ("a call behind Finish", Finish(1, 1000, ""), Calls(1, [Void()])),
+        ("an ack of a call that was not sent", CallAck(1)),
+        ("a reply to what was never asked", Calls(1, [Reply(1, "")])),
+        ("pieces that belong to nothing", Calls(1, [Piece(b"x"), Request("m", None, 0, "")])),
+        ("pieces that make no payload", Calls(1, [Piece(b"\xa5"), Request("m", None, 0, None)])),
+        ("a payload of no pieces", Calls(1, [Request("m", None, 0, None)])),
     ]:
         bad_one = begin(f"violation: {name}", "The acceptor ends with its final counters.")
         rows.append(bad_one.forge(I, *frames).end())
@@ -562,6 +660,12 @@ def conversations() -> list[dict[str, Any]]:
     )
     full = begin("violation: more messages than the window", "Three at once.", window_messages=2)
     rows.append(full.forge(I, Messages(1, ["x"] * 3)).end())
+    many = Calls(1, [Request("m", None, 0, "")] * 3)
+    row = begin("violation: more requests than announced", "Three at once.", max_requests=2)
+    rows.append(row.forge(I, many).end())
+    row = begin("violation: more items than the credit", "A plain request has none.")
+    row.do("request", I, method="m", payload="")
+    rows.append(row.forge(A, Calls(1, [Item(1, "")])).end())
     early = Recorder("violation: not Hello", "The first envelope is something else.")
     rows.append(early.dial().forge(I, Ack(0, 0)).end())
     both = Recorder("violation: Hello and more", "The first envelope holds another frame.")
@@ -617,9 +721,83 @@ def conversations() -> list[dict[str, Any]]:
             "It received what was never sent.",
             resume._replace(position=told),
         ),
+        (
+            "state lost: calls",
+            "It received a call that was never sent.",
+            resume._replace(calls=CallPosition(1, 0, 1)),
+        ),
+        ("calls no more", "It had a position of calls before.", resume._replace(calls=None)),
     ]:
         row = begin(f"refused: {name}", about).do("cut").dial().forge(I, hello)
+        if "calls" in name:
+            row.row["calls"] = True
         rows.append(row.end())
+    return rows
+
+
+def call_conversations() -> list[dict[str, Any]]:
+    """Exchanges of sides that both take calls."""
+    bye = {"code": 1000, "reason": "bye"}
+
+    def begin(name: str, about: str, **config: Any) -> Recorder:
+        return Recorder(name, about, **config).do("dial")
+
+    def ask(recorder: Recorder, payload: Any = "", **more: Any) -> Recorder:
+        return recorder.do("request", I, method="add", payload=to_json(payload), **more)
+
+    rows = []
+    call = ask(begin("a call", "Acks of calls ride, or come within 25 ms."), "1 2")
+    rows.append(call.do("reply", A, request=1, payload="3").do("wait", seconds=0.03).end())
+    call = ask(begin("a call with a deadline", "What is left of it travels."), timeout=5)
+    rows.append(call.do("fault", A, request=1, code="timeout", message="").end())
+
+    stream = ask(begin("a stream", "Two items of 8, one more for the credit, the end."), credit=10)
+    for item in ("é", "hi"):
+        stream.do("item", A, request=1, payload=item)
+    stream.do("grant", I, request=1, total=26).do("item", A, request=1, payload="ho")
+    rows.append(stream.do("reply", A, request=1, payload="").end())
+
+    call = begin("taken back, and cancelled", "2 has not gone yet: a Void. 1 has: a Cancel.")
+    ask(call).quiet("wait", seconds=0)
+    for payload in ("two", "three"):
+        step = {"do": "request", "at": I, "method": "add", "payload": payload}
+        call.row["steps"].append(step)
+        call.stage.act(step)
+    step = {"do": "cancel", "at": I, "request": 2}
+    call.row["steps"].append(step)
+    call.stage.act(step)
+    call.do("cancel", I, request=1).do("fault", A, request=1, code="cancelled", message="")
+    rows.append(call.do("reply", A, request=3, payload="late").end())
+
+    call = ask(begin("a lost reply", "It is said again; the request is not."))
+    call.quiet("reply", A, lose=A, request=1, payload="3").do("cut").do("dial")
+    rows.append(call.do("wait", seconds=0.03).end())
+
+    call = begin("a lost request that has expired", "A Void has its number; it is never run.")
+    call.quiet("request", I, lose=I, method="add", payload="", timeout=5).do("cut")
+    rows.append(call.do("wait", seconds=6).do("dial").do("wait", seconds=0.03).end())
+
+    pieces = begin("a call in pieces", "Some of them are lost and go again.", max_frame=4096)
+    step = {"do": "request", "at": I, "method": "add", "payload": "x" * 9000}
+    pieces.row["steps"].append(step)
+    pieces.stage.act(step)
+    for loss in (False, True):
+        data = pieces.stage.pull(I)
+        assert data is not None
+        pieces._said(I, data, lost=loss)
+    pieces.do("cut").do("dial")
+    rows.append(pieces.do("reply", A, request=4, payload="done").end())
+
+    call = ask(ask(begin("calls and the close", "Owed answers go before Finish.")))
+    call.send(A, "last").pump().do("close", A, **bye)
+    call.do("reply", A, request=1, payload="").do("fault", A, request=2, code="closing", message="")
+    rows.append(call.do("take", I, count=1).do("close", I, **bye).end())
+
+    call = begin("a stop and calls", "The last CallAck goes before Stop: 2 was not taken.")
+    call.send(I, "untaken").pump()
+    ask(call).quiet("request", I, lose=I, method="add", payload="")
+    call.quiet("close", A, lose=I, **bye)
+    rows.append(call.do("close", I, **bye).do("fault", A, request=1, code="x", message="").end())
     return rows
 
 
@@ -649,7 +827,7 @@ def _text(rows: list[dict[str, Any]]) -> str:
             out.append("  " + line(row))
             continue
         steps = ",\n".join(f"      {line(step)}" for step in row["steps"])
-        head = {key: row[key] for key in ("name", "about", "config")}
+        head = {key: row[key] for key in ("name", "about", "config", "calls") if key in row}
         body = f'"steps": [\n{steps}\n    ],\n    "outcome": {line(row["outcome"])}'
         out.append("  {" + line(head)[1:-1] + ",\n    " + body + "\n  }")
     return "[\n" + ",\n".join(out) + "\n]\n"

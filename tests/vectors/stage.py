@@ -10,21 +10,34 @@ from typing import Any
 
 import msgpack
 
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.frames import TYPES, Counters, Frame, Limits, Position
+from reliable_ws.protocol.frames import (
+    ENTRIES,
+    TYPES,
+    CallPosition,
+    Calls,
+    Counters,
+    Entry,
+    Frame,
+    Limits,
+    Position,
+)
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Sessions
 from tests.support.pair import Pair
 
 BY_LETTER = {chr(number): kind for kind, number in TYPES.items()}
-NESTED = {"position": Position, "limits": Limits, "counters": Counters}
+ENTRY_BY_LETTER = {chr(number): kind for kind, number in ENTRIES.items()}
+LETTERS = {**TYPES, **ENTRIES}
+NESTED = {"position": Position, "limits": Limits, "counters": Counters, "calls": CallPosition}
 
 
 def to_json(value: Any) -> Any:
     """Return a frame, a field or a payload as JSON."""
-    if type(value) in TYPES:
-        return [chr(TYPES[type(value)]), *map(to_json, value)]
+    if type(value) in LETTERS:
+        return [chr(LETTERS[type(value)]), *map(to_json, value)]
     if isinstance(value, msgpack.ExtType):
         return {"ext": value.code, "hex": value.data.hex()}
     if isinstance(value, bytes):
@@ -32,6 +45,16 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     return value
+
+
+def items_to_json(data: bytes) -> Any:
+    """Return the frames of an envelope as JSON, whatever is in their fields."""
+    frames = []
+    for letter, *fields in msgpack.unpackb(data):
+        if letter == TYPES[Calls]:
+            fields[1] = [[chr(entry[0]), *entry[1:]] for entry in fields[1]]
+        frames.append([chr(letter), *map(to_json, fields)])
+    return frames
 
 
 def value_from(item: Any) -> Any:
@@ -45,11 +68,18 @@ def value_from(item: Any) -> Any:
 def frame_from(item: list[Any]) -> Frame:
     """Return a frame from JSON."""
     kind = BY_LETTER[item[0]]
+    if kind is Calls:
+        return Calls(item[1], [entry_from(entry) for entry in item[2]])
     fields = []
     for name, field in zip(kind._fields, map(value_from, item[1:]), strict=True):
         nested = NESTED.get(name)
         fields.append(field if nested is None or field is None else _nested(nested, field))
     return kind(*fields)
+
+
+def entry_from(item: list[Any]) -> Entry:
+    """Return one entry of a run of calls from JSON."""
+    return ENTRY_BY_LETTER[item[0]](*map(value_from, item[1:]))
 
 
 def _nested(kind: Any, fields: list[Any]) -> Any:
@@ -118,6 +148,8 @@ class Stage:
                     session.inbox.deliver()
             case "confirm":
                 session.inbox.confirm(step["number"])
+            case "request" | "reply" | "fault" | "item" | "grant" | "cancel":
+                self._call(verb, session.calls, step)
             case "finish":
                 session.finish(now, step["code"], step["reason"])
             case "close":
@@ -126,6 +158,24 @@ class Stage:
                 session.abort(now, reason=step["reason"])
             case _:
                 raise AssertionError(verb)
+
+    def _call(self, verb: str, calls: CallLedger, step: dict[str, Any]) -> None:
+        payload = value_from(step.get("payload"))
+        match verb:
+            case "request":
+                timeout = step.get("timeout")
+                by = None if timeout is None else self.pair.now + timeout
+                calls.request(step["method"], payload, by, step.get("credit", 0))
+            case "reply":
+                calls.reply(step["request"], payload)
+            case "fault":
+                calls.fault(step["request"], step["code"], step["message"])
+            case "item":
+                calls.item(step["request"], payload)
+            case "grant":
+                calls.grant(step["request"], step["total"])
+            case _:
+                calls.cancel(step["request"])
 
     def outcome(self) -> dict[str, Any]:
         """Return what each side knows in the end."""

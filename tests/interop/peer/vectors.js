@@ -25,10 +25,16 @@ function toJson(v) {
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 function expect(ok, what) { if (!ok) throw new Error(what); }
 
+// This peer takes no calls: it neither says nor looks at a position of them.
+function withoutCalls(frames) {
+  const fields = { H: 9, W: 6 };
+  return frames.map((f) => (f[0] in fields ? f.slice(0, fields[f[0]]) : f));
+}
+
 function good({ hex: text, frames, canonical }) {
   const got = toJson(decode(hex(text), 1 << 20));
-  expect(same(got, frames), `decoded as ${JSON.stringify(got)}`);
-  if (canonical === false) return;
+  expect(same(got, withoutCalls(frames)), `decoded as ${JSON.stringify(got)}`);
+  if (canonical === false || !same(frames, withoutCalls(frames))) return;
   const bytes = encode(fromJson(frames)).toString('hex');
   expect(bytes === text, `encoded as ${bytes}`);
 }
@@ -126,7 +132,7 @@ class Player {
   wait(ms) { this.session.flush(); this.clock.advance(ms); }
 
   says(frames) { // Acks that nobody asked for are free, and so are repeated ones
-    for (const frame of flatten(fromJson(frames))) {
+    for (const frame of flatten(fromJson(withoutCalls(frames)))) {
       for (;;) {
         if (!this.said.length) this.session?.flush(false, 1);
         const told = this.said[0];
@@ -178,7 +184,8 @@ function main(dir) {
       console.log(JSON.stringify({ file, name, error: error.message }));
     }
   };
-  const load = (file) => JSON.parse(fs.readFileSync(path.join(dir, file), 'utf8'));
+  const load = (file) => JSON.parse(fs.readFileSync(path.join(dir, file), 'utf8'))
+    .filter((v) => !v.calls);
   for (const v of load('good.json')) run('good', v.name, () => good(v));
   for (const v of load('bad.json')) run('bad', v.name, () => bad(v));
   for (const v of load('weights.json')) run('weights', v.weight, () => weight(v));

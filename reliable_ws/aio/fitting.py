@@ -1,0 +1,90 @@
+"""Values from the wire against annotations: checked, and built where that is meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["fit", "hints_of"]
+
+PLAIN = (bool, int, float, str, bytes, list, dict, type(None))
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the parameters' annotations; a name that cannot be resolved stays a string."""
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    hints: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = parameter.annotation
+        if hint is not parameter.empty:
+            lone = types.SimpleNamespace(__annotations__={name: hint})
+            try:
+                hint = typing.get_type_hints(lone, globalns=names)[name]
+            except Exception:  # noqa: BLE001 - names that only a type checker sees
+                hint = str(hint)
+            hints[name] = hint
+    return hints
+
+
+def fit(name: str, hint: Any, value: Any) -> Any:
+    """Return the value as the annotation wants it. Raises TypeError or ValueError."""
+    origin = typing.get_origin(hint)
+    if origin is not None:
+        return _fit_parts(name, hint, origin, value)
+    if not isinstance(hint, type):
+        return value
+    if hint in PLAIN:
+        kinds = (int, float) if hint is float else (hint,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and hint is not bool):
+            raise TypeError(f"{name} must be {hint.__name__}, not {type(value).__name__}")
+    elif dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise TypeError(f"{name} must be a map, not {type(value).__name__}")
+        fields = _fields(hint)
+        return hint(**{key: fit(key, fields.get(key), part) for key, part in value.items()})
+    elif issubclass(hint, enum.Enum):
+        return hint(value)
+    return value
+
+
+def _fit_parts(name: str, hint: Any, origin: Any, value: Any) -> Any:
+    kinds = typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _fit_any(name, kinds, value)
+    if origin is typing.Literal and value not in kinds:
+        raise ValueError(f"{name} must be one of {kinds}")
+    if origin in (list, tuple, dict):
+        fit(name, dict if origin is dict else list, value)
+    if origin is list:
+        return [fit(name, kinds[0], part) for part in value]
+    if origin is dict:
+        return {fit(name, kinds[0], k): fit(name, kinds[1], part) for k, part in value.items()}
+    if origin is tuple:
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        return tuple(fit(name, kind, part) for kind, part in zip(kinds, value, strict=True))
+    return value
+
+
+def _fit_any(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
+    whys = []
+    for kind in kinds:
+        try:
+            return fit(name, kind, value)
+        except (TypeError, ValueError) as why:
+            whys.append(str(why))
+    raise TypeError("; or ".join(whys))
+
+
+@functools.cache
+def _fields(kind: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except Exception:  # noqa: BLE001 - names that only a type checker sees
+        return {}

@@ -1,0 +1,333 @@
+"""Reliable broadcast: one publisher, many sessions, and an outcome for each recipient.
+
+A message is packed once and the same bytes wait in every member's outbox. Nothing here waits
+for a member: who is slow, full, detached or dead delays nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import AsyncIterator, Hashable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
+from reliable_ws.protocol.frames import OVERHEAD, Payload
+from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, seal
+from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.state import Sending
+
+from .connection import Connection
+
+__all__ = ["Fate", "Group", "Publication", "Recipient"]
+
+WAITING = 0
+"""A publication waits for room in the member's outbox: it has no number yet."""
+
+
+class Fate(enum.Enum):
+    """What became of one publication at one member."""
+
+    CONFIRMED = "confirmed"
+    "The member's application has taken it."
+    NOT_TAKEN = "not taken"
+    "It never will: the session ended, or the member stopped, before it was taken."
+    UNKNOWN = "unknown"
+    "Nobody reachable can say."
+    PENDING = "pending"
+    "Nothing final yet."
+    SKIPPED = "skipped"
+    "Not sent: the member was full (policy ``skip``), or takes no message of this size."
+    DROPPED = "dropped"
+    "Not sent: the member was full and has been dropped from the group."
+
+
+FATES = {outcome: Fate(outcome.value) for outcome in Outcome}
+
+
+class Recipient(NamedTuple):
+    """One member's outcome of one publication."""
+
+    session: bytes
+    "Id of the member's session."
+    identity: Hashable
+    "What the application attached at ``join``."
+    fate: Fate
+
+
+class Member:
+    """One session in one group."""
+
+    __slots__ = ("connection", "group", "identity", "pending", "session", "waiting", "weight")
+
+    def __init__(self, group: Group, connection: Connection, identity: Hashable) -> None:
+        self.group = group
+        self.connection = connection
+        self.session = connection._session
+        self.identity = identity
+        self.pending: deque[tuple[int, Publication]] = deque()
+        self.waiting: deque[Publication] = deque()
+        self.weight = 0  # of what waits
+
+    def offer(self, publication: Publication) -> int | Fate:
+        """Send a publication, or say why not: its number, ``WAITING``, or a fate."""
+        session = self.session
+        if session.sending is not Sending.OPEN:
+            return Fate.NOT_TAKEN
+        if self.waiting:
+            return self._full(publication)
+        number = session.outbox.offer(publication.payload)
+        if not number:
+            if not session.outbox.has_room(publication.weight):
+                return self._full(publication)
+            try:
+                number = session.send_sealed(publication.payload, publication.weight)
+            except MessageTooLarge:
+                return Fate.SKIPPED
+            except ConnectionClosed:
+                return Fate.NOT_TAKEN
+        self.pending.append((number, publication))
+        if not self.connection._awake:
+            self.connection._wake()
+        return number
+
+    def _full(self, publication: Publication) -> int | Fate:
+        group = self.group
+        if group.when_full == "skip":
+            return Fate.SKIPPED
+        if group.when_full == "wait" and (
+            len(self.waiting) < group.limit
+            and self.weight + publication.weight <= group.limit_bytes
+        ):
+            self.waiting.append(publication)
+            self.weight += publication.weight
+            return WAITING
+        self.drop(Fate.DROPPED)
+        return Fate.DROPPED
+
+    def drop(self, fate: Fate) -> None:
+        """Take the member out of its group; what waits for it gets this fate."""
+        self.group._remove(self)
+        waiting, self.waiting = self.waiting, deque()
+        self.weight = 0
+        for publication in waiting:
+            publication._settle(self, fate)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Ask for no more news once everything is known and the member has left."""
+        if not self.pending and not self.waiting and not self.group._has(self):
+            connection = self.connection
+            connection._members = tuple(m for m in connection._members if m is not self)
+
+    def confirmed(self, number: int) -> None:
+        """The member has taken everything up to a number: there may be room again."""
+        pending = self.pending
+        while pending and pending[0][0] <= number:
+            pending.popleft()[1]._count(self)
+        waiting = self.waiting
+        while waiting and self.session.outbox.has_room(waiting[0].weight):
+            publication = waiting.popleft()
+            self.weight -= publication.weight
+            try:
+                sent = self.session.send_sealed(publication.payload, publication.weight)
+            except (MessageTooLarge, ConnectionClosed):
+                publication._settle(self, Fate.NOT_TAKEN)
+                continue
+            publication._places[self] = sent
+            self.pending.append((sent, publication))
+            if publication._awaited:
+                self.session.want(sent)
+            self.connection._wake()
+        if not pending:
+            self._forget()
+
+    def settled(self) -> None:
+        """The session is over, or its peer takes nothing more: every outcome is known."""
+        self.drop(Fate.NOT_TAKEN)
+        pending, self.pending = self.pending, deque()
+        for _number, publication in pending:
+            publication._count(self)
+
+
+class Publication:
+    """One published message, and what becomes of it at each member."""
+
+    def __init__(self, message: Any, payload: Payload, weight: int) -> None:
+        self.message = message
+        self.payload = payload
+        self.weight = weight
+        self._places: dict[Member, int | Fate] = {}
+        self._left = 0
+        self._awaited = False
+        self._done: asyncio.Future[None] | None = None
+        self._listeners: list[tuple[deque[Recipient], asyncio.Event]] = []
+
+    def __repr__(self) -> str:
+        """Counts."""
+        return f"<Publication {len(self._places)} recipients, {self._left} pending>"
+
+    @property
+    def done(self) -> bool:
+        """Whether every outcome is known."""
+        return self._left == 0
+
+    @property
+    def outcomes(self) -> list[Recipient]:
+        """What is known now of every member that the group had when this was published."""
+        return [self._recipient(member) for member in self._places]
+
+    async def wait(self, timeout: float | None = None) -> list[Recipient]:
+        """Return every member's outcome, when all are known or ``timeout`` seconds have passed.
+
+        Never raises for that: what is open then is *pending*. Default: as long as it takes,
+        which is bounded by the members' sessions. Cancelling changes nothing.
+        """
+        if self._left:
+            self._ask()
+            if self._done is None:
+                self._done = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._done,), timeout=timeout)
+        return self.outcomes
+
+    async def __aiter__(self) -> AsyncIterator[Recipient]:
+        """Iterate over outcomes as they become known; ends with the last."""
+        self._ask()
+        ready: deque[Recipient] = deque()
+        more = asyncio.Event()
+        for recipient in self.outcomes:
+            if recipient.fate is not Fate.PENDING:
+                ready.append(recipient)
+        listener = (ready, more)
+        self._listeners.append(listener)
+        try:
+            while True:
+                while ready:
+                    yield ready.popleft()
+                if self._left == 0:
+                    return
+                more.clear()
+                await more.wait()
+        finally:
+            self._listeners.remove(listener)
+
+    def _ask(self) -> None:
+        """Let every member say at once when it has taken this (ACK-5)."""
+        if self._awaited:
+            return
+        self._awaited = True
+        for member, place in self._places.items():
+            session = member.session
+            if not isinstance(place, Fate) and place > session.outbox.confirmed:
+                session.want(place)
+                member.connection._wake()
+
+    def _recipient(self, member: Member) -> Recipient:
+        place = self._places[member]
+        if isinstance(place, Fate):
+            fate = place
+        elif place == WAITING:
+            fate = Fate.PENDING
+        else:
+            fate = FATES[member.session.outcome(place)]
+        return Recipient(member.session.id, member.identity, fate)
+
+    def _settle(self, member: Member, fate: Fate) -> None:
+        self._places[member] = fate
+        self._count(member)
+
+    def _count(self, member: Member) -> None:
+        """One outcome more is known."""
+        self._left -= 1
+        for ready, more in self._listeners:
+            ready.append(self._recipient(member))
+            more.set()
+        if not self._left and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+
+class Group:
+    """Connections that get the same messages, each in publishing order.
+
+    ``when_full`` says what happens when a member's outbox has no room: ``"wait"`` (default) lets
+    up to ``limit`` publications and ``limit_bytes`` bytes wait for it, beyond that the member is
+    dropped from the group; ``"skip"`` leaves it out this once, so that it sees gaps (tickers);
+    ``"drop"`` drops it at once. The default outlives a short stall and a reconnect, never breaks
+    the order, and bounds what one dead member can hold.
+    """
+
+    def __init__(
+        self,
+        *,
+        when_full: Literal["wait", "skip", "drop"] = "wait",
+        limit: int = 1024,
+        limit_bytes: int = 4 * 1024 * 1024,
+        payload_codec: PayloadCodec | None = None,
+    ) -> None:
+        if when_full not in ("wait", "skip", "drop"):
+            raise ValueError(f"when_full must be 'wait', 'skip' or 'drop', not {when_full!r}")
+        if limit <= 0 or limit_bytes <= OVERHEAD:
+            raise ValueError("limit and limit_bytes must be above 0")
+        self.when_full = when_full
+        self.limit = limit
+        self.limit_bytes = limit_bytes
+        self._codec = payload_codec or MsgpackCodec()
+        self._members: dict[bytes, Member] = {}
+
+    def __len__(self) -> int:
+        """Members now."""
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Go through the members' connections."""
+        return iter([member.connection for member in self._members.values()])
+
+    def __contains__(self, connection: object) -> bool:
+        """Whether this connection is a member."""
+        return isinstance(connection, Connection) and connection.id in self._members
+
+    def join(self, connection: Connection, identity: Hashable = None) -> None:
+        """Make a connection a member; it leaves by itself when its session ends.
+
+        ``identity`` comes back in every outcome. Raises ``ValueError`` if it is a member
+        already, ``ConnectionClosed`` if nothing can be sent to it any more.
+        """
+        if connection.id in self._members:
+            raise ValueError(f"{connection!r} is a member already")
+        if connection._session.sending is not Sending.OPEN:
+            raise connection._session.error()
+        member = Member(self, connection, identity)
+        self._members[connection.id] = member
+        connection._members = (*connection._members, member)
+
+    def leave(self, connection: Connection) -> None:
+        """Take a connection out; what it was sent is still delivered and counted.
+
+        What waited for room is *dropped*. No effect if it is no member.
+        """
+        member = self._members.get(connection.id)
+        if member is not None:
+            member.drop(Fate.DROPPED)
+
+    def _has(self, member: Member) -> bool:
+        return self._members.get(member.connection.id) is member
+
+    def _remove(self, member: Member) -> None:
+        if self._has(member):
+            del self._members[member.connection.id]
+
+    def publish(self, message: Any) -> Publication:
+        """Send a message to every member; returns at once, never waits for any of them.
+
+        Raises ``NotSerializable``, and then nothing was sent to anybody.
+        """
+        publication = Publication(message, *seal(message, self._codec))
+        places = publication._places
+        left = 0
+        for member in list(self._members.values()):
+            place = places[member] = member.offer(publication)
+            if not isinstance(place, Fate):
+                left += 1
+        publication._left = left
+        return publication

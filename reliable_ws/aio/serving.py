@@ -1,0 +1,278 @@
+"""Requests from the peer: each runs in a task of its own, and each gets exactly one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from reliable_ws.protocol.call_codec import LONGEST_NAME, LONGEST_WORDS
+from reliable_ws.protocol.errors import (
+    InvalidParams,
+    MessageTooLarge,
+    NotSerializable,
+    PayloadError,
+    RemoteError,
+)
+from reliable_ws.protocol.events import Cancelled, Granted, Requested
+from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.payload import open_payload, seal
+
+from .calling import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
+from .methods import Method, Methods
+from .waiting import Line, Signal
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Servant"]
+
+
+BURST = 256
+"""Items of a stream after which the loop runs in any case."""
+
+GRACE = 1.0
+"""Seconds that a cancelled handler has to end before its caller is told without it."""
+
+CANCELLED, INTERNAL = "cancelled", "internal"
+
+
+class Running:
+    """One request of the peer that is being worked on."""
+
+    __slots__ = ("granted", "items", "line", "sent", "started", "task")
+
+    def __init__(self, credit: int) -> None:
+        self.granted = credit
+        self.sent = 0
+        self.items = 0
+        self.line = Line()
+        self.started = False
+        self.task: asyncio.Task[None] | None = None
+
+
+NOTHING = Methods()
+
+
+class Servant:
+    """The requests of one connection, from the other side."""
+
+    __slots__ = (
+        "_calls",
+        "_codec",
+        "_connection",
+        "_drained_by",
+        "_draining",
+        "_idle",
+        "_methods",
+        "_running",
+        "closing",
+    )
+
+    def __init__(self, connection: Connection, methods: Methods | None) -> None:
+        self._connection = connection
+        self._calls = connection._session.calls
+        self._codec = connection._session.codec
+        self._methods = methods or NOTHING
+        self._running: dict[int, Running] = {}
+        self._idle = Signal()
+        self._drained_by: float = NEVER
+        self._draining: asyncio.Timeout | None = None
+        self.closing = False
+        "Whether new requests are turned away (CALL-11)."
+
+    @property
+    def busy(self) -> bool:
+        """Whether any handler runs that owes an answer."""
+        return bool(self._running)
+
+    def requested(self, event: Requested) -> None:
+        """Start to work on a request."""
+        method = self._methods.get(event.method)
+        if self.closing:
+            self._fault(event.id, CLOSING, "the connection is being closed")
+        elif method is None:
+            self._fault(event.id, NOT_FOUND, f"there is no method {event.method[:64]!r}")
+        elif event.by is not None and event.by <= self._connection._loop.time():
+            self._fault(event.id, TIMEOUT, "the deadline had passed before it was run")
+        else:
+            running = self._running[event.id] = Running(event.credit)
+            running.task = self._connection._loop.create_task(self._run(event, method, running))
+
+    def cancelled(self, event: Cancelled) -> None:
+        """Stop working: nobody waits for the answer."""
+        running = self._running.get(event.id)
+        if running is not None:
+            self._cancel(event.id, running)
+
+    def _cancel(self, number: int, running: Running) -> None:
+        if running.task is not None:
+            running.task.cancel()
+        if not running.started:  # it never will: a task that is cancelled first does not begin
+            self._fault(number, CANCELLED, "cancelled before it was run")
+            self._ended(number)
+
+    def granted(self, event: Granted) -> None:
+        """Go on with a stream."""
+        running = self._running.get(event.id)
+        if running is not None:
+            running.granted = max(running.granted, event.total)
+            running.line.call()
+
+    def eased(self) -> None:
+        """Go on with every stream: the peer has received what waited for it."""
+        for running in self._running.values():
+            running.line.call()
+
+    def abort(self) -> None:
+        """Cancel everything: nobody can be answered any more."""
+        self.closing = True
+        for number, running in list(self._running.items()):
+            self._cancel(number, running)
+        self._idle.set()
+
+    def release(self, task: asyncio.Task[Any] | None) -> None:
+        """Expect no answer from the handler in this task: it closes the connection itself."""
+        for number, running in list(self._running.items()):
+            if task is not None and running.task is task:
+                self._fault(number, CANCELLED, "its handler closed the connection")
+                self._ended(number)
+
+    async def drain(self) -> None:
+        """Turn new requests away, wait for those that run, then cancel what is left."""
+        self.closing = True
+        ended = self._connection._ended
+        try:
+            async with asyncio.timeout_at(self._drained_by) as self._draining:
+                while self._running and not ended.is_set():
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            self.abort()
+            tasks = [r.task for r in self._running.values() if r.task is not None]
+            if tasks:
+                await asyncio.wait(tasks, timeout=GRACE)
+            for number in list(self._running):
+                self._fault(number, CANCELLED, "cancelled, and it does not end")
+                self._ended(number)
+        finally:
+            self._draining = None
+
+    def hurry(self, by: float) -> None:
+        """Let :meth:`drain` wait until then at most."""
+        self._drained_by = min(by, self._drained_by)
+        if self._draining is not None and not self._draining.expired():
+            self._draining.reschedule(self._drained_by)
+
+    async def _run(self, event: Requested, method: Method, running: Running) -> None:
+        number = event.id
+        running.started = True
+        try:
+            if event.by is None:
+                result = await self._work(event, method, running)
+            else:
+                async with asyncio.timeout_at(event.by):
+                    result = await self._work(event, method, running)
+            payload, _weight = seal(result, self._codec)
+            self._calls.reply(number, payload)
+        except KeyboardInterrupt:
+            self._fault(number, INTERNAL, "the handler failed")
+            raise
+        except BaseException as error:
+            if self._connection._loop.is_closed():  # nobody is there any more
+                raise
+            self._answer(event, error)
+        finally:
+            self._ended(number)
+        self._connection._wake()
+
+    async def _work(self, event: Requested, method: Method, running: Running) -> Any:
+        """Run the handler, and send the items if it is a stream."""
+        number, credit = event.id, event.credit
+        params = open_payload(event.payload, number, self._codec)
+        args, kwargs = method.bind(self._connection, params)
+        if method.streams:
+            if not credit:
+                raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
+            items = method.function(*args, **kwargs)
+            async with contextlib.aclosing(items):
+                async for item in items:
+                    await self._item(number, item, running)
+            return None
+        if method.is_coroutine:
+            result = await method.function(*args, **kwargs)
+        else:
+            result = await method.run_in_thread(args, kwargs)
+        if not credit:
+            return result
+        await self._item(number, result, running)
+        return None
+
+    def _ended(self, number: int) -> None:
+        self._running.pop(number, None)
+        if not self._running:
+            self._idle.set()
+
+    async def _item(self, number: int, item: Any, running: Running) -> None:
+        """Send one item of a stream once there is credit left (CALL-7)."""
+        payload, weight = seal(item, self._codec)
+        while running.sent >= running.granted or self._calls.crowded:
+            await running.line.wait()
+        self._calls.item(number, payload)
+        running.sent += weight
+        running.items += 1
+        if running.items % BURST == 0:
+            await asyncio.sleep(0)  # a generator that never waits must not starve the loop
+        self._connection._wake()
+
+    def _answer(self, event: Requested, error: BaseException) -> None:
+        """Turn whatever ended a handler into a fault: never a traceback on the wire."""
+        match error:
+            case TimeoutError() if self._expired(event):
+                self._fault(event.id, TIMEOUT, "the deadline passed while it ran")
+            case RemoteError(code=code, message=message, data=data):
+                # never b"": that is what tells our own codes from a handler's (CALL-11)
+                self._fault(event.id, code, message, self._sealed(None if data == b"" else data))
+            case PayloadError():
+                self._fault(event.id, BAD_PARAMS, "the parameters cannot be decoded")
+            case NotSerializable() | MessageTooLarge():
+                self._fault(event.id, INTERNAL, "the result cannot be sent")
+                self._log(event, error)
+            case asyncio.CancelledError():
+                self._fault(event.id, CANCELLED, "the handler was cancelled")
+            case _:
+                self._fault(event.id, INTERNAL, "the handler failed")
+                self._log(event, error)
+
+    def _expired(self, event: Requested) -> bool:
+        return event.by is not None and event.by <= self._connection._loop.time()
+
+    @staticmethod
+    def _log(event: Requested, error: BaseException) -> None:
+        from .connection import logger
+
+        logger.error("the handler of %r failed", event.method, exc_info=error)
+
+    def _sealed(self, data: Any) -> Payload:
+        """Return an error's data as it travels; what cannot is left out."""
+        try:
+            return seal(data, self._codec)[0]
+        except NotSerializable:
+            return seal(None, self._codec)[0]
+
+    def _fault(self, number: int, code: Any, message: Any, payload: Payload = b"") -> None:
+        words = _words(code, LONGEST_NAME) or "error", _words(message, LONGEST_WORDS)
+        try:
+            self._calls.fault(number, *words, payload)
+        except MessageTooLarge:
+            self._calls.fault(number, *words, self._sealed(None))
+        self._connection._wake()
+
+
+def _words(said: Any, longest: int) -> str:
+    """Return as much as can be said of what a handler put where text is expected."""
+    try:
+        return str(said)[:longest].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001 - an object that cannot even be shown
+        return ""

@@ -1,0 +1,130 @@
+"""Calls to arrays and back (protocol.md, CALL-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import check
+from .frames import (
+    ENTRIES,
+    MAX_NUMBER,
+    TYPES,
+    Calls,
+    Cancel,
+    Credit,
+    Entry,
+    Fault,
+    Item,
+    Payload,
+    Piece,
+    Reply,
+    Request,
+    Void,
+)
+
+__all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
+
+LONGEST_NAME = 255
+"""Most bytes of a method's name, or of a fault's code."""
+
+LONGEST_WORDS = 1_000
+"""Most bytes of a fault's message."""
+
+
+def wire_calls(frame: Calls) -> tuple[Any, ...]:
+    """Return what is packed for a run of entries."""
+    entries = [(ENTRIES[type(entry)], *entry) for entry in frame.entries]
+    return (TYPES[Calls], frame.first, entries)
+
+
+def read_calls(item: list[Any]) -> Calls:
+    """Return a run of entries, every field checked. Raises :class:`Violation`."""
+    _type, first, items = check.array(item, 3, "Calls")
+    check.number(first, 1, "number")
+    if type(items) is not list or not items:
+        raise check.bad("entries")
+    return Calls(first, [_entry(entry) for entry in items])
+
+
+def _entry(item: Any) -> Entry:
+    if type(item) is not list or not item or type(item[0]) is not int:
+        raise check.bad("entry")
+    reader = _READERS.get(item[0])
+    if reader is None:
+        raise check.bad("entry type")
+    return reader(item)
+
+
+def _payload(value: Any) -> Payload | None:
+    kind = type(value)
+    return value if kind is bytes or kind is str or value is None else check.payload(value)
+
+
+def _request(item: list[Any]) -> Request:
+    if len(item) != 5:
+        raise check.bad("Request")
+    _type, method, timeout_ms, credit, payload = item
+    if timeout_ms is not None:
+        check.number(timeout_ms, 0, "timeout")
+    check.number(credit, 0, "credit")
+    return Request(
+        check.text(method, LONGEST_NAME, "method"), timeout_ms, credit, _payload(payload)
+    )
+
+
+def _reply(item: list[Any]) -> Reply:
+    if len(item) != 3:
+        raise check.bad("Reply")
+    _type, request, payload = item
+    if type(request) is not int or not 1 <= request <= MAX_NUMBER:
+        raise check.bad("request")
+    return Reply(request, _payload(payload))
+
+
+def _fault(item: list[Any]) -> Fault:
+    _type, request, code, message, payload = check.array(item, 5, "Fault")
+    return Fault(
+        check.number(request, 1, "request"),
+        check.text(code, LONGEST_NAME, "fault"),
+        check.text(message, LONGEST_WORDS, "fault"),
+        _payload(payload),
+    )
+
+
+def _item(item: list[Any]) -> Item:
+    _type, request, payload = check.array(item, 3, "Item")
+    return Item(check.number(request, 1, "request"), _payload(payload))
+
+
+def _cancel(item: list[Any]) -> Cancel:
+    return Cancel(check.number(check.array(item, 2, "Cancel")[1], 1, "request"))
+
+
+def _credit(item: list[Any]) -> Credit:
+    _type, request, total = check.array(item, 3, "Credit")
+    return Credit(check.number(request, 1, "request"), check.number(total, 0, "credit"))
+
+
+def _piece(item: list[Any]) -> Piece:
+    data = check.array(item, 2, "Piece")[1]
+    if type(data) is not bytes or not data:
+        raise check.bad("piece")
+    return Piece(data)
+
+
+def _void(item: list[Any]) -> Void:
+    check.array(item, 1, "Void")
+    return Void()
+
+
+_READERS: dict[int, Callable[[list[Any]], Entry]] = {
+    ENTRIES[Cancel]: _cancel,
+    ENTRIES[Credit]: _credit,
+    ENTRIES[Fault]: _fault,
+    ENTRIES[Item]: _item,
+    ENTRIES[Piece]: _piece,
+    ENTRIES[Reply]: _reply,
+    ENTRIES[Request]: _request,
+    ENTRIES[Void]: _void,
+}

@@ -1,0 +1,410 @@
+"""Calls and the end: what finish, stop and abort mean for requests that are open (CALL-10)."""
+
+from __future__ import annotations
+
+import pytest
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import Eased, PeerFinished, Replied, Requested, Settled
+from reliable_ws.protocol.frames import (
+    CallAck,
+    Calls,
+    Cancel,
+    Done,
+    Finish,
+    Refuse,
+    Reply,
+    Stop,
+    Void,
+)
+from reliable_ws.protocol.report import End
+from tests.support.pair import Pair
+
+from .helpers import SIDES, calls_of, counters, initiator, limits, run_of
+from .test_calls import a_request, ask, calling, entries_of, heard, opened
+
+either_side = pytest.mark.parametrize("side", SIDES)
+STOPPED = Stop(counters(stopped=True))
+
+
+# ------------------------------------------------------------------ finish
+
+
+@either_side
+def test_finish_waits_for_the_answers_that_are_owed(side):
+    """CALL-10: nothing may come behind it. Messages do not wait."""
+    lone = calling(side)
+    lone.hears(calls_of(1, a_request(), a_request()))
+    lone.session.send("last")
+    lone.session.finish(lone.now)
+    assert lone.says() == [CallAck(2), run_of(1, "last")]
+    lone.session.calls.reply(2, "b")
+    assert entries_of(lone.says()) == [Reply(2, "b")]
+    lone.session.calls.reply(1, "a")
+    frames = lone.says()
+    assert frames == [calls_of(2, Reply(1, "a")), Finish(2, 1000, "")]
+    assert not lone.link.restless
+
+
+@either_side
+def test_finish_rides_with_the_last_answer(side):
+    lone = calling(side)
+    lone.hears(calls_of(1, a_request()))
+    lone.session.calls.reply(1, "a")
+    lone.session.send("last")
+    lone.session.finish(lone.now)
+    assert lone.says() == [
+        CallAck(1),
+        calls_of(1, Reply(1, "a")),
+        run_of(1, "last"),
+        Finish(2, 1000, ""),
+    ]
+
+
+@either_side
+def test_nothing_of_calls_goes_behind_finish(side):
+    """CALL-10: neither answers to what came later, nor cancels, nor credit."""
+    lone = calling(side)
+    number = ask(lone, credit=9)
+    lone.session.finish(lone.now)
+    assert lone.says() == [calls_of(1, a_request(credit=9)), Finish(1, 1000, "")]
+    assert not lone.session.calls.has_room
+    lone.hears(CallAck(1), calls_of(1, a_request()))
+    lone.session.calls.reply(1, "too late")
+    lone.session.calls.grant(number, 1000)
+    assert lone.session.calls.cancel(number) is False
+    assert entries_of(lone.says()) == []
+    assert lone.session.calls.held == 0
+
+
+@either_side
+def test_answers_still_come_to_a_side_that_has_finished(side):
+    """CALL-10: half-close."""
+    lone = calling(side)
+    number = ask(lone)
+    lone.session.finish(lone.now)
+    lone.says()
+    assert lone.hears(calls_of(1, Reply(number, "yes"))) == [Replied(number, "yes")]
+
+
+def test_finish_is_said_again_behind_the_calls():
+    """CALL-10: on the next link, too."""
+    pair = opened(Config(max_frame=4096))
+    numbers = [pair.client.calls.request("do", "x" * 3000, None, 0) for _ in range(5)]
+    pair.client.finish(pair.now)
+    pair.pull()
+    pair.cut()
+    pair.connect()
+    assert [event.id for event in heard(pair.server_events)] == numbers
+    assert pair.server.ended is None
+    pair.cut()
+    pair.connect()
+    pair.server.calls.reply(1, "still")
+    pair.server.finish(pair.now)
+    pair.run()
+    assert pair.client.inbox.finish is None
+    for number in numbers:
+        pair.server.calls.reply(number, "yes")
+    pair.run()
+    answers = [event.id for event in pair.client_events if isinstance(event, Replied)]
+    assert answers == numbers
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+
+
+@either_side
+def test_when_the_peer_has_finished_no_answer_can_come(side):
+    """CALL-10: what was not sent is taken back, what was is cancelled."""
+    lone = calling(side)
+    sent = ask(lone)
+    lone.says()
+    unsent = ask(lone)
+    assert lone.hears(Finish(1, 1000, "")) == [PeerFinished(1000, "")]
+    calls = lone.session.calls
+    assert (calls.was_taken(sent), calls.was_taken(unsent)) == (None, False)
+    assert calls.cancel(unsent) is True
+    assert entries_of(lone.says()) == [Void(), Cancel(sent)]
+    lone.hears(CallAck(3))
+    assert calls.was_taken(sent) is True
+
+
+# ------------------------------------------------------------------ stop
+
+
+@either_side
+def test_the_last_ack_of_calls_goes_before_stop(side):
+    """CALL-10: so the peer knows of each request whether it arrived."""
+    lone = calling(side)
+    lone.hears(run_of(1, "untaken"), calls_of(1, a_request(), a_request()))
+    lone.session.close(lone.now)
+    frames = lone.says()
+    assert frames == [CallAck(2), Stop(counters(1, 0, stopped=True))]
+    for number in (1, 2):
+        lone.session.calls.fault(number, "closing", "")
+    frames = lone.says()
+    assert [type(frame) for frame in frames] == [Calls, Finish]
+
+
+@either_side
+def test_calls_behind_our_stop_are_dropped(side):
+    """CALL-10: not counted, not acked, not run; whatever their numbers."""
+    lone = calling(side)
+    lone.hears(calls_of(1, a_request()))
+    lone.hears(run_of(1, "untaken"))
+    lone.session.close(lone.now)
+    lone.says()
+    assert lone.hears(calls_of(2, a_request()), calls_of(9, Reply(77, ""))) == []
+    assert lone.session.calls.received == 1
+    assert lone.says() == []
+    assert lone.session.ended is None
+
+
+@either_side
+def test_requests_that_the_peer_had_not_received_when_it_stopped(side):
+    """CALL-10: exact: the last ack says it."""
+    lone = calling(side)
+    for _ in range(3):
+        ask(lone)
+    lone.says()
+    unsent = ask(lone, payload="x" * 9000)
+    assert lone.hears(CallAck(2), STOPPED) == [Settled()]
+    calls = lone.session.calls
+    assert [calls.was_taken(n) for n in (1, 2, 3, unsent)] == [True, True, False, False]
+    assert set(calls.open) == {1, 2}
+    assert calls.held == 0
+    assert lone.hears(calls_of(1, Reply(2, "still"))) == [Replied(2, "still")]
+    assert not calls.has_room
+    assert calls.cancel(3) is True
+    assert calls.cancel(1) is False
+    assert entries_of(lone.says()) == []
+    assert lone.hears(STOPPED) == []
+
+
+@either_side
+def test_answers_are_not_kept_for_a_peer_that_has_stopped(side):
+    """CALL-10"""
+    lone = calling(side, Config(window_bytes=1000))
+    lone.hears(calls_of(1, a_request(credit=5), a_request(credit=2**50)))
+    while not lone.session.calls.crowded:
+        lone.session.calls.item(1, "x" * 100)
+    assert lone.hears(STOPPED) == [Settled(), Eased()]
+    lone.session.calls.item(2, "x")
+    lone.session.calls.reply(1, "x")
+    lone.session.calls.fault(2, "e", "")
+    assert lone.session.calls.served == set()
+    assert lone.session.calls.held == 0
+    assert not any(isinstance(frame, Calls) for frame in lone.says())
+
+
+@either_side
+def test_what_is_queued_in_the_turn_of_a_close_is_not_sent(side):
+    """CALL-10: nobody could take its answer; what was sent is cancelled."""
+    lone = calling(side)
+    sent = ask(lone)
+    lone.says()
+    unsent = ask(lone)
+    lone.hears(run_of(1, "untaken"))
+    lone.session.close(lone.now)
+    calls = lone.session.calls
+    assert (calls.was_taken(sent), calls.was_taken(unsent)) == (None, False)
+    assert entries_of(lone.says()) == [Void(), Cancel(sent)]
+    assert calls.open == {sent: False}
+
+
+def test_a_lost_request_is_not_run_after_the_close_of_its_asker():
+    """CALL-8, CALL-10: nobody waits for it, so it does not go again."""
+    pair = opened()
+    pair.server.send("untaken")
+    pair.run()
+    pair.client.calls.request("do", "", None, 0)
+    pair.pull()
+    pair.cut()
+    pair.client.close(pair.now)
+    assert pair.client.calls.was_taken(1) is None
+    pair.connect()
+    assert heard(pair.server_events) == []
+    pair.advance(1)
+    assert pair.client.calls.was_taken(1) is False
+    assert pair.client.calls.held == 0
+
+
+def test_a_stop_that_is_said_in_a_greeting():
+    """CALL-10: the position of calls beside it is the last ack."""
+    pair = opened()
+    for payload in "ab":
+        pair.client.calls.request("do", payload, None, 0)
+    pair.run()
+    pair.client.calls.request("do", "lost", None, 0)
+    pair.client.send("untaken")
+    pair.run()
+    pair.client.calls.request("do", "lost as well", None, 0)
+    pair.pull()
+    pair.cut()
+    pair.server.close(pair.now)
+    pair.connect()
+    taken = [pair.client.calls.was_taken(number) for number in (1, 2, 3, 4)]
+    assert taken == [True, True, True, False]
+
+
+@either_side
+def test_calls_in_a_frame_that_has_no_room_beside_the_ranges(side):
+    """FRAME-7: a Stop with many ranges goes alone."""
+    lone = calling(side, Config(max_frame=4096), limits=limits(max_frame=4096))
+    lone.hears(run_of(1, *"x" * 200), calls_of(1, a_request()))
+    inbox = lone.session.inbox
+    numbers = [inbox.deliver()[0] for _ in range(200)]
+    for number in numbers[2::2]:
+        inbox.confirm(number)
+    lone.session.calls.reply(1, "y" * 3000)
+    lone.session.close(lone.now)
+    first = lone.link.transmit(lone.now)
+    assert first is not None
+    assert len(first) < 4096
+    assert b"y" * 100 not in first
+    assert entries_of(lone.says()) == [Reply(1, "y" * 3000)]
+
+
+# ------------------------------------------------------------------ close takes its time
+
+
+def test_close_goes_on_while_calls_are_received():
+    """CLOSE-10: acks of calls are progress."""
+    pair = opened(Config(max_frame=4096, close_progress_timeout=5))
+    for _ in range(4):
+        pair.server.send("untaken")
+        pair.run()
+    for _ in range(8):
+        pair.server.calls.request("do", "x", None, 0)
+    pair.run()
+    for event in heard(pair.client_events):
+        pair.client.calls.reply(event.id, "y" * 3000)
+    pair.client.close(pair.now)
+    for _ in range(8):
+        wire = pair.wire
+        if (data := wire.dialer.transmit(pair.now)) is not None:
+            wire.up.append(data)
+        pair.deliver_up()
+        pair.now += 3
+        pair.tick()
+        while (data := wire.listener.transmit(pair.now)) is not None:
+            wire.down.append(data)
+        while pair.deliver_down():
+            pass
+        assert pair.client.ended is None or pair.client.ended.kind is End.FINISHED
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+
+
+def test_close_gives_up_on_answers_that_are_owed_too_long():
+    """CLOSE-10"""
+    pair = opened(Config(close_progress_timeout=5))
+    pair.client.calls.request("do", "", None, 0)
+    pair.run()
+    pair.server.close(pair.now)
+    pair.advance(4)
+    assert pair.server.ended is None
+    pair.advance(2)
+    assert pair.server.ended is not None
+    assert pair.server.ended.kind is End.EXPIRED
+
+
+# ------------------------------------------------------------------ the end
+
+
+def end_by_abort(pair: Pair) -> None:
+    pair.client.abort(pair.now)
+
+
+def end_by_silence(pair: Pair) -> None:
+    pair.cut()
+    pair.now += pair.config.session_ttl
+    pair.tick()
+
+
+@pytest.mark.parametrize("end", [end_by_abort, end_by_silence])
+def test_what_is_known_of_requests_when_a_session_ends(end):
+    """CALL-10: acked: taken; not sent: not taken; between: nobody can say."""
+    pair = opened()
+    calls = pair.client.calls
+    acked = calls.request("do", "", None, 0)
+    pair.run()
+    pair.advance(1)
+    flying = calls.request("do", "", None, 5)
+    pair.pull()
+    unsent = calls.request("do", "x" * 9000, None, 0)
+    end(pair)
+    assert pair.client.ended is not None
+    taken = [calls.was_taken(number) for number in (acked, flying, unsent)]
+    assert taken == [True, None, False]
+    assert calls.cancel(unsent) is True
+    assert calls.cancel(flying) is False
+    calls.grant(flying, 1000)
+    assert not calls.has_room
+    assert calls.held == 0
+
+
+@either_side
+def test_answers_after_the_end_are_dropped(side):
+    lone = calling(side)
+    lone.hears(calls_of(1, a_request(), a_request()))
+    lone.session.calls.reply(1, "x")
+    lone.session.abort(lone.now)
+    lone.session.calls.reply(2, "x")
+    assert [type(frame) for frame in lone.says()] == [Refuse]
+    assert lone.session.calls.held == 0
+
+
+def test_done_when_every_answer_is_in():
+    """CALL-10, CLOSE-6: the end in agreement has no open request."""
+    pair = opened()
+    asked = pair.client.calls.request("do", "", None, 0)
+    pair.client.finish(pair.now)
+    pair.run()
+    pair.server.finish(pair.now)
+    pair.run()
+    assert pair.client.ended is None
+    assert pair.server.ended is None
+    pair.server.calls.reply(asked, "yes")
+    pair.run()
+    assert heard(pair.client_events) == [Replied(asked, "yes")]
+    assert pair.client.ended is not None
+    assert pair.server.ended is not None
+    assert pair.client.ended.kind is pair.server.ended.kind is End.FINISHED
+    assert pair.client.calls.was_taken(asked) is True
+
+
+@pytest.mark.parametrize("closer", ["client", "server"])
+def test_closing_from_either_side_with_requests_open_both_ways(closer):
+    pair = opened()
+    theirs = "server" if closer == "client" else "client"
+    mine, other = getattr(pair, closer), getattr(pair, theirs)
+    first = mine.calls.request("do", "", None, 0)
+    second = other.calls.request("do", "", None, 0)
+    pair.run()
+    heard(pair.client_events), heard(pair.server_events)
+    mine.close(pair.now)
+    pair.run()
+    mine.calls.reply(second, "before the end")
+    pair.run()
+    events = getattr(pair, f"{theirs}_events")
+    assert Replied(second, "before the end") in events
+    other.calls.reply(first, "for nobody")
+    other.close(pair.now)
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+    assert [e for e in getattr(pair, f"{closer}_events") if isinstance(e, Replied)] == []
+    assert not any(isinstance(event, Requested) for event in events)
+
+
+def test_done_says_nothing_of_calls():
+    """CALL-10"""
+    lone = calling(initiator)
+    number = ask(lone)
+    lone.says()
+    lone.session.close(lone.now)
+    lone.says()
+    lone.hears(Done(counters(1)))
+    assert lone.session.ended is not None
+    assert lone.session.calls.was_taken(number) is None

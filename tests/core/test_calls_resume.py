@@ -1,0 +1,472 @@
+"""Calls over more than one link: each request runs once, each answer arrives, deadlines go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from reliable_ws.protocol.codec import encode
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import Replied, Requested
+from reliable_ws.protocol.frames import (
+    CallAck,
+    CallPosition,
+    Calls,
+    Cancel,
+    Hello,
+    Item,
+    Reply,
+    Request,
+    Void,
+)
+from reliable_ws.protocol.snapshot import restore, snapshot
+from tests.support.pair import Pair
+
+from .helpers import (
+    NO_CALLS_YET,
+    SIDES,
+    Exactly,
+    Lone,
+    acceptor,
+    calls_of,
+    counters,
+    hello,
+    initiator,
+    limits,
+    position,
+    welcome,
+)
+from .test_calls import a_request, ask, calling, entries_of, heard, opened
+
+either_side = pytest.mark.parametrize("side", SIDES)
+both_ways = pytest.mark.parametrize("asker", ["client", "server"])
+
+
+def other(who: str) -> str:
+    return "server" if who == "client" else "client"
+
+
+class Desk:
+    """A pair in which one side asks; the other's application answers when it is told to."""
+
+    def __init__(self, asker: str, config: Config | None = None) -> None:
+        self.pair = Pair(config)
+        self.pair.connect()
+        self.ask_events = getattr(self.pair, f"{asker}_events")
+        self.run_events = getattr(self.pair, f"{other(asker)}_events")
+        self.asking = getattr(self.pair, asker).calls
+        self.running = getattr(self.pair, other(asker)).calls
+
+    def ran(self) -> list[str]:
+        return [event.payload for event in heard(self.run_events) if isinstance(event, Requested)]
+
+    def answers(self) -> list:
+        return heard(self.ask_events)
+
+    def pull_and_lose(self) -> None:
+        """What both sides say now is lost, and the wire with it."""
+        assert self.pair.pull()
+        self.pair.cut()
+
+
+@both_ways
+def test_a_lost_request_is_sent_again_and_runs_once(asker):
+    """CALL-4"""
+    desk = Desk(asker)
+    desk.asking.request("do", "a", None, 0)
+    desk.pull_and_lose()
+    assert desk.asking.was_taken(1) is None
+    desk.asking.request("do", "b", None, 0)
+    desk.pair.connect()
+    assert desk.ran() == ["a", "b"]
+    desk.pair.advance(1)
+    assert desk.asking.was_taken(1) is True
+    desk.pair.cut()
+    desk.pair.connect()
+    assert desk.ran() == []
+
+
+@both_ways
+def test_a_lost_reply_comes_after_the_resume(asker):
+    """CALL-4: the request is not run again."""
+    desk = Desk(asker)
+    number = desk.asking.request("do", "a", None, 0)
+    desk.pair.run()
+    desk.running.reply(number, "A")
+    desk.pull_and_lose()
+    assert desk.answers() == []
+    desk.pair.connect()
+    assert desk.answers() == [Replied(number, "A")]
+    assert desk.ran() == ["a"]
+
+
+@both_ways
+def test_a_lost_ack_makes_nothing_come_twice(asker):
+    """CALL-4: the greeting says what arrived, and it is forgotten."""
+    desk = Desk(asker)
+    number = desk.asking.request("do", "a", None, 0)
+    desk.pair.run()
+    desk.running.reply(number, "A")
+    desk.pair.pull()
+    desk.pair.deliver_up()
+    desk.pair.deliver_down()
+    assert desk.answers() == [Replied(number, "A")]
+    desk.pair.cut()
+    assert desk.running.held > 0
+    desk.pair.connect()
+    assert desk.running.held == 0
+    assert desk.ran() == ["a"]
+    assert desk.answers() == []
+
+
+@both_ways
+def test_an_answer_given_while_detached_goes_later(asker):
+    desk = Desk(asker)
+    numbers = [desk.asking.request("do", n, None, 0) for n in "abc"]
+    desk.pair.run()
+    desk.pair.cut()
+    for number in reversed(numbers):
+        desk.running.reply(number, str(number))
+    desk.pair.advance(1)
+    desk.pair.connect()
+    assert desk.answers() == [Replied(n, str(n)) for n in reversed(numbers)]
+
+
+@both_ways
+def test_a_large_call_goes_on_where_it_was(asker):
+    """CALL-5: pieces have numbers, so what arrived of it stays."""
+    desk = Desk(asker, Config(max_frame=4096))
+    number = desk.asking.request("do", "x" * 20_000, None, 0)
+    wire = desk.pair.wire
+    for _ in range(3):
+        end, line = (wire.dialer, wire.up) if asker == "client" else (wire.listener, wire.down)
+        data = end.transmit(desk.pair.now)
+        assert data is not None
+        line.append(data)
+    for _ in range(2):
+        assert desk.pair.deliver_up() or desk.pair.deliver_down()
+    assert desk.running.received == 2
+    desk.pair.cut()
+    desk.pair.connect()
+    assert desk.ran() == ["x" * 20_000]
+    assert desk.running.received == number
+
+
+@both_ways
+def test_a_stream_goes_on(asker):
+    """CALL-7: no item twice, none left out; the credit is what it was."""
+    desk = Desk(asker)
+    number = desk.asking.request("count", "", None, 20)
+    desk.pair.run()
+    desk.running.item(number, "first")
+    desk.pair.run()
+    desk.running.item(number, "second")
+    desk.pull_and_lose()
+    desk.pair.connect()
+    desk.asking.grant(number, 40)
+    desk.running.item(number, "third")
+    desk.pair.run()
+    assert [event.payload for event in desk.answers()] == ["first", "second", "third"]
+
+
+@both_ways
+def test_the_deadline_of_a_lost_request_goes_on(asker):
+    """CALL-9: what is left travels, and not what was left at first."""
+    desk = Desk(asker)
+    desk.asking.request("do", "a", desk.pair.now + 5, 0)
+    desk.pull_and_lose()
+    desk.pair.advance(2)
+    desk.pair.connect()
+    (event,) = [e for e in desk.run_events if isinstance(e, Requested)]
+    assert event.by == pytest.approx(desk.pair.now + 3)
+
+
+@both_ways
+def test_a_lost_request_that_has_expired_is_never_run(asker):
+    """CALL-9: and its place is free at once; nobody says that it was taken."""
+    desk = Desk(asker)
+    number = desk.asking.request("do", "a", desk.pair.now + 5, 0)
+    desk.pull_and_lose()
+    desk.pair.advance(5)
+    assert desk.asking.was_taken(number) is None
+    desk.pair.connect()
+    assert desk.ran() == []
+    assert desk.asking.open == {}
+    assert desk.asking.was_taken(number) is False
+    desk.pair.advance(1)
+    assert desk.asking.held == 0
+    assert desk.asking.was_taken(number) is False
+    assert desk.asking.cancel(number) is True
+
+
+@both_ways
+def test_a_request_that_arrived_before_its_deadline_stays(asker):
+    """CALL-9: it is not judged again by who sent it."""
+    desk = Desk(asker)
+    number = desk.asking.request("do", "a", desk.pair.now + 5, 0)
+    desk.pair.run()
+    desk.pair.cut()
+    desk.pair.advance(10)
+    desk.pair.connect()
+    assert desk.ran() == ["a"]
+    desk.running.fault(number, "timeout", "")
+    desk.pair.run()
+    (event,) = desk.answers()
+    assert event.code == "timeout"
+
+
+@both_ways
+def test_a_lost_request_that_was_cancelled_is_never_run(asker):
+    """CALL-8: it may have arrived, so it cannot be taken back; the greeting shows that it can."""
+    desk = Desk(asker)
+    number = desk.asking.request("do", "x" * 9000, None, 0)
+    desk.pull_and_lose()
+    assert desk.asking.cancel(number) is False
+    desk.pair.connect()
+    assert desk.ran() == []
+    assert desk.asking.open == {}
+    desk.pair.advance(1)
+    assert desk.asking.held == 0
+
+
+@either_side
+def test_what_was_sent_stays_sent_while_it_is_said_again(side):
+    """CALL-4: the next greeting says no less, and nothing of it can be taken back."""
+    lone = calling(side, Config(max_frame=4096), limits=limits(max_frame=4096))
+    for _ in range(3):
+        ask(lone, payload="x" * 3000)
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, NO_CALLS_YET)
+    assert lone.link.transmit(lone.now) is not None
+    assert lone.session.calls.position() == CallPosition(0, 3, 1)
+    assert lone.session.calls.cancel(3) is False
+
+
+@either_side
+def test_what_is_said_again(side):
+    """CALL-4: everything above what the peer has received, from the same numbers."""
+    lone = calling(side)
+    for payload in "abcd":
+        ask(lone, payload=payload)
+    lone.says()
+    lone.session.calls.cancel(3)
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(1, 0, 1))
+    assert lone.says() == [
+        calls_of(2, a_request("b"), Void(), a_request("d"), Cancel(3)),
+    ]
+
+
+def again(lone: Lone, calls: CallPosition | None, **changes) -> list:
+    """Greet anew, with this position of calls."""
+    if lone.book is None:
+        lone.link = lone.session.dial(lone.now)
+        (greeting,) = lone.says()
+        assert isinstance(greeting, Hello)
+        assert greeting.calls == lone.session.calls.position()
+        return lone.hears(welcome(resumed=True, calls=calls, **changes))
+    arrival = lone.book.arrive(lone.now)
+    greeting = hello(attempt=lone.session.attempt + 1, calls=calls, **changes)
+    events = arrival.receive(encode([greeting]), lone.now)
+    if arrival.link is not None:
+        lone.link = arrival.link
+        arrival.link.transmit(lone.now)
+    return events
+
+
+@both_ways
+def test_positions_of_calls_say_where_each_side_stands(asker):
+    """CALL-4"""
+    desk = Desk(asker)
+    desk.asking.request("do", "a", None, 0)
+    desk.asking.request("do", "b", None, 0)
+    desk.pair.run()
+    desk.running.reply(1, "A")
+    desk.pair.run()
+    desk.running.reply(2, "B")
+    desk.asking.request("do", "not sent", None, 0)
+    assert desk.asking.position() == CallPosition(1, 2, 3)
+    assert desk.running.position() == CallPosition(2, 1, 1)
+
+
+class Chatter:
+    """One side that asks as much as it may, and answers what it is asked."""
+
+    def __init__(self, pair: Pair, who: str) -> None:
+        self.calls = getattr(pair, who).calls
+        self.events = getattr(pair, f"{who}_events")
+        self.asked = 0
+        self.ran: list[int] = []
+        self.answered: list[int] = []
+
+    def ask(self) -> None:
+        if self.calls.has_room and self.asked < 100:
+            self.asked += 1
+            self.calls.request("do", f"{self.asked} ".ljust(self.asked * 97 % 9000, "x"), None, 0)
+
+    def hear(self) -> None:
+        for event in heard(self.events):
+            number = int(event.payload.split()[0])
+            if isinstance(event, Requested):
+                self.ran.append(number)
+                self.calls.reply(event.id, event.payload)
+            else:
+                self.answered.append(number)
+
+
+def test_many_links_and_not_one_call_lost():
+    """CALL-1, CALL-4: cut again and again, wherever both are just then."""
+    pair = opened(Config(max_requests=4, max_frame=4096))
+    sides = [Chatter(pair, "client"), Chatter(pair, "server")]
+    for turn in range(300):
+        for side in sides:
+            side.ask()
+            side.hear()
+        pair.pull()
+        for _ in range(turn % 5):
+            pair.deliver_up()
+        for _ in range(turn % 3):
+            pair.deliver_down()
+        if turn % 7 == 0:
+            pair.cut()
+            pair.dial()
+    for _ in range(100):
+        pair.run()
+        for side in sides:
+            side.hear()
+    for side, peer in (sides, reversed(sides)):
+        everything = list(range(1, side.asked + 1))
+        assert side.asked > 20
+        assert peer.ran == everything
+        assert sorted(side.answered) == everything
+        assert side.calls.open == {}
+    assert pair.server.ended is None
+
+
+# ------------------------------------------------------------------ positions that cannot be
+
+
+LOST = "state lost: calls"
+WRONG = {
+    "received less than it acked": (CallPosition(1, 2, 1), "received"),
+    "received what was never sent": (CallPosition(5, 2, 1), "received"),
+    "cannot send what we lack": (CallPosition(3, 4, 4), "sent"),
+    "sent less than we have": (CallPosition(3, 1, 1), "sent"),
+    "knows of no calls any more": (None, "not known"),
+    "begins anew": (CallPosition(0, 0, 1), "received"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@either_side
+def test_a_peer_that_lost_its_calls(side, name):
+    """CALL-4: the session ends before anything is sent again."""
+    position, words = WRONG[name]
+    lone = calling(side)
+    for _ in range(4):
+        ask(lone)
+    lone.says()
+    lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
+    lone.link.lost(None, "", lone.now)
+    again(lone, position)
+    ended = lone.session.ended
+    assert ended is not None
+    assert (ended.code, LOST in ended.reason, words in ended.reason) == (4422, True, True)
+
+
+@either_side
+def test_a_position_that_is_just_right(side):
+    """CALL-4: so each wrong one above is wrong for its own reason."""
+    lone = calling(side)
+    for _ in range(4):
+        ask(lone)
+    lone.says()
+    lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(3, 2, 3))
+    assert lone.session.ended is None
+    assert lone.says() == [calls_of(4, a_request())]
+
+
+@pytest.mark.parametrize("position", [CallPosition(1, 0, 1), CallPosition(0, 1, 2)])
+def test_a_first_position_that_cannot_be(position):
+    """CALL-4: nothing was said yet."""
+    lone = initiator(calls=position)
+    assert lone.session.ended is not None
+    assert lone.session.ended.code == 4422
+
+
+@either_side
+def test_a_peer_without_calls_resumes(side):
+    """CALL-4: it had none and has none."""
+    lone = side()
+    lone.link.lost(None, "", lone.now)
+    again(lone, None)
+    assert lone.session.ended is None
+    assert lone.says() == []
+
+
+@either_side
+def test_a_peer_that_stopped_may_say_of_calls_what_it_received(side):
+    """CALL-4, CALL-10: its position settles what it never got."""
+    lone = calling(side)
+    for _ in range(3):
+        ask(lone)
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(2, 0, 1), position=position(counters(stopped=True)))
+    taken = [lone.session.calls.was_taken(number) for number in (1, 2, 3)]
+    assert taken == [True, True, False]
+    assert set(lone.session.calls.open) == {1, 2}
+    assert entries_of(lone.says()) == []
+
+
+@either_side
+def test_what_we_do_not_take_any_more_may_be_lost(side):
+    """CALL-10: stopped, we do not mind what the peer can send again."""
+    lone = calling(side)
+    lone.hears(calls_of(1, a_request(), a_request()))
+    lone.session.close(lone.now)
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(0, 9, 9))
+    assert lone.session.ended is None
+
+
+@either_side
+def test_answers_of_an_earlier_link_are_acked_by_the_greeting(side):
+    """CALL-6: so their requests do not count any more."""
+    lone = calling(side, Config(max_requests=1))
+    lone.hears(calls_of(1, a_request()))
+    lone.session.calls.reply(1, "")
+    lone.says()
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(1, 1, 2))
+    lone.hears(calls_of(2, a_request()))
+    assert lone.session.ended is None
+    assert lone.session.calls.served == {2}
+
+
+def test_a_session_that_was_restored_takes_calls():
+    """CALL-4: where neither side had used any."""
+    pair = opened(Config(max_requests=7))
+    pair.cut()
+    pair.client = restore(snapshot(pair.client), pair.now, pair.config)
+    pair.connect()
+    assert pair.client.calls.limit == 7
+    number = pair.client.calls.request("do", "x", None, 0)
+    pair.run()
+    assert [event.id for event in heard(pair.server_events)] == [number]
+
+
+def test_what_is_sent_again_is_what_it_was():
+    lone = calling(acceptor, limits=limits(max_requests=5))
+    lone.hears(calls_of(1, Request("do", 1000, 9, "x")))
+    lone.session.calls.item(1, "i")
+    lone.session.calls.reply(1, b"r")
+    first = Exactly(frame for frame in lone.says() if isinstance(frame, Calls))
+    lone.link.lost(None, "", lone.now)
+    again(lone, CallPosition(0, 1, 1))
+    assert [frame for frame in lone.says() if isinstance(frame, Calls)] == first
+    assert first == [calls_of(1, Item(1, "i"), Reply(1, b"r"))]
