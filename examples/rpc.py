@@ -22,8 +22,7 @@ async def order(conn: reliable_ws.Connection, item: str, count: int = 1) -> int:
 @shop.register
 async def ticks(pause: float) -> AsyncIterator[int]:  # a stream
     for number in range(1_000):
-        await asyncio.sleep(pause)
-        yield number
+        yield await asyncio.sleep(pause, number)
 
 
 @customer.register

@@ -135,7 +135,7 @@ class Methods:
         Raises ``ValueError`` if there is one of that name already.
         """
         if function is None:
-            return lambda decorated: self.add(decorated, name)
+            return functools.partial(self.add, name=name)
         return self.add(function, name)
 
     def add(self, function: F, name: str | None = None) -> F:
