@@ -32,27 +32,26 @@ def confirm(question: str) -> bool:  # not a coroutine: runs in a thread
     return True
 
 
-async def handler(conn: reliable_ws.Connection) -> None:
-    await conn.wait_closed()
-
-
 async def main() -> None:
-    async with reliable_ws.serve(handler, "127.0.0.1", 0, methods=shop) as server:
-        async with reliable_ws.connect(f"ws://127.0.0.1:{server.port}", methods=customer) as conn:
-            print("left:", await conn.request("order", ["pears", 2]))
-            try:
-                await conn.request("order", {"item": "plums"})
-            except reliable_ws.RemoteError as error:
-                print("error:", error.code, error.message, error.data)
-            async with aclosing(conn.stream("ticks", [0])) as stream:
-                async for number in stream:
-                    print("tick", number)
-                    if number == 2:
-                        break  # the handler is stopped
-            try:
-                await anext(conn.stream("ticks", [3600], timeout=0.2))
-            except reliable_ws.RequestTimeout as error:
-                print("timeout:", error)
+    serving = reliable_ws.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0, methods=shop)
+    async with (
+        serving as server,
+        reliable_ws.connect(f"ws://127.0.0.1:{server.port}", methods=customer) as conn,
+    ):
+        print("left:", await conn.request("order", ["pears", 2]))
+        try:
+            await conn.request("order", {"item": "plums"})
+        except reliable_ws.RemoteError as error:
+            print("error:", error.code, error.message, error.data)
+        async with aclosing(conn.stream("ticks", [0])) as stream:
+            async for number in stream:
+                print("tick", number)
+                if number == 2:
+                    break  # the handler's generator is closed
+        try:
+            await anext(conn.stream("ticks", [3600], timeout=0.2))
+        except reliable_ws.RequestTimeout as error:
+            print("timeout:", error)
 
 
 if __name__ == "__main__":
