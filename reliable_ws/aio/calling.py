@@ -41,16 +41,17 @@ NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", 
 class Waiting:
     """One open request of ours."""
 
-    __slots__ = ("error", "expired", "items", "message", "result", "timer", "waiter")
+    __slots__ = ("error", "expired", "items", "message", "payload", "result", "timer", "waiter")
 
-    def __init__(self, method: str, params: Any) -> None:
+    def __init__(self, method: str, params: Any, payload: Payload) -> None:
         self.message = (method, params)
+        self.payload = payload
         self.waiter: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.expired = False
         self.result: Payload | None = None
         self.error: BaseException | None = None
-        self.items: deque[Payload] = deque()
+        self.items: deque[Payload] | None = None  # until the first one comes
 
     @property
     def ended(self) -> bool:
@@ -76,13 +77,14 @@ class Waiting:
 class Caller:
     """The requests of one connection, from this side."""
 
-    __slots__ = ("_calls", "_connection", "_open", "_session", "line")
+    __slots__ = ("_calls", "_connection", "_one_by_one", "_open", "_session", "line")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._session = connection._session
         self._calls = connection._session.calls
         self._open: dict[int, Waiting] = {}
+        self._one_by_one = False  # the last answer came when nobody else waited for one
         self.line = Line()
         "Who waits for the peer to have room for a request."
 
@@ -91,7 +93,10 @@ class Caller:
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else self._by(timeout)
-        number, waiting = await self._ask(method, params, by, 0)
+        waiting = self._prepare(method, params)
+        if self.line or self._room <= 0:
+            await self._turn(waiting, by)
+        number = self._begin(waiting, by, 0)
         try:
             while not waiting.ended:
                 if waiting.expired:
@@ -109,8 +114,11 @@ class Caller:
         self, method: str, params: Any, timeout: float | None
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
-        by = self._by(timeout)
-        number, waiting = await self._ask(method, params, by, STREAM_CREDIT)
+        by = None if timeout is None else self._by(timeout)
+        waiting = self._prepare(method, params)
+        if self.line or self._room <= 0:
+            await self._turn(waiting, by)
+        number = self._begin(waiting, by, STREAM_CREDIT)
         taken = granted = 0
         try:
             while True:
@@ -133,35 +141,34 @@ class Caller:
                 waiting.timer.cancel()
             self._drop(number)
 
-    def _by(self, timeout: float | None) -> float | None:
+    def _by(self, timeout: float) -> float | None:
         """Return when time is up; what a deadline cannot say is none."""
-        if timeout is None or not timeout < HIGHEST:
-            return None
-        return self._connection._loop.time() + timeout
+        return self._connection._loop.time() + timeout if timeout < HIGHEST else None
 
-    async def _ask(
-        self, method: str, params: Any, by: float | None, credit: int
-    ) -> tuple[int, Waiting]:
-        if len(method.encode()) > LONGEST_NAME:
+    def _prepare(self, method: str, params: Any) -> Waiting:
+        """Return a request that is not begun yet. Raises for what cannot be sent."""
+        short = method.isascii() and len(method) <= LONGEST_NAME
+        if not short and len(method.encode()) > LONGEST_NAME:
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
-        payload, _weight = seal(params, self._session.codec)
-        waiting = Waiting(method, params)
+        waiting = Waiting(method, params, seal(params, self._session.codec)[0])
         self._check(waiting)
-        if self.line or self._room <= 0:
-            await self._turn(waiting, by)
+        return waiting
+
+    def _begin(self, waiting: Waiting, by: float | None, credit: int) -> int:
+        """Send a request for which there is room, and return its number."""
         try:
-            number = self._calls.request(method, payload, by, credit)
+            number = self._calls.request(waiting.message[0], waiting.payload, by, credit)
         except BaseException:
             self.admit()
             raise
         self._open[number] = waiting
         if by is not None:
             waiting.timer = self._connection._loop.call_at(by, waiting.expire)
-        if len(self._open) == 1:
+        if self._one_by_one and len(self._open) == 1:
             self._connection._flush()  # nobody else is about to ask, and this task waits
         else:
             self._connection._wake()
-        return number, waiting
+        return number
 
     async def _turn(self, waiting: Waiting, by: float | None) -> None:
         """Return when there is room for one more request; first come, first served."""
@@ -209,6 +216,7 @@ class Caller:
 
     def _result(self, number: int, waiting: Waiting) -> Any:
         self._open.pop(number, None)
+        self._one_by_one = not self._open
         if waiting.error is not None:
             raise waiting.error
         return open_payload(cast("Payload", waiting.result), number, self._session.codec)
@@ -233,6 +241,8 @@ class Caller:
         """Hand an item to whoever reads the stream."""
         waiting = self._open.get(event.id)
         if waiting is not None:
+            if waiting.items is None:
+                waiting.items = deque()
             waiting.items.append(event.payload)
             waiting.wake()
 

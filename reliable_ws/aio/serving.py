@@ -169,7 +169,11 @@ class Servant:
         number = event.id
         running.started = True
         try:
-            if event.by is None:
+            if method.is_coroutine and event.by is None and not event.credit:  # nearly every one
+                params = open_payload(event.payload, number, self._codec)
+                args, kwargs = method.bind(self._connection, params)
+                result = await method.function(*args, **kwargs)
+            elif event.by is None:
                 result = await self._work(event, method, running)
             else:
                 async with asyncio.timeout_at(event.by):

@@ -33,7 +33,10 @@ from .frames import (
 )
 from .payload import seal_weight
 
-__all__ = ["CallLedger"]
+__all__ = ["BEHIND_FINISH", "CallLedger"]
+
+BEHIND_FINISH = frozenset((Cancel, Credit))
+"""Who has finished may still read a stream, or leave it (CALL-10)."""
 
 NOTHING = b""
 
@@ -68,12 +71,13 @@ class CallLedger:
         self._answers: deque[int] | tuple[()] = ()  # numbers of ours that are not received yet
         self._never: set[int] = set()  # requests taken back by us, not by :meth:`cancel`
         self._abandoned = False
+        self._mute = False  # nothing can be sent any more
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
         self.max_there = config.max_message
         "Longest payload that the peer takes; until the first greeting, a guess from ours."
         self.finished = False
-        "Whether our Finish has been transmitted: nothing may come behind it."
+        "Whether our Finish has been transmitted: what may come behind it is little."
         self.last = 0
         "Highest number accepted."
         self.transmitted = 0
@@ -210,7 +214,7 @@ class CallLedger:
             weight = seal_weight(payload) - OVERHEAD
             if weight > most:
                 raise MessageTooLarge(f"{weight} bytes are above the peer's limit of {most}")
-        if self.finished or self.peer_stopped:
+        if self._mute or (self.finished and type(entry) not in BEHIND_FINISH):
             return 0
         if size > LARGEST_ENTRY and payload is not None:
             for piece in cut(payload):
@@ -301,6 +305,7 @@ class CallLedger:
         self._forget()
 
     def _forget(self) -> None:
+        self._mute = True
         self._weight = 0
         self._entries.clear()
         self._sizes.clear()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .acks import Acks
 from .call_cursor import CallCursor
-from .calls import CallLedger
+from .calls import BEHIND_FINISH, CallLedger
 from .codec import decode, encode
 from .config import Config
 from .cursor import Cursor
@@ -169,7 +169,9 @@ class Link:
         calls = self.session.calls
         if not calls.limit:
             raise Violation(Code.VIOLATION, "a call of a side that has none")
-        if self._inbox.finish is not None:
+        if self._inbox.finish is not None and not BEHIND_FINISH.issuperset(
+            map(type, frame.entries)
+        ):
             raise Violation(Code.VIOLATION, "a call behind Finish")
         if not self._inbox.stopped:
             events = calls.arrived(frame.first, frame.entries, now, self.calls.number - 1)

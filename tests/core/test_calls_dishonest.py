@@ -205,7 +205,8 @@ def test_a_call_behind_finish(side):
     """CALL-10"""
     lone = sent(side)
     lone.hears(Finish(1, 1000, ""))
-    blamed(lone, lone.hears(calls_of(1, Void())), 4422, "a call behind Finish")
+    assert lone.hears(calls_of(1, Cancel(9), Credit(9, 9))) == []
+    blamed(lone, lone.hears(calls_of(3, Cancel(9), Void())), 4422, "a call behind Finish")
 
 
 @either_side

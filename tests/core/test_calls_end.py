@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.events import Eased, PeerFinished, Replied, Requested, Settled
+from reliable_ws.protocol.events import Cancelled, Eased, PeerFinished, Replied, Requested, Settled
 from reliable_ws.protocol.frames import (
     CallAck,
     Calls,
     Cancel,
+    Credit,
     Done,
     Finish,
     Refuse,
@@ -62,8 +63,8 @@ def test_finish_rides_with_the_last_answer(side):
 
 
 @either_side
-def test_nothing_of_calls_goes_behind_finish(side):
-    """CALL-10: neither answers to what came later, nor cancels, nor credit."""
+def test_no_answer_goes_behind_finish(side):
+    """CALL-10: to what came later. But a stream that is being read goes on, and can be left."""
     lone = calling(side)
     number = ask(lone, credit=9)
     lone.session.finish(lone.now)
@@ -71,10 +72,11 @@ def test_nothing_of_calls_goes_behind_finish(side):
     assert not lone.session.calls.has_room
     lone.hears(CallAck(1), calls_of(1, a_request()))
     lone.session.calls.reply(1, "too late")
-    lone.session.calls.grant(number, 1000)
-    assert lone.session.calls.cancel(number) is False
     assert entries_of(lone.says()) == []
     assert lone.session.calls.held == 0
+    lone.session.calls.grant(number, 1000)
+    assert lone.session.calls.cancel(number) is False
+    assert entries_of(lone.says()) == [Credit(number, 1000), Cancel(number)]
 
 
 @either_side
@@ -85,6 +87,35 @@ def test_answers_still_come_to_a_side_that_has_finished(side):
     lone.session.finish(lone.now)
     lone.says()
     assert lone.hears(calls_of(1, Reply(number, "yes"))) == [Replied(number, "yes")]
+
+
+def test_a_stream_goes_on_though_its_reader_has_finished():
+    """CALL-7, CALL-10: with all the credit that it needs, over several links."""
+    pair = opened(Config(max_frame=4096))
+    number = pair.client.calls.request("count", "", None, 5000)
+    pair.client.finish(pair.now)
+    pair.run()
+    granted = got = 5000
+    for turn in range(1, 20):
+        pair.server.calls.item(number, "x" * 4990)
+        pair.run()
+        got += len(heard(pair.client_events))
+        granted += 5000
+        pair.client.calls.grant(number, granted)
+        if turn % 3 == 0:
+            pair.pull()
+            pair.cut()
+            pair.connect()
+    pair.run()
+    assert got == 5000 + 19
+    pair.client.calls.cancel(number)
+    pair.run()
+    assert heard(pair.server_events)[-1] == Cancelled(number)
+    pair.server.calls.fault(number, "cancelled", "")
+    pair.server.finish(pair.now)
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
 
 
 def test_finish_is_said_again_behind_the_calls():
