@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
 from reliable_ws.adapters.memory import MemoryTransport, pair
 from reliable_ws.aio.client import Initiator
-from tests.support.virtual_loop import VirtualLoop, run
+from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
 __all__ = [
     "SEEDS",
@@ -45,7 +44,6 @@ def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
         return functools.partial(on_stage, seeds=seeds, limit=limit)
 
     def run_it(seed, **arguments):
-        random.seed(seed or 0)  # jitter: a failure replays
         run(test(**arguments), seed=seed, limit=limit)
 
     run_it.__name__, run_it.__doc__, run_it.__module__ = test.__name__, test.__doc__, __name__
@@ -209,7 +207,7 @@ async def until(condition: Callable[[], Any]) -> None:
 def block(seconds: float) -> None:
     """The event loop is blocked for so long."""
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
+    assert isinstance(loop, VirtualClockLoop)
     loop._now += seconds
 
 

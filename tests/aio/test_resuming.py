@@ -22,6 +22,7 @@ from reliable_ws import (
     wrap,
 )
 from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.virtual_clock import run
 from tests.aio.stage import (
     Stage,
     block,
@@ -36,7 +37,6 @@ from tests.aio.stage import (
     turns,
     until,
 )
-from tests.support.virtual_loop import run
 
 SMALL = Config(outbox_messages=16, window_messages=8)
 

@@ -18,7 +18,7 @@ without reaching its point. Two moments are worth trying::
     at="completed"    what it waited for is done, but the coroutine has not been told yet:
                       the result is there, and CancelledError comes instead
 
-Each run has a fresh virtual loop, with all of its strictness (see ``virtual_loop.run``).
+Each run has a fresh virtual loop, with all of its strictness (see ``virtual_clock.run``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from .virtual_loop import run, where
+from reliable_ws.testing.virtual_clock import run, where
 
 __all__ = ["Attempt", "Case", "Moment", "Outcome", "cancel_everywhere"]
 

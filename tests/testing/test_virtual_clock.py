@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from tests.support.virtual_loop import VirtualLoop, run
+from reliable_ws.testing.virtual_clock import VirtualClockLoop, run, virtual_clock
 
 
 def now() -> float:
@@ -326,18 +328,48 @@ def test_generators_are_closed() -> None:
     assert closed == ["closed", "closed"]
 
 
-def test_threads_are_refused() -> None:
+def test_a_thread_is_a_call() -> None:
     async def main() -> None:
-        await asyncio.to_thread(time.time)
+        assert await asyncio.to_thread(threading.get_ident) == threading.get_ident()
+        with pytest.raises(ValueError, match="invalid literal"):
+            await asyncio.to_thread(int, "x")
 
-    with pytest.raises(NotImplementedError, match="no threads"):
-        run(main())
+    run(main())
+
+
+def test_chance_is_seeded_for_the_run_and_restored() -> None:
+    async def main() -> float:
+        return random.random()
+
+    random.seed(5)
+    first = random.random()
+    random.seed(5)
+    assert run(main(), seed=1) == run(main(), seed=1) != run(main(), seed=2)
+    assert random.random() == first
+
+
+@virtual_clock
+async def test_decorated(request: pytest.FixtureRequest) -> None:
+    """A plain test with fixtures, whatever plugins there are."""
+    await asyncio.sleep(1000)
+    assert now() == 1000.0
+    assert request.function is test_decorated
+
+
+def test_it_is_a_loop_factory() -> None:
+    async def main() -> float:
+        await asyncio.sleep(1000)
+        return now()
+
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        assert runner.run(main()) == 1000.0
+        assert runner.run(main()) == 2000.0
 
 
 def test_timers_that_still_run_can_be_seen() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
+        assert isinstance(loop, VirtualClockLoop)
         assert loop.timers() == []
         timer = loop.call_later(5, print)
         assert loop.timers() == [timer]
