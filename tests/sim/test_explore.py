@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from .explore import SMALL, clone, explore, prepare, state_of
+from .explore import explore
+from .finale import over
 from .mutants import MUTANTS, catch, table
-from .world import World, explain, shrink
+from .schedules import explain, shrink
+from .states import clone, prepare, state_of
+from .world import World
+from .worlds import SMALL
 
 HAPPENED = {
     "1 each way, 2 cuts": ("lost Done", "lost Welcome", "lost Ack", "lost Messages"),
@@ -48,7 +52,7 @@ def test_a_copy_of_a_world_is_the_same_and_apart():
     world = World(options)
     prepare(world)
     walked = 0
-    while not world.over():
+    while not over(world):
         before = state_of(world)
         other = clone(world)
         other.keys = {}

@@ -2,7 +2,7 @@
 
 Reproducible: the seeds are fixed. More or others with RELIABLE_WS_SCHEDULES=200000 and
 RELIABLE_WS_SEED=1000000 in the environment; one of them again, with a trace, with
-``python -m tests.sim.world SEED``.
+``python -m tests.sim.schedules SEED``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections import Counter
 
 import pytest
 
-from .world import Options, explain, options_of, replay, shrink, tell
+from .parts import Options
+from .schedules import explain, options_of, replay, shrink, tell
 
 FIRST = int(os.environ.get("RELIABLE_WS_SEED", "0"))
 SCHEDULES = int(os.environ.get("RELIABLE_WS_SCHEDULES", "60000"))
@@ -90,7 +91,7 @@ def test_schedules(share, record_property):
         story, broken = tell(seed, seen)
         if broken is not None:
             trace = explain(shrink(story), seed)
-            pytest.fail(f"{trace}\nin full: python -m tests.sim.world {seed}", pytrace=False)
+            pytest.fail(f"{trace}\nin full: python -m tests.sim.schedules {seed}", pytrace=False)
     print(f"\nseeds {first} to {first + count - 1}:")
     for what, times in sorted(seen.items()):
         print(f"{times:10,} {what}")

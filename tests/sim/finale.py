@@ -1,0 +1,142 @@
+"""How a schedule ends: the network heals and everybody reads, or they never meet again."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.state import Receiving, Sending
+
+from .guarantees import check, judge, probe
+from .parts import Broken, Party, Wire
+from .world import World
+
+SOON = 5.0
+"""Seconds in which two living, reading sides on a good network must come to the end."""
+
+
+def over(world: World) -> bool:
+    """Whether every session that lives has ended."""
+    return all(
+        party is None or not party.alive or party.session.ended is not None
+        for party in (world.i, world.a)
+    )
+
+
+def finish(world: World) -> None:
+    """Let it end, in one of several ways, and judge."""
+    finale = world.options.finale
+    world.book.draining = False
+    if finale == "gone":
+        vanish(world)
+    else:
+        heal(world, finale)
+    judge(world)
+
+
+def heal(world: World, finale: str) -> None:
+    """A good network and applications that read: the end must come soon."""
+    began = world.now
+    for _ in range(10_000):
+        if over(world):
+            return
+        if _round(world, finale):
+            continue
+        probe(world)
+        due = _deadline(world)
+        if due - began > SOON and not world.is_gone():
+            parties = [party.session for party in (world.i, world.a) if party is not None]
+            raise Broken(f"no end comes on a good network: {parties}")
+        world.now = max(world.now, due)
+        _tick_all(world)
+    raise Broken("they talk for ever")
+
+
+def _deadline(world: World) -> float:
+    due = [
+        party.session.deadline for party in (world.i, world.a) if party is not None and party.alive
+    ]
+    return min(due)
+
+
+def _tick_all(world: World) -> None:
+    for side in "ia":
+        party = world.party(side)
+        if party is not None and party.alive and party.session.deadline <= world.now:
+            world.do_tick(side)
+            check(world)
+
+
+def _round(world: World, finale: str) -> bool:
+    """Do everything once that a good network and good applications do."""
+    busy = False
+    for side in "ia":
+        party = world.party(side)
+        if party is None or not party.alive:
+            continue
+        while len(party.session.inbox):
+            world.do(("take", side))
+            busy = True
+        for number in party.open:
+            world.do(("confirm", side, number))
+            busy = True
+        if party.session.ended:
+            continue
+        if not party.finished and finale in ("read", "close " + side):
+            world.do(("finish" if finale == "read" else "close", side))
+            busy = True
+        other = world.other(party)
+        ready = other is not None and (other.finished or not other.alive)
+        if not party.closed and _at_end(party) and (ready or party is world.i):
+            world.do(("close", side))
+            busy = True
+    if world.i.alive and not world.i.session.ended and world.i.session.link is None:
+        world.do(("dial",))
+        busy = True
+    for wire in list(world.wires):
+        busy |= _carry(world, wire)
+    return busy
+
+
+def _at_end(party: Party) -> bool:
+    """Whether the application's recv() raises: it has seen the end in message order."""
+    session = party.session
+    return not len(session.inbox) and (
+        session.receiving in (Receiving.FINISHED, Receiving.STOPPED)
+        or (session.sending is Sending.STOPPED and party.finished)
+    )
+
+
+def _carry(world: World, wire: Wire) -> bool:
+    busy = False
+    for side in "ia":
+        stirred = wire.i_stirred if side == "i" else wire.a_stirred
+        if wire in world.wires and stirred and (wire.i_open if side == "i" else wire.a_open):
+            world.do_pull(wire.serial, side)
+            busy = True
+    for side in "ia":
+        line = wire.down if side == "i" else wire.up
+        while wire in world.wires and line and (wire.i_open if side == "i" else wire.a_open):
+            world.do(("arrive", wire.serial, side))
+            busy = True
+    if wire in world.wires and wire.i_open is not wire.a_open:
+        world.do(("learn", wire.serial, "a" if wire.a_open else "i"))
+        busy = True
+    return busy
+
+
+def vanish(world: World) -> None:
+    """They never meet again: every wait ends all the same (G6)."""
+    for wire in list(world.wires):
+        for side in "ia":
+            if wire in world.wires and (wire.i_open if side == "i" else wire.a_open):
+                world.dies(wire, side, None)
+    longest = max(world.options.initiator.session_ttl, world.options.acceptor.session_ttl)
+    limit = world.now + longest + 30.0
+    while not over(world):
+        world.now = max(world.now, _deadline(world))
+        if world.now > limit:
+            raise Broken("a wait outlives its session's time to live")
+        _tick_all(world)
+        for side in "ia":
+            party = world.party(side)
+            while party is not None and party.alive and len(party.session.inbox):
+                world.do(("take", side))
+    world.seen["never met again"] += 1

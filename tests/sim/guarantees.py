@@ -1,0 +1,135 @@
+"""What must hold: after every step, whenever nothing was said, and in the end."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.report import End, Outcome
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Phase
+
+from .parts import Broken, Party, told
+from .stage import Stage
+
+
+def check(world: Stage) -> None:
+    """What holds after every step."""
+    _check(world, world.i)
+    if world.a is not None:
+        _check(world, world.a)
+    for wire in world.wires:
+        for link in (wire.dialer, wire.arrival.link):
+            if (
+                link is not None
+                and (link.phase is Phase.INITIATED or link.phase is Phase.ACCEPTED)
+                and link.session.link is not link
+                and _living(world, link.session)
+            ):
+                raise Broken("a link lives that its session does not know")
+
+
+def _living(world: Stage, session: Session) -> bool:
+    """Whether the process of this session lives."""
+    return any(
+        party is not None and party.alive and party.session is session
+        for party in (world.i, world.a)
+    )
+
+
+def _check(world: Stage, party: Party) -> None:
+    session, record = party.session, party.record
+    outbox, inbox, config = session.outbox, session.inbox, session.config
+    messages = outbox.messages
+    if not outbox.confirmed <= outbox.acked <= outbox.transmitted <= outbox.last:
+        raise Broken(f"the {party.role}'s outbox is out of order")
+    if party.alive and min(outbox.confirmed, messages) > record.prefix:
+        raise Broken(
+            f"G3: the {party.role} takes {outbox.confirmed} for confirmed, {record.prefix} are"
+        )
+    if inbox.confirmed > inbox.received or inbox.handed > inbox.received:
+        raise Broken(f"the {party.role}'s inbox is out of order")
+    finish = inbox.finish
+    if finish is None:
+        in_flight = inbox.received - inbox.confirmed
+    else:
+        in_flight = finish.number - 1 - inbox.confirmed
+        if inbox.confirmed == finish.number and inbox.handed < finish.number - 1:
+            raise Broken("Finish was confirmed before the messages before it")
+    if in_flight > config.window_messages and not inbox.stopped:
+        raise Broken("G5: more messages held than the window")
+    if len(outbox) > outbox.max_messages:
+        raise Broken("G5: more messages accepted than the limit")
+    if outbox.held > outbox.max_bytes and len(outbox) > 1:
+        raise Broken("G5: more bytes accepted than the limit")
+    if len(outbox) and not session.muted:
+        link = session.link
+        if (
+            link is not None
+            and link.cursor.number > outbox.confirmed + session.peer.window_messages
+        ):
+            world.seen["window full"] += 1
+
+
+def probe(world: Stage) -> None:
+    """Nobody wants to send anything that nobody was woken for."""
+    for wire in world.wires:
+        for side, is_open, stirred in (
+            ("i", wire.i_open, wire.i_stirred),
+            ("a", wire.a_open, wire.a_stirred),
+        ):
+            end = wire.end(side)
+            if is_open and not stirred and isinstance(end, Link):
+                by = end.acks.by
+                data = end.transmit(world.now)
+                if data is not None:
+                    raise Broken(f"{side} had something to say and was not woken: {told(data)}")
+                if by != end.acks.by:
+                    raise Broken(f"{side} owed an ack and was not woken")
+                inbox, acks = end.session.inbox, end.acks
+                news = (inbox.received, inbox.confirmed) != (acks.received, acks.confirmed)
+                live = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
+                if live and news and by is None:
+                    raise Broken(f"{side} owes an ack and has set no time for it")
+
+
+def judge(world: Stage) -> None:
+    """Every message has an outcome, and it is true."""
+    for party in (world.i, world.a, *world.past):
+        if party is None or not party.alive:
+            continue
+        session = party.session
+        if session.ended is None:
+            raise Broken(f"the {party.role}'s session has no end")
+        report = session.report()
+        sent = len(party.record.payloads)
+        if report.sent != sent or report.confirmed + len(report.undelivered) != sent:
+            raise Broken(f"the {party.role} sent {sent} and reports {report}")
+        if not report.final:
+            raise Broken(f"the {party.role}'s report is not final: {report}")
+        outcomes = {entry.number: entry.outcome for entry in report.undelivered}
+        for number in range(1, sent + 1):
+            outcome = outcomes.get(number, Outcome.CONFIRMED)
+            if party.known.get(number) is not outcome:
+                raise Broken(f"the {party.role}'s report changed for message {number}")
+            world.judge_outcome(party, number, outcome)
+        if not report.undelivered and len(party.record.handed) < sent:
+            raise Broken("G4: close() returned and not everything was taken")
+        if len(session.inbox):
+            raise Broken("messages can be taken from a session that has ended")
+    _agree(world)
+
+
+def _agree(world: Stage) -> None:
+    """Without an excuse, both ends end as agreed; read to the end, with nothing lost."""
+    i, a = world.i, world.a
+    if world.blind or a is None or not (i.alive and a.alive):
+        return
+    for party in (i, a):
+        if party.session.ended.kind not in (End.FINISHED, End.REFUSED):
+            raise Broken(f"the {party.role} ended {party.session.ended} for no reason")
+        if party.session.ended.kind is End.REFUSED and not party.session.done:
+            raise Broken(f"the {party.role} was refused before it was done")
+    if i.polite and a.polite:
+        world.seen["everything taken, both ways"] += 1
+        for party in (i, a):
+            if party.session.report().undelivered:
+                raise Broken("both read to the end, and not everything is confirmed")

@@ -1,0 +1,68 @@
+"""Guards of confirming."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.acks import Acks
+from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.inbox import NEVER, Inbox
+
+from .registry import Replace, mutant
+
+
+@mutant("an ack before the message is taken")
+def _early_ack(put: Replace) -> None:
+    right = Inbox.arrived
+
+    def arrived(self, first, payloads, size):
+        right(self, first, payloads, size)
+        self.confirmed = self.received
+
+    put(Inbox, "arrived", arrived)
+
+
+@mutant("Finish is confirmed before the messages before it", "finish")
+def _early_finish(put: Replace) -> None:
+    def take_finish(self):
+        finish = self.finish
+        if finish is None or self.stopped or self.confirmed >= finish.number:
+            return False
+        self.confirmed = finish.number
+        return True
+
+    put(Inbox, "take_finish", take_finish)
+
+
+@mutant("an early confirmation moves the counter", "two")
+def _cumulative(put: Replace) -> None:
+    def confirm(self, number):
+        if number in self._open and not self.stopped:
+            self._open.remove(number)
+            self.confirmed = max(self.confirmed, number)
+            self.due = True
+            return True
+        return False
+
+    put(Inbox, "confirm", confirm)
+
+
+@mutant("nobody is woken when an ack falls due", "finish")
+def _no_wake(put: Replace) -> None:
+    def watch(self, _number):
+        self.mark = NEVER
+
+    put(Inbox, "watch", watch)
+
+
+@mutant("an ack that rides with nothing is not delayed, it is lost", "finish")
+def _lost_ack(put: Replace) -> None:
+    put(Acks, "note", lambda _self, _now: None)
+
+
+@mutant("the peer's window is not looked at", "window")
+def _no_window(put: Replace) -> None:
+    right = Cursor.cut
+
+    def cut(self, peer, *rest):
+        return right(self, peer._replace(window_messages=1 << 30, window_bytes=1 << 40), *rest)
+
+    put(Cursor, "cut", cut)

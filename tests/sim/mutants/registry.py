@@ -1,0 +1,48 @@
+"""What a mutant is, and where each is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tests.sim.parts import Options
+from tests.sim.worlds import NARROW, ONE, world_of
+
+Replace = Callable[[Any, str, Any], None]
+
+
+class Mutant(NamedTuple):
+    """One guard removed."""
+
+    name: str
+    install: Callable[[Replace], None]
+    world: str
+    "Where the explorer looks for it."
+    changes: dict[str, Any]
+    "What the world is told, where the guard is not in the core alone."
+
+
+WORLDS: dict[str, Options] = {
+    "cut": world_of(preload=1),
+    "finish": world_of("finish", preload=1),
+    "two": world_of("hand confirm", messages=2, preload=2, config=ONE, left={"cut": 0}),
+    "deliveries": world_of("hand confirm", preload=1),
+    "timeouts": world_of("expire giveup", left={"expire": 1, "giveup": 1}, preload=1),
+    "forget": world_of("forget crash", left={"forget": 1, "crash": 1}, preload=1),
+    "parts": world_of(frame_limit=256 + 2, sizes=(3,)),
+    "redial": world_of("redial", left={"redial": 1}, preload=1),
+    "waiting": world_of("redial", left={"redial": 1}, eager=False, without="send"),
+    "window": world_of(config=NARROW, messages=2, preload=2, left={"cut": 0}),
+    "stores": world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)),
+    "stores, cut": world_of("crash", left={"crash": 1}, preload=1, durable=(True, True)),
+}
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(name: str, world: str = "cut", **changes: Any) -> Any:
+    def keep(install: Callable[[Replace], None]) -> Callable[[Replace], None]:
+        MUTANTS.append(Mutant(name, install, world, changes))
+        return install
+
+    return keep

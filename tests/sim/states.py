@@ -1,0 +1,384 @@
+"""Worlds as states: copied, and reduced to what decides the future.
+
+A state is kept as a 64-bit hash of both sessions, the book, the wires with all that is in
+flight, the applications and the truth. How to copy and to hash each class of the core is
+written out once, from a sample (:class:`Tools`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from reliable_ws.protocol.acks import Acks
+from reliable_ws.protocol.call_cursor import CallCursor
+from reliable_ws.protocol.call_pieces import Pieces
+from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.inbox import Inbox
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.outbox import Outbox
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.sessions import Arrival, Sessions
+from reliable_ws.protocol.state import Phase
+
+from .parts import Action, Party
+from .world import World
+
+CORE = (
+    Session,
+    Link,
+    Acks,
+    Cursor,
+    Inbox,
+    Outbox,
+    CallLedger,
+    CallCursor,
+    Pieces,
+    Sessions,
+    Arrival,
+)
+CONTAINERS = (list, deque, set, dict, bytearray, Counter)
+
+TIMES = frozenset(
+    (
+        "contact_at",
+        "heard_at",
+        "_hard_by",
+        "_open_by",
+        "_speak_by",
+        "_by",
+        "_idle_timeout",
+        "_delay",
+    )
+)
+"""Attributes that say when: any moment is possible here."""
+
+CONSTANT = frozenset(
+    (
+        "config",
+        "codec",
+        "id",
+        "key",
+        "peer",
+        "principal",
+        "max_frame",
+        "max_bytes",
+        "max_message",
+        "max_messages",
+        "_principals",
+        "_per_principal",
+        "_quarter",
+        "_batch",
+        "_batch_bytes",
+        "_batch_messages",
+        "_max_requests",
+        "_most",
+        "_most_held",
+        "limit",
+        "max_there",
+        "_pause_at",
+        "_pause_total",
+        "_size",
+        "_speak_every",
+        "_accepts",
+        "_met",
+        "_caution",
+        "frame_size",
+    )
+)
+"""Attributes that never differ between states, or decide nothing in worlds as small as these."""
+
+BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
+"""How much is held, by size on the wire: decides nothing where the window in bytes is large."""
+
+HANGING = frozenset(
+    (
+        "session",
+        "link",
+        "book",
+        "inbox",
+        "outbox",
+        "acks",
+        "cursor",
+        "calls",
+        "_inbox",
+        "_outbox",
+        "_ledger",
+        "_pieces",
+    )
+)
+"""Attributes that say how objects hang together: other objects of the core."""
+
+ARMED = frozenset(("_progress_at", "by"))
+"""Deadlines of which only counts whether there is one."""
+
+
+def _names_of(sample: Any) -> list[str]:
+    """Names of an object's attributes."""
+    names = [name for kind in type(sample).__mro__ for name in getattr(kind, "__slots__", ())]
+    return sorted({*names, *getattr(sample, "__dict__", ())})
+
+
+class Tools:
+    """How to copy, and to hash, each class of the core: written out once, from a sample."""
+
+    def __init__(self) -> None:
+        self.copiers: dict[type, Any] = {}
+        self.plainers: dict[type, Any] = {}
+
+    def learn(self, sample: Any) -> None:
+        names = _names_of(sample)
+        copies, plains = [], []
+        whole = hasattr(sample, "__dict__")
+        if whole:
+            copies.append("n.__dict__.update(o.__dict__)")
+        for name in names:
+            value = getattr(sample, name)
+            kind = type(value)
+            if name == "_sessions":
+                copies.append(f"n.{name} = {{k: copy(v, memo) for k, v in o.{name}.items()}}")
+                continue
+            if name in HANGING:
+                copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
+                continue
+            if kind in CORE:
+                raise TypeError(f"{type(sample).__name__}.{name} is another object")
+            own = kind in CONTAINERS and name != "_accepts"
+            if own or not whole:
+                copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
+            if (
+                name in TIMES
+                or name in CONSTANT
+                or (name in BYTES and getattr(sample, "max_bytes", 0) > 1 << 20)
+            ):
+                continue
+            form = "o.{}"
+            if name in ARMED:
+                form = "o.{} is not None"
+            elif kind in (list, deque):
+                form = "tuple(o.{})"
+            elif kind is set:
+                form = "frozenset(o.{})"
+            elif kind is bytearray:
+                form = "bytes(o.{})"
+            elif kind in CONTAINERS:
+                form = "tuple(o.{}.items())"
+            plains.append(form.format(name))
+        body = "\n    ".join(copies)
+        space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
+        exec(
+            f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
+            f"    return n\ndef plainer(o):\n    return ({', '.join(plains)},)\n",
+            space,
+        )
+        self.copiers[type(sample)] = space["copier"]
+        self.plainers[type(sample)] = space["plainer"]
+
+
+TOOLS = Tools()
+
+
+def prepare(world: World) -> None:
+    """Look at one object of each class."""
+    world.keys = {}
+    "Each side's share of the state, until the side is touched."
+    world.own = frozenset("ia")
+    "Sides that no other world shares."
+    session = world.i.session
+    link = Link(session, Phase.DIALING, world.now)
+    arrival = world.book.arrive(world.now)
+    for sample in (
+        session,
+        session.inbox,
+        session.outbox,
+        link,
+        link.acks,
+        link.cursor,
+        link.calls,
+        session.calls,
+        session.calls._pieces,
+        world.book,
+        arrival,
+    ):
+        TOOLS.learn(sample)
+
+
+# ----------------------------------------------------------------------------- cloning
+
+
+def copy(one: Any, memo: dict[int, Any]) -> Any:
+    """Copy an object of the core, and what it owns."""
+    new = memo.get(id(one))
+    if new is not None:
+        return new
+    kind = type(one)
+    if kind is Session:
+        if one.ended and not one.inbox.queue:
+            memo[id(one)] = one  # nothing in it can change any more
+            return one
+    elif kind is Link and one.phase is Phase.OVER:  # inert: its cursor and acks are not used
+        new = memo[id(one)] = Link.__new__(Link)
+        new.__dict__.update(one.__dict__)
+        new.session = copy(one.session, memo)
+        return new
+    return TOOLS.copiers[kind](one, memo)
+
+
+def touched(action: Action) -> str:
+    """Which sides an action can change."""
+    name = action[0]
+    if name in ("dial", "redial"):
+        return "i"
+    if name in ("forget", "perish"):
+        return "a"
+    if name in ("arrive", "pull", "pull1", "learn", "cut"):
+        return action[2]
+    if name in ("crash", "restart", "drain"):
+        return "ia"
+    return action[1]
+
+
+def clone(world: World, sides: str = "ia") -> World:
+    """A second world in the same state; what those sides can change is not shared."""
+    memo: dict[int, Any] = {}
+    new = World.__new__(World)
+    new.__dict__.update(world.__dict__)
+    new.keys = {side: key for side, key in world.keys.items() if side not in sides}
+    new.own = frozenset(sides)
+    i, a = world.i, world.a
+    both = "a" in sides
+    new.i = i.clone(copy(i.session, memo) if "i" in sides else i.session)
+    new.a = None if a is None else a.clone(copy(a.session, memo) if both else a.session)
+    new.past = [party.clone(party.session) for party in world.past]
+    if world.records:
+        new.records = {}
+        for number, record in world.records.items():
+            for old, party in ((a, new.a), *zip(world.past, new.past, strict=True)):
+                if old is not None and old.record is record:
+                    new.records[number] = party.record
+    if both:
+        new.book = copy(world.book, memo)
+    wires = new.wires = []
+    for old in world.wires:
+        wire = old.clone()
+        if "i" in sides:
+            wire.dialer = copy(old.dialer, memo)
+        if both:
+            wire.arrival = copy(old.arrival, memo)
+        wires.append(wire)
+    new.left = world.left.copy()
+    return new
+
+
+# ----------------------------------------------------------------------------- canonical form
+
+
+def _plain_link(link: Link | None) -> Any:
+    if link is None:
+        return None
+    if link.phase is Phase.OVER:
+        return (link.leaving, link._farewell)
+    plainers = TOOLS.plainers
+    return (
+        plainers[Link](link),
+        plainers[Acks](link.acks),
+        plainers[Cursor](link.cursor),
+        plainers[CallCursor](link.calls),
+    )
+
+
+def _plain_party(party: Party | None) -> Any:
+    if party is None:
+        return None
+    session = party.session
+    if session.ended and not session.inbox.queue:
+        return (session.ended.kind, session.final is None)
+    if not party.alive:
+        return None
+    plainers = TOOLS.plainers
+    return (
+        plainers[Session](session),
+        plainers[Inbox](session.inbox),
+        plainers[Outbox](session.outbox),
+        plainers[CallLedger](session.calls),
+    )
+
+
+def _side_key(world: World, side: str) -> int:
+    """One side's share of the state, kept until the side is touched."""
+    serials = tuple([wire.serial for wire in world.wires])
+    kept = world.keys.get(side)
+    if kept is not None and kept[0] == serials:
+        return kept[1]
+    at = -1
+    links = []
+    party = world.i if side == "i" else world.a
+    current = None if party is None else party.session.link
+    for index, wire in enumerate(world.wires):
+        if side == "i":
+            link = wire.dialer
+            links.append(_plain_link(link))
+        else:
+            link = wire.arrival.link
+            links.append((_plain_link(link), TOOLS.plainers[Arrival](wire.arrival)))
+            if link is not None:
+                links.append(party is not None and link.session is party.session)
+        if link is current and link is not None:
+            at = index
+    book = TOOLS.plainers[Sessions](world.book) if side == "a" else None
+    key = hash((_plain_party(party), tuple(links), at, book))
+    world.keys[side] = (serials, key)
+    return key
+
+
+def state_of(world: World) -> int:
+    """What decides the future, hashed."""
+    parties = []
+    for party in (world.i, world.a, *world.past):
+        if party is None:
+            parties.append(None)
+            continue
+        record = party.record
+        parties.append(
+            (
+                party.alive,
+                party.open,
+                party.finished,
+                party.closed,
+                party.polite,
+                party.denied,
+                repr(party.disk) if party.durable and world.left.get("crash") else None,
+                party.over_on_disk,
+                tuple(party.known.items()),
+                frozenset(record.handed),
+                frozenset(record.confirmed),
+                len(record.payloads),
+            )
+        )
+    return hash(
+        (
+            _side_key(world, "i"),
+            _side_key(world, "a"),
+            tuple(parties),
+            tuple(
+                [
+                    (
+                        wire.i_open,
+                        wire.a_open,
+                        wire.broken,
+                        wire.i_stirred,
+                        wire.a_stirred,
+                        wire.i_code,
+                        wire.a_code,
+                        tuple(wire.up),
+                        tuple(wire.down),
+                    )
+                    for wire in world.wires
+                ]
+            ),
+            world.blind,
+            tuple(world.left.values()),
+            tuple(world.tombs_on_disk),
+        )
+    )

@@ -1,0 +1,100 @@
+"""Small worlds, for the explorer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from reliable_ws.protocol.config import Config
+
+from .parts import Options
+
+
+def small(**fields: Any) -> Config:
+    """Limits of a small world; a deadline passes when the explorer says so."""
+    return Config(
+        open_timeout=1e6,
+        idle_timeout=1e6,
+        session_ttl=1e6,
+        close_progress_timeout=20.0,
+        close_timeout=1e7,
+        **fields,
+    )
+
+
+NETWORK = frozenset(("dial", "pull", "arrive", "cut", "learn", "ack", "perish"))
+READING = frozenset(("send", "take"))
+BASE = Options(
+    initiator=small(),
+    acceptor=small(),
+    messages=1,
+    sizes=(2,),
+    timed=False,
+    eager=True,
+    deeds=NETWORK | READING | {"close"},
+    left=(("cut", 1),),
+)
+
+
+def world_of(also: str = "", *, config: Config | None = None, **changes: Any) -> Options:
+    """A small world: BASE, and more deeds."""
+    if config is not None:
+        changes.update(initiator=config, acceptor=config)
+    deeds = BASE.deeds | frozenset(also.split())
+    left = changes.pop("left", {})
+    without = frozenset(changes.pop("without", "").split())
+    budget = tuple(({"cut": 1} | left).items())
+    return replace(BASE, deeds=deeds - without, left=budget, **changes)
+
+
+ONE = small(batch_messages=1, window_messages=4)
+NARROW = small(window_messages=1, window_bytes=4, outbox_messages=4, outbox_bytes=1000)
+
+SMALL: dict[str, Options] = {
+    "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
+    "1 each way, 2 cuts": world_of(left={"cut": 2}),
+    "finish or close": world_of("finish", preload=1, config=ONE),
+    "timeouts, no tombstone": world_of(
+        "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
+    ),
+    "a crash": world_of("crash forget", left={"crash": 1, "forget": 1}, preload=1),
+    "a crash, with stores": world_of(
+        "crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)
+    ),
+    "an abort": world_of("abort", left={"abort": 1}, preload=1),
+    "deliveries": world_of("hand confirm", preload=1),
+    "deliveries out of order": world_of(
+        "hand confirm", messages=2, preload=2, config=ONE, left={"cut": 0}
+    ),
+    "parts": world_of(frame_limit=256 + 2, sizes=(3,)),
+    "window of one": world_of(
+        "finish", messages=2, config=NARROW, without="close", left={"cut": 0}
+    ),
+    "frames that wait for each other": world_of(eager=False, left={"cut": 0}),
+    "late links": world_of(eager=False, preload=1, config=ONE, without="ack"),
+    "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
+    "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1, config=ONE),
+}
+"""Worlds for every run of the tests: two or three minutes together."""
+
+LARGE: dict[str, Options] = {
+    "large: 2 each way, 1 cut": world_of(messages=2),
+    "large: 2 each way, acks late": world_of(messages=2, preload=2, config=small(batch_messages=1)),
+    "large: 1 each way, 3 cuts": world_of(left={"cut": 3}),
+    "large: finish or close": world_of("finish"),
+    "large: finish or close, 2 cuts": world_of("finish", left={"cut": 2}, preload=1),
+    "large: timeouts": world_of(
+        "expire giveup forget", left={"expire": 2, "giveup": 1, "forget": 1}
+    ),
+    "large: crashes": world_of("crash forget finish", left={"crash": 2, "forget": 1}, preload=1),
+    "large: deliveries": world_of("hand confirm", messages=2, preload=2),
+    "large: parts": world_of("finish", frame_limit=256 + 2, sizes=(5,)),
+    "large: everything": world_of(
+        "finish abort hand confirm expire giveup forget crash redial",
+        left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
+        preload=1,
+    ),
+    "large: frames that wait": world_of("redial", left={"redial": 1}, eager=False),
+    "large: heartbeats": world_of("beat", left={"beat": 1}),
+}
+"""Worlds for a free evening: up to tens of millions of states, unless ``--most`` bounds them."""
