@@ -9,6 +9,7 @@ from .aio.groups import Fate, Group, Publication, Recipient
 from .aio.methods import Methods
 from .aio.receipt import Receipt
 from .aio.server import Server, Sessions, serve
+from .aio.sigterm import drain_on_sigterm
 from .aio.wrapping import wrap
 from .backoff import Backoff
 from .protocol.config import Config
@@ -85,6 +86,7 @@ __all__ = [
     "Undelivered",
     "__version__",
     "connect",
+    "drain_on_sigterm",
     "serve",
     "wrap",
 ]

@@ -1,0 +1,35 @@
+"""One small application per framework, each with the endpoints of the contract.
+
+``python -m tests.transports.serve SERVER APPLICATION PORT`` runs one.
+"""
+
+from __future__ import annotations
+
+import reliable_ws
+from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.testing.transport_contract import Endpoints
+
+ENDPOINTS = Endpoints()
+
+_prepared = False
+
+
+def prepare() -> None:
+    """Let SIGTERM drain; to be called once the server has its own handler. Again: no effect."""
+    global _prepared  # noqa: PLW0603 - one server per process
+    if not _prepared:
+        _prepared = True
+        reliable_ws.drain_on_sigterm(
+            ENDPOINTS.session.sessions, timeout=5.0, on_drained=print_reports
+        )
+
+
+def print_reports(reports) -> None:
+    """What the contract's Served.shutdown reads."""
+    for report in reports.values():
+        print(f"drained: {report}", flush=True)
+
+
+def selected(offered) -> str | None:
+    """What a server answers to the subprotocols that are offered."""
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None

@@ -1,0 +1,36 @@
+"""Run one application of ``tests/transports/apps`` until SIGTERM.
+
+    python -m tests.transports.serve SERVER APPLICATION PORT [OPTION=VALUE …]
+
+SERVER is a function here that runs ASGI applications, or ``own``: the application has one of its
+own, ``run(port)``. Options are the server's; their values are JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+
+def uvicorn(app, port: int, **options) -> None:
+    import uvicorn
+
+    uvicorn.run(app.app, host="127.0.0.1", port=port, log_level="warning", **options)
+
+
+def own(app, port: int, **options) -> None:
+    app.run(port, **options)
+
+
+SERVERS = {function.__name__: function for function in (uvicorn, own)}
+
+
+def main(server: str, name: str, port: str, *options: str) -> None:
+    app = importlib.import_module(f"tests.transports.apps.{name}")
+    given = dict(option.split("=", 1) for option in options)
+    SERVERS[server](app, int(port), **{key: json.loads(value) for key, value in given.items()})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
