@@ -5,54 +5,78 @@ Nothing is imported before an object of that library is at hand.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
+from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Literal, cast
 
 from reliable_ws.transport import Transport
 
 __all__ = ["adapt", "role_of"]
 
-# Top-level package of a connection's class -> the module here that adapts it. Such a module has
-# adapt(ws, **options) -> Transport and role_of(ws).
-_LIBRARIES = {"websockets": "reliable_ws.adapters.websockets"}
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library that has an adapter here."""
+
+    objects: str
+    "What of it can be adapted, for people."
+    oldest: str
+    "The oldest release that will do."
+    adapter: str
+    "The module here that has ``adapt(ws, *, max_frame=None, …) -> Transport``."
+    distribution: str
+    "What pip calls it."
 
 
-def adapt(ws: object, **options: Any) -> Transport:
+_WEBSOCKETS = Library("connections of websockets", "13.1", "websockets", "websockets")
+
+# By the top-level package of the class of the object, or of one of its bases.
+_LIBRARIES = {"websockets": _WEBSOCKETS}
+
+
+def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transport:
     """Return a transport for an open WebSocket of any supported library.
 
-    A :class:`~reliable_ws.transport.Transport` is returned as it is; ``options`` go to the
-    adapter of the library (for websockets: :func:`reliable_ws.adapters.websockets.adapt`).
+    A :class:`~reliable_ws.transport.Transport` is returned as it is. ``max_frame`` is the largest
+    message that the WebSocket takes, in bytes; by default what it says, or what its library takes
+    unless it was told otherwise. Other ``options`` go to the adapter of the library (for
+    websockets: :func:`reliable_ws.adapters.websockets.adapt`).
 
-    Raises ``TypeError`` for an object that is no connection of a supported library, or for an
-    option that its adapter does not know, and ``ValueError`` for a connection that is not open
-    or is being read by someone else.
+    Raises ``TypeError`` for an object that is no WebSocket of a supported library, or for an
+    option that its adapter does not know, ``ValueError`` for a WebSocket that is not open or is
+    being read by someone else, and ``ImportError`` for a library that is too old.
     """
+    if max_frame is not None:
+        options["max_frame"] = max_frame
     if _is_transport(ws):
         if options:
             raise TypeError(f"a transport takes no options: {', '.join(options)}")
         return cast("Transport", ws)
-    module = _module_of(ws)
-    if module is None:
-        raise TypeError(
-            f"no adapter for {_name(ws)}. Supported: connections of {', '.join(_LIBRARIES)}. "
-            "For any other WebSocket write a class with the members of "
-            "reliable_ws.transport.Transport (send, send_now, recv, close, abort, "
-            "max_frame, websocket) around it and pass an instance of that."
-        )
-    return cast("Transport", module.adapt(ws, **options))
+    # Walking the bases finds subclasses that users made of a library's WebSocket.
+    for base in type(ws).__mro__:
+        library = _LIBRARIES.get(base.__module__.partition(".")[0])
+        if library is not None:
+            _check_release(library)
+            adapter = importlib.import_module(f"reliable_ws.adapters.{library.adapter}")
+            return cast("Transport", adapter.adapt(ws, **options))
+    raise TypeError(
+        f"no adapter for {_name(ws)}. Supported: "
+        f"{', '.join(sorted({library.objects for library in _LIBRARIES.values()}))}. "
+        "For any other WebSocket write a class with the members of "
+        "reliable_ws.transport.Transport (send, send_now, recv, close, abort, "
+        "max_frame, websocket) around it and pass an instance of that."
+    )
 
 
-def role_of(ws: object) -> Literal["initiator", "acceptor"] | None:
-    """Return which side of the connection ``ws`` is, ``None`` where that cannot be known.
+def role_of(transport: object) -> Literal["initiator", "acceptor"] | None:
+    """Return which side of its WebSocket a transport is, ``None`` where it does not tell.
 
-    A client is the initiator, a server the acceptor. A transport may tell by an attribute
-    ``role``. Never raises.
+    It tells by an attribute ``role``. A client is the initiator, a server the acceptor.
     """
-    if _is_transport(ws):
-        role = getattr(ws, "role", None)
-    else:
-        module = _module_of(ws)
-        role = None if module is None else module.role_of(ws)
+    role = getattr(transport, "role", None)
     return role if role in {"initiator", "acceptor"} else None
 
 
@@ -61,13 +85,21 @@ def _is_transport(ws: object) -> bool:
     return isinstance(ws, Transport) and not isinstance(ws, type)
 
 
-def _module_of(ws: object) -> Any:
-    # Walking the bases finds subclasses that users made of a library's connection.
-    for base in type(ws).__mro__:
-        name = _LIBRARIES.get(base.__module__.partition(".")[0])
-        if name is not None:
-            return importlib.import_module(name)
-    return None
+@functools.cache
+def _check_release(library: Library) -> None:
+    try:
+        installed = metadata.version(library.distribution)
+    except metadata.PackageNotFoundError:  # it is here all the same, so somebody knows better
+        return
+    if _numbers(installed) < _numbers(library.oldest):
+        raise ImportError(
+            f"{library.distribution} {installed} is too old for reliable_ws: "
+            f"pip install '{library.distribution}>={library.oldest}'"
+        )
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)]
 
 
 def _name(ws: object) -> str:

@@ -21,7 +21,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from reliable_ws.adapters.websockets_push import PushingClient, PushingServer
-from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy, role_of
+from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy
 
 __all__ = [
     "SEND_NOW_LIMIT",
@@ -30,7 +30,6 @@ __all__ = [
     "adapt",
     "dial",
     "listen",
-    "role_of",
 ]
 
 SUBPROTOCOL = "reliable-ws.v1"

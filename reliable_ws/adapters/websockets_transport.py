@@ -21,7 +21,7 @@ from reliable_ws.transport import TransportClosed
 
 from .websockets_push import PushingClient, PushingServer
 
-__all__ = ["Role", "WebSocketsTransport", "is_legacy", "role_of"]
+__all__ = ["Role", "WebSocketsTransport", "is_legacy"]
 
 PUSHING = (PushingClient, PushingServer)
 
@@ -71,7 +71,13 @@ class WebSocketsTransport:
     @property
     def role(self) -> Role | None:
         """``"initiator"`` for a client, ``"acceptor"`` for a server."""
-        return role_of(self._ws)
+        if isinstance(self._ws, ClientConnection):
+            return "initiator"
+        if isinstance(self._ws, ServerConnection):
+            return "acceptor"
+        if is_legacy(self._ws):
+            return "initiator" if self._ws.is_client else "acceptor"
+        return None
 
     async def send(self, data: bytes, /) -> None:
         """Send one binary message; wait while the library's write buffer is above its limit.
@@ -188,17 +194,6 @@ class WebSocketsTransport:
         if close is not None and close.code not in {1005, 1006}:
             self._code, self._reason = close.code, close.reason
         return TransportClosed(self._code, self._reason)
-
-
-def role_of(ws: Any) -> Role | None:
-    """Return ``"initiator"`` for a client, ``"acceptor"`` for a server, ``None`` otherwise."""
-    if isinstance(ws, ClientConnection):
-        return "initiator"
-    if isinstance(ws, ServerConnection):
-        return "acceptor"
-    if is_legacy(ws):
-        return "initiator" if ws.is_client else "acceptor"
-    return None
 
 
 def is_legacy(ws: object) -> bool:

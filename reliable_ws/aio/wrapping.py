@@ -56,7 +56,8 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
-        role = role or role_of(websocket)
+        self._transport = adapt(websocket)
+        role = role or role_of(self._transport)
         if role not in ("initiator", "acceptor"):
             raise ValueError(
                 "which side is this? Pass role='initiator' (the client) or role='acceptor' "
@@ -66,7 +67,6 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
             raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
         if role == "initiator" and sessions is not None:
             raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
-        self._transport = adapt(websocket)
         self._role = role
         self._methods = methods
         self._config = config or Config()

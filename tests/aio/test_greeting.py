@@ -180,7 +180,7 @@ async def test_a_server_that_is_full_or_leaving_says_so(resumable):
 async def test_wrap_says_what_it_cannot_take():
     near, far = pair()
     with pytest.raises(TypeError, match="no adapter"):
-        wrap(object(), role="initiator")
+        wrap(object())
     with pytest.raises(ValueError, match="which side"):
         wrap(near, role="client")
     with pytest.raises(ValueError, match="reopen"):
