@@ -4,6 +4,7 @@
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
 #   make bench               compare with plain websockets
+#   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
 #   make clean               forget environments and caches
 
@@ -25,7 +26,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 # The pure tests are bound by the processor and share it; tests with sockets run one by one.
 WORKERS ?= 2
 
-.PHONY: help demo test check bench lint types pytest matrix clean
+.PHONY: help demo test check bench lint types pytest matrix table clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,12 @@ pytest: $(DEV)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py
+
+table: $(DEV)
+	rm -f .venv/contract.jsonl .venvs/*/contract.jsonl
+	$(PYTEST) tests/transports -n $(WORKERS)
+	$(BIN)/python tests/matrix.py
+	$(BIN)/python -m tests.transports.table
 
 clean:
 	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.*

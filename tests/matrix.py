@@ -31,7 +31,13 @@ NEWEST = "newest"
 WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 
 # Each suite is one call of pytest.
-TRANSPORT = ("tests/adapters", "tests/aio", "-m", "transport")
+TRANSPORT = (
+    "tests/adapters",
+    "tests/aio",
+    "tests/transports/test_websockets.py",
+    "-m",
+    "transport",
+)
 CORE = ("tests/core",)
 
 MINUTES = 20  # one call of pytest that takes longer hangs

@@ -24,6 +24,7 @@ from reliable_ws.adapters.websockets_push import PushingClient, PushingServer
 from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy
 
 __all__ = [
+    "HAS_PROXY",
     "SEND_NOW_LIMIT",
     "SUBPROTOCOL",
     "WebSocketsTransport",
@@ -43,7 +44,8 @@ ProcessResponse = Callable[
     [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
 ]
 
-_HAS_PROXY = "proxy" in inspect.signature(connect).parameters  # from 15.0
+HAS_PROXY = "proxy" in inspect.signature(connect).parameters
+"""Whether this release knows of proxies (from 15.0 on), and uses those of the environment."""
 
 
 def adapt(
@@ -91,7 +93,7 @@ async def dial(
     Raises what ``connect`` raises: ``OSError``, ``TimeoutError``, ``InvalidHandshake``,
     ``InvalidURI``.
     """
-    if _HAS_PROXY:
+    if HAS_PROXY:
         options["proxy"] = proxy
     elif isinstance(proxy, str):
         raise ValueError("proxy needs websockets 15.0 or later; use proxy=None with this release")

@@ -75,6 +75,12 @@ class Program:
 class ProgramContract(ServerContract):
     """The contract for a server that runs as a program; subclasses say which."""
 
+    library: ClassVar[str]
+    "Name of the row in docs/transports.md."
+    distributions: ClassVar[tuple[str, ...]]
+    "Packages whose versions are shown there."
+    remarks: ClassVar[str] = ""
+    "What has to be known besides the traits."
     program: ClassVar[tuple[str, ...]]
     "Arguments of ``tests.transports.serve`` without the port."
     running: ClassVar[Program | None] = None

@@ -8,4 +8,6 @@ MIB = 1024 * 1024
 
 
 class TestUvicorn(ProgramContract):
+    library = "ASGI on uvicorn"
+    distributions = ("uvicorn", "websockets")
     program = ("uvicorn", "raw_asgi", 'ws="websockets-sansio"', "ws_max_size=1048576")

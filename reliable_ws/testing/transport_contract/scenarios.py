@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import websockets.asyncio.client as plain
 
+from reliable_ws.adapters.websockets import HAS_PROXY
 from reliable_ws.aio.connection import Connection
 from reliable_ws.aio.wrapping import wrap
 from reliable_ws.backoff import Backoff
@@ -91,9 +92,10 @@ def scenario(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]
 
 async def open_plain(uri: str, **options: Any) -> plain.ClientConnection:
     """Open a WebSocket with the library websockets."""
-    options = {"subprotocols": [SUBPROTOCOL], "proxy": None, "max_size": None} | options
-    options |= {"compression": None, "ping_interval": None}
-    return await plain.connect(uri, **options)
+    options = {"subprotocols": [SUBPROTOCOL], "max_size": None} | options
+    if HAS_PROXY:
+        options["proxy"] = None
+    return await plain.connect(uri, compression=None, ping_interval=None, **options)
 
 
 class SessionScenarios(Traits):

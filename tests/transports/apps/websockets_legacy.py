@@ -1,0 +1,35 @@
+"""The library websockets, its legacy implementation: connections go in as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from websockets.legacy.server import serve
+
+from reliable_ws.protocol.frames import SUBPROTOCOL
+
+from . import ENDPOINTS, print_reports
+
+
+async def endpoint(ws) -> None:
+    await ENDPOINTS.paths[ws.path](ws)
+
+
+async def main(port: int) -> None:
+    async with serve(
+        endpoint,
+        "127.0.0.1",
+        port,
+        compression=None,
+        subprotocols=[SUBPROTOCOL],
+    ) as server:
+        gone = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
+        await gone.wait()
+        print_reports(await ENDPOINTS.session.sessions.drain(5.0))
+        server.close()
+
+
+def run(port: int) -> None:
+    asyncio.run(main(port))
