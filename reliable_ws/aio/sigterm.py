@@ -29,15 +29,16 @@ def drain_on_sigterm(
     SIGTERM waits for nothing. ``timeout`` is that of :meth:`Sessions.drain`, in seconds;
     ``on_drained`` is called with the reports, one for each session that ended so.
 
-    Raises ``RuntimeError`` where the event loop cannot watch signals (Windows, other threads).
+    Raises ``RuntimeError`` where the event loop cannot watch signals (Windows, other threads), or
+    watches this one already and does not tell for whom (uvloop).
     """
     loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGTERM)
+    restore = _restorer(loop)
     draining: list[asyncio.Task[None]] = []
 
     def go_on() -> None:
         loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        restore()
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def drain() -> None:
@@ -60,3 +61,15 @@ def drain_on_sigterm(
         loop.add_signal_handler(signal.SIGTERM, on_sigterm)
     except (NotImplementedError, ValueError) as error:
         raise RuntimeError(f"this event loop cannot watch signals: {error}") from error
+
+
+def _restorer(loop: asyncio.AbstractEventLoop) -> Callable[[], object]:
+    """What brings back the handler that SIGTERM has now."""
+    handler = signal.getsignal(signal.SIGTERM)
+    # The only place to learn it from: asyncio has no public way, uvloop none at all.
+    watched = getattr(loop, "_signal_handlers", {}).get(signal.SIGTERM)
+    if watched is not None:  # _callback and _args are those of any asyncio.Handle
+        return lambda: loop.add_signal_handler(signal.SIGTERM, watched._callback, *watched._args)
+    if getattr(handler, "__self__", None) is loop:
+        raise RuntimeError("this event loop does not tell whom SIGTERM is for: drain yourself")
+    return lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
