@@ -31,10 +31,11 @@ class Library:
     "What pip calls it."
 
 
-_WEBSOCKETS = Library("connections of websockets", "13.1", "websockets", "websockets")
-
 # By the top-level package of the class of the object, or of one of its bases.
-_LIBRARIES = {"websockets": _WEBSOCKETS}
+_LIBRARIES = {
+    "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
+    "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
+}
 
 
 def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transport:

@@ -77,6 +77,9 @@ class AdaptedTransport:
                 self._end = code, end.reason if code is not None else ""
             except Exception:  # noqa: BLE001 - each library has its own, and they mean the same
                 self._end = None, ""
+                self._reader = None
+                if self._closer is None:  # else it drops the connection when it is done
+                    self.abort()
             finally:
                 self._reader = None
         raise self._over()
