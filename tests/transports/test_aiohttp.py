@@ -19,11 +19,15 @@ from .programs import ProgramContract
 
 
 class TestServerSide(ProgramContract):
+    library = "aiohttp"
+    distributions = ("aiohttp",)
     program = ("own", "aiohttp_app")
     max_frame = MAX_FRAME
 
 
 class TestClientSide(ClientContract):
+    library = "aiohttp"
+    distributions = ("aiohttp",)
     max_frame = MAX_FRAME
 
     @pytest.fixture(autouse=True)
