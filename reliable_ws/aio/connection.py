@@ -354,7 +354,7 @@ class Connection:
                     self._carrier.flush()
             return number
         self._senders += 1
-        self._session.shut()
+        self._session.outgoing.shut()
         try:
             async with asyncio.timeout(timeout) as limit, self._sending:
                 if not outbox.rested:
@@ -371,7 +371,7 @@ class Connection:
         finally:
             self._senders -= 1
             if not self._senders:
-                self._session.unshut()
+                self._session.outgoing.unshut()
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until everything sent so far is confirmed.

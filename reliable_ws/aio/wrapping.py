@@ -10,9 +10,9 @@ from typing import Any
 from reliable_ws.adapters import adapt, role_of
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.session import Role
 from reliable_ws.transport import Transport
 
 from .client import Initiator

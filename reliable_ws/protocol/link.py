@@ -34,11 +34,12 @@ from .frames import (
     Want,
     Welcome,
 )
+from .framing import Framing
 from .inbox import NEVER, Inbox
 from .outbox import Outbox
 from .state import LINK, Phase
 
-__all__ = ["Conversation", "Leaving", "Link"]
+__all__ = ["Leaving", "Link", "Owner"]
 
 OVERSLEPT = 1.0
 """Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
@@ -56,19 +57,18 @@ class Leaving(NamedTuple):
     "Whether the peer shall close first, and only a bounded time later we (CLOSE-9)."
 
 
-class Conversation(Protocol):
-    """What a link needs of the session that owns it."""
+class Owner(Protocol):
+    """What a link needs of the conversation that owns it."""
 
     config: Config
     inbox: Inbox
     outbox: Outbox
     calls: CallLedger
     peer: Limits
-    frame_size: int
+    framing: Framing
     wanted: int
-    muted: bool
 
-    # What each means stands with :class:`~reliable_ws.protocol.session.Session`.
+    # What each means stands with :class:`~reliable_ws.protocol.conversation.Conversation`.
     # ruff: noqa: D102
     def greeting(self, link: Link) -> Frame: ...
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None: ...
@@ -92,7 +92,7 @@ class Link:
     """Feed it what arrives (:meth:`receive`), pull what to send (:meth:`transmit`)."""
 
     def __init__(
-        self, session: Conversation, phase: Phase, now: float, max_frame: int | None = None
+        self, session: Owner, phase: Phase, now: float, max_frame: int | None = None
     ) -> None:
         config = session.config
         self.session = session
@@ -294,8 +294,8 @@ class Link:
             return True
         session = self.session
         return (
-            (not self.cursor.at_end and not session.muted)
-            or (not self.calls.at_end and not session.muted)
+            (not self.cursor.at_end and not session.outbox.muted)
+            or (not self.calls.at_end and not session.outbox.muted)
             or self.calls.now
             or self.acks.due
             or session.wanted > max(self._asked, session.outbox.confirmed)
@@ -340,9 +340,9 @@ class Link:
     def _add_calls(self, frames: list[Frame], now: float) -> int:
         """Add the next run of calls, unless it is the turn of messages; return its bytes."""
         session = self.session
-        if self.calls.at_end or self.cursor.starved or session.muted:
+        if self.calls.at_end or self.cursor.starved or session.outbox.muted:
             return 0
-        frame, used = self.calls.cut(session.frame_size, now)
+        frame, used = self.calls.cut(session.framing.size, now)
         frames.append(frame)
         return used
 
@@ -354,8 +354,8 @@ class Link:
         # an answer that is owed goes first: nothing comes behind Finish
         held = finish is not None and not (self.calls.at_end and not session.calls.served)
         upto = outbox.messages if held else outbox.last
-        if cursor.number <= upto and not session.muted:
-            last = cursor.cut(session.peer, session.frame_size, used)
+        if cursor.number <= upto and not outbox.muted:
+            last = cursor.cut(session.peer, session.framing.size, used)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted

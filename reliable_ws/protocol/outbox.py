@@ -34,6 +34,7 @@ class Outbox:
         "last",
         "max_bytes",
         "max_messages",
+        "muted",
         "released",
         "total",
         "transmitted",
@@ -63,6 +64,8 @@ class Outbox:
         self._total_upto = max_bytes
         self.gate = -1
         "Heaviest message that :meth:`offer` lets in; nothing passes a gate below 0."
+        self.muted = False
+        "Whether links may take nothing sequenced any more, calls included (CLOSE-5)."
         self.finish: Finish | None = None
         "Our last word, once queued. Its number is ``last``."
 

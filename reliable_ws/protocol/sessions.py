@@ -6,6 +6,7 @@ link of a session, or with a Refuse. What it remembers is bounded in every direc
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Hashable
@@ -20,15 +21,20 @@ from .inbox import NEVER
 from .link import Leaving, Link
 from .payload import PayloadCodec
 from .report import End, Ending
-from .session import Session, hash_key
+from .session import Session
 
-__all__ = ["Arrival", "Sessions", "Tombstone"]
+__all__ = ["Arrival", "Sessions", "Tombstone", "hash_key"]
 
 NOBODY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
 
 LONGEST_TTL = 3600.0
 """Seconds; a peer that announces a longer retry time is not remembered for longer."""
+
+
+def hash_key(key: bytes) -> bytes:
+    """Return what an acceptor keeps of a session's key (HELLO-3)."""
+    return hashlib.sha256(key).digest()
 
 
 class Tombstone(NamedTuple):
@@ -242,7 +248,9 @@ class Sessions:
         self._forget(now)
         excess = self.held - self.config.max_bytes
         ended = []
-        for session in sorted(self._sessions.values(), key=lambda session: session.contact_at):
+        for session in sorted(
+            self._sessions.values(), key=lambda session: session.patience.contact_at
+        ):
             if excess <= 0:
                 break
             if not session.attached and session.held:

@@ -18,7 +18,7 @@ def snapshot(session: Session) -> dict[str, Any]:
     Of the peer's direction only what the application has confirmed: the rest comes again,
     unless we have stopped. Plain values: numbers, texts, bytes, payloads, tuples of them.
     """
-    outbox, inbox, final = session.outbox, session.inbox, session.final
+    outbox, inbox, final = session.outbox, session.inbox, session.outgoing.final
     finish = inbox.finish
     if finish is not None and inbox.confirmed < finish.number:
         finish = None  # it comes again
@@ -64,7 +64,8 @@ def restore(
     session.peer = Limits(*values["peer"])
     _restore_outbox(session, values, now)
     finish, stopped = values["peer_finish"], values["stopped"]
-    session.restore_receiving(
+    session.restored = True
+    session.incoming.restore(
         values["confirmed"],
         None if finish is None else Finish(*finish),
         None if stopped is None else _counters(stopped),

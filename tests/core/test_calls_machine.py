@@ -349,7 +349,7 @@ class Calling(RuleBasedStateMachine):
         alive = self.pair.client.ended is None and self.pair.server.ended is None
         for who in WHO:
             calls, session = self.calls(who), self.session(who)
-            calm = alive and session.outbox.finish is None and session.final is None
+            calm = alive and session.outbox.finish is None and session.outgoing.final is None
             finished = session.inbox.finish is not None
             for number, asked in self.apps[who].asked.items():
                 waited = not asked.dropped and asked.got is None

@@ -96,10 +96,10 @@ def test_a_stop_makes_a_link_restless_until_it_is_told(side):
 @either_side
 def test_a_shut_gate_makes_no_difference_but_the_way(side):
     lone = side()
-    lone.session.shut()
+    lone.session.outgoing.shut()
     assert lone.session.outbox.offer("a") == 0
     assert lone.session.send("a") == 1
-    lone.session.unshut()
+    lone.session.outgoing.unshut()
     assert lone.session.outbox.offer("b") == 2
 
 

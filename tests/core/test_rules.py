@@ -278,7 +278,7 @@ def test_limits_are_those_of_the_first_greetings():
     pair.book.config = pair.server.config = Config(window_messages=7, max_frame=8192)
     pair.connect()
     assert pair.client.peer.window_messages == Config().window_messages
-    assert pair.client.frame_limit == 8192
+    assert pair.client.framing.limit == 8192
 
 
 # -------------------------------------------------------------------------- close

@@ -212,7 +212,7 @@ def test_what_the_peer_settled_stays_settled(side):
     lone.sends("a", "b", "c")
     lone.hears(Ack(1, 1), Stop(counters(3, 1, 2, stopped=True)))
     session = restore(snapshot(lone.session), NOW)
-    assert session.muted
+    assert session.outbox.muted
     assert [session.outcome(n) for n in (1, 2, 3)] == [
         Outcome.CONFIRMED,
         Outcome.UNKNOWN,

@@ -59,7 +59,7 @@ class Clock(Stage):
 
     def do_expire(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session.contact_at + 1e6))
+        self.heard(party, party.session.tick(party.session.patience.contact_at + 1e6))
         self._gave_up(party)
         if not party.session.ended:
             raise Broken("the session outlives its time to live")
@@ -70,7 +70,7 @@ class Clock(Stage):
 
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session._progress_at + 20.0))
+        self.heard(party, party.session.tick(party.session.patience._progress_at + 20.0))
         self._gave_up(party)
         if not party.session.ended:
             raise Broken("close() outlives its progress timeout")

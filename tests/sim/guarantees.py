@@ -60,7 +60,7 @@ def _check(world: Stage, party: Party) -> None:
         raise Broken("G5: more messages accepted than the limit")
     if outbox.held > outbox.max_bytes and len(outbox) > 1:
         raise Broken("G5: more bytes accepted than the limit")
-    if len(outbox) and not session.muted:
+    if len(outbox) and not outbox.muted:
         link = session.link
         if (
             link is not None

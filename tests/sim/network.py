@@ -157,7 +157,7 @@ class Network(Applications):
             self.past.append(self.a)
         session = arrival.session
         if self.options.frame_limit:
-            session.frame_limit = self.options.frame_limit
+            session.framing.limit = self.options.frame_limit
         self.a = Party("acceptor", session, durable=self.options.durable[1])
         self.records[session.incarnation] = self.a.record
         for _ in range(self.options.preload):

@@ -36,7 +36,7 @@ class Stage:
             durable=options.durable[0],
         )
         if options.frame_limit:
-            self.i.session.frame_limit = options.frame_limit
+            self.i.session.framing.limit = options.frame_limit
         self.a: Party | None = None
         self.past: list[Party] = []
         "Acceptor's processes that died."

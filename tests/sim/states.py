@@ -15,9 +15,12 @@ from reliable_ws.protocol.call_cursor import CallCursor
 from reliable_ws.protocol.call_pieces import Pieces
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.framing import Framing
+from reliable_ws.protocol.halves import Incoming, Outgoing
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
+from reliable_ws.protocol.patience import Patience
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival, Sessions
 from reliable_ws.protocol.state import Phase
@@ -27,6 +30,10 @@ from .world import World
 
 CORE = (
     Session,
+    Outgoing,
+    Incoming,
+    Framing,
+    Patience,
     Link,
     Acks,
     Cursor,
@@ -84,7 +91,10 @@ CONSTANT = frozenset(
         "_accepts",
         "_met",
         "_caution",
-        "frame_size",
+        "size",
+        "_codec",
+        "_config",
+        "_max_message",
     )
 )
 """Attributes that never differ between states, or decide nothing in worlds as small as these."""
@@ -97,6 +107,10 @@ HANGING = frozenset(
         "session",
         "link",
         "book",
+        "outgoing",
+        "incoming",
+        "framing",
+        "patience",
         "inbox",
         "outbox",
         "acks",
@@ -164,12 +178,12 @@ class Tools:
                 form = "bytes(o.{})"
             elif kind in CONTAINERS:
                 form = "tuple(o.{}.items())"
-            plains.append(form.format(name))
+            plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
         space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
-            f"    return n\ndef plainer(o):\n    return ({', '.join(plains)},)\n",
+            f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",
             space,
         )
         self.copiers[type(sample)] = space["copier"]
@@ -190,6 +204,10 @@ def prepare(world: World) -> None:
     arrival = world.book.arrive(world.now)
     for sample in (
         session,
+        session.outgoing,
+        session.incoming,
+        session.framing,
+        session.patience,
         session.inbox,
         session.outbox,
         link,
@@ -293,12 +311,15 @@ def _plain_party(party: Party | None) -> Any:
         return None
     session = party.session
     if session.ended and not session.inbox.queue:
-        return (session.ended.kind, session.final is None)
+        return (session.ended.kind, session.outgoing.final is None)
     if not party.alive:
         return None
     plainers = TOOLS.plainers
     return (
         plainers[Session](session),
+        plainers[Outgoing](session.outgoing),
+        plainers[Incoming](session.incoming),
+        plainers[Patience](session.patience),
         plainers[Inbox](session.inbox),
         plainers[Outbox](session.outbox),
         plainers[CallLedger](session.calls),

@@ -7,6 +7,7 @@ from unittest import mock
 from reliable_ws.protocol import link as link_module
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Finish, Messages, Stop
+from reliable_ws.protocol.halves import Incoming
 from reliable_ws.protocol.inbox import NEVER, Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
@@ -55,9 +56,8 @@ def _stale_stop(put: Replace) -> None:
     transmit, end_as, finish = Link.transmit, Session._end_as, link_module._ACCEPT[Finish]
 
     def stop(self):
-        if self.inbox.take_finish():
-            self._move_receiving(Deed.TAKEN)
-        self._move_receiving(Deed.STOP)
+        self.incoming.conclude()
+        self.incoming._move(Deed.STOP)
         if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
             self.stale = self.inbox.counters()._replace(stopped=True)
 
@@ -80,14 +80,14 @@ def _stale_stop(put: Replace) -> None:
             finish(self, frame, now)
 
     put(link_module, "_ACCEPT", {**link_module._ACCEPT, Finish: finished})
-    move = Session._move_receiving
+    move = Incoming._move
 
     def moved(self, deed):
-        if self.receiving is not Receiving.STOPPED or deed is not Deed.TAKEN:
+        if self.state is not Receiving.STOPPED or deed is not Deed.TAKEN:
             move(self, deed)
 
     put(Session, "_stop", stop)
-    put(Session, "_move_receiving", moved)
+    put(Incoming, "_move", moved)
     put(Session, "_end_as", end)
     put(Link, "transmit", late)
     put(Link, "restless", property(lambda _self: True))

@@ -100,9 +100,9 @@ def _early_data(put: Replace) -> None:
         if self.phase is Phase.DIALING and self.greeted:
             session, cursor = self.session, self.cursor
             cursor.number = max(cursor.number, session.outbox.confirmed + 1)
-            if cursor.number > session.outbox.last or session.muted:
+            if cursor.number > session.outbox.last or session.outbox.muted:
                 return None
-            frame = cursor.cut(session.peer, session.frame_size)
+            frame = cursor.cut(session.peer, session.framing.size)
             return None if frame is None else encode([frame])
         return right(self, now)
 
