@@ -58,8 +58,13 @@ class AdaptedTransport:
     def _drop(self) -> None:
         """Drop the connection without a handshake. May raise.
 
-        By default nothing: a server drops it when the endpoint returns.
+        By default it is closed, for those that cannot: nobody waits for that, and a server drops
+        the connection anyway when the endpoint returns (Daphne and Channels do not).
         """
+        # 1000 is the one code of the standard that every library lets us say.
+        if self._closer is None and self._end is None:
+            loop = asyncio.get_running_loop()
+            self._closer = loop.create_task(self._close_within_limits(1000, ""))
 
     # ------------------------------------------------------------------ ours
 

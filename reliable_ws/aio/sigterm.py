@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from reliable_ws.protocol.report import Report
 
@@ -14,12 +15,18 @@ from .server import Sessions
 
 __all__ = ["drain_on_sigterm"]
 
+OnDrained = Callable[[dict[bytes, Report]], object]
+
+LOOPS = ("asyncio.unix_events", "uvloop.loop")
+"""Where the handlers are from that event loops set for loop.add_signal_handler()."""
+
 
 def drain_on_sigterm(
     sessions: Sessions,
     *,
     timeout: float = 10.0,
-    on_drained: Callable[[dict[bytes, Report]], object] | None = None,
+    on_drained: OnDrained | None = None,
+    then: Callable[[], object] | None = None,
 ) -> None:
     """Let SIGTERM drain ``sessions`` first, and then do what it did before this call.
 
@@ -27,49 +34,80 @@ def drain_on_sigterm(
     loop's main thread, after the server has installed its own handler: at start-up (ASGI:
     ``lifespan.startup``) or, if there is no such moment, with the first WebSocket. A second
     SIGTERM waits for nothing. ``timeout`` is that of :meth:`Sessions.drain`, in seconds;
-    ``on_drained`` is called with the reports, one for each session that ended so.
+    ``on_drained`` is called with the reports, one for each session that ended so. Called for
+    other sessions, too, all are drained at the same time; for the same ones again: no effect.
 
-    Raises ``RuntimeError`` where the event loop cannot watch signals (Windows, other threads), or
-    watches this one already and does not tell for whom (uvloop).
+    In the end ``then`` is called, if it is given: what stops the server. Else the handler that
+    SIGTERM had gets its turn. One that was set by ``loop.add_signal_handler`` (Granian, Hypercorn,
+    aiohttp) cannot be called from here; SIGINT is raised instead, which such servers handle alike.
+
+    Raises ``RuntimeError`` where the event loop cannot watch signals (Windows, other threads), and
+    where the loop has a handler for SIGTERM, but none for SIGINT, and ``then`` is not given.
     """
+    global _watch  # noqa: PLW0603 - there is one SIGTERM
     loop = asyncio.get_running_loop()
-    restore = _restorer(loop)
-    draining: list[asyncio.Task[None]] = []
+    if _watch is None or _watch.loop is not loop:
+        _watch = _Watch(loop, then)
+    _watch.drains.setdefault(sessions, lambda: _drained(sessions, timeout, on_drained))
 
-    def go_on() -> None:
-        loop.remove_signal_handler(signal.SIGTERM)
-        restore()
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    async def drain() -> None:
-        try:
-            reports = await sessions.drain(timeout)
-            if on_drained is not None:
-                on_drained(reports)
-        except Exception:  # noqa: BLE001 - on_drained is the application's; the process must go
-            logger.exception("draining failed")
-        finally:
-            go_on()
-
-    def on_sigterm() -> None:
-        if draining:
-            draining[0].cancel()
-        else:
-            draining.append(loop.create_task(drain()))
-
+async def _drained(sessions: Sessions, timeout: float, on_drained: OnDrained | None) -> None:
     try:
-        loop.add_signal_handler(signal.SIGTERM, on_sigterm)
-    except (NotImplementedError, ValueError) as error:
-        raise RuntimeError(f"this event loop cannot watch signals: {error}") from error
+        reports = await sessions.drain(timeout)
+        if on_drained is not None:
+            on_drained(reports)
+    except Exception:  # noqa: BLE001 - on_drained is the application's, and the process must go
+        logger.exception("draining failed")
 
 
-def _restorer(loop: asyncio.AbstractEventLoop) -> Callable[[], object]:
-    """What brings back the handler that SIGTERM has now."""
-    handler = signal.getsignal(signal.SIGTERM)
-    # The only place to learn it from: asyncio has no public way, uvloop none at all.
-    watched = getattr(loop, "_signal_handlers", {}).get(signal.SIGTERM)
-    if watched is not None:  # _callback and _args are those of any asyncio.Handle
-        return lambda: loop.add_signal_handler(signal.SIGTERM, watched._callback, *watched._args)
-    if getattr(handler, "__self__", None) is loop:
-        raise RuntimeError("this event loop does not tell whom SIGTERM is for: drain yourself")
-    return lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
+class _Watch:
+    """What SIGTERM does in one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, then: Callable[[], object] | None) -> None:
+        self.loop = loop
+        self.drains: dict[Sessions, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self._go_on = then or self._back_to(signal.getsignal(signal.SIGTERM))
+        self._draining: asyncio.Task[None] | None = None
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        except (NotImplementedError, ValueError) as error:
+            raise RuntimeError(f"this event loop cannot watch signals: {error}") from error
+
+    def _on_sigterm(self) -> None:
+        if self._draining is None:
+            self._draining = self.loop.create_task(self._drain())
+        else:
+            self._draining.cancel()
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.gather(*(drain() for drain in self.drains.values()))
+        finally:
+            global _watch  # noqa: PLW0603 - there is one SIGTERM
+            _watch = None
+            self.loop.remove_signal_handler(signal.SIGTERM)
+            self._go_on()
+
+    @staticmethod
+    def _back_to(before: Any) -> Callable[[], object]:
+        """Return what lets the earlier handler have its turn."""
+        if not _is_of_a_loop(before):
+            return lambda: _raise(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        if _is_of_a_loop(signal.getsignal(signal.SIGINT)):
+            return lambda: os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError(
+            "SIGTERM has a handler of loop.add_signal_handler(), which cannot be called once all "
+            "is drained: pass then=, which stops the server"
+        )
+
+
+def _raise(number: int, handler: Any) -> None:
+    signal.signal(number, handler)
+    os.kill(os.getpid(), number)
+
+
+def _is_of_a_loop(handler: Any) -> bool:
+    return getattr(handler, "__module__", None) in LOOPS
+
+
+_watch: _Watch | None = None

@@ -1,66 +1,159 @@
-"""drain_on_sigterm: what SIGTERM did before happens afterwards, however it was arranged."""
+"""SIGTERM drains, and then does what it did before."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reliable_ws import Sessions, drain_on_sigterm
+from reliable_ws import Sessions, drain_on_sigterm, wrap
+from reliable_ws.adapters.memory import pair
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+SECONDS = 20
+
+RUNNERS = [asyncio.run]
+with contextlib.suppress(ImportError):  # it does not exist everywhere
+    import uvloop
+
+    RUNNERS.append(uvloop.run)
 
 
 @pytest.fixture(autouse=True)
-def _restored():
-    before = signal.getsignal(signal.SIGTERM)
+def signals():
+    """Put back what a test has changed."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-async def order_of_events(arrange) -> list[str]:
-    """What happens on SIGTERM if ``arrange`` said what to do on it before."""
-    events: list[str] = []
-    done = asyncio.Event()
+class Server:
+    """Sessions with one peer, and what the signals that reach the server did."""
 
-    def before() -> None:
-        events.append("before")
-        done.set()
+    def __init__(self) -> None:
+        self.sessions = Sessions()
+        self.said: list[str] = []
+        self.over = asyncio.Event()
 
-    arrange(before)
-    drain_on_sigterm(Sessions(), on_drained=lambda _: events.append("drained"))
+    def stop(self, *_):
+        self.said.append("stopped")
+        self.over.set()
+
+    def drained(self, reports):
+        self.said += [str(report) for report in reports.values()]
+
+    async def echo(self, conn):
+        async for message in conn:
+            await conn.send(message)
+
+    async def peer(self):
+        """Send a message; return what comes until the server says that it goes."""
+        near, far = pair()
+        serving = asyncio.create_task(self.sessions.handle(far, self.echo))
+        async with wrap(near) as conn:
+            await conn.send("hello")
+            await conn.flush()
+            os.kill(os.getpid(), signal.SIGTERM)
+            received = [message async for message in conn]
+        await serving
+        return received
+
+    async def ended(self):
+        async with asyncio.timeout(SECONDS):
+            await self.over.wait()
+        return self.said
+
+
+REPORT = "1 sent, 1 confirmed; finished (1000)"
+
+
+async def test_the_handler_of_the_server_comes_last():
+    server = Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    drain_on_sigterm(server.sessions, on_drained=server.drained)
+    assert await server.peer() == ["hello"]
+    assert await server.ended() == [REPORT, "stopped"]
+    assert signal.getsignal(signal.SIGTERM) == server.stop
+
+
+async def test_what_stops_the_server_can_be_given():
+    server = Server()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, pytest.fail, "it is replaced")
+    drain_on_sigterm(server.sessions, on_drained=server.drained, then=server.stop)
+    assert await server.peer() == ["hello"]
+    assert await server.ended() == [REPORT, "stopped"]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_handler_of_the_event_loop_is_reached_by_sigint(runner):
+    async def main():
+        server = Server()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        drain_on_sigterm(server.sessions, on_drained=server.drained)
+        assert await server.peer() == ["hello"]
+        assert await server.ended() == [REPORT, "stopped"]
+
+    runner(main())
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_one_that_cannot_be_reached_is_refused_and_stays(runner):
+    async def main():
+        server = Server()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+        with pytest.raises(RuntimeError, match="pass then="):
+            drain_on_sigterm(server.sessions)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await server.ended() == ["stopped"]
+
+    runner(main())
+
+
+async def test_all_sessions_are_drained_each_once():
+    server, other = Server(), Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    for _ in range(2):
+        drain_on_sigterm(server.sessions, on_drained=server.drained)
+    drain_on_sigterm(other.sessions, on_drained=lambda _: server.said.append("the other too"))
+    assert await server.peer() == ["hello"]
+    assert await server.ended() == ["the other too", REPORT, "stopped"]
+
+
+async def test_a_second_sigterm_waits_for_nothing():
+    server = Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    near, far = pair()
+    serving = asyncio.create_task(server.sessions.handle(far, lambda _: asyncio.Event().wait()))
+    conn = await wrap(near)
+    drain_on_sigterm(server.sessions, on_drained=server.drained)
     os.kill(os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(10):
-        await done.wait()
-    return events
+    assert [message async for message in conn] == []  # it is draining
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == ["stopped"]
+    conn.abort()
+    await serving
+    await server.sessions.drain(0)
 
 
-async def test_a_handler_of_the_process_is_called_after_it():
-    loop = asyncio.get_running_loop()
-    assert await order_of_events(
-        lambda before: signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(before))
-    ) == ["drained", "before"]
+async def test_what_on_drained_raises_keeps_no_process_alive(caplog):
+    server = Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    drain_on_sigterm(server.sessions, on_drained=lambda reports: reports["?"])
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == ["stopped"]
+    assert "draining failed" in caplog.text
 
 
-async def test_a_handler_of_the_event_loop_is_called_after_it():
-    loop = asyncio.get_running_loop()
-    try:
-        assert await order_of_events(
-            lambda before: loop.add_signal_handler(signal.SIGTERM, before)
-        ) == ["drained", "before"]
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-
-
-def test_an_event_loop_that_does_not_tell_is_refused():
-    uvloop = pytest.importorskip("uvloop")
-
-    async def main() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print)
-        with pytest.raises(RuntimeError, match="does not tell"):
+def test_another_thread_cannot_watch_signals():
+    async def elsewhere():
+        with pytest.raises(RuntimeError):
             drain_on_sigterm(Sessions())
 
-    uvloop.run(main())
+    with ThreadPoolExecutor() as threads:
+        threads.submit(asyncio.run, elsewhere()).result()

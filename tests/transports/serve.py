@@ -19,11 +19,36 @@ def uvicorn(app, port: int, **options) -> None:
     uvicorn.run(app.app, host="127.0.0.1", port=port, log_level="warning", **options)
 
 
+def hypercorn(app, port: int, **options) -> None:
+    import asyncio
+
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    config = Config.from_mapping(bind=f"127.0.0.1:{port}", loglevel="WARNING", **options)
+    asyncio.run(serve(app.app, config))
+
+
+def daphne(app, port: int, **options) -> None:
+    from daphne.server import Server
+
+    Server(app.app, endpoints=[f"tcp:port={port}:interface=127.0.0.1"], **options).run()
+
+
+def granian(app, port: int, **options) -> None:
+    from granian import Granian
+
+    name = f"{app.__name__}:app"
+    Granian(
+        name, address="127.0.0.1", port=port, interface="asgi", log_level="warning", **options
+    ).serve()
+
+
 def own(app, port: int, **options) -> None:
     app.run(port, **options)
 
 
-SERVERS = {function.__name__: function for function in (uvicorn, own)}
+SERVERS = {function.__name__: function for function in (uvicorn, hypercorn, daphne, granian, own)}
 
 
 def main(server: str, name: str, port: str, *options: str) -> None:

@@ -32,6 +32,7 @@ DENIED = {
     "tells_code": "no close code from the peer",
     "tells_reason": "no close reason from the peer",
     "sends_code": "cannot choose its close code",
+    "sends_reason": "cannot send a close reason",
 }
 """Trait -> what its absence means."""
 

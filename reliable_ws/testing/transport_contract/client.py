@@ -117,9 +117,9 @@ class ClientContract(SessionScenarios):
             await closing
             received, _ = await receiving
             assert received == []
-            if self.sends_code:
-                assert theirs.protocol.close_rcvd is not None
-                assert theirs.protocol.close_rcvd.code == 4003
+            close = theirs.protocol.close_rcvd
+            assert ((close and close.code) == 4003) is self.sends_code
+            assert (close.reason if close else "") == ("enough" if self.sends_reason else "")
             await _says_that_it_is_over(ours)
 
     @scenario

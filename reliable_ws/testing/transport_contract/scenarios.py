@@ -72,7 +72,9 @@ class Traits:
     tells_reason: ClassVar[bool] = True
     "``TransportClosed`` has the reason too. Denied: it is empty."
     sends_code: ClassVar[bool] = True
-    "``close(code, reason)`` reaches the peer as it is. Denied: as some other code, or none."
+    "The code of ``close(code, reason)`` reaches the peer. Denied: some other does, or none."
+    sends_reason: ClassVar[bool] = True
+    "The reason of ``close(code, reason)`` reaches the peer. Denied: none does."
     max_frame: ClassVar[int] = MIB
     "The largest message that the library takes as it is set up here, in bytes."
     negotiates: ClassVar[bool] = True

@@ -11,17 +11,10 @@ from reliable_ws.testing.transport_contract import Endpoints
 
 ENDPOINTS = Endpoints()
 
-_prepared = False
-
 
 def prepare() -> None:
     """Let SIGTERM drain; to be called once the server has its own handler. Again: no effect."""
-    global _prepared  # noqa: PLW0603 - one server per process
-    if not _prepared:
-        _prepared = True
-        reliable_ws.drain_on_sigterm(
-            ENDPOINTS.session.sessions, timeout=5.0, on_drained=print_reports
-        )
+    reliable_ws.drain_on_sigterm(ENDPOINTS.session.sessions, timeout=5.0, on_drained=print_reports)
 
 
 def print_reports(reports) -> None:
