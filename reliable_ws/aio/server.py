@@ -309,10 +309,11 @@ class Sessions:
 class Server:
     """A running server: made by :func:`serve`."""
 
-    def __init__(self, sessions: Sessions, inner: Any, drain_timeout: float) -> None:
+    inner: Any
+    "The WebSocket library's own server."
+
+    def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
         self.sessions = sessions
-        self.inner = inner
-        "The WebSocket library's own server."
         self._drain_timeout = drain_timeout
 
     @property
@@ -391,16 +392,10 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._server: Server | None = None
 
     async def _start(self) -> Server:
-        from reliable_ws.adapters import websockets
-
         sessions = self._sessions
         if sessions is None:  # `or` would take an empty one for none
-            sessions = Sessions(
-                methods=self._methods,
-                config=self._config,
-                on_event=self._on_event,
-                payload_codec=self._codec,
-            )
+            sessions = self._make_sessions()
+        server = Server(sessions, self._drain_timeout)
 
         async def on_transport(transport: Transport) -> None:
             principal = None
@@ -408,10 +403,23 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
                 principal = self._principal(transport.websocket)
                 if isinstance(principal, Awaitable):
                     principal = await principal
-            await sessions._serve(transport, self._handler, principal)
+            await server.sessions._serve(transport, self._handler, principal)
 
-        inner = await websockets.listen(on_transport, self._host, self._port, **self._options)
-        return Server(sessions, inner, self._drain_timeout)
+        server.inner = await self._listen(on_transport)
+        return server
+
+    def _make_sessions(self) -> Sessions:
+        return Sessions(
+            methods=self._methods,
+            config=self._config,
+            on_event=self._on_event,
+            payload_codec=self._codec,
+        )
+
+    async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
+        from reliable_ws.adapters import websockets
+
+        return await websockets.listen(on_transport, self._host, self._port, **self._options)
 
     def __await__(self) -> Generator[Any, None, Server]:
         """Start the server."""
