@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .proxy import ChaosProxy, Fault, FaultPlan
+from .plan import Fault, FaultPlan, Strike
+from .proxy import ChaosProxy
 
-__all__ = ["ChaosProxy", "Fault", "FaultPlan"]
+__all__ = ["ChaosProxy", "Fault", "FaultPlan", "Strike"]

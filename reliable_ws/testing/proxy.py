@@ -22,9 +22,10 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from .relay import Ending, Fault, FaultName, FaultPlan, Network, Relay, Side, finish_sending, reset
+from .plan import Fault, FaultName, FaultPlan, Side
+from .relay import Conditions, Ending, Relay, finish_sending, reset
 
-__all__ = ["ChaosProxy", "Fault", "FaultName", "FaultPlan", "Side"]
+__all__ = ["ChaosProxy"]
 
 _KEPT_HALF_OPEN = 64
 
@@ -60,7 +61,7 @@ class ChaosProxy:
         self._on_fault = on_fault
         self._refusing = False
         self._leaving = False
-        self._network = Network(plan, self._struck)
+        self._conditions = Conditions(plan, self._struck)
         self._live: dict[int, Relay] = {}
         self._half_open: deque[socket.socket] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,11 +98,11 @@ class ChaosProxy:
     @property
     def plan(self) -> FaultPlan | None:
         """May be set: for connections made from then on; the plan before it ends at once."""
-        return self._network.plan
+        return self._conditions.plan
 
     @plan.setter
     def plan(self, plan: FaultPlan | None) -> None:
-        self._network.plan = plan
+        self._conditions.plan = plan
 
     @property
     def live(self) -> int:
@@ -144,13 +145,13 @@ class ChaosProxy:
         """Bound what each direction of each connection carries; None lifts the bound."""
         if bytes_per_second is not None and bytes_per_second <= 0:
             raise ValueError("bytes_per_second must be positive, or None; to hold all, stall()")
-        self._network.rate = bytes_per_second
+        self._conditions.rate = bytes_per_second
 
     def delay(self, seconds: float) -> None:
         """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
-        self._network.delay = seconds
+        self._conditions.delay = seconds
 
     def _accept(self) -> None:
         while True:
@@ -179,7 +180,7 @@ class ChaosProxy:
                 self.refused += 1
                 reset(client)
                 return
-            relay = self._live[number] = Relay(self._network, number, client, server)
+            relay = self._live[number] = Relay(self._conditions, number, client, server)
             try:
                 ending = await relay.carry()
             finally:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = [
-    "Ending",
-    "Fault",
-    "FaultName",
-    "FaultPlan",
-    "Network",
-    "Relay",
-    "Side",
-    "finish_sending",
-    "reset",
-]
+from .plan import Fault, FaultName, FaultPlan, Fuse, Side
 
-FaultName: TypeAlias = Literal["cut", "reset", "stall", "half_open"]
-Side: TypeAlias = Literal["client", "server"]
+__all__ = ["Conditions", "Ending", "Relay", "finish_sending", "reset"]
 
 _CHUNK = 16 * 1024
 _CHUNKS_IN_FLIGHT = 32
@@ -32,44 +20,8 @@ _SLICES_PER_SECOND = 20
 _LINGER = 2.0
 
 
-class Fault(NamedTuple):
-    """One fault, as ``on_fault`` is told of it."""
-
-    name: FaultName
-    connection: int
-    "Connections are numbered from 1, in the order in which they were made."
-    carried: int
-    "Bytes that the connection had carried until then, both directions together: whole chunks."
-    planned: bool
-    "Whether the plan struck, not a command."
-
-
-@dataclass(frozen=True)
-class FaultPlan:
-    """After a random number of bytes a random fault strikes, and so on; the same for a seed.
-
-    The bytes of each direction of each connection are counted on their own, from the first
-    byte of the opening handshake, and the connection's number goes into the chance: where the
-    faults strike does not depend on timing.
-    """
-
-    seed: int = 0
-    faults: tuple[FaultName, ...] = ("cut", "reset", "stall", "half_open")
-    every_bytes: tuple[int, int] = (500, 50_000)
-    stall_for: tuple[float, float] = (0.05, 1.0)
-
-    def __post_init__(self) -> None:
-        """Complain of what cannot be carried out."""
-        if not self.faults or not set(self.faults) <= set(get_args(FaultName)):
-            raise ValueError(f"faults are some of {get_args(FaultName)}, not {self.faults}")
-        if not 1 <= self.every_bytes[0] <= self.every_bytes[1]:
-            raise ValueError(f"every_bytes is 1 <= low <= high, not {self.every_bytes}")
-        if not 0 <= self.stall_for[0] <= self.stall_for[1]:
-            raise ValueError(f"stall_for is 0 <= low <= high, not {self.stall_for}")
-
-
 @dataclass
-class Network:
+class Conditions:
     """What all connections of a proxy share."""
 
     plan: FaultPlan | None
@@ -81,7 +33,7 @@ class Network:
 class Ending(NamedTuple):
     """How a connection ends, and which side stays when it is half open."""
 
-    how: Literal["over", "cut", "reset", "half_open"]
+    how: FaultName | Literal["over"]
     keep: Side = "client"
 
 
@@ -93,9 +45,9 @@ class Relay:
     """One client, one server, and what is in flight between them."""
 
     def __init__(
-        self, network: Network, number: int, client: socket.socket, server: socket.socket
+        self, conditions: Conditions, number: int, client: socket.socket, server: socket.socket
     ) -> None:
-        self._network = network
+        self._conditions = conditions
         self._number = number
         self._client = client
         self._server = server
@@ -109,18 +61,17 @@ class Relay:
 
     async def carry(self) -> Ending:
         """Carry bytes both ways until both sides have ended or a fault strikes."""
+        directions: tuple[tuple[Side, socket.socket, socket.socket], ...] = (
+            ("client", self._client, self._server),
+            ("server", self._server, self._client),
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._until_ended())
-                for source, sink, side in (
-                    (self._client, self._server, "client"),
-                    (self._server, self._client, "server"),
-                ):
+                for side, source, sink in directions:
                     pipe: _Pipe = asyncio.Queue(_CHUNKS_IN_FLIGHT)
                     tasks.create_task(self._fill(source, pipe))
-                    tasks.create_task(
-                        self._drain(pipe, sink, _Fuse(self._network, self._number, side))
-                    )
+                    tasks.create_task(self._drain(pipe, sink, side))
         except* (_Ended, OSError):
             if not self._ending.done():  # one side was reset, so the other is
                 self._ending.set_result(Ending("reset"))
@@ -146,7 +97,7 @@ class Relay:
             self._ending.set_result(Ending(name, keep))
         else:
             self._stall(seconds)
-        self._network.struck(Fault(name, self._number, self._carried, planned))
+        self._conditions.struck(Fault(name, self._number, self._carried, planned))
         return True
 
     def resume(self) -> None:
@@ -173,11 +124,13 @@ class Relay:
     async def _fill(self, source: socket.socket, pipe: _Pipe) -> None:
         while True:
             data = await self._loop.sock_recv(source, _CHUNK)
-            await pipe.put((self._loop.time() + self._network.delay, data))
+            await pipe.put((self._loop.time() + self._conditions.delay, data))
             if not data:
                 return
 
-    async def _drain(self, pipe: _Pipe, sink: socket.socket, fuse: _Fuse) -> None:
+    async def _drain(self, pipe: _Pipe, sink: socket.socket, side: Side) -> None:
+        plan = self._conditions.plan
+        fuse = Fuse(plan.strikes(self._number, side, plan.every_bytes) if plan else ())
         while True:
             due, data = await pipe.get()
             if (early := due - self._loop.time()) > 0:
@@ -185,56 +138,34 @@ class Relay:
             await self._flowing.wait()
             if not data:
                 break
-            await self._deliver(memoryview(data), sink, fuse)
+            await self._deliver(memoryview(data), sink, plan, fuse)
         sink.shutdown(socket.SHUT_WR)
         self._open_directions -= 1
         if not self._open_directions and not self._ending.done():
             self._ending.set_result(Ending("over"))
 
-    async def _deliver(self, data: memoryview, sink: socket.socket, fuse: _Fuse) -> None:
+    async def _deliver(
+        self, data: memoryview, sink: socket.socket, plan: FaultPlan | None, fuse: Fuse
+    ) -> None:
         while data:
             await self._flowing.wait()
-            rate = self._network.rate
+            rate = self._conditions.rate
             most = len(data) if rate is None else max(1, int(rate / _SLICES_PER_SECOND))
             piece = data[: min(most, fuse.left)]
             await self._loop.sock_sendall(sink, piece)
             data = data[len(piece) :]
             self._carried += len(piece)
-            fuse.left -= len(piece)
-            if not fuse.left and fuse.strike(self):
-                raise _Ended
+            strike = fuse.burn(len(piece))
+            if strike is not None and plan is self._conditions.plan:
+                self.strike(strike.fault, strike.keep, seconds=strike.seconds, planned=True)
+                if self.ended:
+                    raise _Ended
             if rate is not None:
                 await asyncio.sleep(len(piece) / rate)
 
 
 _Pipe: TypeAlias = "asyncio.Queue[tuple[float, bytes]]"
 """What is in flight in one direction: when it is due, and the bytes; none mean the end."""
-
-
-class _Fuse:
-    """Counts the bytes of one direction down to its next planned fault."""
-
-    def __init__(self, network: Network, number: int, side: str) -> None:
-        self._network = network
-        self._plan = network.plan
-        self._chance = random.Random(f"{self._plan and self._plan.seed}/{number}/{side}")
-        self._light()
-
-    def _light(self) -> None:
-        self.left = self._chance.randint(*self._plan.every_bytes) if self._plan else sys.maxsize
-
-    def strike(self, relay: Relay) -> bool:
-        """Let the planned fault happen; True if it ends the connection."""
-        plan, chance = self._plan, self._chance
-        if plan is None or plan is not self._network.plan:
-            self._plan = None
-            self._light()
-            return False
-        name = chance.choice(plan.faults)
-        keep = chance.choice(get_args(Side))
-        relay.strike(name, keep, seconds=chance.uniform(*plan.stall_for), planned=True)
-        self._light()
-        return name != "stall"
 
 
 def reset(sock: socket.socket) -> None:

@@ -107,6 +107,8 @@ async def test_without_its_plan_a_proxy_carries_on(network: Network) -> None:
         {"faults": ("cut", "burn")},
         {"every_bytes": (0, 5)},
         {"every_bytes": (5, 4)},
+        {"every_messages": (0, 0)},
+        {"faults": ("kill_server",)},
         {"stall_for": (-1, 5)},
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from reliable_ws.testing import ChaosProxy, Fault, FaultPlan, relay
-from reliable_ws.testing.relay import FaultName, Side
+from reliable_ws.testing.plan import FaultName, Side
 
 from .network import HOST, Network, Stream, is_turned_away, our_tasks, round_trip
 

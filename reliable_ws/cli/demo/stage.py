@@ -16,7 +16,7 @@ from typing import Any
 
 from reliable_ws.cli.common import Failure
 from reliable_ws.testing import ChaosProxy, Fault, FaultPlan
-from reliable_ws.testing.proxy import FaultName
+from reliable_ws.testing.plan import FaultName
 
 from .material import Count, Material, count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reliable_ws.testing.proxy import FaultName
+from reliable_ws.testing.plan import FaultName
 
 from .material import Material
 from .stage import Contestant, Result

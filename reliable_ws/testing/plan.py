@@ -1,0 +1,127 @@
+"""What goes wrong, where: by chance or to the message, and the record of it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+__all__ = ["Fault", "FaultName", "FaultPlan", "Fuse", "Side", "Strike"]
+
+FaultName: TypeAlias = Literal["cut", "reset", "stall", "half_open", "kill_client", "kill_server"]
+Side: TypeAlias = Literal["client", "server"]
+
+_OF_A_CONNECTION: tuple[FaultName, ...] = ("cut", "reset", "stall", "half_open")
+
+
+class Fault(NamedTuple):
+    """One fault, as ``on_fault`` is told of it."""
+
+    name: FaultName
+    connection: int
+    "Connections are numbered from 1, in the order in which they were made."
+    carried: int
+    """What the connection had carried until then, both directions together: bytes through a
+    ``ChaosProxy`` (whole chunks), messages through a ``Network``."""
+    planned: bool
+    "Whether the plan struck, not a command."
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One fault at one message: a list of these is a plan for a ``Network``.
+
+    Counted are WebSocket messages, as the network sees them. Greetings and acks are among them,
+    and several messages of the application ride in one when they are sent at once.
+    """
+
+    fault: FaultName
+    at: int
+    "It strikes at the message of this number, from 1; all connections are counted together."
+    sender: Side | None = None
+    "Whose messages count; ``None``: both sides'."
+    lost: bool = False
+    "Whether that message is lost with the connection. Else it arrives, and then the fault strikes."
+    times: int = 1
+    "How often it strikes, each time at the next message of this number."
+    seconds: float | None = None
+    """How long the trouble lasts. After a stall: until it ends (``None``: it does not, but for
+    ``resume()``). After any other fault: until new connections are let in (``None``: at once)."""
+    keep: Side = "client"
+    "Of ``half_open``: whose socket stays open."
+
+    def __post_init__(self) -> None:
+        """Complain of what cannot be carried out."""
+        if self.fault not in get_args(FaultName):
+            raise ValueError(f"fault is one of {get_args(FaultName)}, not {self.fault!r}")
+        if self.at < 1 or self.times < 1:
+            raise ValueError(f"at and times count from 1, not from {min(self.at, self.times)}")
+        if self.sender not in {None, *get_args(Side)}:
+            raise ValueError(f"sender is one of {get_args(Side)} or None, not {self.sender!r}")
+        if self.keep not in get_args(Side):
+            raise ValueError(f"keep is one of {get_args(Side)}, not {self.keep!r}")
+        if self.seconds is not None and self.seconds < 0:
+            raise ValueError(f"seconds is not negative, but this is {self.seconds}")
+        if self.lost and self.fault == "stall":
+            raise ValueError("lost: a connection that only stalls loses nothing")
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """After a random number of bytes or messages a random fault, and so on; the same for a seed.
+
+    For a ``ChaosProxy``, which counts bytes (``every_bytes``), and for a ``Network``, which counts
+    WebSocket messages (``every_messages``). Each direction of each connection is counted on its
+    own, from its opening, and the connection's number goes into the chance: where the faults
+    strike does not depend on timing. A stall lasts ``stall_for`` seconds.
+    """
+
+    seed: int = 0
+    faults: tuple[FaultName, ...] = _OF_A_CONNECTION
+    every_bytes: tuple[int, int] = (500, 50_000)
+    stall_for: tuple[float, float] = (0.05, 1.0)
+    every_messages: tuple[int, int] = (1, 20)
+
+    def __post_init__(self) -> None:
+        """Complain of what cannot be carried out."""
+        if not self.faults or not set(self.faults) <= set(_OF_A_CONNECTION):
+            raise ValueError(f"faults are some of {_OF_A_CONNECTION}, not {self.faults}")
+        for name in ("every_bytes", "every_messages"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise ValueError(f"{name} is 1 <= low <= high, not {(low, high)}")
+        if not 0 <= self.stall_for[0] <= self.stall_for[1]:
+            raise ValueError(f"stall_for is 0 <= low <= high, not {self.stall_for}")
+
+    def strikes(self, connection: int, sender: Side, every: tuple[int, int]) -> Iterator[Strike]:
+        """Return the faults of one direction, each ``at`` so many units after the one before."""
+        chance = random.Random(f"{self.seed}/{connection}/{sender}")
+        while True:
+            at = chance.randint(*every)
+            fault = chance.choice(self.faults)
+            keep: Side = chance.choice(get_args(Side))
+            stall = chance.uniform(*self.stall_for)
+            yield Strike(fault, at, keep=keep, seconds=stall if fault == "stall" else None)
+
+
+class Fuse:
+    """Counts down to one strike after the other."""
+
+    def __init__(self, strikes: Iterable[Strike] = ()) -> None:
+        self._strikes = iter(strikes)
+        self._light()
+
+    def _light(self) -> None:
+        self._strike = next(self._strikes, None)
+        self.left = self._strike.at if self._strike else sys.maxsize
+
+    def burn(self, count: int) -> Strike | None:
+        """Count, at most what is ``left``; return the strike whose turn it is."""
+        self.left -= count
+        if self.left:
+            return None
+        strike = self._strike
+        self._light()
+        return strike
