@@ -13,6 +13,8 @@ What can go wrong, on purpose:
 ``cut()``
     The network breaks: both ends see ``TransportClosed`` with no code, after what had already
     arrived. What was held back by ``freeze`` is lost.
+``reset()``
+    The same, and what had arrived but was not received is lost too.
 ``freeze()``, ``thaw()``
     This end's outgoing direction hangs (freeze both ends for a network that is half open): it
     takes messages, up to the limit, and nothing arrives until ``thaw``, close frames included.
@@ -163,16 +165,22 @@ class MemoryTransport:
     def abort(self) -> None:
         """Be gone at once, dropping what is held back. Idempotent, never raises."""
         if self._end is None:
-            self._held.clear()
+            self._lose()
             self._finish(_End())
             self._post(_End())
 
     def cut(self) -> None:
         """Break the connection: both ends see it end, and what is held back is lost."""
         for end in (self, self._peer):
-            end._held.clear()
+            end._lose()
             if end._end is None:
                 end._finish(_End())
+
+    def reset(self) -> None:
+        """Break the connection, and lose what was not received."""
+        for end in (self, self._peer):
+            end._inbox.clear()
+        self.cut()
 
     def freeze(self) -> None:
         """Hold back all that this end sends, its close frame included, until :meth:`thaw`."""
@@ -223,6 +231,10 @@ class MemoryTransport:
         else:
             self._inbox.append(item)
             self._changed()
+
+    def _lose(self) -> None:
+        """Lose what was sent from here and has not arrived."""
+        self._held.clear()
 
     def _finish(self, end: _End) -> None:
         self._end = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 __all__ = ["Fault", "FaultName", "FaultPlan", "Fuse", "Side", "Strike"]
@@ -21,7 +21,8 @@ class Fault(NamedTuple):
 
     name: FaultName
     connection: int
-    "Connections are numbered from 1, in the order in which they were made."
+    """Connections are numbered from 1, in the order in which they were made. 0 for a process that
+    was killed by a command."""
     carried: int
     """What the connection had carried until then, both directions together: bytes through a
     ``ChaosProxy`` (whole chunks), messages through a ``Network``."""
@@ -29,7 +30,7 @@ class Fault(NamedTuple):
     "Whether the plan struck, not a command."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Strike:
     """One fault at one message: a list of these is a plan for a ``Network``.
 
@@ -66,6 +67,15 @@ class Strike:
             raise ValueError(f"seconds is not negative, but this is {self.seconds}")
         if self.lost and self.fault == "stall":
             raise ValueError("lost: a connection that only stalls loses nothing")
+
+    def __repr__(self) -> str:
+        """As it is written: what is as usual is left out."""
+        options = "".join(
+            f", {f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)[1:]
+            if getattr(self, f.name) != f.default
+        )
+        return f"Strike({self.fault!r}{options})"
 
 
 @dataclass(frozen=True)

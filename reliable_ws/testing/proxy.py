@@ -61,7 +61,8 @@ class ChaosProxy:
         self._on_fault = on_fault
         self._refusing = False
         self._leaving = False
-        self._conditions = Conditions(plan, self._struck)
+        self._conditions = Conditions(None, self._struck)
+        self.plan = plan
         self._live: dict[int, Relay] = {}
         self._half_open: deque[socket.socket] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,6 +103,8 @@ class ChaosProxy:
 
     @plan.setter
     def plan(self, plan: FaultPlan | None) -> None:
+        if plan is not None and not isinstance(plan, FaultPlan):
+            raise TypeError("a ChaosProxy sees no messages: its plan is a FaultPlan")
         self._conditions.plan = plan
 
     @property

@@ -256,6 +256,7 @@ def run(
     or if the exception of a task or future was never retrieved. The module ``random`` is seeded
     with ``seed`` (or 0) for the run, so that jitter replays too, and is then as it was before.
     """
+    __tracebackhide__ = True
     loop = VirtualClockLoop(seed=seed, limit=limit, max_turns=max_turns, collect=collect)
     before = random.getstate()
     random.seed(seed or 0)
@@ -293,6 +294,7 @@ def virtual_clock(test: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T
 
     @functools.wraps(test)
     def run_it(*args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
         return run(test(*args, **kwargs))
 
     return run_it

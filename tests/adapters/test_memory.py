@@ -57,6 +57,18 @@ async def test_cut_loses_what_is_held_back_on_either_side():
 
 
 @bounded
+async def test_reset_loses_what_was_not_received():
+    near, far = pair()
+    for message in (b"1", b"2"):
+        await near.send(message)
+    await far.send(b"a")
+    assert await far.recv() == b"1"
+    near.reset()
+    assert await receive_all(far) == ([], None)
+    assert await receive_all(near) == ([], None)
+
+
+@bounded
 async def test_cut_wakes_whoever_waits():
     near, far = pair(limit=10)
     waiting = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .network import HOST, Network
+from .streams import HOST, Network
 
 
 def cancel_all() -> None:

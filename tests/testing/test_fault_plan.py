@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reliable_ws.testing import ChaosProxy, Fault, FaultPlan
+from reliable_ws.testing import ChaosProxy, Fault, FaultPlan, Strike
 
-from .network import HOST, Network, Stream, round_trip
+from .streams import HOST, Network, Stream, round_trip
 
 
 class Run(NamedTuple):
@@ -115,3 +115,9 @@ async def test_without_its_plan_a_proxy_carries_on(network: Network) -> None:
 def test_a_plan_that_cannot_be_carried_out_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FaultPlan(**wrong)
+
+
+def test_a_proxy_cannot_strike_at_a_message() -> None:
+    strikes: Any = [Strike("cut", at=1)]
+    with pytest.raises(TypeError, match="FaultPlan"):
+        ChaosProxy(HOST, 1, plan=strikes)

@@ -13,7 +13,7 @@ import websockets
 from reliable_ws.testing import ChaosProxy, Fault, FaultPlan, relay
 from reliable_ws.testing.plan import FaultName, Side
 
-from .network import HOST, Network, Stream, is_turned_away, our_tasks, round_trip
+from .streams import HOST, Network, Stream, is_turned_away, our_tasks, round_trip
 
 # -- carrying -----------------------------------------------------------------------------------
 

@@ -1,0 +1,152 @@
+"""The two sides of a :class:`~reliable_ws.testing.Network`, as processes that can die."""
+
+# ruff: noqa: SLF001 - that a process dies is no public verb of its sessions
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from reliable_ws.aio.client import Initiator, connect
+from reliable_ws.aio.connection import Connection
+from reliable_ws.aio.server import Handler, Server, Sessions, serve
+from reliable_ws.transport import Transport
+
+from .wire import End, Wire
+
+if TYPE_CHECKING:
+    from .network import Network
+
+__all__ = ["Client", "Listener", "Service"]
+
+_CLOSE_TIMEOUT = 10.0
+"""Seconds in which clients may answer the close frames of a server that closes."""
+
+
+class Client(connect):
+    """``connect`` over the WebSockets of a network."""
+
+    def __init__(self, network: Network, uri: str, **options: Any) -> None:
+        super().__init__(uri, **options)
+        self._network = network
+        self._newest: Initiator | None = None
+
+    async def _dial(self) -> Transport:
+        return await self._network.dial(self)
+
+    async def _open(self) -> Initiator:
+        self._newest = await super()._open()
+        return self._newest
+
+    def die(self) -> bool:
+        """Let it be gone, once its WebSockets have been cut; whether it lived."""
+        connection, self._newest = self._newest, None
+        if connection is None or connection.close_code is not None:
+            return False
+        asyncio.get_running_loop().call_soon(_end, connection)
+        return True
+
+
+class Service(serve):
+    """``serve`` over the WebSockets of a network."""
+
+    def __init__(
+        self, network: Network, handler: Handler, host: str | None, port: int | None, **options: Any
+    ) -> None:
+        super().__init__(handler, host, port, **options)
+        self._network = network
+        self._running: Server
+
+    async def _start(self) -> Server:
+        self._running = await super()._start()
+        return self._running
+
+    async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Listener:
+        listener = Listener(self._network, self, on_transport, (self._host, self._port))
+        self._network.listen(listener)
+        return listener
+
+    def die(self) -> int:
+        """Begin anew with no sessions; the old ones are gone once their WebSockets are cut."""
+        dead, self._running.sessions = self._running.sessions, self._make_sessions()
+        asyncio.get_running_loop().call_soon(_end_all, dead)
+        return len(dead)
+
+
+class Listener:
+    """Accepts the WebSockets of a network, in place of the WebSocket library's own server."""
+
+    def __init__(
+        self,
+        network: Network,
+        service: Service,
+        on_transport: Callable[[Transport], Awaitable[None]],
+        address: tuple[str | None, int | None],
+    ) -> None:
+        self.sockets = (self,)
+        "As a server's: :meth:`getsockname` is all they can do."
+        self.die = service.die
+        self._network = network
+        self._on_transport = on_transport
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    def getsockname(self) -> tuple[str, int]:
+        """Return the address that was asked for."""
+        host, port = self._address
+        return host or "in.memory", port or 80
+
+    def accept(self, end: End) -> None:
+        """Serve a WebSocket."""
+        task = self._loop.create_task(self._serve(end))
+        self._tasks.add(task)
+        task.add_done_callback(self._served)
+
+    async def _serve(self, end: End) -> None:
+        try:
+            await self._on_transport(end)
+        finally:
+            end.abort()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            message = "a connection of a Network failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+
+    def close(self) -> None:
+        """Accept no more, and close every WebSocket."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(self._network.unlisten()))
+
+    async def _close(self, wires: list[Wire]) -> None:
+        closings = [wire.server.close(1001, "going away") for wire in wires if wire.live]
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await asyncio.gather(*closings)
+        except TimeoutError:
+            pass
+        for wire in wires:
+            wire.client.cut()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def wait_closed(self) -> None:
+        """Return when it is closed."""
+        if self._closing is not None:
+            await asyncio.wait({self._closing})
+
+
+def _end_all(dead: Sessions) -> None:
+    for connection in dead.connections:
+        _end(connection)
+    for handling in list(dead._handling):
+        handling.cancel()
+
+
+def _end(connection: Connection) -> None:
+    connection._on_event = None  # the dead say nothing
+    connection.abort()
