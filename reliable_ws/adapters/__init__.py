@@ -34,6 +34,9 @@ class Library:
 # By the top-level package of the class of the object, or of one of its bases.
 _LIBRARIES = {
     "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
+    "picows": Library(
+        "a PicowsTransport, connections of picows.websockets", "2.0", "picows_websockets", "picows"
+    ),
     "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
 }
 

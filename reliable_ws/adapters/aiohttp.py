@@ -55,7 +55,7 @@ class AiohttpTransport(AdaptedTransport):
                     data: bytes | str = message.data
                     return data
                 case WSMsgType.CLOSE:
-                    raise TransportClosed(message.data or None, message.extra or "")
+                    raise TransportClosed(message.data, message.extra or "")
                 case WSMsgType.CLOSING:  # by ourselves
                     raise TransportClosed
                 case WSMsgType.CLOSED | WSMsgType.ERROR:

@@ -22,6 +22,9 @@ CLOSE_TIMEOUT = 10.0
 
 MAX_REASON = 123  # bytes; RFC 6455, 5.5
 
+NO_CODES = (0, 1005, 1006)
+"""How libraries say that the peer gave no code."""
+
 
 class AdaptedTransport:
     """A library's WebSocket as a :class:`~reliable_ws.transport.Transport`.
@@ -31,7 +34,7 @@ class AdaptedTransport:
     exceptions of its own for that, and none of them is worth telling apart.
     """
 
-    def __init__(self, websocket: Any, role: Role, max_frame: int | None) -> None:
+    def __init__(self, websocket: Any, role: Role | None, max_frame: int | None) -> None:
         self.websocket = websocket
         self.role = role
         self.max_frame = max_frame
@@ -78,7 +81,7 @@ class AdaptedTransport:
                 if not self._was_aborted():
                     raise
             except TransportClosed as end:
-                code = None if end.code in (1005, 1006) else end.code
+                code = None if end.code in NO_CODES else end.code
                 self._end = code, end.reason if code is not None else ""
             except Exception:  # noqa: BLE001 - each library has its own, and they mean the same
                 self._end = None, ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.transport import TransportClosed
@@ -24,17 +25,24 @@ class FedTransport(AdaptedTransport):
     sends no more than the session's window.
     """
 
-    def __init__(self, websocket: Any, role: Role, max_frame: int | None) -> None:
+    def __init__(self, websocket: Any, role: Role | None, max_frame: int | None) -> None:
         super().__init__(websocket, role, max_frame)
         self._arrived: deque[bytes | str] = deque()
         self._waiting = 0  # bytes in it
+        self._push: Callable[[bytes], None] | None = None
         self._fed_end: TransportClosed | None = None
         self._change: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
+        self._ended = asyncio.Event()
 
     def feed(self, message: bytes | str) -> None:
-        """Take in one whole message."""
+        """Take in one whole message; after the end or behind our own close it is dropped."""
+        if self._gone:
+            return
+        if self._push is not None and not self._arrived and isinstance(message, bytes):
+            self._push(message)
+            return
         self._arrived.append(message)
         self._waiting += len(message)
         if self._waiting >= FULL and self._room.is_set():
@@ -46,12 +54,27 @@ class FedTransport(AdaptedTransport):
         """Take in that nothing more comes; ``code`` is the peer's, ``None`` if it said none."""
         if self._fed_end is None:
             self._fed_end = TransportClosed(code, reason)
+            self._gone = True
             self._room.set()
+            self._ended.set()
             self._wake()
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, from the callback itself."""
+        self._push = receiver
 
     async def room(self) -> None:
         """Return when less than the limit waits to be received, or nobody receives any more."""
         await self._room.wait()
+
+    async def ended(self) -> None:
+        """Return when the end has been fed."""
+        await self._ended.wait()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """As that of any adapter; what waits to be received does not hold it up."""
+        self._make_room()
+        await super().close(code, reason)
 
     def abort(self) -> None:
         """Drop the connection at once, and wake the reader. Idempotent, never raises."""
@@ -72,10 +95,14 @@ class FedTransport(AdaptedTransport):
             await self._change
         message = self._arrived.popleft()
         self._waiting -= len(message)
-        if self._waiting < FULL and not self._room.is_set():
+        if self._waiting < FULL:
+            self._make_room()
+        return message
+
+    def _make_room(self) -> None:
+        if not self._room.is_set():
             self._room.set()
             self._resume()
-        return message
 
     def _wake(self) -> None:
         if self._change is not None and not self._change.done():
