@@ -20,6 +20,13 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from reliable_ws.adapters.websockets_options import (
+    MAX_SIZE,
+    MaxSize,
+    max_frame_of,
+    smallest,
+    typed,
+)
 from reliable_ws.adapters.websockets_push import PushingClient, PushingServer
 from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy
 
@@ -37,9 +44,6 @@ SUBPROTOCOL = "reliable-ws.v1"
 SEND_NOW_LIMIT = 256 * 1024
 """``send_now`` refuses while the write buffer holds this many bytes or more."""
 
-MAX_SIZE = 1024 * 1024  # the library's own default
-
-MaxSize = int | tuple[int | None, int | None] | None
 ProcessResponse = Callable[
     [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
 ]
@@ -66,7 +70,7 @@ def adapt(
     if _is_being_read(ws):
         raise ValueError("another task is receiving from the WebSocket: it must have one reader")
     if max_frame is None:
-        max_frame = _max_frame(ws)
+        max_frame = max_frame_of(ws)
     return WebSocketsTransport(ws, max_frame, send_now_limit)
 
 
@@ -100,7 +104,7 @@ async def dial(
     options.setdefault("create_connection", PushingClient)
     ws = await connect(
         uri,
-        subprotocols=_subprotocols(subprotocols),
+        subprotocols=typed(subprotocols),
         compression=compression,
         additional_headers=additional_headers,
         open_timeout=open_timeout,
@@ -108,7 +112,7 @@ async def dial(
         max_size=max_size,
         **options,
     )
-    return WebSocketsTransport(ws, _smallest(max_size), send_now_limit)
+    return WebSocketsTransport(ws, smallest(max_size), send_now_limit)
 
 
 def is_transient(error: Exception) -> bool:
@@ -144,8 +148,8 @@ def listen(
     it, does not compress, sends no pings. ``additional_headers`` are added to the response that
     opens the connection. ``open_timeout`` is in seconds, ``max_size`` in bytes.
     """
-    max_frame = _smallest(max_size)
-    known = _subprotocols(subprotocols)
+    max_frame = smallest(max_size)
+    known = typed(subprotocols)
 
     def select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         return next((name for name in known or () if name in offered), None)
@@ -190,23 +194,6 @@ def _adding(headers: HeadersLike | None, then: ProcessResponse | None) -> Proces
     return process_response
 
 
-def _subprotocols(names: Sequence[str] | None) -> list[Subprotocol] | None:
-    return None if names is None else [Subprotocol(name) for name in names]
-
-
-def _smallest(max_size: MaxSize) -> int | None:
-    sizes = max_size if isinstance(max_size, tuple) else (max_size,)
-    return min((size for size in sizes if size is not None), default=None)
-
-
-def _max_frame(ws: Any) -> int | None:
-    # Undocumented, but without it the default is as good a guess as any.
-    holder = getattr(ws, "protocol", ws)
-    if hasattr(holder, "max_message_size"):  # asyncio from 16.0 on
-        return _smallest((holder.max_message_size, getattr(holder, "max_fragment_size", None)))
-    return _smallest(getattr(holder, "max_size", MAX_SIZE))
-
-
 def _is_being_read(ws: object) -> bool:
     # Looked at where it is found; where it is not, the library's own error comes at recv().
     if is_legacy(ws):
@@ -216,7 +203,9 @@ def _is_being_read(ws: object) -> bool:
 
 def _what_is_wrong(ws: object) -> str:
     name = f"{type(ws).__module__}.{type(ws).__qualname__}"
-    if name.startswith(("websockets.sync.", "websockets.trio.")):
+    if name.startswith("websockets.sync."):
+        return f"{name} does not run on asyncio: use reliable_ws.sync"
+    if name.startswith("websockets.trio."):
         return f"{name} does not run on asyncio: use websockets.asyncio"
     if isinstance(ws, Awaitable):
         return f"{name} is not a connection yet: await it and pass what it returns"

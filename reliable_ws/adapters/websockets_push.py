@@ -15,25 +15,38 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Opcode
 
-__all__ = ["PushingClient", "PushingServer"]
+__all__ = ["Pushing", "PushingClient", "PushingServer"]
 
 
-class _Pushing:
+class Pushing:
     """Mixed in before a connection class."""
 
     push: Callable[[Any], None] | None = None
     "Where whole binary messages go; ``None``: into the library's queue."
 
+    partial: bytearray | None = None
+    "What has arrived of a binary message in fragments."
+
     def process_event(self, event: Any) -> None:
+        """Take one frame that arrived, as the library's own classes do."""
         push = self.push
-        if push is not None:
-            opcode = event.opcode
-            if opcode is Opcode.BINARY and event.fin:
+        if push is not None and event.opcode in DATA_OPCODES:
+            if event.opcode is Opcode.BINARY and event.fin:
                 push(event.data)
                 return
-            if opcode in DATA_OPCODES:  # fragments, or text: from now on all in the queue, in order
-                self.push = None
+            partial = bytearray() if event.opcode is Opcode.BINARY else self.partial
+            if partial is not None:
+                partial += event.data
+                self.partial = None if event.fin else partial
+                if event.fin:
+                    push(bytes(partial))
+                return
+            self.push = None  # text: from now on all in the queue, in order
         super().process_event(event)  # type: ignore[misc]
+
+
+class _Writing(Pushing):
+    """Where one thread does everything, a write need not wait for another."""
 
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
@@ -41,9 +54,9 @@ class _Pushing:
         self.send_data()  # type: ignore[attr-defined]
 
 
-class PushingClient(_Pushing, ClientConnection):
+class PushingClient(_Writing, ClientConnection):
     """The client side."""
 
 
-class PushingServer(_Pushing, ServerConnection):
+class PushingServer(_Writing, ServerConnection):
     """The server side."""

@@ -19,13 +19,12 @@ from websockets.protocol import State
 
 from reliable_ws.transport import TransportClosed
 
+from .websockets_options import code_of, reason_of
 from .websockets_push import PushingClient, PushingServer
 
 __all__ = ["Role", "WebSocketsTransport", "is_legacy"]
 
 PUSHING = (PushingClient, PushingServer)
-
-MAX_REASON = 123  # bytes; RFC 6455, 5.5
 
 Role = Literal["initiator", "acceptor"]
 
@@ -156,7 +155,9 @@ class WebSocketsTransport:
         """
         self._gone = True
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(_code(code), _reason(reason), timeout))
+            self._closing = asyncio.create_task(
+                self._close(code_of(code), reason_of(reason), timeout)
+            )
         await asyncio.shield(self._closing)
 
     def abort(self) -> None:
@@ -204,11 +205,3 @@ def is_legacy(ws: object) -> bool:
 
 def _legacy() -> Any:
     return sys.modules.get("websockets.legacy.protocol")
-
-
-def _code(code: int) -> int:
-    return code if code in {1000, 1001, 1011, 1012} or 3000 <= code <= 4999 else 1011
-
-
-def _reason(reason: str) -> str:
-    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")

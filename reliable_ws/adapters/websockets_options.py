@@ -1,0 +1,48 @@
+"""What the adapters of websockets, with and without threads, make of the library's options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from websockets.typing import Subprotocol
+
+__all__ = ["MAX_SIZE", "MaxSize", "code_of", "max_frame_of", "reason_of", "smallest", "typed"]
+
+MAX_SIZE = 1024 * 1024  # the library's own default
+
+MAX_REASON = 123  # bytes; RFC 6455, 5.5
+
+MaxSize = int | tuple[int | None, int | None] | None
+
+
+def typed(names: Sequence[str] | None) -> list[Subprotocol] | None:
+    """Return subprotocols as the library wants them."""
+    return None if names is None else [Subprotocol(name) for name in names]
+
+
+def smallest(max_size: MaxSize) -> int | None:
+    """Return the largest message that passes all limits of a ``max_size``."""
+    sizes = max_size if isinstance(max_size, tuple) else (max_size,)
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def max_frame_of(ws: Any) -> int | None:
+    """Return the largest message that a connection takes.
+
+    Undocumented, but without it the default is as good a guess as any.
+    """
+    holder = getattr(ws, "protocol", ws)
+    if hasattr(holder, "max_message_size"):  # asyncio and sync from 16.0 on
+        return smallest((holder.max_message_size, getattr(holder, "max_fragment_size", None)))
+    return smallest(getattr(holder, "max_size", MAX_SIZE))
+
+
+def code_of(code: int) -> int:
+    """Return a code that may be sent: 1011 for others."""
+    return code if code in {1000, 1001, 1011, 1012} or 3000 <= code <= 4999 else 1011
+
+
+def reason_of(reason: str) -> str:
+    """Return as much of a reason as a close frame has room for."""
+    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
