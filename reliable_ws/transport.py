@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-__all__ = ["PushTransport", "Transport", "TransportClosed"]
+__all__ = [
+    "EagerTransport",
+    "PushTransport",
+    "SyncPushTransport",
+    "SyncTransport",
+    "Transport",
+    "TransportClosed",
+]
 
 
 class TransportClosed(ConnectionError):
@@ -81,4 +88,68 @@ class PushTransport(Transport, Protocol):
         """Hand each message to ``receiver`` as it arrives, from now on.
 
         What cannot be handed over so is returned by :meth:`recv`, in order, and so is the end.
+        """
+
+
+@runtime_checkable
+class SyncTransport(Protocol):
+    """One open WebSocket, as the driver with threads sees it (:mod:`reliable_ws.sync`).
+
+    One thread calls :meth:`recv` for as long as the transport lives; calls of :meth:`send` are
+    never concurrent with each other. :meth:`close` and :meth:`abort` may be called in any
+    thread, also while others send and receive: both then raise :class:`TransportClosed` soon.
+    """
+
+    @property
+    def websocket(self) -> object:
+        """The library's own object, for what only it knows (path, headers)."""
+
+    @property
+    def max_frame(self) -> int | None:
+        """Largest message, in bytes, that this end *receives*; ``None`` if not known."""
+
+    def send(self, data: bytes, /) -> None:
+        """Send one binary message; return when the library has room for the next.
+
+        While it waits, :meth:`recv` goes on receiving: else two ends that only send would wait
+        for each other. Raises :class:`TransportClosed`. That it returned is no evidence of
+        delivery.
+        """
+
+    def recv(self) -> bytes | str:
+        """Return the next message as it came; never empty for a well-behaved peer.
+
+        Everything already received comes before the end is reported, as
+        :class:`TransportClosed`.
+        """
+        raise NotImplementedError
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Run the closing handshake. Idempotent, never raises; callers bound it by an abort."""
+
+    def abort(self) -> None:
+        """Drop the connection at once, waiting for nothing. Idempotent, never raises."""
+
+
+@runtime_checkable
+class EagerTransport(SyncTransport, Protocol):
+    """A transport that can tell whether it has room: saves a thread switch per message."""
+
+    def send_now(self, data: bytes, /) -> bool:
+        """Write one binary message without waiting, or return ``False`` and do nothing.
+
+        Never concurrent with :meth:`send`. Raises :class:`TransportClosed`.
+        """
+        raise NotImplementedError
+
+
+@runtime_checkable
+class SyncPushTransport(SyncTransport, Protocol):
+    """A transport whose library has a thread that reads: saves a thread switch per message."""
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, from now on, in that thread.
+
+        Called when nothing can be on its way. What cannot be handed over so is returned by
+        :meth:`recv`, in order, and so is the end.
         """

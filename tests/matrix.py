@@ -34,6 +34,7 @@ WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 TRANSPORT = (
     "tests/adapters",
     "tests/aio",
+    "tests/sync",
     "tests/transports/test_websockets.py",
     "-m",
     "transport",

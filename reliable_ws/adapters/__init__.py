@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from reliable_ws.transport import Transport
 
-__all__ = ["adapt", "role_of"]
+__all__ = ["Library", "adapt", "check_release", "name_of", "role_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,21 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
         if options:
             raise TypeError(f"a transport takes no options: {', '.join(options)}")
         return cast("Transport", ws)
+    from .blocking import is_blocking
+
+    if is_blocking(ws):
+        raise TypeError(
+            f"the methods of {name_of(ws)} block: use reliable_ws.sync, for programs with threads"
+        )
     # Walking the bases finds subclasses that users made of a library's WebSocket.
     for base in type(ws).__mro__:
         library = _LIBRARIES.get(base.__module__.partition(".")[0])
         if library is not None:
-            _check_release(library)
+            check_release(library)
             adapter = importlib.import_module(f"reliable_ws.adapters.{library.adapter}")
             return cast("Transport", adapter.adapt(ws, **options))
     raise TypeError(
-        f"no adapter for {_name(ws)}. Supported: "
+        f"no adapter for {name_of(ws)}. Supported: "
         f"{', '.join(sorted({library.objects for library in _LIBRARIES.values()}))}. "
         "For any other WebSocket write a class with the members of "
         "reliable_ws.transport.Transport (send, send_now, recv, close, abort, "
@@ -90,7 +96,8 @@ def _is_transport(ws: object) -> bool:
 
 
 @functools.cache
-def _check_release(library: Library) -> None:
+def check_release(library: Library) -> None:
+    """Raise ``ImportError`` for a library that is too old."""
     try:
         installed = metadata.version(library.distribution)
     except metadata.PackageNotFoundError:  # it is here all the same, so somebody knows better
@@ -106,7 +113,8 @@ def _numbers(release: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", release)]
 
 
-def _name(ws: object) -> str:
+def name_of(ws: object) -> str:
+    """Return what an object is, for people."""
     cls = ws if isinstance(ws, type) else type(ws)
     what = "the class " if isinstance(ws, type) else ""
     return f"{what}{cls.__module__}.{cls.__qualname__}"

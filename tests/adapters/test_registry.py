@@ -69,7 +69,7 @@ def test_a_library_that_is_too_old_is_named_with_the_release_that_will_do(monkey
         """Made by a subclass of one of the library's."""
 
     Connection.__module__ = "websockets.asyncio.client"
-    adapters._check_release.cache_clear()
+    adapters.check_release.cache_clear()
     monkeypatch.setattr(metadata, "version", lambda _: "12.0")
     with pytest.raises(ImportError, match=r"12\.0 is too old .* pip install 'websockets>=13\.1'"):
         adapt(Connection())

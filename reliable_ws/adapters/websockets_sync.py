@@ -1,0 +1,311 @@
+"""Transports over ``websockets.sync``, from release 13.1 on, client or server.
+
+The library writes while it holds the lock that it reads under: were a write to wait for the peer,
+nothing would be received, and two ends that only send would wait for each other. So nothing is
+written here before the socket has room for it, and a message that may be larger than the room
+goes as fragments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from websockets.datastructures import Headers, HeadersLike
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
+from websockets.sync.server import Server, ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.transport import TransportClosed
+
+from .base import Role
+from .websockets_options import (
+    MAX_SIZE,
+    MaxSize,
+    code_of,
+    max_frame_of,
+    reason_of,
+    smallest,
+    typed,
+)
+from .websockets_push import Pushing
+
+__all__ = ["WebSocketsSyncTransport", "adapt", "dial", "listen"]
+
+LEAST = 2 * 1024
+"""Bytes for which a socket that calls itself writable has room, however small its buffer."""
+
+PATIENCE = 1.0
+"""Seconds between two looks at a socket that has no room: it may have been closed meanwhile."""
+
+ProcessResponse = Callable[[ServerConnection, Request, Response], Response | None]
+
+_CLIENT_OPTIONS = inspect.signature(connect).parameters
+_SERVER_OPTIONS = inspect.signature(serve).parameters
+
+
+class PushingClient(Pushing, ClientConnection):
+    """The client side."""
+
+
+class PushingServer(Pushing, ServerConnection):
+    """The server side."""
+
+
+class WebSocketsSyncTransport:
+    """One connection of ``websockets.sync`` as an :class:`~reliable_ws.transport.EagerTransport`.
+
+    The code of its ``TransportClosed`` is that of the close frame which the peer sent, ``None``
+    if none came or it had no code.
+    """
+
+    __slots__ = ("_gone", "_has_room", "_small", "_ws", "max_frame")
+
+    def __init__(self, ws: Any, max_frame: int | None) -> None:
+        self._ws = ws
+        self._gone = False
+        self.max_frame = max_frame
+        self._has_room = _writable(ws.socket)
+        # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
+        # there, too. Others do when about LEAST is free.
+        buffer = ws.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self._small = max(LEAST, buffer // 6) if sys.platform == "linux" else LEAST
+
+    @property
+    def websocket(self) -> object:
+        """The connection object of websockets."""
+        return self._ws
+
+    @property
+    def role(self) -> Role:
+        """``"initiator"`` for a client, ``"acceptor"`` for a server."""
+        return "initiator" if isinstance(self._ws, ClientConnection) else "acceptor"
+
+    def send(self, data: bytes, /) -> None:
+        """Send one binary message, as fast as the socket has room for it.
+
+        Raises ``TransportClosed``, at once if the closing handshake has begun.
+        """
+        if len(data) <= self._small:
+            self._wait_for_room()
+            self._send(data)
+        else:
+            self._send(self._pieces(data))
+
+    def send_now(self, data: bytes, /) -> bool:
+        """Write one binary message if the socket has room for it, else return ``False``.
+
+        Raises ``TransportClosed``.
+        """
+        if len(data) > self._small or not self._has_room(0):
+            return False
+        self._send(data)
+        return True
+
+    def _send(self, data: bytes | Iterator[bytes]) -> None:
+        if self._gone or self._ws.protocol.state is not State.OPEN:
+            raise self._closed()
+        try:
+            self._ws.send(data)
+        except ConnectionClosed as exc:
+            raise self._closed(exc) from exc
+        except Exception as exc:
+            self.abort()
+            raise self._closed() from exc
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), self._small):
+            self._wait_for_room()
+            yield data[start : start + self._small]
+
+    def _wait_for_room(self) -> None:
+        while not self._has_room(PATIENCE) and not self._gone:
+            pass
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, where the connection can."""
+        if isinstance(self._ws, Pushing):
+            self._ws.push = receiver
+
+    def recv(self) -> bytes | str:
+        """Return the next message: ``bytes`` for a binary one, ``str`` for a text.
+
+        Everything already received comes before ``TransportClosed``.
+        """
+        try:
+            message: bytes | str = self._ws.recv()
+        except ConnectionClosed as exc:
+            raise self._closed(exc) from exc
+        except Exception as exc:  # messages may be missing from here on
+            self.abort()
+            raise self._closed() from exc
+        return message
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Run the closing handshake, for the library's ``close_timeout`` at most.
+
+        Idempotent, never raises. ``code`` may be 1000, 1001, 1011, 1012 or 3000-4999, any other
+        becomes 1011; ``reason`` is cut to 123 bytes.
+        """
+        with contextlib.suppress(Exception):
+            self._ws.close(code_of(code), reason_of(reason))
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop the TCP connection at once. Idempotent, never raises."""
+        self._gone = True
+        with contextlib.suppress(OSError):  # closed already. Of TLS, too, only the TCP connection
+            socket.socket.shutdown(self._ws.socket, socket.SHUT_RDWR)
+
+    def _closed(self, exc: ConnectionClosed | None = None) -> TransportClosed:
+        self._gone = True
+        close = exc.rcvd if exc is not None else self._ws.protocol.close_rcvd
+        if close is None or close.code in {1005, 1006}:
+            return TransportClosed()
+        return TransportClosed(close.code, close.reason)
+
+
+def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketsSyncTransport:
+    """Return a transport for an open connection of ``websockets.sync``, either side.
+
+    From then on the connection belongs to the transport. ``max_frame`` is the ``max_size`` that
+    the connection was opened with, in bytes; by default it is read from the connection.
+
+    Raises ``TypeError`` if ``ws`` is something else, ``ValueError`` if it is not open or another
+    thread is receiving from it.
+    """
+    if not isinstance(ws, Connection):
+        name = f"{type(ws).__module__}.{type(ws).__qualname__}"
+        raise TypeError(f"not a connection of websockets.sync: {name}")
+    if ws.protocol.state is not State.OPEN:
+        raise ValueError(f"the WebSocket is not open but {ws.protocol.state.name}")
+    if getattr(ws.recv_messages, "get_in_progress", False):
+        raise ValueError("another thread is receiving from the WebSocket: it must have one reader")
+    return WebSocketsSyncTransport(ws, max_frame_of(ws) if max_frame is None else max_frame)
+
+
+def dial(
+    uri: str,
+    *,
+    subprotocols: Sequence[str] | None = (SUBPROTOCOL,),
+    compression: str | None = None,
+    additional_headers: HeadersLike | None = None,
+    proxy: str | Literal[True] | None = True,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = None,
+    max_size: MaxSize = MAX_SIZE,
+    **options: Any,
+) -> WebSocketsSyncTransport:
+    """Connect to ``uri``; further ``options`` are those of ``websockets.sync.client.connect``.
+
+    The same defaults as :func:`reliable_ws.adapters.websockets.dial`, and as there a ``proxy``
+    needs websockets 15.0. Raises what ``connect`` raises: ``OSError``, ``TimeoutError``,
+    ``InvalidHandshake``, ``InvalidURI``.
+    """
+    if "proxy" in _CLIENT_OPTIONS:
+        options["proxy"] = proxy
+    elif isinstance(proxy, str):
+        raise ValueError("proxy needs websockets 15.0 or later; use proxy=None with this release")
+    if "legacy" in _CLIENT_OPTIONS:
+        options["legacy"] = True  # from 17.1 on, else a warning where no block is entered
+    options.setdefault("create_connection", PushingClient)
+    ws = connect(
+        uri,
+        subprotocols=typed(subprotocols),
+        compression=compression,
+        additional_headers=additional_headers,
+        open_timeout=open_timeout,
+        max_size=max_size,
+        **_pinging(_CLIENT_OPTIONS, ping_interval),
+        **options,
+    )
+    return WebSocketsSyncTransport(ws, smallest(max_size))
+
+
+def listen(
+    handler: Callable[[WebSocketsSyncTransport], None],
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    subprotocols: Sequence[str] | None = (SUBPROTOCOL,),
+    compression: str | None = None,
+    additional_headers: HeadersLike | None = None,
+    process_response: ProcessResponse | None = None,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = None,
+    max_size: MaxSize = MAX_SIZE,
+    **options: Any,
+) -> Server:
+    """Listen; ``serve_forever()`` of the result accepts connections.
+
+    Each connection is given to ``handler`` as a transport, in a thread of its own, and closed
+    when ``handler`` returns. The same defaults as
+    :func:`reliable_ws.adapters.websockets.listen`; further ``options`` are those of
+    ``websockets.sync.server.serve``.
+    """
+    max_frame = smallest(max_size)
+    known = typed(subprotocols)
+
+    def select_subprotocol(
+        _: ServerConnection, offered: Sequence[Subprotocol]
+    ) -> Subprotocol | None:
+        return next((name for name in known or () if name in offered), None)
+
+    options.setdefault("select_subprotocol", select_subprotocol)
+    options.setdefault("create_connection", PushingServer)
+    return serve(
+        lambda ws: handler(WebSocketsSyncTransport(ws, max_frame)),
+        host,
+        port,
+        subprotocols=known,
+        compression=compression,
+        process_response=_adding(additional_headers, process_response),
+        open_timeout=open_timeout,
+        max_size=max_size,
+        **_pinging(_SERVER_OPTIONS, ping_interval),
+        **options,
+    )
+
+
+def _writable(sock: socket.socket) -> Callable[[float], object]:
+    """Return what waits, so many seconds, for room in the buffer of a socket, and tells of it."""
+    if not hasattr(select, "poll"):  # Windows; there, too, only without the library's lock
+        return lambda timeout: sock.fileno() < 0 or select.select([], [sock], [], timeout)[1]
+    room = select.poll()
+    room.register(sock, select.POLLOUT)
+    return lambda timeout: room.poll(timeout * 1000)
+
+
+def _pinging(known: Any, interval: float | None) -> dict[str, Any]:
+    if "ping_interval" in known:  # from 15.0 on
+        return {"ping_interval": interval}
+    if interval is not None:
+        raise ValueError("ping_interval needs websockets 15.0 or later")
+    return {}
+
+
+def _adding(headers: HeadersLike | None, then: ProcessResponse | None) -> ProcessResponse | None:
+    if headers is None:
+        return then
+    added = list(Headers(headers).raw_items())  # an iterator would serve one connection only
+
+    def process_response(ws: ServerConnection, request: Request, response: Response) -> Response:
+        if then is not None:
+            response = then(ws, request, response) or response
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            for name, value in added:
+                response.headers[name] = value
+        return response
+
+    return process_response

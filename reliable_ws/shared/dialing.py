@@ -1,0 +1,35 @@
+"""What an initiator decides on its way to a session, and back to one."""
+
+from __future__ import annotations
+
+import math
+
+from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, closed
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.report import End
+from reliable_ws.protocol.session import Session
+
+__all__ = ["patience", "why_not_met"]
+
+
+def why_not_met(session: Session) -> ReliableWSError | None:
+    """Return what the first greeting failed of; ``None`` if the session was welcomed.
+
+    It was, even if the WebSocket is gone again.
+    """
+    ending = session.ended
+    if session.incarnation and ending is None:
+        return None
+    strange = "the peer does not speak reliable-ws.v1: "
+    if ending is None or ending.kind is End.LOST:
+        return NotReliablePeer(f"{strange}no Welcome in time, or closed")
+    if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
+        return NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
+    return closed(ending, session.report())
+
+
+def patience(session: Session, now: float) -> float:
+    """Longest pause before the next attempt: closing leaves time for a few, not for many."""
+    if not session.closing or session.ended:
+        return math.inf
+    return max((session.deadline - now) / 4, 0.2)

@@ -1,0 +1,76 @@
+"""One thread that knows when, for every connection of the process.
+
+A thread for each connection would sleep as well; this one takes none of them 30 KiB and wakes
+only when something is due. It never waits for anybody: what it calls takes a lock that nobody
+holds while reading, writing or running the application's code.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Alarm", "call_at", "start"]
+
+logger = logging.getLogger("reliable_ws")
+
+
+class Alarm:
+    """A call that is due at some time, unless it is cancelled."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call: Callable[[], object] | None = call
+
+    def cancel(self) -> None:
+        """Do not call. Again, or too late: no effect."""
+        self.call = None
+
+
+class Clock:
+    """Calls whom it promised to, a little late but never early."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition(threading.Lock())
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._count = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def call_at(self, when: float, call: Callable[[], object]) -> Alarm:
+        """Call at that time of :func:`time.monotonic`, in the clock's thread."""
+        alarm = Alarm(call)
+        with self._change:
+            heapq.heappush(self._alarms, (when, next(self._count), alarm))
+            if self._thread is None or not self._thread.is_alive():  # none yet, or forked
+                self._thread = start(self._run)
+            elif self._alarms[0][2] is alarm:
+                self._change.notify()
+        return alarm
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                while not self._alarms or self._alarms[0][0] > time.monotonic():
+                    left = self._alarms[0][0] - time.monotonic() if self._alarms else None
+                    self._change.wait(left)
+                call = heapq.heappop(self._alarms)[2].call
+            if call is not None:
+                try:
+                    call()
+                except Exception:
+                    logger.exception("an alarm failed")
+
+
+def start(work: Callable[[], object]) -> threading.Thread:
+    """Start a thread that keeps no interpreter from its exit."""
+    thread = threading.Thread(target=work, name="reliable_ws", daemon=True)
+    thread.start()
+    return thread
+
+
+call_at = Clock().call_at

@@ -1,0 +1,115 @@
+"""Waiting under one lock, each thread at a door of its own.
+
+A turn carries nothing: what was waited for stays where it is until its taker, holding the lock,
+takes it. Whoever leaves a line, however, lets the next one look.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from reliable_ws.protocol.inbox import NEVER
+
+__all__ = ["Line", "Milestones", "Turn", "until"]
+
+
+def until(timeout: float | None) -> float:
+    """Return when a wait of so many seconds is over."""
+    return NEVER if timeout is None else time.monotonic() + timeout
+
+
+class Turn:
+    """One thread's wait, to be ended by another; both hold the lock when they call."""
+
+    __slots__ = ("_door", "given")
+
+    def __init__(self) -> None:
+        self._door = threading.Lock()
+        self._door.acquire()
+        self.given = False
+
+    def give(self) -> None:
+        """Let the thread go on. Again: no effect."""
+        if not self.given:
+            self.given = True
+            self._door.release()
+
+    def wait(self, lock: threading.Lock, by: float) -> bool:
+        """Wait without the lock until given, or the time has come; whether it was given."""
+        lock.release()
+        try:
+            if by >= NEVER:
+                self._door.acquire()
+            else:
+                left = min(max(0.0, by - time.monotonic()), threading.TIMEOUT_MAX)
+                self._door.acquire(timeout=left)
+        finally:
+            lock.acquire()
+        return self.given
+
+
+class Line:
+    """Threads in a queue: the first one goes when what it waits for is there."""
+
+    __slots__ = ("_lock", "_turns")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._turns: deque[Turn] = deque()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._turns)
+
+    def wait(self, ready: Callable[[], object], by: float) -> None:
+        """Return when this thread is the first and ``ready()``. Raises ``TimeoutError``."""
+        turn = Turn()
+        self._turns.append(turn)
+        try:
+            while self._turns[0] is not turn or not ready():
+                if not turn.wait(self._lock, by):
+                    raise TimeoutError
+                turn = self._turns[0] = Turn()  # only the first one is called
+        finally:
+            self._turns.remove(turn)
+            self.call()
+
+    def call(self) -> None:
+        """Let the first one look."""
+        if self._turns:
+            self._turns[0].give()
+
+
+class Milestones:
+    """Threads that wait until a growing number has reached theirs."""
+
+    __slots__ = ("_lock", "_numbers", "_turns")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._numbers: list[int] = []
+        self._turns: dict[int, list[Turn]] = {}
+
+    def wait(self, number: int, by: float) -> None:
+        """Return once ``number`` is reached. Raises ``TimeoutError``."""
+        if number not in self._turns:
+            self._turns[number] = []
+            heapq.heappush(self._numbers, number)
+        turn = Turn()
+        self._turns[number].append(turn)
+        try:
+            if not turn.wait(self._lock, by):
+                raise TimeoutError
+        finally:
+            if not turn.given:
+                self._turns[number].remove(turn)
+
+    def reach(self, number: int) -> None:
+        """Wake everybody who waits for ``number`` or less."""
+        while self._numbers and self._numbers[0] <= number:
+            for turn in self._turns.pop(heapq.heappop(self._numbers)):
+                turn.give()

@@ -1,0 +1,88 @@
+"""``wrap``: reliability over a WebSocket that is open already, of any library that blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from reliable_ws.adapters import role_of
+from reliable_ws.adapters.blocking import adapt
+from reliable_ws.backoff import Backoff
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.conversation import Role
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.facts import ConnectionEvent
+
+from .client import Initiator
+from .connection import Connection
+from .server import Sessions
+
+__all__ = ["wrap"]
+
+
+def wrap(
+    websocket: Any,
+    *,
+    role: Role | None = None,
+    config: Config | None = None,
+    sessions: Sessions | None = None,
+    reopen: Callable[[], Any] | None = None,
+    resume_within: float | None = None,
+    reconnect: Backoff | None = None,
+    principal: Hashable = None,
+    on_event: Callable[[ConnectionEvent], object] | None = None,
+    payload_codec: PayloadCodec | None = None,
+) -> Connection:
+    """Take over an open WebSocket and greet the peer.
+
+    ``with wrap(ws) as conn``, or ``conn = wrap(ws)`` and later ``conn.close()``.
+    The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
+    closed with the connection. ``role`` is which side says Hello: ``"initiator"`` for the
+    client, ``"acceptor"`` for the server; inferred where the library tells, else required.
+
+    What happens when the WebSocket is lost: without more, the session ends at once with
+    ``SessionLost``. An initiator goes on by itself with ``reopen``, a function that returns a new
+    open WebSocket. Either side waits ``resume_within`` seconds for ``conn.resume(ws)``. An
+    acceptor resumes across wrapped connections that share ``sessions``: then a WebSocket of a
+    session that lives gives the same connection again.
+
+    Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
+    cannot be taken over or a missing role, ``NotReliablePeer`` if the peer does not greet
+    within ``config.open_timeout``.
+    """
+    transport = adapt(websocket)
+    role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
+    config = config or Config()
+    if resume_within is not None:
+        config = dataclasses.replace(config, session_ttl=resume_within)
+    resumable = resume_within is not None or sessions is not None or reopen is not None
+    if role == "acceptor":
+        if sessions is None:
+            sessions = Sessions(config=config, on_event=on_event, payload_codec=payload_codec)
+        return sessions.accept(transport, principal, resumable=resumable)
+    connection = Initiator(
+        config,
+        payload_codec,
+        reopen=None if reopen is None else lambda: adapt(reopen()),
+        backoff=reconnect,
+        resumable=resumable,
+        on_event=on_event,
+    )
+    connection.start(transport)
+    return connection
+
+
+def role_for(websocket: Any, role: Any, *, reopen: Any, sessions: Any) -> Role:
+    """Return which side a WebSocket is. ``ValueError`` where that is unknown, or fits not."""
+    if role not in ("initiator", "acceptor"):
+        raise ValueError(
+            "which side is this? Pass role='initiator' (the client) or role='acceptor' "
+            f"(the server): a {type(websocket).__name__} does not tell"
+        )
+    if role == "acceptor" and reopen is not None:
+        raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
+    if role == "initiator" and sessions is not None:
+        raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
+    checked: Role = role
+    return checked

@@ -1,0 +1,62 @@
+"""What the tests of the driver with threads share."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from reliable_ws.sync import wrap
+
+from .pipe import EagerPipe, Pipe, pipe
+
+SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs():
+    """A test that hangs ends the run, and says where it hung."""
+    faulthandler.dump_traceback_later(4 * SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def run(work, *args) -> Future:
+    """Do something in a thread; ask for its ``result(SECONDS)``."""
+    future: Future = Future()
+
+    def working() -> None:
+        try:
+            future.set_result(work(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=working, daemon=True).start()
+    return future
+
+
+@contextlib.contextmanager
+def pair(kind: type[Pipe] = EagerPipe, **options):
+    """Two connections over a pipe: an initiator, and an acceptor."""
+    near, far = pipe(kind)
+    accepted = run(lambda: wrap(far, **options))
+    ours = wrap(near, **options)
+    theirs = accepted.result(SECONDS)
+    try:
+        yield ours, theirs
+    finally:
+        ours.abort()
+        theirs.abort()
+
+
+def waits(line, count: int = 1) -> None:
+    """Return when so many threads stand in a line."""
+    import time
+
+    by = time.monotonic() + SECONDS
+    while len(line) < count:
+        assert time.monotonic() < by
+        time.sleep(0.0005)  # nobody tells who comes to a line

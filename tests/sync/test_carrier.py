@@ -1,0 +1,121 @@
+"""Who writes, in every order in which threads may come to it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from reliable_ws import Config, NotReliablePeer, OutcomeUnknown, SessionLost
+from reliable_ws.sync import wrap
+from reliable_ws.transport import TransportClosed
+
+from .conftest import SECONDS, pair, run
+from .pipe import EagerPipe, Pipe, pipe
+
+
+class Gate(EagerPipe):
+    """Stops in ``send_now`` when told to, and then says that there is no room."""
+
+    stop = False
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.stopped, self.go = threading.Event(), threading.Event()
+
+    def send_now(self, data):
+        if self.stop:
+            self.stop = False
+            self.stopped.set()
+            assert self.go.wait(SECONDS)
+            return False
+        return super().send_now(data)
+
+
+def test_the_writer_takes_over_from_a_thread_that_finds_no_room_while_others_wake_it():
+    with pair(Gate) as (ours, theirs):
+        gate = ours.websocket
+        gate.stop = True
+        writing = run(ours.send, 1)  # a lone message, written by its sender
+        assert gate.stopped.wait(SECONDS)
+        ours.send(2)  # wakes the writer, which has to wait for the other thread
+        ours.send(3)
+        gate.go.set()
+        writing.result(SECONDS)
+        assert [theirs.recv(timeout=SECONDS) for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_reader_goes_on_while_the_writer_is_stuck():
+    with pair(Pipe) as (ours, theirs):
+        ours.websocket.freeze()
+        for number in range(10):
+            ours.send(number)
+            theirs.send(number)
+        assert [ours.recv(timeout=SECONDS) for _ in range(10)] == list(range(10))
+        ours.websocket.thaw()
+        assert [theirs.recv(timeout=SECONDS) for _ in range(10)] == list(range(10))
+
+
+def test_a_peer_that_falls_silent_while_the_writer_is_stuck_is_given_up():
+    config = Config(idle_timeout=0.3, session_ttl=0.3)
+    with pair(Pipe, config=config) as (ours, theirs):
+        for conn in (ours, theirs):
+            conn.websocket.freeze()
+        receipt = ours.send("lost")
+        with pytest.raises(OutcomeUnknown):
+            receipt.wait(SECONDS)
+        with pytest.raises(SessionLost):
+            ours.recv(timeout=SECONDS)
+
+
+@pytest.mark.parametrize("verb", ["recv", "send", "send_now"])
+def test_a_transport_that_raises_what_it_may_not_ends_and_nobody_hangs(verb, caplog):
+    class Broken(EagerPipe):
+        broken = False
+
+        def recv(self):
+            data = super().recv()
+            if self.broken == "recv":
+                raise ZeroDivisionError
+            return data
+
+        def send(self, data):
+            if self.broken == "send":
+                raise ZeroDivisionError
+            super().send(data)
+
+        def send_now(self, data):
+            if self.broken == "send":
+                return False
+            if self.broken == "send_now":
+                raise ZeroDivisionError
+            return super().send_now(data)
+
+    with pair(Broken) as (ours, theirs):
+        ours.websocket.broken = verb
+        theirs.send("x")
+        receipt = ours.send("y")
+        assert ours.wait_closed(SECONDS)
+        with pytest.raises(OutcomeUnknown):
+            receipt.wait(SECONDS)
+        assert theirs.wait_closed(SECONDS)
+    assert "failed" in caplog.text
+
+
+def test_a_greeting_that_does_not_come_is_bounded():
+    config = Config(open_timeout=0.2)
+    for role in (0, 1):
+        ours = pipe()[role]
+        with pytest.raises(NotReliablePeer):
+            wrap(ours, config=config)
+        with pytest.raises(TransportClosed):
+            ours.recv()
+
+
+def test_a_close_that_the_other_side_does_not_answer_is_bounded():
+    with pair() as (ours, theirs):
+        theirs.websocket.freeze()
+        ours.send("x")
+        with pytest.raises(OutcomeUnknown):
+            ours.close(timeout=0.2)
+        assert ours.close_code == 4410

@@ -1,0 +1,285 @@
+"""Messages between two connections with threads, over a pipe."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from reliable_ws import (
+    Config,
+    ConfirmTooLate,
+    ConnectionClosed,
+    ConnectionClosedOK,
+    MessageTooLarge,
+    NotSerializable,
+    NotTaken,
+    OutboxFull,
+    Outcome,
+    OutcomeUnknown,
+)
+from reliable_ws.shared.facts import State
+
+from .conftest import SECONDS, pair, run, waits
+from .pipe import EagerPipe, Pipe
+
+SMALL = Config(outbox_messages=4)
+
+
+@pytest.mark.parametrize("kind", [Pipe, EagerPipe])
+def test_messages_arrive_as_sent_and_are_confirmed(kind):
+    with pair(kind) as (ours, theirs):
+        sent = ["text \u2603", b"bytes", {"a": [1, None]}, 7, "x" * 3_000_000]
+        receipts = [ours.send(message) for message in sent]
+        assert [theirs.recv(timeout=SECONDS) for _ in sent] == sent
+        for receipt in receipts:
+            receipt.wait(SECONDS)
+            assert receipt.outcome is Outcome.CONFIRMED
+        ours.flush(timeout=SECONDS)
+        assert (ours.stats.sent, ours.stats.confirmed, theirs.stats.taken) == (5, 5, 5)
+        assert ours.state is theirs.state is State.OPEN
+        assert ours.id == theirs.id
+
+
+def test_many_queued_while_one_is_written_go_together():
+    with pair() as (ours, theirs):
+        ours.send("first")
+        assert theirs.recv(timeout=SECONDS) == "first"
+        pipe = ours.websocket
+        pipe.freeze()
+        for number in range(1000):
+            ours.send(number)
+        before = pipe.sent
+        pipe.thaw()
+        assert [theirs.recv(timeout=SECONDS) for _ in range(1000)] == list(range(1000))
+        assert pipe.sent - before <= 4
+
+
+def test_messages_cross_from_many_threads_each_in_order():
+    with pair() as (ours, theirs):
+        count, senders = 500, 4
+
+        def produce(conn, name):
+            for number in range(count):
+                conn.send([name, number])
+
+        def consume(conn):
+            received = {name: [] for name in range(senders)}
+            for _ in range(count * senders):
+                name, number = conn.recv(timeout=SECONDS)
+                received[name].append(number)
+            return received
+
+        work = [run(produce, conn, name) for conn in (ours, theirs) for name in range(senders)]
+        received = [run(consume, conn) for conn in (ours, theirs)]
+        for future in work:
+            future.result(SECONDS)
+        for future in received:
+            assert future.result(SECONDS) == {n: list(range(count)) for n in range(senders)}
+
+
+def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came():
+    with pair() as (ours, theirs):
+        waiting = []
+        for number in range(3):
+            waiting.append(run(theirs.recv))
+            waits(theirs._readers, number + 1)
+        for number in range(3):
+            ours.send(number)
+        assert [future.result(SECONDS) for future in waiting] == [0, 1, 2]
+
+
+def test_a_recv_that_times_out_has_taken_nothing_and_passes_its_turn_on():
+    with pair() as (ours, theirs):
+        first = run(lambda: theirs.recv(timeout=0.05))
+        waits(theirs._readers)
+        second = run(theirs.recv)
+        with pytest.raises(TimeoutError):
+            first.result(SECONDS)
+        ours.send("kept")
+        assert second.result(SECONDS) == "kept"
+        with pytest.raises(TimeoutError):
+            theirs.recv(timeout=0)
+
+
+def test_send_waits_for_room_and_is_accepted_in_call_order():
+    with pair(config=SMALL) as (ours, theirs):
+        for number in range(4):
+            ours.send(number)
+        with pytest.raises(TimeoutError):
+            ours.send("late", timeout=0.01)
+        with pytest.raises(OutboxFull):
+            ours.send_nowait("now")
+        waiting = []
+        for number in (4, 5):
+            waiting.append(run(ours.send, number))
+            waits(ours._senders, number - 3)
+        with pytest.raises(OutboxFull, match="before this one"):
+            ours.send_nowait("now")
+        assert [theirs.recv(timeout=SECONDS) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+        assert [future.result(SECONDS).number for future in waiting] == [5, 6]
+        after = ours.send_nowait("after")
+        assert theirs.recv(timeout=SECONDS) == "after"
+        after.wait(SECONDS)
+
+
+def test_what_cannot_be_sent_is_refused_and_nothing_is_queued():
+    with pair(config=Config(max_message=1000)) as (ours, _):
+        for send in (ours.send, ours.send_nowait):
+            with pytest.raises(NotSerializable):
+                send(object())
+            with pytest.raises(MessageTooLarge):
+                send("x" * 1001)
+        assert ours.stats.sent == 0
+
+
+def test_a_receipt_and_a_flush_time_out_and_can_be_waited_for_again():
+    with pair() as (ours, theirs):
+        receipt = ours.send("x")
+        for wait in (receipt.wait, ours.flush):
+            with pytest.raises(TimeoutError):
+                wait(timeout=0.01)
+        waiting = run(receipt.wait), run(ours.flush)
+        theirs.recv(timeout=SECONDS)
+        for future in waiting:
+            future.result(SECONDS)
+        assert repr(receipt) == "<Receipt 1 confirmed>"
+
+
+def test_deliveries_are_confirmed_when_the_work_is_done():
+    with pair() as (ours, theirs):
+        receipts = [ours.send(number) for number in range(3)]
+        deliveries = theirs.deliveries()
+        with next(deliveries) as message:
+            assert message == 0
+        receipts[0].wait(SECONDS)
+        failed = next(deliveries)
+        with pytest.raises(ValueError, match="at work"), failed:
+            raise ValueError("at work")
+        with next(deliveries):
+            pass
+        with pytest.raises(TimeoutError):
+            receipts[1].wait(0.05)
+        failed.confirm()
+        failed.confirm()
+        ours.flush(timeout=SECONDS)
+
+
+def test_a_delivery_is_not_confirmed_after_the_end():
+    with pair() as (ours, theirs):
+        receipt = ours.send("x")
+        delivery = next(theirs.deliveries())
+        theirs.start_closing()
+        with pytest.raises(OutcomeUnknown):
+            receipt.wait(SECONDS)
+        with pytest.raises(ConfirmTooLate):
+            delivery.confirm()
+
+
+def test_iterating_ends_quietly_at_the_peers_last_word():
+    with pair() as (ours, theirs):
+        for number in range(3):
+            ours.send(number)
+        ours.finish()
+        assert list(theirs) == [0, 1, 2]
+        with pytest.raises(ConnectionClosedOK):
+            theirs.recv()
+        with pytest.raises(ConnectionClosed):
+            ours.send("behind")
+        theirs.send("still open")
+        assert ours.recv(timeout=SECONDS) == "still open"
+        assert [d.message for d in theirs.deliveries()] == []
+
+
+def test_close_returns_when_everything_is_taken():
+    with pair() as (ours, theirs):
+        for number in range(100):
+            ours.send(number)
+        closing = run(ours.close)
+        assert list(theirs) == list(range(100))
+        theirs.close()
+        closing.result(SECONDS)
+        assert ours.report.confirmed == 100
+        assert ours.state is theirs.state is State.CLOSED
+        assert ours.close_code == 1000
+        ours.close()
+        assert ours.wait_closed(0)
+
+
+def test_close_in_another_thread_wakes_everybody():
+    with pair(config=SMALL) as (ours, theirs):
+        for number in range(4):
+            ours.send(number)
+        reading, sending = run(ours.recv), run(ours.send, "no room")
+        known = run(ours.flush)
+        waits(ours._readers)
+        waits(ours._senders)
+        closing = run(lambda: ours.close(timeout=SECONDS))
+        for future in (reading, sending):
+            with pytest.raises(ConnectionClosed):
+                future.result(SECONDS)
+        theirs.close()
+        for future in (known, closing):
+            with pytest.raises(NotTaken):
+                future.result(SECONDS)
+
+
+def test_abort_ends_every_wait_at_both_ends():
+    with pair() as (ours, theirs):
+        receipt = ours.send("unread")
+        waiting = [run(ours.recv), run(receipt.wait), run(ours.flush), run(theirs.deliveries)]
+        waits(ours._readers)
+        ours.abort(reason="enough")
+        for future in waiting[:3]:
+            with pytest.raises((ConnectionClosed, NotTaken, OutcomeUnknown)):
+                future.result(SECONDS)
+        assert theirs.wait_closed(SECONDS)
+        assert (theirs.close_code, theirs.close_reason) == (4499, "enough")
+        assert ours.report.undelivered[0].message == "unread"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_leaving_the_block_by_an_interrupt_aborts(error):
+    def work(conn):
+        with conn:
+            raise error
+
+    with pair() as (ours, theirs):
+        with pytest.raises(error):
+            work(ours)
+        assert ours.close_code == 4499
+        assert theirs.wait_closed(SECONDS)
+
+
+def test_leaving_the_block_by_an_error_closes_and_notes_what_was_not_delivered():
+    def work(conn):
+        with conn:
+            conn.send("untaken")
+            raise ValueError("mine")
+
+    with pair(config=Config(close_progress_timeout=0.1)) as (ours, _):
+        with pytest.raises(ValueError, match="mine") as raised:
+            work(ours)
+        assert "1 sent, 0 confirmed, 1 unknown" in raised.value.__notes__[0]
+
+
+def test_events_are_told_in_order_in_a_thread_of_their_own():
+    told, done = [], threading.Event()
+
+    def on_event(event):
+        told.append((event.name, event.connection.state, threading.current_thread()))
+        if event.name == "closed":
+            assert event.report.confirmed == 1
+            done.set()
+        raise ValueError("nobody is hurt")
+
+    with pair(on_event=None) as (ours, theirs):
+        ours._on_event = on_event
+        ours.send("x")
+        theirs.recv(timeout=SECONDS)
+        closing = run(theirs.close)
+        ours.close()
+        closing.result(SECONDS)
+    assert done.wait(SECONDS)
+    assert [name for name, _, _ in told] == ["closed"]
+    assert threading.current_thread() not in [thread for _, _, thread in told]
