@@ -1,7 +1,10 @@
 """Run the tests against every supported release of websockets, then on every supported Python.
 
+Then combinations of a framework and websockets that are known to have broken.
+
     python tests/matrix.py                    # everything
     python tests/matrix.py websockets-14      # only environments whose name contains this
+    python tests/matrix.py falcon
 
 Each environment lives in ``.venvs/`` and is kept until what it was made from changes. Nothing but
 the standard library is needed. One line per environment; the last line counts all tests.
@@ -30,6 +33,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NEWEST = "newest"
 WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 
+# Falcon 4.0.2 broke when websockets 14.0 renamed extra_headers; the newest of both are tested where
+# the development environment has them.
+COMBINATIONS = (("falcon-4.0.2", "14.0", ("falcon==4.0.2", "uvicorn==0.32.1"), "test_falcon.py"),)
+
 # Each suite is one call of pytest.
 TRANSPORT = (
     "tests/adapters",
@@ -56,10 +63,13 @@ class Environment:
     interpreter: str  # path
     websockets: str
     suites: tuple[tuple[str, ...], ...]
+    framework: str = ""
+    also: tuple[str, ...] = ()  # requirements
 
     @property
     def name(self) -> str:
-        return f"python-{self.python}-websockets-{self.websockets}"
+        parts = ("python", self.python, "websockets", self.websockets, self.framework)
+        return "-".join(filter(None, parts))
 
     @property
     def folder(self) -> Path:
@@ -73,7 +83,7 @@ class Environment:
         wanted = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["dependency-groups"]["test"]]
         if self.websockets != NEWEST:
             wanted.append(f"websockets=={self.websockets}")
-        return wanted
+        return [*wanted, *self.also]
 
     def make(self) -> None:
         """Make what is not there yet; ask for a newer release where the newest is wanted."""
@@ -111,6 +121,7 @@ class Result:
         return (
             f"{verdict:6} websockets {self.websockets:8} python {self.environment.python:5}"
             f" {self.passed:5} passed {self.failed:4} failed {self.skipped:4} skipped"
+            f" {self.environment.framework}".rstrip()
         )
 
 
@@ -197,6 +208,10 @@ def main(wanted: str = "") -> int:
         Environment(here, find_python(here) or sys.executable, release, (TRANSPORT,))
         for release in WEBSOCKETS
     ]
+    for framework, release, also, tests in COMBINATIONS:
+        suite = (f"tests/transports/{tests}",)
+        interpreter = find_python(here) or sys.executable
+        environments.append(Environment(here, interpreter, release, (suite,), framework, also))
     for python in supported_pythons():
         if python == here:
             continue
