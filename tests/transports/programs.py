@@ -34,6 +34,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Granian has worker processes
         )
 
     @property
@@ -67,7 +68,8 @@ class Program:
         return self._output.read()
 
     def end(self) -> None:
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):  # all of it has ended
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._output.close()
 
