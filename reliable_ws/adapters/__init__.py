@@ -34,9 +34,14 @@ class Library:
 # By the top-level package of the class of the object, or of one of its bases.
 _LIBRARIES = {
     "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
+    "channels": Library("consumers of Channels", "4.1", "channels", "channels"),
+    "falcon": Library("WebSockets of Falcon", "4.0", "falcon", "falcon"),
+    "litestar": Library("WebSockets of Litestar", "2.10", "litestar", "litestar"),
     "picows": Library(
         "a PicowsTransport, connections of picows.websockets", "2.0", "picows_websockets", "picows"
     ),
+    "quart": Library("quart.websocket", "0.20", "quart", "quart"),
+    "starlette": Library("WebSockets of Starlette and FastAPI", "0.37", "starlette", "starlette"),
     "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
 }
 
@@ -65,8 +70,9 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
         raise TypeError(
             f"the methods of {name_of(ws)} block: use reliable_ws.sync, for programs with threads"
         )
-    # Walking the bases finds subclasses that users made of a library's WebSocket.
-    for base in type(ws).__mro__:
+    # Walking the bases finds subclasses that users made of a library's WebSocket; a proxy
+    # (quart.websocket) says by __class__ what it stands for.
+    for base in ws.__class__.__mro__:
         library = _LIBRARIES.get(base.__module__.partition(".")[0])
         if library is not None:
             check_release(library)

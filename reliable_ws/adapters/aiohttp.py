@@ -9,7 +9,7 @@ from aiohttp.web import WebSocketResponse
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, Role
+from .base import AdaptedTransport, Role, check
 
 __all__ = ["MAX_FRAME", "AiohttpTransport", "adapt"]
 
@@ -37,10 +37,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> AiohttpTransport:
             f"not a WebSocket of aiohttp: {type(ws).__name__}. Pass the WebSocketResponse of a "
             "server, or what ws_connect() gives when it is awaited"
         )
-    if ws.closed:
-        raise ValueError("the WebSocket is closed")
-    if ws._waiting:  # noqa: SLF001 - nothing else tells
-        raise ValueError("another task is receiving from the WebSocket: it must have one reader")
+    check(closed=ws.closed, read=ws._waiting)  # noqa: SLF001 - nothing else tells
     return AiohttpTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 

@@ -6,7 +6,7 @@ gave it: ``ASGITransport(receive, send)``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.transport import TransportClosed
@@ -18,9 +18,8 @@ __all__ = ["MAX_FRAME", "ASGITransport"]
 MAX_FRAME = 1024 * 1024
 """What every ASGI server takes unless it was set lower (Daphne; the others take 16 MiB)."""
 
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 
 
 class ASGITransport(AdaptedTransport):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from reliable_ws.transport import TransportClosed
 
-__all__ = ["CLOSE_TIMEOUT", "AdaptedTransport", "Role"]
+__all__ = ["CLOSE_TIMEOUT", "AdaptedTransport", "Role", "check"]
 
 Role = Literal["initiator", "acceptor"]
 
@@ -24,6 +24,16 @@ MAX_REASON = 123  # bytes; RFC 6455, 5.5
 
 NO_CODES = (0, 1005, 1006)
 """How libraries say that the peer gave no code."""
+
+
+def check(*, accepted: bool = True, closed: bool = False, read: bool = False) -> None:
+    """Raise ``ValueError`` for a WebSocket that cannot be taken over as it is."""
+    if not accepted:
+        raise ValueError("the WebSocket is not accepted yet: await its accept() first")
+    if closed:
+        raise ValueError("the WebSocket is closed")
+    if read:
+        raise ValueError("another task is receiving from the WebSocket: it must have one reader")
 
 
 class AdaptedTransport:

@@ -29,6 +29,7 @@ DENIED = {
     "takes_text": "text messages are refused",
     "takes_empty": "empty messages are dropped",
     "keeps_unread": "loses what is unread at the close",
+    "tells_end": "cancels the endpoint at the end",
     "tells_code": "no close code from the peer",
     "tells_reason": "no close reason from the peer",
     "sends_code": "cannot choose its close code",

@@ -101,15 +101,18 @@ class RawEndpoint:
     async def do_log(self, transport: Transport, name: str, *, hold: bool = False) -> None:
         """Keep what comes, and what is said after the end; begin when told to if ``hold``."""
         await transport.send(b"ready")
-        if hold:
-            await self._events[f"release {name}"].wait()
         log = self.logs[name]
         try:
+            if hold:
+                await self._events[f"release {name}"].wait()
             while True:
                 message = await transport.recv()
                 log.append([type(message).__name__, _text(message)])
         except TransportClosed as end:
             log.append(["end", end.code, end.reason])
+        except asyncio.CancelledError:
+            log.append(["cancelled", None, ""])
+            transport.abort()
         log.append(["recv", await _outcome(transport.recv())])
         log.append(["send", await _outcome(transport.send(b"late"))])
         await transport.close(4001, "late")

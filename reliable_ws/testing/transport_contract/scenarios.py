@@ -67,6 +67,8 @@ class Traits:
     "An empty message arrives. Denied: it is dropped. (The protocol sends none.)"
     keeps_unread: ClassVar[bool] = True
     "What arrived before the peer closed is still delivered. Denied: some or all of it is lost."
+    tells_end: ClassVar[bool] = True
+    "The end is a ``TransportClosed``. Denied: the endpoint is cancelled instead (servers only)."
     tells_code: ClassVar[bool] = True
     "``TransportClosed`` has the code of the peer's close frame. Denied: ``None``."
     tells_reason: ClassVar[bool] = True
