@@ -171,8 +171,9 @@ class VirtualClockLoop(base_events.BaseEventLoop):
         callbacks: list[asyncio.Handle] = []
         steps: list[tuple[int, asyncio.Handle]] = []
         for handle in ready:
-            task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
-            if isinstance(task, asyncio.Task):
+            callback = handle._callback  # type: ignore[attr-defined]
+            task = getattr(callback, "__self__", None)
+            if isinstance(task, asyncio.Task) and callback != task.cancel:
                 steps.append((self._futures.get(task, 0), handle))
             else:
                 callbacks.append(handle)

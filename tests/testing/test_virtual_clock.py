@@ -134,6 +134,20 @@ def test_callbacks_keep_the_order_in_which_they_were_scheduled() -> None:
     assert all(run(main(), seed=seed) == list(range(20)) for seed in range(20))
 
 
+def test_a_cancellation_that_was_scheduled_is_a_callback_too() -> None:
+    async def main() -> list[bool]:
+        loop, log = asyncio.get_running_loop(), []
+        tasks = [loop.create_task(asyncio.sleep(1)) for _ in range(5)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            loop.call_soon(task.cancel)
+            loop.call_soon(lambda task=task: log.append(task.cancelling() == 1))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return log
+
+    assert all(run(main(), seed=seed) == [True] * 5 for seed in range(20))
+
+
 def test_timers_of_the_same_time_are_shuffled() -> None:
     async def main() -> str:
         log: list[str] = []
