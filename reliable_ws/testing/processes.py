@@ -67,11 +67,10 @@ class Service(serve):
         self._network.listen(listener)
         return listener
 
-    def die(self) -> int:
-        """Begin anew with no sessions; the old ones are gone once their WebSockets are cut."""
+    def begin_anew(self) -> Sessions:
+        """Be another process, with no sessions; return those of the old one."""
         dead, self._running.sessions = self._running.sessions, self._make_sessions()
-        asyncio.get_running_loop().call_soon(_end_all, dead)
-        return len(dead)
+        return dead
 
 
 class Listener:
@@ -86,11 +85,12 @@ class Listener:
     ) -> None:
         self.sockets = (self,)
         "As a server's: :meth:`getsockname` is all they can do."
-        self.die = service.die
+        self._service = service
         self._network = network
         self._on_transport = on_transport
         self._address = address
         self._loop = asyncio.get_running_loop()
+        self._lives = 1
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -101,13 +101,21 @@ class Listener:
 
     def accept(self, end: End) -> None:
         """Serve a WebSocket."""
-        task = self._loop.create_task(self._serve(end))
+        task = self._loop.create_task(self._serve(end, self._lives))
         self._tasks.add(task)
         task.add_done_callback(self._served)
 
-    async def _serve(self, end: End) -> None:
+    def die(self) -> int:
+        """Let the server's process be gone, once its WebSockets are cut, and be another."""
+        self._lives += 1
+        dead = self._service.begin_anew()
+        self._loop.call_soon(_end_all, dead, [*self._tasks])
+        return len(dead)
+
+    async def _serve(self, end: End, life: int) -> None:
         try:
-            await self._on_transport(end)
+            if life == self._lives:  # else its process has died before this began
+                await self._on_transport(end)
         finally:
             end.abort()
 
@@ -140,11 +148,11 @@ class Listener:
             await asyncio.wait({self._closing})
 
 
-def _end_all(dead: Sessions) -> None:
+def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
+    for task in (*serving, *dead._handling):
+        task.cancel()
     for connection in dead.connections:
         _end(connection)
-    for handling in list(dead._handling):
-        handling.cancel()
 
 
 def _end(connection: Connection) -> None:
