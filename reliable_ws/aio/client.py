@@ -22,7 +22,7 @@ from reliable_ws.protocol.frames import Code, may_resume
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import Transport
+from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection, ConnectionEvent, logger
 from .methods import Methods
@@ -53,6 +53,8 @@ class Initiator(Connection):
         super().__init__(session, resumable=resumable, methods=methods, on_event=on_event)
         self._reopen = reopen
         self._backoff = backoff or Backoff()
+        self._unwelcome: Exception | None = None
+        "How the newest WebSocket was lost."
         self._opening: asyncio.Timeout | None = None
         self._pause: asyncio.Timeout | None = None  # before the next attempt
 
@@ -71,7 +73,7 @@ class Initiator(Connection):
         self.abort()
         strange = "the peer does not speak reliable-ws.v1: "
         if ending is None or ending.kind is End.LOST:
-            raise NotReliablePeer(f"{strange}no Welcome in time, or closed")
+            raise NotReliablePeer(f"{strange}no Welcome in time, or closed") from self._unwelcome
         if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
             raise NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
         raise closed(ending, session.report())
@@ -81,6 +83,8 @@ class Initiator(Connection):
             # "not now" to a first Hello: start() does not try again
             self._session.end(Ending(End.REFUSED, code, reason))
             self._dispatch(self._session.settle(self._loop.time()))
+        is_silent = code == Code.SILENT
+        self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
         super()._on_detached(code, reason, retry)
 
     async def _opened_or_detached(self) -> None:
@@ -283,20 +287,23 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
 
         Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
         repeated with back-off, and so are sessions that are lost soon after they began; what
-        cannot get better is raised.
+        cannot get better is raised. A greeting that is cut off is a matter of the network; one
+        that is not answered, only if the server has answered one before.
         """
         loop = asyncio.get_running_loop()
         backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
         attempt = 0
+        welcomed = False
         while True:
             try:
                 connection = await self._open()
             except Exception as error:
-                if not _may_pass(error):
+                if not _may_pass(error, welcomed=welcomed):
                     raise
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
                 continue
+            welcomed = True
             began = loop.time()
             try:
                 yield connection
@@ -319,10 +326,14 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
                 attempt += 1
 
 
-def _may_pass(error: Exception) -> bool:
+def _may_pass(error: Exception, *, welcomed: bool) -> bool:
     """Whether the next attempt may succeed after one that failed like this."""
     from reliable_ws.adapters import websockets
 
     if isinstance(error, ConnectionClosed):
         return may_resume(error.code)
-    return not isinstance(error, NotReliablePeer) and websockets.is_transient(error)
+    if isinstance(error, NotReliablePeer):
+        cause = error.__cause__
+        is_cut = isinstance(cause, TransportClosed) and cause.code is None
+        return is_cut or (welcomed and cause is not None)
+    return websockets.is_transient(error)

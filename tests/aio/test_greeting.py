@@ -6,11 +6,21 @@ import asyncio
 
 import pytest
 
-from reliable_ws import Config, ConnectionClosed, NotReliablePeer, SessionLost, Sessions, wrap
+from reliable_ws import (
+    Config,
+    Connection,
+    ConnectionClosed,
+    DeliveryError,
+    NotReliablePeer,
+    SessionLost,
+    Sessions,
+    wrap,
+)
 from reliable_ws.adapters.memory import pair
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.frames import Code, Hello, Refuse, Welcome
 from reliable_ws.protocol.session import Session
+from reliable_ws.testing import Network, Strike
 from reliable_ws.transport import TransportClosed
 from tests.aio.stage import Stage, now, on_stage, second_holder, settle, start, turns
 
@@ -217,3 +227,42 @@ async def test_a_websocket_that_is_gone_right_after_welcome_is_replaced():
     await stage.reopened()
     assert await stage.accepted[0].recv() == "x"
     await settle(client, *stage.accepted)
+
+
+@on_stage
+@pytest.mark.parametrize("fault", ["cut", "reset", "half_open", "kill_server"])
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("at", [1, 2])
+async def test_iterating_survives_a_network_that_breaks_in_the_greeting(fault, lost, at):
+    network = Network(plan=[Strike(fault, at, lost=lost, keep="server")])
+    taken = []
+
+    async def handler(conn):
+        taken.extend([message async for message in conn])
+
+    async with network.serve(handler):
+        async for conn in network.connect():
+            try:
+                await conn.send("x")
+                await conn.close()
+                break
+            except (SessionLost, DeliveryError):
+                assert not taken
+    assert taken == ["x"]
+    assert network.struck == 1
+
+
+@on_stage
+async def test_iterating_takes_silence_for_a_stranger_but_not_of_a_server_it_knows():
+    network = Network(plan=[Strike("stall", at=1)])
+    async with network.serve(Connection.wait_closed):
+        with pytest.raises(NotReliablePeer):
+            await anext(aiter(network.connect()))
+        ids = set()
+        async for conn in network.connect():
+            ids.add(conn.id)
+            if len(ids) == 2:
+                break
+            await conn.close()
+            network.plan = [Strike("stall", at=1)]
+        assert network.struck == 2
