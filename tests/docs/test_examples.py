@@ -66,6 +66,10 @@ SAYS = {
         r"later: slow: confirmed",
         r"members now: 2",
     ],
+    "prove_it": [
+        r"\d+ faults survived",
+        r"the longest took \d+ s on the virtual clock: Strike\(.*\)",
+    ],
     "report": [
         r"websockets: 5 sent, no error, close code 1000",
         r"reliable_ws: 5 sent, 2 confirmed, 2 not taken, 1 unknown; finished \(1000\)",
