@@ -42,6 +42,9 @@ _LIBRARIES = {
     ),
     "quart": Library("quart.websocket", "0.20", "quart", "quart"),
     "starlette": Library("WebSockets of Starlette and FastAPI", "0.37", "starlette", "starlette"),
+    "tornado": Library(
+        "a WebSocketHandler or WebSocketClientConnection of Tornado", "6.4", "tornado", "tornado"
+    ),
     "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
 }
 

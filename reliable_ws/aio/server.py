@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Generator, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from types import TracebackType
 from typing import Any
 
@@ -91,15 +91,19 @@ class Sessions:
         """The connections of all sessions that live."""
         return list(self._connections.values())
 
-    async def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
-        """Serve one WebSocket; return when it is gone.
+    def handle(
+        self, websocket: Any, handler: Handler, *, principal: Hashable = None
+    ) -> Coroutine[Any, Any, None]:
+        """Serve one WebSocket: ``await`` this, it returns when the WebSocket is gone.
 
-        Runs ``handler(conn)`` once per session, in a task of its own; a later WebSocket of the
-        same session is attached to the running one. ``principal`` is who the application found
-        the peer to be: only the same one can resume a session. When the handler returns, its
-        connection is closed with 1000, when it raises with 1011 and a logged traceback.
+        Takes it over at once, before it is awaited: a library with callbacks must not call the
+        application's any more. Runs ``handler(conn)`` once per session, in a task of its own; a
+        later WebSocket of the same session is attached to the running one. ``principal`` is who
+        the application found the peer to be: only the same one can resume a session. When the
+        handler returns, its connection is closed with 1000, when it raises with 1011 and a logged
+        traceback.
         """
-        await self._serve(adapt(websocket), handler, principal)
+        return self._serve(adapt(websocket), handler, principal)
 
     async def _serve(
         self,

@@ -129,7 +129,7 @@ async def test_the_network_is_held_back_while_much_waits_to_be_received():
     async with accepted() as (ours, theirs):
         reading = ours.websocket.underlying_transport.is_reading
         sending = asyncio.create_task(theirs.send(b"x" * MAX_FRAME))
-        while reading():
+        while reading():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
         for _ in range(3):
             await theirs.send(CHUNK)
