@@ -37,6 +37,7 @@ from .frames import (
 from .framing import Framing
 from .inbox import NEVER, Inbox
 from .outbox import Outbox
+from .payload import seal_weight
 from .state import LINK, Phase
 
 __all__ = ["Leaving", "Link", "Owner"]
@@ -110,7 +111,7 @@ class Link:
         self._farewell: Frame | None = None
         self._stop_told = False
         self._asked = 0  # our highest Want on this link
-        self._size = 0  # bytes of the WebSocket message being read, until accounted
+        self._size = 0  # bytes of the WebSocket message being read, until accounted; -1: weigh them
         self._idle_timeout = config.idle_timeout
         self._open_by = now + config.open_timeout
         self._speak_every = config.idle_timeout / 3
@@ -127,9 +128,10 @@ class Link:
         if self.phase is Phase.OVER:
             return []
         self.heard_at = now
-        self._size = len(data)
         try:
-            for frame in decode(data, self.max_frame):
+            frames = decode(data, self.max_frame)
+            self._size = -1 if Calls in map(type, frames) else len(data)
+            for frame in frames:
                 kind = type(frame)
                 if kind not in self._accepts:
                     if self.leaving is not None:
@@ -147,7 +149,11 @@ class Link:
 
     def _messages(self, frame: Messages, _now: float) -> None:
         if not self._inbox.stopped:  # behind our Stop, everything is discarded (CLOSE-3)
-            size, self._size = self._size, 0
+            size = self._size
+            if size < 0:  # the bytes of calls are not the window's (WINDOW-4)
+                size = sum(map(seal_weight, frame.payloads))
+            else:
+                self._size = 0
             self._inbox.arrived(frame.first, frame.payloads, size)
             self.session.messages_arrived(len(frame.payloads))
 

@@ -18,6 +18,7 @@ from reliable_ws.protocol.frames import (
     Messages,
     Part,
     Refuse,
+    Request,
     Stop,
     Want,
     Welcome,
@@ -29,12 +30,14 @@ from tests.support.pair import ID, KEY
 
 from .helpers import (
     INCARNATION,
+    NO_CALLS_YET,
     NOW,
     SIDES,
     SMALL,
     Lone,
     acceptor,
     blamed,
+    calls_of,
     counters,
     hello,
     initiator,
@@ -226,6 +229,18 @@ def test_more_bytes_than_twice_the_window(side):
     lone.hears(run_of(1, b"x" * 3000))
     lone.hears(run_of(2, b"x" * 3000))
     blamed(lone, lone.hears(run_of(3, b"x" * 500)), 4422, "more bytes than the window")
+
+
+@either_side
+def test_more_bytes_than_twice_the_window_among_calls(side):
+    """WINDOW-4: calls do not count, and hide nothing, whatever stands first."""
+    lone = side(Config(window_bytes=3000), calls=NO_CALLS_YET)
+    for number in (1, 2, 3, 4):
+        call = calls_of(number, Request("m", None, 0, b"c" * 3000))
+        lone.hears(call, run_of(number, b"x" * 1494))
+    assert lone.session.inbox.held == 6000
+    call = calls_of(5, Request("m", None, 0, b""))
+    blamed(lone, lone.hears(run_of(5, b"x" * 500), call), 4422, "more bytes than the window")
 
 
 @either_side
