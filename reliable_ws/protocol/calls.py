@@ -186,6 +186,7 @@ class CallLedger:
     def abandon(self) -> None:
         """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
         self._abandoned = True
+        self._pieces.drop()
         for request in list(self.open):
             if self.cancel(request):
                 self._never.add(request)

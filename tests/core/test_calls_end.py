@@ -13,6 +13,7 @@ from reliable_ws.protocol.frames import (
     Credit,
     Done,
     Finish,
+    Piece,
     Refuse,
     Reply,
     Stop,
@@ -26,6 +27,17 @@ from .test_calls import a_request, ask, calling, entries_of, heard, opened
 
 either_side = pytest.mark.parametrize("side", SIDES)
 STOPPED = Stop(counters(stopped=True))
+
+
+@either_side
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_half_a_call_is_forgotten_at_the_end(side, end):
+    """Nobody is there to put it together."""
+    lone = calling(side)
+    lone.hears(calls_of(1, Piece(b"x" * 3000)))
+    assert lone.session.calls.held == 3000
+    getattr(lone.session, end)(lone.now)
+    assert lone.session.calls.held == 0
 
 
 # ------------------------------------------------------------------ finish
