@@ -193,12 +193,14 @@ class CallLedger:
 
     def _take_back(self, request: int) -> None:
         """Put nothing in a request's place: the peer has not received it and never will."""
+        crowded = self.crowded
         number = request
         while number == request or type(self._entries.get(number)) is Piece:
             self._entries[number] = Void()
             self._weight -= self._sizes[number]
             self._sizes[number] = 0
             number -= 1
+        self.eased |= crowded and not self.crowded
         self._deadlines.pop(request, None)
         self._close(request)
 

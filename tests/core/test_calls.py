@@ -637,6 +637,20 @@ def test_items_wait_while_too_much_waits_for_the_peer(side):
     assert heard(lone.hears(CallAck(count))) == []
 
 
+@either_side
+def test_items_go_on_when_what_was_in_their_way_is_taken_back(side):
+    """CALL-7, CALL-8: the stream hears of it with the next ack."""
+    lone = calling(side, Config(window_bytes=1000))
+    lone.hears(calls_of(1, a_request(credit=2**53 - 1)))
+    calls = lone.session.calls
+    number = ask(lone, payload="x" * 1000)
+    assert calls.crowded
+    assert calls.cancel(number)
+    assert not calls.crowded
+    assert entries_of(lone.says()) == [Void()]
+    assert heard(lone.hears(CallAck(1))) == [Eased()]
+
+
 # ------------------------------------------------------------------ cancelling
 
 
