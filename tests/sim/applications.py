@@ -10,14 +10,14 @@ from reliable_ws.protocol.payload import MsgpackCodec, seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Receiving, Sending
 
+from .calling import Calling
 from .parts import Action, Broken, Party
-from .stage import Stage
 
 CODEC = MsgpackCodec()
 LONG_REASON = "why " * 30
 
 
-class Applications(Stage):
+class Applications(Calling):
     """Send, take, confirm; finish, close, abort."""
 
     def offer_application(self, side: str, party: Party, found: list[Action]) -> None:
@@ -152,6 +152,7 @@ class Applications(Stage):
         party.finished = True
         self.seen["finish"] += 1
         reason = LONG_REASON if self.options.timed and len(party.record.payloads) % 2 else ""
+        party.refusing = True
         self.heard(party, party.session.finish(self.now, Code.FINISHED, reason))
 
     def do_close(self, side: str) -> None:
@@ -163,10 +164,13 @@ class Applications(Stage):
                 party.polite = False
         if session.inbox._early:
             self.seen["close with ranges"] += 1
-        party.finished = party.closed = True
+        party.finished = party.closed = party.refusing = True
         self.seen["close"] += 1
         reason = LONG_REASON if self.options.timed and len(party.record.payloads) % 2 else ""
-        self.heard(party, session.close(self.now, Code.FINISHED, reason))
+        self.cancel_handlers(party)  # those that run when draining is over
+        events = session.close(self.now, Code.FINISHED, reason)
+        self.settle_calls(party)
+        self.heard(party, events)
 
     def do_abort(self, side: str) -> None:
         party = self.party(side)

@@ -18,6 +18,8 @@ class Clock(Stage):
         if link is not None and session.attached:
             if link.acks.by is not None:
                 found.append(("ack", side))
+            if link.calls.by is not None:
+                found.append(("call_ack", side))
             found.append(("beat", side))
         if not session.attached:
             found.append(("expire", side))
@@ -28,6 +30,10 @@ class Clock(Stage):
 
     def do_advance(self, seconds: float = 0.03) -> None:
         self.now += seconds
+
+    def do_elapse(self) -> None:
+        """So much time passes that no caller is patient any more (explorer)."""
+        self.now += 2.0
 
     def do_tick(self, side: str) -> None:
         party = self.party(side)
@@ -50,6 +56,12 @@ class Clock(Stage):
     def do_ack(self, side: str) -> None:
         party = self.party(side)
         self.heard(party, party.session.tick(party.session.link.acks.by))
+        self.stir(party)
+
+    def do_call_ack(self, side: str) -> None:
+        party = self.party(side)
+        link = party.session.link
+        link.calls.tick(link.calls.by)
         self.stir(party)
 
     def do_beat(self, side: str) -> None:

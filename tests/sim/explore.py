@@ -33,7 +33,10 @@ from .world import World
 from .worlds import LARGE, SMALL
 
 UNFAIR = frozenset(
-    ("cut", "crash", "expire", "giveup", "abort", "forget", "beat", "redial", "drain")
+    (
+        *("cut", "crash", "expire", "giveup", "abort", "forget", "beat", "redial", "drain"),
+        *("drop", "elapse", "refuse", "fail"),
+    )
 )
 
 
@@ -132,7 +135,7 @@ class Walk:
                     new.do(action)
                     probe(new)
                     is_over = over(new)
-                    if is_over:
+                    if is_over and self.options.goal == "end":
                         judge(new)
                 except Broken:
                     found.story = Story(self.options, [*self.path(at), action])

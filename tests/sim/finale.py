@@ -13,9 +13,25 @@ SOON = 5.0
 
 
 def over(world: World) -> bool:
-    """Whether every session that lives has ended."""
+    """Whether every session that lives has ended, or the world has come where it shall."""
+    if world.options.goal == "answered" and _all_answered(world):
+        return True
     return all(
         party is None or not party.alive or party.session.ended is not None
+        for party in (world.i, world.a)
+    )
+
+
+def _all_answered(world: World) -> bool:
+    """Whether everything is asked and answered, and nothing of it is held."""
+    if world.a is None or not (world.i.alive and world.a.alive):
+        return False
+    if any(
+        len(world.party(side).record.asked) < world.options.calls for side in world.options.askers
+    ):
+        return False
+    return not any(
+        party.waiting or party.owed or party.session.calls.held or party.session.calls.open
         for party in (world.i, world.a)
     )
 
@@ -26,6 +42,9 @@ def finish(world: World) -> None:
     world.book.draining = False
     if finale == "gone":
         vanish(world)
+    elif finale == "calm":
+        calm(world)
+        heal(world, "read")
     else:
         heal(world, finale)
     judge(world)
@@ -47,6 +66,24 @@ def heal(world: World, finale: str) -> None:
         world.now = max(world.now, due)
         _tick_all(world)
     raise Broken("they talk for ever")
+
+
+def calm(world: World) -> None:
+    """A good network, and nobody who ends: all that was asked is answered, and forgotten."""
+    until = world.now + 1.0
+    while world.now < until and not over(world):
+        if _round(world, "calm"):
+            continue
+        world.now = max(world.now, min(until, _deadline(world)))
+        _tick_all(world)
+    parties = [party for party in (world.i, world.a) if party is not None]
+    if any(party.refusing or not party.alive or party.session.ended for party in parties):
+        return
+    world.seen["calm"] += 1
+    for party in parties:
+        calls = party.session.calls
+        if party.waiting or party.owed or calls.open or calls.held:
+            raise Broken(f"the {party.role} keeps calls that are settled: {party.waiting}")
 
 
 def _deadline(world: World) -> float:
@@ -79,6 +116,7 @@ def _round(world: World, finale: str) -> bool:
             busy = True
         if party.session.ended:
             continue
+        busy |= _call(world, side, party)
         if not party.finished and finale in ("read", "close " + side):
             world.do(("finish" if finale == "read" else "close", side))
             busy = True
@@ -92,6 +130,26 @@ def _round(world: World, finale: str) -> bool:
         busy = True
     for wire in list(world.wires):
         busy |= _carry(world, wire)
+    return busy
+
+
+def _call(world: World, side: str, party: Party) -> bool:
+    """Handlers send what they have, callers take it, and are not patient for ever."""
+    busy = False
+    for number in party.owed:
+        asked = world.partner_record(party).asked[number]
+        if not asked.waits:
+            more = asked.credit and asked.sent < world.options.items and not asked.cancelled
+            world.do(("item" if more else "answer", side, number))
+            busy = True
+    for number in party.waiting:
+        asked = party.record.asked[number]
+        if asked.by is not None and asked.by <= world.now:
+            world.do(("lapse", side, number))
+            busy = True
+        elif asked.credit and asked.got_weight + asked.credit > asked.granted:
+            world.do(("grant", side, number))
+            busy = True
     return busy
 
 

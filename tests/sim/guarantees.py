@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reliable_ws.protocol.calls import CREDITS
+from reliable_ws.protocol.frames import Item, Request
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
@@ -16,6 +18,11 @@ def check(world: Stage) -> None:
     _check(world, world.i)
     if world.a is not None:
         _check(world, world.a)
+    if world.options.calls:
+        for party in (world.i, world.a):
+            if party is not None and party.alive:
+                _check_calls(party)
+                _check_handlers(world, party)
     for wire in world.wires:
         for link in (wire.dialer, wire.arrival.link):
             if (
@@ -25,6 +32,44 @@ def check(world: Stage) -> None:
                 and _living(world, link.session)
             ):
                 raise Broken("a link lives that its session does not know")
+
+
+def _check_calls(party: Party) -> None:
+    """Neither ledger of calls holds more than it may, or what is settled."""
+    calls, config = party.session.calls, party.session.config
+    entries = calls._entries
+    if len(calls.open) > calls.limit:
+        raise Broken(f"the {party.role} has more requests open than it may")
+    if len(calls.served) + len(calls._answers) > config.max_requests:
+        raise Broken(f"the {party.role} serves more requests than it announced")
+    if not (set(calls._owed) <= set(calls._streams) <= set(calls.open)):
+        raise Broken("a stream is kept that has ended")
+    if len(calls._credits) > CREDITS:
+        raise Broken("more credits on their way than the limit")
+    if entries.keys() != calls._sizes.keys() or len(entries) not in (0, calls.last - calls.acked):
+        raise Broken(f"the {party.role}'s calls are out of order")
+    if calls._weight != sum(calls._sizes.values()):
+        raise Broken(f"the {party.role}'s calls are weighed wrongly")
+    items = [calls._sizes[n] for n, entry in entries.items() if isinstance(entry, Item)]
+    if sum(items) - max(items, default=0) >= calls._most_held:
+        raise Broken("more items held than the limit")
+    for number, entry in entries.items():
+        if isinstance(entry, Request) and number not in calls.open:
+            raise Broken(f"request {number} is answered, and is kept")
+    if party.session.ended and calls.held:
+        raise Broken("calls are kept that nobody can send any more")
+
+
+def _check_handlers(world: Stage, party: Party) -> None:
+    """No stream waits for what it has, unless it is about to be told."""
+    calls = party.session.calls
+    for number in party.owed:
+        one = world.partner_record(party).asked[number]
+        blocked = one.sent_weight >= one.allowed or calls.crowded or calls.eased
+        if one.waits and not blocked:
+            raise Broken(f"the stream for request {number} could go on, and was not told")
+    if calls.served != set(party.owed):
+        raise Broken(f"the {party.role} owes answers that nobody will give")
 
 
 def _living(world: Stage, session: Session) -> bool:
@@ -78,17 +123,20 @@ def probe(world: Stage) -> None:
         ):
             end = wire.end(side)
             if is_open and not stirred and isinstance(end, Link):
-                by = end.acks.by
+                by = end.ack_by
                 data = end.transmit(world.now)
                 if data is not None:
                     raise Broken(f"{side} had something to say and was not woken: {told(data)}")
-                if by != end.acks.by:
+                if by != end.ack_by:
                     raise Broken(f"{side} owed an ack and was not woken")
                 inbox, acks = end.session.inbox, end.acks
                 news = (inbox.received, inbox.confirmed) != (acks.received, acks.confirmed)
                 live = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
-                if live and news and by is None:
+                if live and news and acks.by is None:
                     raise Broken(f"{side} owes an ack and has set no time for it")
+                calls = end.session.calls
+                if live and calls.received != end.calls.told and end.calls.by is None:
+                    raise Broken(f"{side} owes an ack of calls and has set no time for it")
 
 
 def judge(world: Stage) -> None:
@@ -113,6 +161,8 @@ def judge(world: Stage) -> None:
             world.judge_outcome(party, number, outcome)
         if not report.undelivered and len(party.record.handed) < sent:
             raise Broken("G4: close() returned and not everything was taken")
+        if party.waiting or any(not asked.got for asked in party.record.asked.values()):
+            raise Broken(f"requests of the {party.role} have no end: {party.waiting}")
         if len(session.inbox):
             raise Broken("messages can be taken from a session that has ended")
     _agree(world)
@@ -133,3 +183,6 @@ def _agree(world: Stage) -> None:
         for party in (i, a):
             if party.session.report().undelivered:
                 raise Broken("both read to the end, and not everything is confirmed")
+            for number, asked in party.record.asked.items():
+                if asked.ran and asked.got in ("unknown", "not taken"):
+                    raise Broken(f"request {number} was run, and nobody stopped: {asked.got}")

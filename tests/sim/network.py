@@ -78,6 +78,8 @@ class Network(Applications):
                 break
             if not restless:
                 raise Broken(f"{side} had something to say and did not know: {told(data)}")
+            if self.options.calls and party is not None and party.session is session:
+                self.check_sent(party, data)
             if self.say:
                 self.say(f"    {side} sends on {serial}: {told(data)}")
             if limit is not None and len(data) > limit:

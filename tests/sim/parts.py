@@ -57,15 +57,57 @@ class Options:
     "How often an action may happen (explorer)."
     commits: frozenset[str] = frozenset(("outbox", "inbox", "attempt", "tombstone"))
     "What a durable side commits in time; less is a seeded bug."
+    calls: int = 0
+    "Most requests that either application makes."
+    askers: str = "ia"
+    "Who makes any."
+    requests: tuple[tuple[int, float | None, int], ...] = ((2, None, 0),)
+    "Their kinds: bytes, patience in seconds, credit of a stream."
+    answers: tuple[int, ...] = (2,)
+    "Bytes of an answer, or of an item."
+    items: int = 2
+    "Most items of a stream."
+    goal: str = "end"
+    "Where a walk ends: when the sessions do, or when all that was asked is answered (explorer)."
     steps: int = 50
     weights: tuple[tuple[str, float], ...] = ()
     finale: str = "read"
 
 
+class Asked(NamedTuple):
+    """One request, as its caller and its handler know it."""
+
+    payload: str
+    by: float | None
+    credit: int
+    granted: int
+    "Bytes of items that the caller takes in all."
+    allowed: int
+    "What the handler has heard of that."
+    arrived: bool = False
+    ran: bool = False
+    cancelled: bool = False
+    "Whether the handler has heard that nobody waits."
+    given: Any = None
+    "What the handler answered."
+    sent: int = 0
+    "Items, and their weight."
+    sent_weight: int = 0
+    waits: bool = False
+    "Whether the stream waits for credit or room."
+    items: int = 0
+    "Items that came, and their weight."
+    got_weight: int = 0
+    got: str = ""
+    "How it ended, for its caller."
+    never: bool = False
+    "Whether its caller was told that it was not taken."
+
+
 class Record:
     """What one application sent in one session, and what the other one did with it: the truth."""
 
-    __slots__ = ("confirmed", "handed", "payloads", "prefix")
+    __slots__ = ("asked", "confirmed", "handed", "payloads", "prefix")
 
     def __init__(self) -> None:
         self.payloads: list[Any] = []
@@ -73,6 +115,7 @@ class Record:
         self.confirmed: set[int] = set()
         self.prefix = 0
         "Everything up to here is confirmed."
+        self.asked: dict[int, Asked] = {}
 
     def clone(self) -> Record:
         new = Record.__new__(Record)
@@ -80,6 +123,7 @@ class Record:
         new.handed = self.handed.copy()
         new.confirmed = self.confirmed.copy()
         new.prefix = self.prefix
+        new.asked = self.asked.copy()
         return new
 
     def confirm(self, number: int) -> None:
@@ -101,6 +145,12 @@ class Party:
         "Whether the process lives (a session that has ended lives on in its report)."
         self.open: tuple[int, ...] = ()
         "Deliveries not confirmed."
+        self.waiting: tuple[int, ...] = ()
+        "Requests of ours that have not ended."
+        self.owed: tuple[int, ...] = ()
+        "Requests of the peer that run."
+        self.refusing = False
+        "Whether new ones are turned away."
         self.finished = False
         self.closed = False
         self.polite = True

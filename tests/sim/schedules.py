@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from reliable_ws.protocol.config import Config
@@ -20,6 +21,14 @@ from .world import World
 
 WEIGHTS = {
     "send": 1.5,
+    "ask": 3.0,
+    "drop": 0.3,
+    "lapse": 1.0,
+    "grant": 1.0,
+    "answer": 1.0,
+    "fail": 0.3,
+    "item": 4.0,
+    "refuse": 0.02,
     "burst": 0.15,
     "want": 0.3,
     "take": 3.0,
@@ -58,6 +67,8 @@ PROFILES: tuple[dict[str, float], ...] = (
     {"advance": 3.0, "forget": 0.5, "close": 0.3},
     {"crash": 0.25, "cut": 0.4},
     {"arrive": 2.0, "cut": 0.8, "learn": 0.15, "dial": 8.0},
+    {"ask": 5.0, "cut": 0.8, "item": 6.0},
+    {"ask": 5.0, "answer": 0.3, "drop": 0.5, "close": 0.2, "cut": 0.4},
     {"drain": 0.3, "redial": 0.3, "abort": 0.1},
 )
 
@@ -84,6 +95,9 @@ def options_of(rng: random.Random) -> Options:
         )
         for _ in range(2)
     ]
+    calls = 0 if any(durable) else rng.choice((0, 0, 3, 12))  # calls are not stored
+    if calls:
+        configs = [replace(one, max_requests=rng.choice((1, 3, 1024))) for one in configs]
     small = (0,)
     near = rng.randrange(3950, 4010)
     return Options(
@@ -94,9 +108,13 @@ def options_of(rng: random.Random) -> Options:
         sizes=rng.choice(((0, near), (0, 1300, near, 9000), (0, 0, 9000))) if parts else small,
         transport_limit=5000 if tight else None,
         max_frames=rng.choice(((None,), (None,), (None, 4096), (8192, None))),
+        calls=calls,
+        requests=((0, None, 0), (0, 0.3, 0), (rng.choice((200, 9000)), 2.0, 0), (0, None, 300)),
+        answers=(0, rng.choice((100, 9000))),
+        items=8,
         steps=rng.choice((15, 40, 40, 60, 90)),
         weights=tuple(weights.items()),
-        finale=rng.choice(("read", "read", "read", "close i", "close a", "gone")),
+        finale=rng.choice(("read", "read", "calm", "close i", "close a", "gone")),
     )
 
 

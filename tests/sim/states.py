@@ -13,7 +13,7 @@ from typing import Any
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.call_cursor import CallCursor
 from reliable_ws.protocol.call_pieces import Pieces
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls import CallLedger, Stream
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.framing import Framing
 from reliable_ws.protocol.halves import Incoming, Outgoing
@@ -128,6 +128,16 @@ ARMED = frozenset(("_progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
+LAZY = frozenset(("_answers", "_credits"))
+"""Containers of another type while they are empty."""
+
+
+def _copy_stream(one: Stream) -> Stream:
+    new = Stream(one.granted)
+    new.got = one.got
+    return new
+
+
 def _names_of(sample: Any) -> list[str]:
     """Names of an object's attributes."""
     names = [name for kind in type(sample).__mro__ for name in getattr(kind, "__slots__", ())]
@@ -156,6 +166,14 @@ class Tools:
             if name in HANGING:
                 copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
                 continue
+            if name in LAZY:
+                copies.append(f"n.{name} = type(o.{name})(o.{name})")
+                plains.append(f"tuple(o.{name}), ")
+                continue
+            if name == "_streams":
+                copies.append(f"n.{name} = {{k: stream(v) for k, v in o.{name}.items()}}")
+                plains.append(f"tuple([(k, v.granted, v.got) for k, v in o.{name}.items()]), ")
+                continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
             own = kind in CONTAINERS and name != "_accepts"
@@ -180,7 +198,12 @@ class Tools:
                 form = "tuple(o.{}.items())"
             plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
-        space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
+        space: dict[str, Any] = {
+            "new": type(sample).__new__,
+            "kind": type(sample),
+            "copy": copy,
+            "stream": _copy_stream,
+        }
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",
@@ -254,6 +277,8 @@ def touched(action: Action) -> str:
         return action[2]
     if name in ("crash", "restart", "drain"):
         return "ia"
+    if name == "elapse":
+        return ""
     return action[1]
 
 
@@ -368,6 +393,10 @@ def state_of(world: World) -> int:
                 party.finished,
                 party.closed,
                 party.polite,
+                party.waiting,
+                party.owed,
+                party.refusing,
+                tuple(record.asked.items()),
                 party.denied,
                 repr(party.disk) if party.durable and world.left.get("crash") else None,
                 party.over_on_disk,
@@ -399,6 +428,7 @@ def state_of(world: World) -> int:
                 ]
             ),
             world.blind,
+            world.now,
             tuple(world.left.values()),
             tuple(world.tombs_on_disk),
         )

@@ -22,13 +22,25 @@ SHARES = 4
 
 HAPPENED = {
     "1009": 180,
+    "a handler is cancelled": 220,
+    "a request: answered": 870,
+    "a request: cancelled": 800,
+    "a request: not taken": 1300,
+    "a request: timed out": 170,
+    "a request: unknown": 1300,
+    "a stream waits": 420,
+    "a stream waits for room": 340,
+    "a stream, whole": 145,
     "abort": 400,
     "acceptor aborted": 190,
     "acceptor expired": 450,
     "acceptor finished": 2300,
-    "acceptor refused": 29,
+    "acceptor refused": 18,
     "acceptor restored": 510,
+    "all the requests that may be open": 1100,
     "busy": 190,
+    "calm": 140,
+    "cancelled": 580,
     "close": 4300,
     "close before the peer's end": 2900,
     "close with ranges": 35,
@@ -47,6 +59,8 @@ HAPPENED = {
     "initiator restored": 350,
     "late death of an old link": 90,
     "lost Ack": 190,
+    "lost CallAck": 90,
+    "lost Calls": 700,
     "lost Done": 36,
     "lost Finish": 180,
     "lost Hello": 600,
@@ -56,12 +70,13 @@ HAPPENED = {
     "lost Stop": 56,
     "lost Want": 130,
     "lost Welcome": 300,
+    "more credit": 560,
     "never met again": 600,
     "new session after a lost Welcome": 70,
     "no Hello in time": 29,
     "not taken": 21000,
     "outbox full": 28000,
-    "redelivered, flagged": 26,
+    "redelivered, flagged": 17,
     "redialled": 4900,
     "redialled over an open link": 420,
     "resumed inside a message": 47,
@@ -70,8 +85,10 @@ HAPPENED = {
     "sent after the peer's Stop": 1100,
     "silent link dropped": 130,
     "stale Hello refused": 74,
+    "taken back": 210,
     "tombstone answered": 550,
     "tombstone forgotten": 760,
+    "turned away": 680,
     "unknown outcome": 5500,
     "unknown session": 200,
     "want": 2700,
@@ -133,7 +150,7 @@ def test_worlds_are_drawn_from_everything():
 
     drawn = [options_of(random.Random(seed)) for seed in range(500)]
     assert {options.durable for options in drawn} == {(a, b) for a in (0, 1) for b in (0, 1)}
-    assert {options.finale for options in drawn} == {"read", "close i", "close a", "gone"}
+    assert {options.finale for options in drawn} == {"read", "calm", "close i", "close a", "gone"}
     assert 1 in {options.acceptor.window_messages for options in drawn}
     assert 1 in {options.acceptor.window_bytes for options in drawn}
     assert Options().timed

@@ -37,6 +37,8 @@ class World(Network, Clock, Crashes):
         for side, party in (("i", self.i), ("a", self.a)):
             if party is not None and party.alive:
                 self.offer_application(side, party, found)
+                if options.calls:
+                    self.offer_calls(side, party, found)
                 if options.timed:
                     if party.session.deadline <= self.now:
                         found.append(("tick", side))
@@ -53,8 +55,7 @@ class World(Network, Clock, Crashes):
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
         if self.book._tombstones and not self.stale_hello():
             found.append(("forget",))
-        if options.timed:
-            found.append(("advance",))
+        found.append(("advance",) if options.timed else ("elapse",))
         return [
             action
             for action in found

@@ -47,10 +47,21 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
     return replace(BASE, deeds=deeds - without, left=budget, **changes)
 
 
+def calls_of(also: str = "", count: int = 1, **changes: Any) -> Options:
+    """A small world of calls, that ends when all that was asked is answered."""
+    without = changes.pop("without", "send take close")
+    goal = "answered" if "close" in without else "end"
+    also = f"ask answer call_ack {also}"
+    return world_of(also, calls=count, goal=goal, without=without, **changes)
+
+
+IMPATIENT, LARGE_REQUEST, STREAM, RICH = (2, 1.0, 0), (4000, 1.0, 0), (2, None, 9), (2, None, 99)
+"""Kinds of requests; an item weighs 9, so one stream has credit for one, the other for eleven."""
+
 ONE = small(batch_messages=1, window_messages=4)
 NARROW = small(window_messages=1, window_bytes=4, outbox_messages=4, outbox_bytes=1000)
 
-SMALL: dict[str, Options] = {
+MESSAGES: dict[str, Options] = {
     "2 each way, 1 cut": world_of(messages=2, preload=2, config=ONE),
     "1 each way, 2 cuts": world_of(left={"cut": 2}),
     "finish or close": world_of("finish", preload=1, config=ONE),
@@ -75,7 +86,29 @@ SMALL: dict[str, Options] = {
     "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
     "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1, config=ONE),
 }
-"""Worlds for every run of the tests: two or three minutes together."""
+"""Worlds of messages, for every run of the tests: two or three minutes together."""
+
+CALLS: dict[str, Options] = {
+    "calls": calls_of("drop", left={"drop": 1}),
+    "calls, 2 cuts": calls_of(left={"cut": 2}),
+    "2 calls, 2 cuts": calls_of(count=2, askers="i", left={"cut": 2}),
+    "calls that lapse": calls_of(
+        "elapse lapse", askers="i", left={"elapse": 1, "cut": 2}, requests=(IMPATIENT,)
+    ),
+    "a stream": calls_of("item grant drop", askers="i", left={"drop": 1}, requests=(STREAM,)),
+    "calls and close": calls_of("drop", askers="i", without="send take", left={"drop": 1}),
+    "calls and finish": calls_of(
+        "finish refuse", askers="a", without="send take", left={"refuse": 1, "cut": 0}
+    ),
+    "calls and timeouts": calls_of(
+        "expire giveup abort",
+        without="send take",
+        left={"expire": 1, "giveup": 1, "abort": 1, "cut": 0},
+    ),
+}
+"""Worlds of calls, for every run of the tests: half a minute together."""
+
+SMALL = MESSAGES | CALLS
 
 LARGE: dict[str, Options] = {
     "large: 2 each way, 1 cut": world_of(messages=2),
@@ -94,6 +127,16 @@ LARGE: dict[str, Options] = {
         left={"abort": 1, "expire": 1, "giveup": 1, "forget": 1, "crash": 1, "redial": 1},
         preload=1,
     ),
+    "large: calls": calls_of("drop fail", count=2, left={"drop": 1}),
+    "large: calls, 3 cuts": calls_of("drop", left={"drop": 1, "cut": 3}),
+    "large: calls that lapse": calls_of(
+        "elapse lapse", left={"elapse": 1, "cut": 2}, requests=(IMPATIENT,)
+    ),
+    "large: streams": calls_of("item grant", requests=(STREAM,)),
+    "large: calls and the end": calls_of(
+        "drop refuse finish fail", without="send take", left={"drop": 1, "refuse": 1}
+    ),
+    "large: calls and messages": calls_of("finish", messages=1, without=""),
     "large: frames that wait": world_of("redial", left={"redial": 1}, eager=False),
     "large: heartbeats": world_of("beat", left={"beat": 1}),
 }

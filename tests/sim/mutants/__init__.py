@@ -6,7 +6,7 @@ A mutant is one small lie told to the core by replacing a method, or one commit 
     python -m tests.sim.mutants NAME -v    the shortest trace for one of them
 """
 
-from . import ends, links, messages, stores
+from . import calls, ends, links, messages, stores
 from .catching import Caught, catch, installed, table
 from .registry import MUTANTS, Mutant
 
@@ -14,6 +14,7 @@ __all__ = [
     "MUTANTS",
     "Caught",
     "Mutant",
+    "calls",
     "catch",
     "ends",
     "installed",

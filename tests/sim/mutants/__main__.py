@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         print(table([row]).splitlines()[1], flush=True)
         if "-v" in arguments:
             with installed(one):
-                story = row.found.story if row.seed is None else row.story
+                story = row.found.story if row.seed is None and row.found else row.story
                 if story is not None:
                     print(explain(shrink(story), row.seed))
     missed = [row.name for row in rows if row.seed is None and row.explored == "-"]

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tests.sim.parts import Options
-from tests.sim.worlds import NARROW, ONE, world_of
+from tests.sim.worlds import (
+    IMPATIENT,
+    LARGE_REQUEST,
+    NARROW,
+    ONE,
+    RICH,
+    STREAM,
+    calls_of,
+    small,
+    world_of,
+)
 
 Replace = Callable[[Any, str, Any], None]
 
@@ -33,9 +43,34 @@ WORLDS: dict[str, Options] = {
     "redial": world_of("redial", left={"redial": 1}, preload=1),
     "waiting": world_of("redial", left={"redial": 1}, eager=False, without="send"),
     "window": world_of(config=NARROW, messages=2, preload=2, left={"cut": 0}),
+    "a call": calls_of(askers="i"),
+    "a call, dropped": calls_of("drop", askers="i", left={"drop": 1}),
+    "a call, late": calls_of("elapse lapse", askers="i", left={"elapse": 1}, requests=(IMPATIENT,)),
+    "a call, close": calls_of(askers="i", without="send take"),
+    "a call, finish": calls_of("finish", askers="i", without="send take", left={"cut": 0}),
+    "one at a time": calls_of(count=2, askers="i", config=small(max_requests=1), left={"cut": 0}),
+    "large calls": calls_of(
+        "elapse lapse",
+        askers="i",
+        left={"elapse": 1},
+        requests=(LARGE_REQUEST,),
+        config=small(max_frame=4096),
+    ),
+    "a stream": calls_of("item grant", askers="i", requests=(STREAM,), left={"cut": 0}),
+    "a crowded stream": calls_of(
+        "item",
+        askers="i",
+        requests=(RICH,),
+        left={"cut": 0},
+        items=3,
+        config=small(outbox_bytes=30),
+    ),
     "stores": world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)),
     "stores, cut": world_of("crash", left={"crash": 1}, preload=1, durable=(True, True)),
 }
+
+ALONE = "-"
+"""Nowhere: the simulator alone sees it, as it takes a clock, or large calls."""
 
 MUTANTS: list[Mutant] = []
 
