@@ -35,7 +35,14 @@ WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 
 # Falcon 4.0.2 broke when websockets 14.0 renamed extra_headers; the newest of both are tested where
 # the development environment has them.
-COMBINATIONS = (("falcon-4.0.2", "14.0", ("falcon==4.0.2", "uvicorn==0.32.1"), "test_falcon.py"),)
+COMBINATIONS = (
+    (
+        "falcon-4.0.2",
+        "14.0",
+        ("falcon==4.0.2", "uvicorn==0.32.1"),
+        ("tests/transports/test_frameworks.py", "-k", "Falcon"),
+    ),
+)
 
 # Each suite is one call of pytest.
 TRANSPORT = (
@@ -208,8 +215,7 @@ def main(wanted: str = "") -> int:
         Environment(here, find_python(here) or sys.executable, release, (TRANSPORT,))
         for release in WEBSOCKETS
     ]
-    for framework, release, also, tests in COMBINATIONS:
-        suite = (f"tests/transports/{tests}",)
+    for framework, release, also, suite in COMBINATIONS:
         interpreter = find_python(here) or sys.executable
         environments.append(Environment(here, interpreter, release, (suite,), framework, also))
     for python in supported_pythons():
