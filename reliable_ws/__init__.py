@@ -3,6 +3,7 @@
 See README.md for a tour, protocol.md for the wire.
 """
 
+from .aio.asgi import ASGIApp
 from .aio.client import connect
 from .aio.connection import Connection, ConnectionEvent, Delivery, State, Stats
 from .aio.groups import Fate, Group, Publication, Recipient
@@ -36,11 +37,12 @@ from .protocol.errors import (
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
-from .transport import Transport, TransportClosed
+from .transport import Transport, TransportClosed, select_subprotocol
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ASGIApp",
     "Backoff",
     "Config",
     "ConfirmTooLate",
@@ -87,6 +89,7 @@ __all__ = [
     "__version__",
     "connect",
     "drain_on_sigterm",
+    "select_subprotocol",
     "serve",
     "wrap",
 ]

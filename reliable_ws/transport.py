@@ -7,8 +7,10 @@ are binary messages, and one way to learn that there will be no more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
+
+from reliable_ws.protocol.frames import SUBPROTOCOL
 
 __all__ = [
     "EagerTransport",
@@ -17,6 +19,7 @@ __all__ = [
     "SyncTransport",
     "Transport",
     "TransportClosed",
+    "select_subprotocol",
 ]
 
 
@@ -153,3 +156,12 @@ class SyncPushTransport(SyncTransport, Protocol):
         Called when nothing can be on its way. What cannot be handed over so is returned by
         :meth:`recv`, in order, and so is the end.
         """
+
+
+def select_subprotocol(offered: Iterable[str]) -> str | None:
+    """Return what a server answers to the subprotocols that are offered to it.
+
+    ``reliable-ws.v1`` if that is among them, else ``None``: a peer that offers none is served
+    all the same.
+    """
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None

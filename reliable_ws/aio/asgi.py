@@ -1,0 +1,120 @@
+"""``ASGIApp``: an endpoint for any ASGI server, by itself or mounted in any framework."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.transport import select_subprotocol
+
+from .connection import ConnectionEvent, logger
+from .methods import Methods
+from .server import Handler, Sessions
+from .sigterm import drain_on_sigterm
+
+__all__ = ["ASGIApp"]
+
+UPGRADE = b"This is a WebSocket endpoint.\n"
+
+
+class ASGIApp:
+    """An ASGI application that serves sessions: ``handler(conn)`` runs once per session.
+
+    Run it as it is (``uvicorn module:app``), or mount it in an application of any framework. It
+    accepts WebSockets at every path, and selects ``reliable-ws.v1`` where that is offered.
+    ``conn.websocket`` is the scope of the current WebSocket.
+
+    ``sessions`` shares sessions with other endpoints; else ``methods``, ``config``, ``on_event``
+    and ``payload_codec`` are those of new ones, in :attr:`sessions`. ``principal`` is called with
+    the scope of every arrival and returns who it is (or an awaitable of it): only the same
+    principal can resume a session. If it raises ``PermissionError``, the WebSocket is refused
+    with HTTP 403. ``max_frame`` is the largest message that the server takes, in bytes.
+
+    SIGTERM drains the sessions for ``drain_timeout`` seconds before the server goes on with it
+    (see :func:`~reliable_ws.drain_on_sigterm`); ``None``: it does not.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        methods: Methods | None = None,
+        config: Config | None = None,
+        sessions: Sessions | None = None,
+        principal: Callable[[Any], Any] | None = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+        max_frame: int = MAX_FRAME,
+        drain_timeout: float | None = 10.0,
+    ) -> None:
+        if sessions is None:  # `or` would take an empty one for none
+            sessions = Sessions(
+                methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+            )
+        self.sessions = sessions
+        self._handler = handler
+        self._principal = principal
+        self._max_frame = max_frame
+        self._drain_timeout = drain_timeout
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one scope: a WebSocket, an HTTP request, or the life of the server."""
+        match scope["type"]:
+            case "websocket":
+                self._watch_sigterm()
+                await self._serve(scope, receive, send)
+            case "http":
+                await _refuse(scope, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case other:
+                raise ValueError(f"no ASGI scope that is known here: {other!r}")
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        principal = None
+        if self._principal is not None:
+            try:
+                principal = self._principal(scope)
+                if isinstance(principal, Awaitable):
+                    principal = await principal
+            except PermissionError:
+                await send({"type": "websocket.close"})  # before it is accepted: HTTP 403
+                return
+        subprotocol = select_subprotocol(scope.get("subprotocols") or ())
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        transport = ASGITransport(receive, send, scope, max_frame=self._max_frame)
+        await self.sessions.handle(transport, self._handler, principal=principal)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            match (await receive())["type"]:  # Falcon's test client sends one of its own
+                case "lifespan.startup":
+                    self._watch_sigterm()
+                    await send({"type": "lifespan.startup.complete"})
+                case "lifespan.shutdown":
+                    await self.sessions.drain(0.0)  # no WebSocket is left, and none can come
+                    await send({"type": "lifespan.shutdown.complete"})
+                    return
+
+    def _watch_sigterm(self) -> None:
+        """Do it once the server has its handlers: it is told to start, or has a WebSocket."""
+        timeout, self._drain_timeout = self._drain_timeout, None
+        if timeout is None or threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            drain_on_sigterm(self.sessions, timeout=timeout)
+        except RuntimeError as error:
+            logger.warning("SIGTERM will not drain: %s", error)
+
+
+async def _refuse(scope: Any, send: Send) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(UPGRADE))]
+    if scope["http_version"].startswith("1"):  # HTTP/2 forbids these
+        headers += [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+    await send({"type": "http.response.start", "status": 426, "headers": headers})
+    await send({"type": "http.response.body", "body": UPGRADE})

@@ -1,0 +1,121 @@
+"""ASGIApp, mounted in every framework: it echoes, and it resumes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import django.conf
+import pytest
+import uvicorn
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
+from falcon.asgi import App as Falcon
+from fastapi import FastAPI
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+import reliable_ws
+from reliable_ws.testing import ChaosProxy
+
+MOUNTS = {}
+
+
+def mount(function):
+    MOUNTS[function.__name__] = function
+    return function
+
+
+@mount
+def by_itself(live):
+    return live
+
+
+@mount
+def starlette(live):
+    return Starlette(routes=[Mount("/live", app=live)])
+
+
+@mount
+def fastapi(live):
+    app = FastAPI()
+    app.mount("/live", live)
+    return app
+
+
+@mount
+def litestar(live):
+    @asgi("/live", is_mount=True, copy_scope=True)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await live(scope, receive, send)
+
+    return Litestar([mounted])
+
+
+@mount
+def quart(live):
+    app = Quart(__name__)
+    app.asgi_app = dispatcher(app.asgi_app, live)
+    return app
+
+
+@mount
+def channels(live):
+    if not django.conf.settings.configured:
+        django.conf.settings.configure()
+    return ProtocolTypeRouter({"websocket": URLRouter([path("live/", live)])})
+
+
+@mount
+def falcon(live):
+    return dispatcher(Falcon(), live)
+
+
+def dispatcher(app, live):
+    async def dispatch(scope, receive, send):
+        inner = scope["type"] == "websocket" and scope["path"].startswith("/live")
+        await (live if inner else app)(scope, receive, send)
+
+    return dispatch
+
+
+@contextlib.asynccontextmanager
+async def running(app):
+    config = uvicorn.Config(app, port=0, ws="websockets-sansio", log_level="warning")
+    server = uvicorn.Server(config)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve())
+        while not server.started and not serving.done():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        try:
+            yield server.servers[0].sockets[0].getsockname()[1]
+        finally:
+            server.should_exit = True
+
+
+@pytest.mark.parametrize("name", MOUNTS)
+async def test_echoes_and_resumes(name):
+    handled = 0
+
+    async def handler(conn):
+        nonlocal handled
+        handled += 1
+        async for message in conn:
+            await conn.send(message)
+
+    live = reliable_ws.ASGIApp(handler, drain_timeout=None)
+    async with (
+        running(MOUNTS[name](live)) as port,
+        ChaosProxy("127.0.0.1", port) as proxy,
+    ):
+        async with reliable_ws.connect(proxy.uri("/live/")) as conn:
+            await conn.send("before")
+            assert await conn.recv() == "before"
+            proxy.reset()
+            await conn.send("after")
+            assert await conn.recv() == "after"
+        assert (conn.report.confirmed, conn.stats.resumes, handled) == (2, 1, 1)
+        assert conn.subprotocol == "reliable-ws.v1"
