@@ -1,11 +1,9 @@
-"""ASGI frameworks: their own WebSocket objects."""
+"""ASGI frameworks: their own WebSocket objects. Falcon's are in ``test_falcon.py``."""
 
 from __future__ import annotations
 
 from .programs import ProgramContract
 
-MIB = 1024 * 1024
-UVICORN = ("uvicorn",)
 LIMIT = "ws_max_size=1048576"
 
 
@@ -19,14 +17,6 @@ class TestLitestar(ProgramContract):
     library = "Litestar on uvicorn"
     distributions = ("litestar", "uvicorn")
     program = ("uvicorn", "litestar_app", LIMIT)
-
-
-class TestFalcon(ProgramContract):
-    library = "Falcon on uvicorn"
-    distributions = ("falcon", "uvicorn", "websockets")
-    program = ("uvicorn", "falcon_app", LIMIT)
-    takes_text = False
-    tells_reason = False
 
 
 class TestQuart(ProgramContract):
