@@ -1,18 +1,21 @@
-"""Django Channels: a consumer is called back, one event at a time, and this one need not be."""
+"""Django Channels: a consumer that can be served, and the communicator for tests."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from asgiref.testing import ApplicationCommunicator
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 from channels.generic.websocket import AsyncWebsocketConsumer  # type: ignore[import-untyped]
 
+from reliable_ws.transport import TransportClosed
+
 from .asgi import MAX_FRAME
-from .base import check
+from .base import CLOSE_TIMEOUT, AdaptedTransport, check
 from .fed import FedTransport
 
-__all__ = ["ConsumerTransport", "ReliableConsumer", "adapt"]
+__all__ = ["CommunicatorTransport", "ConsumerTransport", "ReliableConsumer", "adapt"]
 
 
 class ReliableConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -86,18 +89,47 @@ class ConsumerTransport(FedTransport):
         await AsyncConsumer.send(self.websocket, event)
 
 
-def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> ConsumerTransport:
-    """Return the transport of a :class:`ReliableConsumer`.
+class CommunicatorTransport(AdaptedTransport):
+    """A connected ``WebsocketCommunicator`` as a transport: the client's side."""
+
+    def __init__(self, websocket: Any, max_frame: int) -> None:
+        super().__init__(websocket, "initiator", max_frame)
+        websocket.future.add_done_callback(self._over_without_close)
+
+    def _over_without_close(self, _: object) -> None:
+        self.websocket.output_queue.put_nowait({"type": "websocket.close", "code": None})
+
+    async def _recv(self) -> bytes | str:
+        event = await self.websocket.output_queue.get()  # receive_output() ends the application
+        if event["type"] == "websocket.close":
+            raise TransportClosed(event.get("code"), event.get("reason") or "")
+        text: str | None = event.get("text")
+        data: bytes = event.get("bytes") or b""
+        return data if text is None else text
+
+    async def _send(self, data: bytes) -> None:
+        await self.websocket.send_to(bytes_data=data)
+
+    async def _close(self, code: int, reason: str) -> None:
+        event = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        await self.websocket.send_input(event)
+        await self.websocket.wait(CLOSE_TIMEOUT)
+
+
+def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> AdaptedTransport:
+    """Return a transport for a :class:`ReliableConsumer` or a ``WebsocketCommunicator``.
 
     ``max_frame`` is the largest message that the server takes, in bytes.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not accepted.
+    Raises ``TypeError`` for anything else, ``ValueError`` for a consumer that has not accepted.
     """
-    if not isinstance(ws, ReliableConsumer):
-        raise TypeError(
-            f"{type(ws).__name__} cannot wait for messages: make it a subclass of "
-            "reliable_ws.adapters.channels.ReliableConsumer"
-        )
-    check(accepted=ws._accepted, closed=False)  # noqa: SLF001 - ours
-    ws.transport.max_frame = max_frame
-    return ws.transport
+    if isinstance(ws, ReliableConsumer):
+        check(accepted=ws._accepted)  # noqa: SLF001 - ours
+        ws.transport.max_frame = max_frame
+        return ws.transport
+    if isinstance(ws, ApplicationCommunicator):
+        return CommunicatorTransport(ws, max_frame)
+    raise TypeError(
+        f"{type(ws).__name__} cannot wait for messages: make it a subclass of "
+        "reliable_ws.adapters.channels.ReliableConsumer"
+    )

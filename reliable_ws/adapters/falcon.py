@@ -1,4 +1,4 @@
-"""Falcon's ASGI side."""
+"""Falcon: the ``WebSocket`` of its ASGI side, and the simulated client for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FalconTransport", "adapt"]
 
 
 def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
-    """Return a transport for a ``WebSocket`` of Falcon.
+    """Return a transport for a ``WebSocket`` of Falcon, or for what ``simulate_ws()`` gives.
 
     ``max_frame`` is the largest message that the server takes, in bytes (uvicorn:
     ``--ws-max-size``).
@@ -24,6 +24,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
     Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not accepted,
     that is closed, or that is being received from.
     """
+    if type(ws).__name__ == "ASGIWebSocketSimulator":  # servers need not import falcon.testing
+        check(accepted=ws.ready or ws.closed, closed=ws.closed)
+        return FalconTransport(ws, "initiator", max_frame)
     if not isinstance(ws, WebSocket):
         raise TypeError(f"not a WebSocket of Falcon: {type(ws).__name__}")
     receiver = getattr(ws, "_buffered_receiver", None)  # nothing else tells
