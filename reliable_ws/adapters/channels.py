@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asgiref.testing import ApplicationCommunicator
-from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
-from channels.generic.websocket import AsyncWebsocketConsumer  # type: ignore[import-untyped]
+try:
+    from asgiref.testing import ApplicationCommunicator
+    from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
+    from channels.generic.websocket import AsyncWebsocketConsumer  # type: ignore[import-untyped]
+except ModuleNotFoundError as error:
+    raise ImportError("Channels is not installed: pip install channels") from error
 
 from reliable_ws.transport import TransportClosed
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import django.conf
 import pytest
 import uvicorn
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -20,6 +19,8 @@ from starlette.routing import Mount
 
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
+
+from . import settings  # noqa: F401 - Django's
 
 MOUNTS = {}
 
@@ -64,8 +65,6 @@ def quart(live):
 
 @mount
 def channels(live):
-    if not django.conf.settings.configured:
-        django.conf.settings.configure()
     return ProtocolTypeRouter({"websocket": URLRouter([path("live/", live)])})
 
 

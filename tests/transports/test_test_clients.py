@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-import django.conf
 import falcon.asgi
 import falcon.testing
 import pytest
@@ -12,6 +11,8 @@ from channels.testing import WebsocketCommunicator
 
 import reliable_ws
 from reliable_ws.adapters.channels import ReliableConsumer
+
+from . import settings  # noqa: F401 - Django's
 
 sessions = reliable_ws.Sessions()
 
@@ -54,8 +55,6 @@ async def falcon_conductor():
 
 @client
 async def channels_communicator():
-    if not django.conf.settings.configured:
-        django.conf.settings.configure()
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/live")
     assert await communicator.connect() == (True, None)
     yield communicator

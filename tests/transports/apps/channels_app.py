@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.conf import settings
 from django.urls import path
 
 from reliable_ws.adapters.channels import ReliableConsumer
+from tests.transports import settings  # noqa: F401 - Django's
 
 from . import ENDPOINTS, prepare, selected
-
-settings.configure()
 
 
 class Consumer(ReliableConsumer):

@@ -1,0 +1,8 @@
+"""Django wants settings, any: importing this module makes them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+if not settings.configured:
+    settings.configure()

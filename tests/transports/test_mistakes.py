@@ -1,0 +1,131 @@
+"""What cannot be taken over is refused, and the error says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+
+import falcon.asgi
+import falcon.testing
+import litestar
+import pytest
+import quart
+import starlette.requests
+import starlette.websockets
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+import reliable_ws
+from reliable_ws.adapters import adapt
+from reliable_ws.adapters.channels import ReliableConsumer
+
+from . import settings  # noqa: F401 - Django's
+
+SCOPE = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
+NOT_ACCEPTED = r"not accepted yet: await its accept\(\) first"
+
+
+def server(*events):
+    """What an ASGI server gives to an application in which these events come."""
+    coming = iter([{"type": f"websocket.{name}", "code": 1000} for name in events])
+
+    async def receive():
+        return next(coming)
+
+    async def send(_event):
+        pass
+
+    return receive, send
+
+
+@pytest.mark.parametrize("kind", [starlette.websockets.WebSocket, litestar.WebSocket])
+async def test_a_websocket_that_is_not_open(kind):
+    websocket = kind(dict(SCOPE), *server("connect", "disconnect"))
+    with pytest.raises(ValueError, match=NOT_ACCEPTED):
+        adapt(websocket)
+    await websocket.accept()
+    assert adapt(websocket).role == "acceptor"
+    assert adapt(websocket, max_frame=5000).max_frame == 5000
+    await websocket.receive()
+    with pytest.raises(ValueError, match="closed"):
+        reliable_ws.wrap(websocket)
+
+
+async def test_falcon():
+    """Which also tells whether somebody receives."""
+
+    class Resource:
+        async def on_websocket(self, _req, ws):
+            with pytest.raises(ValueError, match=NOT_ACCEPTED):
+                adapt(ws)
+            await ws.accept()
+            reading = asyncio.create_task(ws.receive_data())
+            await asyncio.sleep(0)
+            with pytest.raises(ValueError, match="another task is receiving"):
+                adapt(ws)
+            await asyncio.wait([reading])
+            assert isinstance(reading.exception(), falcon.WebSocketDisconnected)
+            with pytest.raises(ValueError, match="is closed"):
+                adapt(ws)
+            checked.set()
+
+    checked = asyncio.Event()
+    app = falcon.asgi.App()
+    app.add_route("/", Resource())
+    async with falcon.testing.ASGIConductor(app) as conductor:
+        async with conductor.simulate_ws("/") as ws:
+            adapt(ws)
+        with pytest.raises(ValueError, match="is closed"):
+            adapt(ws)
+    assert checked.is_set()
+
+
+async def test_a_consumer_that_has_not_accepted():
+    refused = []
+
+    class Hasty(ReliableConsumer):
+        async def connect(self):
+            with pytest.raises(ValueError, match=NOT_ACCEPTED):
+                adapt(self)
+            refused.append(True)
+
+    await Hasty.as_asgi()(dict(SCOPE), *server("connect", "disconnect"))
+    assert refused
+
+
+async def test_what_connect_raises_reaches_the_server():
+    class Broken(ReliableConsumer):
+        async def connect(self):
+            await self.accept()
+            raise LookupError("no such room")
+
+    with pytest.raises(LookupError, match="no such room"):
+        await Broken.as_asgi()(dict(SCOPE), *server("connect", "disconnect"))
+
+
+def test_an_ordinary_consumer():
+    with pytest.raises(TypeError, match=r"subclass of reliable_ws\.adapters\.channels\.Reliable"):
+        adapt(AsyncWebsocketConsumer())
+
+
+async def test_quart_outside_of_a_handler():
+    with pytest.raises(RuntimeError, match="websocket context"):
+        adapt(quart.websocket)
+
+
+def test_an_object_of_the_library_that_is_no_websocket():
+    for wrong in (
+        starlette.requests.Request({**SCOPE, "type": "http"}),
+        litestar.Request({**SCOPE, "type": "http"}),
+        falcon.testing.create_req(),
+        quart.Quart(__name__),
+    ):
+        with pytest.raises(TypeError, match="not a WebSocket of"):
+            adapt(wrong)
+
+
+def test_channels_that_is_not_installed(monkeypatch):
+    monkeypatch.delitem(sys.modules, "reliable_ws.adapters.channels")
+    monkeypatch.setitem(sys.modules, "channels.consumer", None)
+    with pytest.raises(ImportError, match="pip install channels"):
+        importlib.import_module("reliable_ws.adapters.channels")
