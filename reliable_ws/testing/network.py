@@ -23,6 +23,7 @@ from reliable_ws.aio.server import Handler, serve
 
 from .plan import Fault, FaultName, FaultPlan, Fuse, Side, Strike
 from .processes import Client, Listener, Service
+from .rates import Rates
 from .wire import End, Wire
 
 __all__ = ["Network"]
@@ -55,10 +56,9 @@ class Network:
         self.faults: Counter[FaultName] = Counter()
         self.struck = 0
         self.messages: Counter[Side] = Counter()
-        self.latency = 0.0
-        "Seconds, each way: see :meth:`delay`."
         self._on_fault = on_fault
-        self._rates: dict[Side, float | None] = {"client": None, "server": None}
+        self._latency = 0.0
+        self._rates = Rates()
         self._refusing = False
         self._wires: dict[int, Wire] = {}
         self._clients: list[Client] = []
@@ -146,11 +146,7 @@ class Network:
         Its peer's ``send()`` then waits once the limits of the outbox are reached. ``None`` lifts
         the bound.
         """
-        if bytes_per_second is not None and bytes_per_second <= 0:
-            raise ValueError("bytes_per_second must be positive, or None; to hold all, stall()")
-        for side in self._rates:
-            if to in {side, None}:
-                self._rates[side] = bytes_per_second
+        self._rates.bound(bytes_per_second, to)
         for wire in list(self._wires.values()):
             for end in wire.ends:
                 end.start_anew()
@@ -159,7 +155,7 @@ class Network:
         """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
-        self.latency = seconds
+        self._latency = seconds
 
     def kill_server(self) -> int:
         """Let the server's process die, and another take its place with nothing in memory.
@@ -196,10 +192,10 @@ class Network:
 
     # ------------------------------------------------------------------ what wires and sides ask
 
-    async def dial(self, dialer: Client) -> End:
+    async def _dial(self, dialer: Client) -> End:
         """Open a WebSocket to the server."""
-        if self.latency:
-            await asyncio.sleep(2 * self.latency)
+        if self._latency:
+            await asyncio.sleep(2 * self._latency)
         if self._refusing or self._listener is None:
             self.refused += 1
             raise ConnectionRefusedError("nobody listens in this network, or it refuses")
@@ -208,26 +204,22 @@ class Network:
         self._listener.accept(wire.server)
         return wire.client
 
-    def listen(self, listener: Listener) -> None:
+    def _listen(self, listener: Listener) -> None:
         """Let a server accept what is opened from now on."""
         if self._listener is not None:
             raise RuntimeError("this network has a server already")
         self._listener = listener
 
-    def unlisten(self) -> list[Wire]:
+    def _unlisten(self) -> list[Wire]:
         """Let nobody do so; return the WebSockets that there are."""
         self._listener = None
         return list(self._wires.values())
 
-    def forget(self, wire: Wire) -> None:
+    def _forget(self, wire: Wire) -> None:
         """Both ends of it are over."""
         self._wires.pop(wire.number, None)
 
-    def rate_to(self, side: Side) -> float | None:
-        """Return how many bytes per second a side receives at most."""
-        return self._rates[side]
-
-    def count(self, wire: Wire, sender: Side) -> list[Strike]:
+    def _count(self, wire: Wire, sender: Side) -> list[Strike]:
         """Count one message; return what strikes at it."""
         wire.carried += 1
         self.messages[sender] += 1
@@ -239,7 +231,7 @@ class Network:
             fuses.append(self._fuses[key])
         return [strike for fuse in fuses if (strike := fuse.burn(1)) is not None]
 
-    def strike(self, wire: Wire, strike: Strike) -> None:
+    def _carry_out(self, wire: Wire, strike: Strike) -> None:
         """Let what is planned happen."""
         self.struck += 1
         if strike.fault == "kill_server":

@@ -33,7 +33,7 @@ class Client(connect):
         self._newest: Initiator | None = None
 
     async def _dial(self) -> Transport:
-        return await self._network.dial(self)
+        return await self._network._dial(self)
 
     async def _open(self) -> Initiator:
         self._newest = await super()._open()
@@ -64,7 +64,7 @@ class Service(serve):
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Listener:
         listener = Listener(self._network, self, on_transport, (self._host, self._port))
-        self._network.listen(listener)
+        self._network._listen(listener)
         return listener
 
     def begin_anew(self) -> Sessions:
@@ -128,7 +128,7 @@ class Listener:
     def close(self) -> None:
         """Accept no more, and close every WebSocket."""
         if self._closing is None:
-            self._closing = self._loop.create_task(self._close(self._network.unlisten()))
+            self._closing = self._loop.create_task(self._close(self._network._unlisten()))
 
     async def _close(self, wires: list[Wire]) -> None:
         closings = [wire.server.close(1001, "going away") for wire in wires if wire.live]

@@ -144,11 +144,9 @@ class ChaosProxy:
         """Let new connections in again."""
         self._refusing = False
 
-    def throttle(self, bytes_per_second: float | None) -> None:
-        """Bound what each direction of each connection carries; None lifts the bound."""
-        if bytes_per_second is not None and bytes_per_second <= 0:
-            raise ValueError("bytes_per_second must be positive, or None; to hold all, stall()")
-        self._conditions.rate = bytes_per_second
+    def throttle(self, bytes_per_second: float | None, *, to: Side | None = None) -> None:
+        """Bound what each connection carries to one side, or to each; None lifts the bound."""
+        self._conditions.rates.bound(bytes_per_second, to)
 
     def delay(self, seconds: float) -> None:
         """Deliver what comes from now on this much later: each way, so a round trip pays twice."""

@@ -7,10 +7,11 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from .plan import Fault, FaultName, FaultPlan, Fuse, Side
+from .rates import Rates
 
 __all__ = ["Conditions", "Ending", "Relay", "finish_sending", "reset"]
 
@@ -26,7 +27,7 @@ class Conditions:
 
     plan: FaultPlan | None
     struck: Callable[[Fault], None]
-    rate: float | None = None
+    rates: Rates = field(default_factory=Rates)
     delay: float = 0.0
 
 
@@ -138,18 +139,23 @@ class Relay:
             await self._flowing.wait()
             if not data:
                 break
-            await self._deliver(memoryview(data), sink, plan, fuse)
+            await self._deliver(memoryview(data), sink, side, plan, fuse)
         sink.shutdown(socket.SHUT_WR)
         self._open_directions -= 1
         if not self._open_directions and not self._ending.done():
             self._ending.set_result(Ending("over"))
 
     async def _deliver(
-        self, data: memoryview, sink: socket.socket, plan: FaultPlan | None, fuse: Fuse
+        self,
+        data: memoryview,
+        sink: socket.socket,
+        side: Side,
+        plan: FaultPlan | None,
+        fuse: Fuse,
     ) -> None:
         while data:
             await self._flowing.wait()
-            rate = self._conditions.rate
+            rate = self._conditions.rates.of_what_is_sent_by(side)
             most = len(data) if rate is None else max(1, int(rate / _SLICES_PER_SECOND))
             piece = data[: min(most, fuse.left)]
             await self._loop.sock_sendall(sink, piece)

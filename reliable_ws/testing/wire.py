@@ -39,11 +39,11 @@ class End(MemoryTransport):
     def inject(self, message: bytes | str) -> None:
         """Send one message, unless it is lost, and let strike what is planned for it."""
         wire = self._wire
-        strikes = wire.network.count(wire, self.side) if wire.live else []
+        strikes = wire.network._count(wire, self.side) if wire.live else []
         if not any(strike.lost for strike in strikes):
             super().inject(message)
         for strike in strikes:
-            wire.network.strike(wire, strike)
+            wire.network._carry_out(wire, strike)
 
     def start_anew(self) -> None:
         """Time what is under way by the network's conditions of now."""
@@ -56,11 +56,11 @@ class End(MemoryTransport):
     def _post(self, item: Any) -> None:
         now = self._loop.time()
         network = self._wire.network
-        rate = network.rate_to("server" if self.side == "client" else "client")
+        rate = network._rates.of_what_is_sent_by(self.side)
         begins = max(now, self._busy_until)
         size = len(item) if isinstance(item, bytes | str) else 0
         self._busy_until = begins + (size / rate if rate else 0.0)
-        arrives = self._busy_until + network.latency
+        arrives = self._busy_until + network._latency
         if self._under_way:
             arrives = max(arrives, self._under_way[-1][0])
         elif arrives <= now:
@@ -125,7 +125,7 @@ class Wire:
         """One end has learnt that it is over."""
         if self.client.over and self.server.over:
             self.resume()
-            self.network.forget(self)
+            self.network._forget(self)
 
     def strike(self, fault: FaultName, keep: Side, seconds: float | None) -> None:
         """Let a fault happen."""

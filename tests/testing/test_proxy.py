@@ -83,6 +83,10 @@ async def test_throttle_and_delay_take_their_time(network: Network) -> None:
         await client.send(bytes(30_000))
         await server.recv(30_000)
         assert loop.time() - began > 0.08  # the last slice is not waited for
+        proxy.throttle(1000, to="server")
+        await server.send(bytes(30_000))
+        await client.recv(30_000)
+        assert loop.time() - began < 10  # the other side reads as ever
         proxy.throttle(None)
 
         proxy.delay(0.05)
@@ -92,6 +96,8 @@ async def test_throttle_and_delay_take_their_time(network: Network) -> None:
         proxy.delay(0)
         with pytest.raises(ValueError, match="positive"):
             proxy.throttle(0)
+        with pytest.raises(ValueError, match="to is"):
+            proxy.throttle(1, to="nobody")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="before it was sent"):
             proxy.delay(-1)
 
