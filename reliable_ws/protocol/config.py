@@ -31,8 +31,12 @@ class Config:
     "A link on which nothing was heard for so long is dropped; each side speaks every third of it."
     session_ttl: float = 120.0
     "How long a session outlives contact with its peer. Long enough for a restart or a tunnel."
-    close_progress_timeout: float = 20.0
-    "``close()`` gives up when the peer has made no progress for so long."
+    close_progress_timeout: float = 30.0
+    """``close()`` gives up when the peer has made no progress for so long.
+
+    A WebSocket that died unnoticed is given up after ``idle_timeout``; what is left of this
+    time by then, ``open_timeout``, is for another one to bring the end.
+    """
     close_timeout: float = 300.0
     "``close()`` gives up after so long, whatever the progress."
     window_messages: int = 32_768

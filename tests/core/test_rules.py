@@ -379,6 +379,28 @@ def test_a_close_that_stands_still_is_given_up():
     assert pair.server.ended.code == Code.ENDED
 
 
+@pytest.mark.parametrize("before", [0.0, 0.1, 5.0, 19.9])
+def test_a_link_that_died_unnoticed_does_not_take_close_with_it(before):
+    """CLOSE-10, LIVE-3: by default there is time to notice it, and to open another."""
+    config = Config()
+    pair = connected(config)
+    pair.client.send("still on its way")
+    pair.wire.alive = False  # nothing gets through from now on, and nobody says so
+    pair.advance(before)
+    pair.client.close(pair.now)
+    pair.advance(config.idle_timeout - before)
+    assert not pair.client.attached
+    pair.now += config.open_timeout - 0.1  # so long the next WebSocket takes
+    pair.client_events += pair.client.tick(pair.now)
+    pair.connect()
+    assert pair.server_take() == ["still on its way"]
+    pair.server_events += pair.server.close(pair.now)
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+    assert pair.client.report().undelivered == ()
+
+
 def test_a_close_that_crawls_has_a_limit():
     """CLOSE-10."""
     pair = connected(Config(close_progress_timeout=5, close_timeout=30))

@@ -99,9 +99,9 @@ def test_oversleeping_does_not_end_a_close(side):
     lone.says()
     assert not any(isinstance(event, Ended) for event in lone.session.tick(NOW + 50))
     assert lone.session.ended is None
-    lone.session.tick(NOW + 59)
+    lone.session.tick(NOW + 64)
     assert lone.session.ended is None
-    assert lone.session.tick(NOW + 60)[-1].ending.kind is End.EXPIRED
+    assert lone.session.tick(NOW + 65)[-1].ending.kind is End.EXPIRED
 
 
 def test_a_dial_that_is_not_answered_is_given_up():

@@ -9,7 +9,7 @@ const { Receiving } = require('./receiving');
 const DEFAULTS = {
   window_messages: 32768, window_bytes: 4 << 20, max_frame: 1 << 20, max_message: 64 << 20,
   max_requests: 1024, idle_timeout: 20, session_ttl: 120, ack_delay: 0.025, open_timeout: 10,
-  batch_messages: 1024, batch_bytes: 64 << 10, close_progress_timeout: 20, close_timeout: 300,
+  batch_messages: 1024, batch_bytes: 64 << 10, close_progress_timeout: 30, close_timeout: 300,
 };
 const realClock = {
   now: () => performance.now(),
