@@ -40,7 +40,7 @@ COMBINATIONS = (
         "falcon-4.0.2",
         "14.0",
         ("falcon==4.0.2", "uvicorn==0.32.1"),
-        ("tests/transports/test_frameworks.py", "-k", "Falcon"),
+        ("tests/transports/test_falcon.py",),
     ),
 )
 
