@@ -5,11 +5,13 @@ See README.md for a tour, protocol.md for the wire.
 
 from .aio.asgi import ASGIApp
 from .aio.client import connect
-from .aio.connection import Connection, ConnectionEvent, Delivery, State, Stats
+from .aio.connection import Connection
 from .aio.groups import Fate, Group, Publication, Recipient
 from .aio.methods import Methods
-from .aio.receipt import Receipt
-from .aio.server import Server, Sessions, serve
+from .aio.reading import Delivery
+from .aio.sending import Receipt
+from .aio.server import Server, serve
+from .aio.sessions import Sessions
 from .aio.sigterm import drain_on_sigterm
 from .aio.wrapping import wrap
 from .backoff import Backoff
@@ -37,6 +39,7 @@ from .protocol.errors import (
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
+from .shared.facts import ConnectionEvent, State, Stats
 from .transport import Transport, TransportClosed, select_subprotocol
 
 __version__ = "0.1.0"

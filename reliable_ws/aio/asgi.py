@@ -9,11 +9,11 @@ from typing import Any
 from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.transport import select_subprotocol
 
-from .connection import ConnectionEvent, logger
 from .methods import Methods
-from .server import Handler, Sessions
+from .sessions import Handler, Sessions
 from .sigterm import drain_on_sigterm
 
 __all__ = ["ASGIApp"]

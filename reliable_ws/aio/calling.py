@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from reliable_ws.protocol.call_codec import LONGEST_NAME
 from reliable_ws.protocol.config import HIGHEST
@@ -24,10 +24,8 @@ from reliable_ws.protocol.payload import open_payload, seal, seal_weight
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.state import Receiving, Sending
 
+from .pump import Pump
 from .waiting import Line
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 __all__ = ["STREAM_CREDIT", "Caller"]
 
@@ -77,12 +75,12 @@ class Waiting:
 class Caller:
     """The requests of one connection, from this side."""
 
-    __slots__ = ("_calls", "_connection", "_one_by_one", "_open", "_session", "line")
+    __slots__ = ("_calls", "_one_by_one", "_open", "_pump", "_session", "line")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._session = connection._session
-        self._calls = connection._session.calls
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._session = pump.session
+        self._calls = pump.session.calls
         self._open: dict[int, Waiting] = {}
         self._one_by_one = False  # the last answer came when nobody else waited for one
         self.line = Line()
@@ -101,7 +99,7 @@ class Caller:
             while not waiting.ended:
                 if waiting.expired:
                     raise self._timed_out(number, method)
-                waiter = waiting.waiter = self._connection._loop.create_future()
+                waiter = waiting.waiter = self._pump.loop.create_future()
                 await waiter
             return self._result(number, waiting)
         finally:
@@ -128,7 +126,7 @@ class Caller:
                     if taken - granted >= STREAM_CREDIT // 2:
                         granted = taken
                         self._calls.grant(number, taken + STREAM_CREDIT)
-                        self._connection._wake()
+                        self._pump.wake()
                     yield open_payload(payload, number, self._session.codec)
                 if waiting.ended:
                     self._result(number, waiting)
@@ -143,7 +141,7 @@ class Caller:
 
     def _by(self, timeout: float) -> float | None:
         """Return when time is up; what a deadline cannot say is none."""
-        return self._connection._loop.time() + timeout if timeout < HIGHEST else None
+        return self._pump.loop.time() + timeout if timeout < HIGHEST else None
 
     def _prepare(self, method: str, params: Any) -> Waiting:
         """Return a request that is not begun yet. Raises for what cannot be sent."""
@@ -163,11 +161,11 @@ class Caller:
             raise
         self._open[number] = waiting
         if by is not None:
-            waiting.timer = self._connection._loop.call_at(by, waiting.expire)
+            waiting.timer = self._pump.loop.call_at(by, waiting.expire)
         if self._one_by_one and len(self._open) == 1:
-            self._connection._flush()  # nobody else is about to ask, and this task waits
+            self._pump.flush()  # nobody else is about to ask, and this task waits
         else:
-            self._connection._wake()
+            self._pump.wake()
         return number
 
     async def _turn(self, waiting: Waiting, by: float | None) -> None:
@@ -210,7 +208,7 @@ class Caller:
         if self._open.pop(number, None) is None:
             return False
         taken_back = self._calls.cancel(number)
-        self._connection._wake()
+        self._pump.wake()
         self.admit()
         return taken_back
 

@@ -59,12 +59,22 @@ class Recipient(NamedTuple):
 class Member:
     """One session in one group."""
 
-    __slots__ = ("connection", "group", "identity", "pending", "session", "waiting", "weight")
+    __slots__ = (
+        "connection",
+        "group",
+        "identity",
+        "pending",
+        "pump",
+        "session",
+        "waiting",
+        "weight",
+    )
 
     def __init__(self, group: Group, connection: Connection, identity: Hashable) -> None:
         self.group = group
         self.connection = connection
         self.session = connection._session
+        self.pump = connection._pump
         self.identity = identity
         self.pending: deque[tuple[int, Publication]] = deque()
         self.waiting: deque[Publication] = deque()
@@ -88,8 +98,8 @@ class Member:
             except ConnectionClosed:
                 return Fate.NOT_TAKEN
         self.pending.append((number, publication))
-        if not self.connection._awake:
-            self.connection._wake()
+        if not self.pump.awake:
+            self.pump.wake()
         return number
 
     def _full(self, publication: Publication) -> int | Fate:
@@ -118,8 +128,8 @@ class Member:
     def _forget(self) -> None:
         """Ask for no more news once everything is known and the member has left."""
         if not self.pending and not self.waiting and not self.group._has(self):
-            connection = self.connection
-            connection._members = tuple(m for m in connection._members if m is not self)
+            sender = self.connection._sender
+            sender.watchers = tuple(one for one in sender.watchers if one is not self)
 
     def confirmed(self, number: int) -> None:
         """The member has taken everything up to a number: there may be room again."""
@@ -139,7 +149,7 @@ class Member:
             self.pending.append((sent, publication))
             if publication._awaited:
                 self.session.want(sent)
-            self.connection._wake()
+            self.pump.wake()
         if not pending:
             self._forget()
 
@@ -221,7 +231,7 @@ class Publication:
             session = member.session
             if not isinstance(place, Fate) and place > session.outbox.confirmed:
                 session.want(place)
-                member.connection._wake()
+                member.pump.wake()
 
     def _recipient(self, member: Member) -> Recipient:
         place = self._places[member]
@@ -299,7 +309,8 @@ class Group:
             raise connection._session.error()
         member = Member(self, connection, identity)
         self._members[connection.id] = member
-        connection._members = (*connection._members, member)
+        sender = connection._sender
+        sender.watchers = (*sender.watchers, member)
 
     def leave(self, connection: Connection) -> None:
         """Take a connection out; what it was sent is still delivered and counted.

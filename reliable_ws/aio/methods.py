@@ -6,14 +6,11 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from reliable_ws.protocol.errors import InvalidParams
 
 from .fitting import fit, hints_of
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 __all__ = ["Method", "Methods"]
 
@@ -44,7 +41,7 @@ class Method:
             self._least = sum(p.default is p.empty for p in parameters)
             self._most = len(self._names)
 
-    def bind(self, connection: Connection, params: Any) -> Bound:
+    def bind(self, connection: object, params: Any) -> Bound:
         """Return the arguments of the call. Raises :class:`~reliable_ws.InvalidParams`.
 
         A list becomes positional arguments, a dict with text keys keyword arguments, ``None``
@@ -84,7 +81,7 @@ class Method:
         return checked
 
     def _with_connection(
-        self, connection: Connection, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, connection: object, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> inspect.BoundArguments:
         place = self._names.index(self._connection or "")
         name = self._names[place]

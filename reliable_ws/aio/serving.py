@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reliable_ws.protocol.call_codec import LONGEST_NAME, LONGEST_WORDS
 from reliable_ws.protocol.errors import (
@@ -18,16 +18,14 @@ from reliable_ws.protocol.events import Cancelled, Granted, Requested
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload, seal
+from reliable_ws.shared.facts import logger
 
 from .calling import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 from .methods import Method, Methods
+from .pump import Pump
 from .waiting import Line, Signal
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
 __all__ = ["Servant"]
-
 
 BURST = 256
 """Items of a stream after which the loop runs in any case."""
@@ -61,19 +59,22 @@ class Servant:
     __slots__ = (
         "_calls",
         "_codec",
-        "_connection",
         "_drained_by",
         "_draining",
         "_idle",
         "_methods",
+        "_pump",
         "_running",
         "closing",
+        "connection",
     )
 
-    def __init__(self, connection: Connection, methods: Methods | None) -> None:
-        self._connection = connection
-        self._calls = connection._session.calls
-        self._codec = connection._session.codec
+    def __init__(self, pump: Pump, methods: Methods | None) -> None:
+        self.connection: object = None
+        "What a handler gets that asks for its ``Connection``."
+        self._pump = pump
+        self._calls = pump.session.calls
+        self._codec = pump.session.codec
         self._methods = methods or NOTHING
         self._running: dict[int, Running] = {}
         self._idle = Signal()
@@ -94,11 +95,11 @@ class Servant:
             self._fault(event.id, CLOSING, "the connection is being closed")
         elif method is None:
             self._fault(event.id, NOT_FOUND, f"there is no method {event.method[:64]!r}")
-        elif event.by is not None and event.by <= self._connection._loop.time():
+        elif event.by is not None and event.by <= self._pump.loop.time():
             self._fault(event.id, TIMEOUT, "the deadline had passed before it was run")
         else:
             running = self._running[event.id] = Running(event.credit)
-            running.task = self._connection._loop.create_task(self._run(event, method, running))
+            running.task = self._pump.loop.create_task(self._run(event, method, running))
 
     def cancelled(self, event: Cancelled) -> None:
         """Stop working: nobody waits for the answer."""
@@ -142,10 +143,10 @@ class Servant:
     async def drain(self) -> None:
         """Turn new requests away, wait for those that run, then cancel what is left."""
         self.closing = True
-        ended = self._connection._ended
+        session = self._pump.session
         try:
             async with asyncio.timeout_at(self._drained_by) as self._draining:
-                while self._running and not ended.is_set():
+                while self._running and not session.ended:
                     self._idle.clear()
                     await self._idle.wait()
         except TimeoutError:
@@ -171,7 +172,7 @@ class Servant:
         try:
             if method.is_coroutine and event.by is None and not event.credit:  # nearly every one
                 params = open_payload(event.payload, number, self._codec)
-                args, kwargs = method.bind(self._connection, params)
+                args, kwargs = method.bind(self.connection, params)
                 result = await method.function(*args, **kwargs)
             elif event.by is None:
                 result = await self._work(event, method, running)
@@ -184,18 +185,18 @@ class Servant:
             self._fault(number, INTERNAL, "the handler failed")
             raise
         except BaseException as error:
-            if self._connection._loop.is_closed():  # nobody is there any more
+            if self._pump.loop.is_closed():  # nobody is there any more
                 raise
             self._answer(event, error)
         finally:
             self._ended(number)
-        self._connection._wake()
+        self._pump.wake()
 
     async def _work(self, event: Requested, method: Method, running: Running) -> Any:
         """Run the handler, and send the items if it is a stream."""
         number, credit = event.id, event.credit
         params = open_payload(event.payload, number, self._codec)
-        args, kwargs = method.bind(self._connection, params)
+        args, kwargs = method.bind(self.connection, params)
         if method.streams:
             if not credit:
                 raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
@@ -228,7 +229,7 @@ class Servant:
         running.items += 1
         if running.items % BURST == 0:
             await asyncio.sleep(0)  # a generator that never waits must not starve the loop
-        self._connection._wake()
+        self._pump.wake()
 
     def _answer(self, event: Requested, error: BaseException) -> None:
         """Turn whatever ended a handler into a fault: never a traceback on the wire."""
@@ -250,12 +251,10 @@ class Servant:
                 self._log(event, error)
 
     def _expired(self, event: Requested) -> bool:
-        return event.by is not None and event.by <= self._connection._loop.time()
+        return event.by is not None and event.by <= self._pump.loop.time()
 
     @staticmethod
     def _log(event: Requested, error: BaseException) -> None:
-        from .connection import logger
-
         logger.error("the handler of %r failed", event.method, exc_info=error)
 
     def _sealed(self, data: Any) -> Payload:
@@ -271,7 +270,7 @@ class Servant:
             self._calls.fault(number, *words, payload)
         except MessageTooLarge:
             self._calls.fault(number, *words, self._sealed(None))
-        self._connection._wake()
+        self._pump.wake()
 
 
 def _words(said: Any, longest: int) -> str:

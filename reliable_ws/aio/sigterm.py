@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from reliable_ws.protocol.report import Report
+from reliable_ws.shared.facts import logger
 
-from .connection import logger
-from .server import Sessions
+from .sessions import Sessions
 
 __all__ = ["drain_on_sigterm"]
 

@@ -13,12 +13,13 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.transport import Transport
 
-from .client import Initiator
-from .connection import Connection, ConnectionEvent
+from .connection import Connection
+from .initiator import Initiator
 from .methods import Methods
-from .server import Sessions
+from .sessions import Sessions
 
 __all__ = ["wrap"]
 
@@ -84,16 +85,16 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
     async def _open(self) -> Connection:
         if self._role == "acceptor":
             return await self._accept()
-        connection = Initiator(
+        initiator = Initiator(
             self._config,
             self._codec,
             reopen=self._another if self._reopen else None,
             backoff=self._backoff,
             resumable=self._resumable,
             methods=self._methods,
-            on_event=self._on_event,
         )
-        await connection.start(self._transport)
+        connection = Connection(initiator, self._on_event)
+        await initiator.start(self._transport)
         return connection
 
     async def _accept(self) -> Connection:

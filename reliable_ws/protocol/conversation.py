@@ -77,6 +77,8 @@ class Conversation:
         self.calls = CallLedger(self.config)
         "Requests and replies: a ledger of their own (CALL-1)."
         self.patience = Patience(self.config, now)
+        self.resumes = 0
+        "How many links were opened after the first."
         self._resumed = False
         self.restored = False
         self._events: list[Event] = []
@@ -165,6 +167,7 @@ class Conversation:
         self.restored = False
         self.patience.contact_at = now
         link.opened(counters.received, position.partial, calls, now)
+        self.resumes += resumed
         replayed = max(0, outbox.transmitted - counters.received)
         self._events.append(Opened(resumed, replayed))
         self.acked(Ack(counters.received, counters.confirmed), now)

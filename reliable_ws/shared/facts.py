@@ -79,7 +79,6 @@ class Facts:
     __slots__ = ()
 
     _session: Session
-    _resumes: int
 
     def __repr__(self) -> str:
         """State and short id."""
@@ -122,7 +121,7 @@ class Facts:
             confirmed=min(outbox.confirmed, outbox.messages),
             received=inbox.received - finish,
             taken=inbox.handed,
-            resumes=self._resumes,
+            resumes=self._session.resumes,
             outbox_bytes=outbox.held,
             inbox_bytes=inbox.held,
         )

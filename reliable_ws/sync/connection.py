@@ -121,7 +121,6 @@ class Connection(Facts):
         self._change = threading.Condition(lock)  # opened, detached, or over
         self._met = False  # opened or detached since the last WebSocket was begun with
         self._retry: float | None = None  # seconds that the peer asked us to wait
-        self._resumes = 0
         self._reported = False  # close() has raised a DeliveryError
 
     @property
@@ -467,7 +466,6 @@ class Connection(Facts):
         match event:
             case Opened(resumed, replayed):
                 self._met = True
-                self._resumes += resumed
                 self._tell("resumed" if resumed else "opened", replayed=replayed)
             case Settled():
                 self._all_known()

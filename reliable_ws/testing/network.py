@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reliable_ws.aio.client import connect
-from reliable_ws.aio.server import Handler, serve
+from reliable_ws.aio.server import serve
+from reliable_ws.aio.sessions import Handler
 
 from .plan import Fault, FaultName, FaultPlan, Fuse, Side, Strike
 from .processes import Client, Listener, Service

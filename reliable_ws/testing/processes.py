@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from reliable_ws.aio.client import Initiator, connect
+from reliable_ws.aio.client import connect
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.server import Handler, Server, Sessions, serve
+from reliable_ws.aio.driver import tell_nobody
+from reliable_ws.aio.server import Server, serve
+from reliable_ws.aio.sessions import Handler, Sessions
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire
@@ -30,12 +32,12 @@ class Client(connect):
     def __init__(self, network: Network, uri: str, **options: Any) -> None:
         super().__init__(uri, **options)
         self._network = network
-        self._newest: Initiator | None = None
+        self._newest: Connection | None = None
 
     async def _dial(self) -> Transport:
         return await self._network._dial(self)
 
-    async def _open(self) -> Initiator:
+    async def _open(self) -> Connection:
         self._newest = await super()._open()
         return self._newest
 
@@ -156,5 +158,5 @@ def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
 
 
 def _end(connection: Connection) -> None:
-    connection._on_event = None  # the dead say nothing
+    connection._driver.tell = tell_nobody  # the dead say nothing
     connection.abort()

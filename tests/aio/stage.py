@@ -13,7 +13,7 @@ import pytest
 
 from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
 from reliable_ws.adapters.memory import MemoryTransport, pair
-from reliable_ws.aio.client import Initiator
+from reliable_ws.aio.initiator import Initiator
 from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
 __all__ = [
@@ -161,9 +161,8 @@ def second_holder(client: Connection) -> Initiator:
         backoff=None,
         resumable=True,
         methods=None,
-        on_event=None,
     )
-    ours, theirs = twin._session, client._session
+    ours, theirs = twin.session, client._session
     ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
     ours.incarnation = theirs.incarnation
     ours.outbox.restore(theirs.outbox.confirmed, [])

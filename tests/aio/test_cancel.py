@@ -58,13 +58,13 @@ class Scene:
         self.client.abort()
         self.server.abort()
         await turns()
-        assert not self.client.tasks
-        assert not self.server.tasks
+        assert not self.client._driver.tasks
+        assert not self.server._driver.tasks
         for conn in (self.client, self.server):  # nobody waits for ever
-            assert not conn._readers._waiting
-            assert not conn._room._waiting
-            assert not conn._confirmations._futures
-            assert conn._timer is None
+            assert not conn._reader.line._waiting
+            assert not conn._sender._room._waiting
+            assert not conn._sender._confirmations._futures
+            assert conn._pump._timer is None
 
 
 def explore(scenario, at, seed, fewest=1):

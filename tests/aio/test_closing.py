@@ -420,7 +420,7 @@ async def test_abort_while_a_websocket_is_being_opened_leaves_nothing_behind():
     await asyncio.sleep(5)
     client.abort()
     await turns()
-    assert not client.tasks
+    assert not client._driver.tasks
     server.abort()
 
 
@@ -436,7 +436,7 @@ async def test_giving_up_while_a_websocket_is_being_opened_leaves_nothing_behind
     await client.wait_closed()
     assert now() == 15
     await turns()
-    assert not client.tasks
+    assert not client._driver.tasks
     server.abort()
 
 
@@ -542,7 +542,7 @@ async def test_a_block_that_is_torn_down_aborts_and_does_not_wait(kind):
     assert now() == began
     assert client.close_code == 4499
     await turns()
-    assert not client.tasks
+    assert not client._driver.tasks
     await until(lambda: stage.accepted)
     with pytest.raises(SessionLost):
         while True:

@@ -204,7 +204,7 @@ async def test_a_session_that_is_refused_at_once_says_so():
     stage = Stage()
     client, server = await stage.pair()
     late = second_holder(client)
-    late._session.attempt = 0
+    late.session.attempt = 0
     with pytest.raises(SessionLost) as caught:
         await late.start(await stage.open())
     assert caught.value.code == Code.SUPERSEDED

@@ -222,9 +222,9 @@ async def test_leaving_leaves_nothing_behind():
             room.group.publish(n)
         assert await take(room.clients[0], 100) == list(range(100))
         await room.members[0].flush()
-        assert len(room.members[0]._members) == 1
+        assert len(room.members[0]._sender.watchers) == 1
         room.group.leave(room.members[0])
-        assert room.members[0]._members == ()
+        assert room.members[0]._sender.watchers == ()
 
 
 @on_stage
@@ -323,7 +323,7 @@ async def test_wait_has_a_limit_then_the_member_is_dropped():
         await room.members[0].flush()
         assert [fates(p.outcomes)[0] for p in publications[:4]] == [Fate.CONFIRMED] * 4
         assert room.members[0].stats.sent == 4
-        assert room.members[0]._members == ()
+        assert room.members[0]._sender.watchers == ()
 
 
 @on_stage

@@ -275,7 +275,7 @@ async def test_a_handler_that_misbehaves_fails_its_caller_and_nothing_else(what)
         assert await server.recv() == "goes on"
         assert await client.request("anything", ["goes on"]) == "goes on"
         assert client.state is State.OPEN
-        assert not server._servant.busy
+        assert not server._driver.servant.busy
 
 
 @on_stage(seeds=(None,))

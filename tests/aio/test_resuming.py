@@ -11,6 +11,7 @@ import pytest
 from reliable_ws import (
     Backoff,
     Config,
+    Connection,
     ConnectionClosed,
     End,
     NotReliablePeer,
@@ -440,8 +441,9 @@ async def test_a_second_holder_takes_over_and_the_first_does_not_come_back():
         receipt = await client.send("x")
         assert await server.recv() == "x"
         await receipt
-        thief = second_holder(client)
-        await thief.start(await stage.open())
+        holder = second_holder(client)
+        await holder.start(await stage.open())
+        thief = Connection(holder)
         with pytest.raises(SessionLost) as caught:
             await client.recv()
         assert caught.value.ending.kind is End.SUPERSEDED

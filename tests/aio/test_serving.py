@@ -314,7 +314,7 @@ async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     for client in clients:
         client.abort()
     for conn in {e.connection for e in host.events}:
-        conn.handling.cancel()
+        conn._driver.handling.cancel()
     await asyncio.sleep(20)
     await asyncio.gather(*host.handling)
     caplog.clear()

@@ -160,7 +160,7 @@ async def test_leaving_early_closes_the_generator():
         await until(lambda: tap.ends)
         assert got == [1, 2, 3]
         assert tap.ends[0] in ("CancelledError", "GeneratorExit")
-        assert not server._servant.busy
+        assert not server._driver.servant.busy
         await until(lambda: not client._session.calls.open)
 
 
@@ -173,7 +173,7 @@ async def test_leaving_early_closes_a_generator_that_waits_for_credit():
             await asyncio.sleep(1)
         await until(lambda: tap.ends)
         assert tap.ends == ["closed"]
-        await until(lambda: not server._servant.busy)
+        await until(lambda: not server._driver.servant.busy)
 
 
 @on_stage
@@ -321,7 +321,7 @@ def test_a_stream_cancelled_at_every_suspension():
                 assert outcome.how == ("cancelled" if outcome.reached else "returned")
                 await asyncio.sleep(1)
                 assert len(tap.ends) <= 1
-                assert not server._servant.busy
+                assert not server._driver.servant.busy
                 assert not c._session.calls.open
                 assert not c._caller._open
                 assert await all_of(c.stream("numbers", [3], timeout=1)) == [0, 1, 2]
@@ -348,7 +348,7 @@ async def test_over_sockets_with_cuts_in_the_middle():
             got.append(item)
             if item % 4000 == 1999:
                 proxy.reset()
-                await client._detached.wait()
+                await client._driver.detached.wait()
         assert got == list(range(20_000))
         async with contextlib.aclosing(client.stream("chunks", [1000])) as stream:
             for taken in range(2000):

@@ -94,6 +94,7 @@ CONSTANT = frozenset(
         "size",
         "_codec",
         "_config",
+        "resumes",
         "_max_message",
     )
 )

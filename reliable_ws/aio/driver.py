@@ -1,0 +1,257 @@
+"""The machine under a connection: what happens to its session is told to whom it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from reliable_ws.protocol.events import (
+    Arrived,
+    Cancelled,
+    Confirmed,
+    Detached,
+    Eased,
+    Ended,
+    Event,
+    Faulted,
+    Granted,
+    Itemized,
+    Opened,
+    PeerFinished,
+    Replied,
+    Requested,
+    Settled,
+)
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.session import Session
+from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.transport import Transport
+
+from .calling import Caller
+from .carrier import LINGER, Carrier
+from .methods import Methods
+from .pump import Pump
+from .reading import Reader
+from .sending import Sender
+from .serving import Servant
+from .waiting import Signal
+
+__all__ = ["Driver", "tell_nobody"]
+
+Tell = Callable[[EventName, int | None, str, int], None]
+"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
+
+
+class Driver:
+    """One session, its four workers (sender, reader, caller, servant), and its end.
+
+    Where WebSockets come from is for subclasses to know.
+    """
+
+    __slots__ = (
+        "_close_by",
+        "_draining",
+        "_resumable",
+        "caller",
+        "detached",
+        "ended",
+        "loop",
+        "opened",
+        "pump",
+        "reader",
+        "retry",
+        "sender",
+        "servant",
+        "session",
+        "tasks",
+        "tell",
+    )
+
+    def __init__(self, session: Session, *, resumable: bool, methods: Methods | None) -> None:
+        self.session = session
+        self.pump = Pump(session, self.dispatch)
+        self.loop = self.pump.loop
+        self.sender = Sender(self.pump)
+        self.reader = Reader(self.pump)
+        self.caller = Caller(self.pump)
+        self.servant = Servant(self.pump, methods)
+        self.tell: Tell = tell_nobody
+        "The connection's ear."
+        self.opened = Signal()
+        self.detached = Signal()
+        self.ended = Signal()
+        self.retry: float | None = None
+        "Seconds that the peer asked us to wait before the next WebSocket."
+        self.tasks: set[asyncio.Task[Any]] = set()
+        "What works for this session in the background."
+        self._resumable = resumable
+        self._draining = False
+        self._close_by: float = NEVER
+
+    # ------------------------------------------------------------------ transports
+
+    def attach(self, transport: Transport, link: Link) -> Carrier:
+        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+        return self.pump.attach(transport, link)
+
+    async def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket; return when the session is open on it."""
+        raise NotImplementedError
+
+    def resume_failed(self, why: str) -> None:
+        """There is no way to open another WebSocket."""
+        self.end(Ending(End.LOST, 1006, why))
+
+    # ------------------------------------------------------------------ what happened
+
+    def dispatch(self, events: list[Event]) -> None:
+        """Tell everybody whom it concerns what happened."""
+        reader, caller = self.reader, self.caller
+        for event in events:
+            if type(event) is Arrived:
+                reader.line.call(event.messages)
+            elif type(event) is Confirmed:
+                self.sender.confirmed(event.number)
+            elif (deal := CALLS.get(type(event))) is not None:
+                deal(self, event)
+            else:
+                self._on_rare(event)
+        if reader.line:
+            reader.call_if_over()
+        if caller.line:
+            caller.admit()
+        self.pump.stepped(eventful=bool(events))
+
+    def _on_rare(self, event: Event) -> None:
+        """Deal with what happens a few times in a session's life."""
+        match event:
+            case Opened(resumed, replayed):
+                self.detached.clear()
+                self.opened.set()
+                self.tell("resumed" if resumed else "opened", None, "", replayed)
+            case Settled():
+                self._all_known()
+                self.servant.abort()  # nobody hears the answers
+            case Detached(code, reason, retry):
+                self._on_detached(code, reason, retry)
+            case Ended(ending):
+                self._on_ended(ending)
+            case PeerFinished():
+                self.caller.settle()  # readers find it out when nothing is left to take
+            case Eased():
+                self.servant.eased()
+        self.pump.rearm()
+
+    def _all_known(self) -> None:
+        self.sender.settled()
+        self.caller.settle()
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        self.retry = retry
+        self.detached.set()
+        self.tell("detached", code, reason, 0)
+        if not self._resumable and not self.session.ended:
+            self.resume_failed("the WebSocket is gone and there is no way to open another")
+
+    def _on_ended(self, ending: Ending) -> None:
+        self._all_known()
+        self.reader.line.call_all()
+        self.servant.abort()
+        self.pump.flush()  # the last word goes before anybody hears of the end
+        if ending.kind is End.EXPIRED and self.pump.carrier is not None:
+            self.pump.carrier.abort()  # nobody there would answer a closing handshake
+        self.ended.set()
+        self.opened.set()
+        self.detached.set()
+        name = name_of(ending)
+        if name is not None:
+            self.tell(name, ending.code, ending.reason, 0)
+        self.tell("closed", ending.code, ending.reason, 0)
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self, code: int, reason: str) -> None:
+        """Send nothing after what was sent; turn new requests away."""
+        self.servant.closing = True
+        self.dispatch(self.session.finish(self.loop.time(), code, reason))
+        self.sender.try_again()
+
+    def start_closing(
+        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Begin to close, and wait for nothing."""
+        if self.servant.busy and not self.session.closing:
+            self._drain(code, reason, timeout)
+        else:
+            self._close(code, reason, timeout)
+
+    def _drain(self, code: int, reason: str, timeout: float | None) -> None:
+        """Let the handlers of requests end, then close; in the background."""
+        now = self.loop.time()
+        limit = self.session.config.close_progress_timeout
+        if timeout is not None:  # keep some of it for the end itself
+            limit = min(limit, max(0.0, timeout - min(timeout / 4, LINGER)))
+            self._close_by = min(self._close_by, now + timeout)
+        self.servant.hurry(now + limit)
+        if self._draining:
+            return
+        self._draining = True
+
+        async def work() -> None:
+            await self.servant.drain()
+            left = max(0.0, self._close_by - self.loop.time())
+            self._close(code, reason, left if self._close_by < NEVER else None)
+
+        task = self.loop.create_task(work())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _close(self, code: int, reason: str, timeout: float | None) -> None:
+        self.dispatch(self.session.close(self.loop.time(), code, reason, timeout))
+        self.pump.rearm()
+        self.sender.try_again()  # who waits to send learns that it is too late
+        self.caller.settle()
+
+    async def close(self, code: int, reason: str, timeout: float | None) -> None:
+        """Close, and return when the session is over and its transport gone."""
+        by = None if timeout is None else self.loop.time() + timeout
+        self.servant.release(asyncio.current_task())
+        self.start_closing(code, reason, timeout=timeout)
+        await self.ended.wait()
+        carrier = self.pump.carrier
+        if carrier is not None:
+            try:
+                async with asyncio.timeout_at(by):
+                    await carrier.closed()
+            except TimeoutError:
+                carrier.abort()
+
+    def abort(self, code: int = 4499, reason: str = "") -> None:
+        """End at once, waiting for nothing."""
+        self.dispatch(self.session.abort(self.loop.time(), code, reason))
+        if self.pump.carrier is not None:
+            self.pump.carrier.flush()
+            self.pump.carrier.abort()
+
+    def end(self, ending: Ending) -> None:
+        """End the session like this."""
+        self.session.end(ending)
+        self.pump.settle()
+
+
+def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+    """Nobody listens."""
+
+
+CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {
+    Replied: lambda driver, event: driver.caller.replied(event),
+    Faulted: lambda driver, event: driver.caller.faulted(event),
+    Itemized: lambda driver, event: driver.caller.itemized(event),
+    Requested: lambda driver, event: driver.servant.requested(event),
+    Granted: lambda driver, event: driver.servant.granted(event),
+    Cancelled: lambda driver, event: driver.servant.cancelled(event),
+}
+"""Who deals with what calls bring."""

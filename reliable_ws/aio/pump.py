@@ -1,0 +1,114 @@
+"""When to send, and when to look at the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.session import Session
+from reliable_ws.transport import Transport
+
+from .carrier import Carrier
+
+__all__ = ["BURST", "CROWD", "Pump"]
+
+BURST = 1024
+"""Calls in a row that do not suspend before one yields to the event loop.
+
+Without it a loop over 32 k queued messages starves acks, heartbeats and timeouts for a second.
+"""
+
+CROWD = 64 * 1024
+"""Bytes queued in one turn of the loop that are sent at once, from the caller: it keeps the
+socket busy while more is produced, and what is copied still warm."""
+
+
+class Pump:
+    """Keeps one session moving: sends at the end of a turn of the loop, ticks when it is time.
+
+    What happened goes to ``dispatch``.
+    """
+
+    __slots__ = ("_due", "_outbox", "_timer", "awake", "carrier", "dispatch", "loop", "session")
+
+    def __init__(self, session: Session, dispatch: Callable[[list[Event]], None]) -> None:
+        self.session = session
+        self.dispatch = dispatch
+        self.loop = asyncio.get_running_loop()
+        self.carrier: Carrier | None = None
+        self.awake = False
+        "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
+        self._outbox = session.outbox
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float = NEVER  # when it fires
+
+    def attach(self, transport: Transport, link: Link) -> Carrier:
+        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+        old, self.carrier = self.carrier, Carrier(transport, link, self.dispatch)
+        if old is not None:
+            old.flush()  # says superseded, and closes
+        self.rearm()
+        return self.carrier
+
+    # ------------------------------------------------------------------ sending
+
+    def wake(self) -> None:
+        """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
+        if not self.awake:
+            self.awake = True
+            self.loop.call_soon(self._end_of_turn)
+
+    def _end_of_turn(self) -> None:
+        if self.awake:  # else somebody could not wait, and has flushed
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now, as far as the transport has room."""
+        self.awake = False
+        carrier = self.carrier
+        if carrier is not None:
+            carrier.flush()
+        self._outbox.allow(BURST, CROWD)
+        if carrier is None or carrier.link.ack_by < self._due:
+            self.rearm()
+
+    def stepped(self, *, eventful: bool) -> None:
+        """Flush soon, or look at the clock earlier, if a step has made that necessary."""
+        if self.carrier is None:
+            return
+        link = self.carrier.link
+        if eventful or link.restless:
+            # whom this wakes runs in the next turn, and the flush behind it in the same one
+            self.wake()
+        elif link.ack_by < self._due:
+            self.rearm()
+
+    # ------------------------------------------------------------------ the clock
+
+    def settle(self) -> None:
+        """Draw the conclusions from what the application did, and tell everybody."""
+        self.dispatch(self.session.settle(self.loop.time()))
+
+    def rearm(self) -> None:
+        """Look at the session again at its deadline."""
+        due = self.session.deadline
+        if self._due <= due < NEVER:
+            return  # it will look again when it fires: cheaper than a new timer each time
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due = due
+        if due < NEVER:
+            self._timer = self.loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        now = max(self.loop.time(), self._due)  # clocks may disagree by a hair
+        self._timer = None
+        self._due = NEVER
+        if now >= self.session.deadline:
+            self.dispatch(self.session.tick(now))
+            self.flush()
+        self.rearm()

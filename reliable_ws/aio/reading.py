@@ -1,0 +1,157 @@
+"""Messages from the peer: handed over in order, to whoever came first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+
+from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
+from reliable_ws.protocol.payload import open_payload
+from reliable_ws.shared.facts import is_last_taken
+
+from .pump import BURST, Pump
+from .waiting import Line
+
+__all__ = ["Delivery", "Reader"]
+
+
+class Reader:
+    """The messages of one connection, from the other side."""
+
+    __slots__ = ("_inbox", "_pump", "_queue", "_session", "_turns", "line")
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._session = pump.session
+        self._inbox = pump.session.inbox
+        self._queue = pump.session.inbox.queue
+        self._turns = BURST
+        self.line = Line()
+        "Who waits for a message."
+
+    async def arrival(self, timeout: float | None) -> None:
+        """Return when a message can be taken; no await may stand between this and taking it."""
+        self._turns -= 1
+        if self._turns < 0:
+            self._turns = BURST
+            await asyncio.sleep(0)
+        line, queue = self.line, self._queue
+        while len(queue) <= line.called or line:
+            if not queue and is_last_taken(self._session):
+                raise self._session.error()
+            if self._pump.awake:
+                self._pump.flush()  # nobody in this task adds anything before the next message
+            if timeout is None:
+                await line.wait()
+            else:
+                async with asyncio.timeout(timeout):
+                    await line.wait()
+            if queue:
+                return
+
+    def take(self) -> Any:
+        """Take the next message, and confirm it in the same step."""
+        inbox = self._inbox
+        payload = inbox.take()
+        if inbox.due:
+            self._pump.settle()
+        if inbox.finish is not None and self.line:
+            self.call_if_over()
+        if type(payload) is msgpack.ExtType:
+            return open_payload(payload, inbox.handed, self._session.codec)
+        return payload
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Iterate over messages until the peer has finished."""
+        queue, line, inbox = self._queue, self.line, self._inbox
+        while await self._another():
+            yield self.take()
+            turns = self._turns
+            while turns > 0 and len(queue) > line.called and not line:
+                turns -= 1
+                payload = inbox.take()
+                if inbox.due:
+                    self._pump.settle()
+                if type(payload) is msgpack.ExtType:
+                    payload = open_payload(payload, inbox.handed, self._session.codec)
+                yield payload
+            self._turns = turns
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done."""
+        while await self._another():
+            number, payload = self._inbox.deliver()
+            if self.line:
+                self.call_if_over()
+            try:
+                message = open_payload(payload, number, self._session.codec)
+            except PayloadError:
+                self.confirm(number)
+                raise
+            yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
+
+    async def _another(self) -> bool:
+        """Return when a message can be taken; ``False`` if an iteration ends quietly instead."""
+        try:
+            await self.arrival(None)
+        except ConnectionClosedOK:
+            return False
+        except ConnectionClosed:
+            if self._session.closing:
+                return False
+            raise
+        return True
+
+    def confirm(self, number: int) -> None:
+        """Confirm what was delivered."""
+        if self._inbox.confirm(number) and self._inbox.due:
+            self._pump.settle()
+
+    # ------------------------------------------------------------------ what happened
+
+    def call_if_over(self) -> None:
+        """Wake readers that nothing more can come for."""
+        if not self._queue and is_last_taken(self._session):
+            self.line.call_all()
+
+
+class Delivery:
+    """A message that is confirmed when its work is done.
+
+    ``async with delivery: …`` confirms on a clean exit. On an exception it stays unconfirmed;
+    ``confirm()`` may follow later. What is never confirmed is *unknown* to the sender in the
+    end, and meanwhile holds back its window.
+    """
+
+    __slots__ = ("_reader", "message", "number", "redelivered")
+
+    def __init__(
+        self,
+        reader: Reader,
+        number: int,
+        message: Any,
+        redelivered: bool,  # noqa: FBT001
+    ) -> None:
+        self._reader = reader
+        self.number = number
+        self.message = message
+        self.redelivered = redelivered
+        "Whether it may have been handed over before, to a process of ours that died."
+
+    def confirm(self) -> None:
+        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
+        self._reader.confirm(self.number)
+
+    async def __aenter__(self) -> Any:
+        """Return the message."""
+        return self.message
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: object
+    ) -> None:
+        """Confirm unless the block raised."""
+        if kind is None:
+            self.confirm()

@@ -1,0 +1,317 @@
+"""``Sessions``: every session of a server of any kind, and the side that waits for WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any
+
+from reliable_ws.adapters import adapt
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.sessions import Arrival
+from reliable_ws.protocol.sessions import Sessions as Book
+from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.transport import Transport, TransportClosed
+
+from .carrier import CLOSE_TIMEOUT, LINGER
+from .connection import Connection
+from .driver import Driver
+from .methods import Methods
+
+__all__ = ["Handler", "Sessions"]
+
+RELIEF_INTERVAL = 1.0
+"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+
+Handler = Callable[[Connection], Awaitable[object]]
+
+
+class Acceptor(Driver):
+    """Drives a session from the side that waits for its WebSockets."""
+
+    __slots__ = ("connection", "handling", "principal", "sessions")
+
+    def __init__(
+        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
+    ) -> None:
+        super().__init__(session, resumable=resumable, methods=sessions._methods)
+        self.sessions = sessions
+        self.principal = principal
+        "Who the application found the peer to be."
+        self.connection = Connection(self, sessions._on_event)
+        self.handling: asyncio.Task[None] | None = None
+        "The task that runs the application's handler."
+
+    def _on_ended(self, ending: Ending) -> None:
+        self.sessions._bury(self)
+        super()._on_ended(ending)
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        super()._on_detached(code, reason, retry)
+        self.sessions._relieve_soon()
+
+    async def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket, on which the peer has to greet."""
+        if self.session.ended:
+            raise self.session.error()
+        other = await self.sessions.accept(adapt(websocket), self.principal)
+        if other is not self.connection:
+            other.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+
+class Sessions:
+    """The sessions of one server, which outlive its WebSockets.
+
+    For servers that are not made by :func:`~reliable_ws.serve`: in the endpoint of any web
+    framework, ``await sessions.handle(websocket, handler)``. Give every endpoint that shall
+    resume the same sessions the same object.
+    """
+
+    def __init__(
+        self,
+        *,
+        methods: Methods | None = None,
+        config: Config | None = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+    ) -> None:
+        self.config = config or Config()
+        self._methods = methods
+        self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
+        self._on_event = on_event
+        self._acceptors: dict[bytes, Acceptor] = {}
+        self._reports: dict[bytes, Report] | None = None
+        self._handling: set[asyncio.Task[None]] = set()
+        self._change = asyncio.Event()  # a session ended, or a handler
+        self._relief: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Sessions that live."""
+        return len(self._book)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections of all sessions that live."""
+        return [acceptor.connection for acceptor in self._acceptors.values()]
+
+    def handle(
+        self, websocket: Any, handler: Handler, *, principal: Hashable = None
+    ) -> Coroutine[Any, Any, None]:
+        """Serve one WebSocket: ``await`` this, it returns when the WebSocket is gone.
+
+        Takes it over at once, before it is awaited: a library with callbacks must not call the
+        application's any more. Runs ``handler(conn)`` once per session, in a task of its own; a
+        later WebSocket of the same session is attached to the running one. ``principal`` is who
+        the application found the peer to be: only the same one can resume a session. When the
+        handler returns, its connection is closed with 1000, when it raises with 1011 and a logged
+        traceback.
+        """
+        return self._serve(adapt(websocket), handler, principal)
+
+    async def _serve(
+        self,
+        transport: Transport,
+        handler: Handler | None,
+        principal: Hashable,
+        *,
+        resumable: bool = True,
+        ready: asyncio.Future[Acceptor] | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        arrival = self._book.arrive(loop.time(), principal, transport.max_frame)
+        try:
+            acceptor = await self._greet(transport, arrival, resumable=resumable)
+            if acceptor is None or arrival.link is None:
+                await self._leave(transport, arrival)
+                return
+        except BaseException:  # cancelled: nobody else knows of this WebSocket
+            transport.abort()
+            raise
+        carrier = acceptor.attach(transport, arrival.link)
+        acceptor.pump.flush()
+        if ready is not None and not ready.done():
+            ready.set_result(acceptor)
+        if arrival.fresh and handler is not None:
+            handling = loop.create_task(self._run(acceptor, handler))
+            acceptor.handling = handling
+            self._handling.add(handling)
+            handling.add_done_callback(self._handled)
+        await carrier.read()
+
+    async def _greet(
+        self, transport: Transport, arrival: Arrival, *, resumable: bool
+    ) -> Acceptor | None:
+        """Read the Hello and let the book answer it."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(arrival.deadline):
+                data = await transport.recv()
+        except TimeoutError:
+            arrival.tick(max(loop.time(), arrival.deadline))
+            return None
+        except TransportClosed:
+            return None
+        events = arrival.receive(data, loop.time())
+        self._relieve_soon()
+        session = arrival.session
+        if session is None:
+            return None
+        acceptor = self._acceptors.get(session.id)
+        if acceptor is None:
+            acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+            self._acceptors[session.id] = acceptor
+        acceptor.dispatch(events)
+        return acceptor
+
+    async def accept(
+        self, transport: Transport, principal: Hashable = None, *, resumable: bool = True
+    ) -> Connection:
+        """Greet on a transport and return its connection, which reads in the background.
+
+        A transport of a session that lives gives the connection that it has already. Raises
+        ``NotReliablePeer`` if no good Hello comes in time.
+        """
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[Acceptor] = loop.create_future()
+        serving = loop.create_task(
+            self._serve(transport, None, principal, resumable=resumable, ready=ready)
+        )
+        try:
+            await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            serving.cancel()
+            transport.abort()
+            raise
+        if not ready.done():
+            ready.cancel()
+            await serving
+            raise NotReliablePeer("the peer did not greet with a good Hello")
+        acceptor = ready.result()
+        acceptor.tasks.add(serving)
+        serving.add_done_callback(acceptor.tasks.discard)
+        serving.add_done_callback(self._served)
+        return acceptor.connection
+
+    def _bury(self, acceptor: Acceptor) -> None:
+        """Turn a session that has ended into a tombstone."""
+        session = acceptor.session
+        self._book.bury(session, acceptor.loop.time())
+        self._acceptors.pop(session.id, None)
+        if self._reports is not None:
+            self._reports[session.id] = session.report()
+        self._change.set()
+
+    @staticmethod
+    def _served(serving: asyncio.Task[None]) -> None:
+        if not serving.cancelled() and (error := serving.exception()) is not None:
+            logger.error("reliable_ws failed", exc_info=error)
+
+    def _handled(self, handling: asyncio.Task[None]) -> None:
+        self._handling.discard(handling)
+        if not handling.cancelled():
+            handling.exception()  # SystemExit and its like have left the event loop already
+        self._change.set()
+
+    def _relieve_soon(self) -> None:
+        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        if self._relief is None:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(RELIEF_INTERVAL, self._relieve)
+
+    def _relieve(self) -> None:
+        self._relief = None
+        for session in self._book.relieve(asyncio.get_running_loop().time()):
+            acceptor = self._acceptors.get(session.id)
+            if acceptor is not None:
+                acceptor.pump.settle()
+
+    @staticmethod
+    async def _leave(transport: Transport, arrival: Arrival) -> None:
+        """Say why not, and let the peer close first (CLOSE-9)."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LINGER):
+                while (data := arrival.transmit(loop.time())) is not None:
+                    await transport.send(data)
+                while True:
+                    await transport.recv()
+        except (TransportClosed, TimeoutError):
+            pass
+        leaving = arrival.leaving
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await transport.close(*(leaving[:2] if leaving else (1000, "")))
+        except TimeoutError:
+            transport.abort()
+
+    @staticmethod
+    async def _run(acceptor: Acceptor, handler: Handler) -> None:
+        """Run the handler, then close; what it had sent is still delivered."""
+        code = 1000
+        try:
+            await handler(acceptor.connection)
+        except asyncio.CancelledError:
+            if not acceptor.sessions._book.draining:  # the event loop ends: wait for nobody
+                acceptor.abort(1001, "going away")
+                raise
+            code = 1001
+        except ConnectionClosed as error:
+            logger.warning("a handler gave up: %s", error)  # a client that is gone is no bug
+            code = 1011
+        except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
+            logger.exception("a handler raised")
+            code = 1011
+        try:
+            await acceptor.connection.close(code)
+        except DeliveryError as error:
+            logger.warning("a session ended with undelivered messages: %s", error.report)
+
+    async def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
+        """Close every session gracefully; return one report per session id.
+
+        No new sessions are made, resumes are still answered. Every peer is told Finish(1001);
+        handlers are awaited, after ``timeout`` seconds cancelled; sessions that have not ended
+        soon after that are aborted. A second call joins the first.
+        """
+        self._book.draining = True
+        if self._reports is None:
+            self._reports = {}
+        reports = self._reports
+        acceptors = list(self._acceptors.values())
+        for acceptor in acceptors:
+            if acceptor.handling is None:
+                acceptor.start_closing(1001)
+            else:
+                acceptor.finish(1001, "going away")
+        if not await self._emptied(timeout):
+            for handling in self._others():
+                handling.cancel()
+            for acceptor in acceptors:
+                session = acceptor.session
+                if not (session.ended or session.closing or session.attached):
+                    acceptor.abort(1001, "going away")  # nobody is there to be asked
+            if not await self._emptied(LINGER):
+                for acceptor in acceptors:
+                    acceptor.abort(1001, "going away")
+                await self._emptied(LINGER)
+        return reports
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        """Handlers that run, but for the one that asks."""
+        return {task for task in self._handling if task is not asyncio.current_task()}
+
+    async def _emptied(self, timeout: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                while self._acceptors or self._others():
+                    self._change.clear()
+                    await self._change.wait()
+        except TimeoutError:
+            return False
+        return True
