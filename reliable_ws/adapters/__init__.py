@@ -41,6 +41,7 @@ _LIBRARIES = {
         "a PicowsTransport, connections of picows.websockets", "2.0", "picows_websockets", "picows"
     ),
     "quart": Library("quart.websocket", "0.20", "quart", "quart"),
+    "sanic": Library("WebSockets of Sanic's own server", "24.12", "sanic", "sanic"),
     "starlette": Library("WebSockets of Starlette and FastAPI", "0.37", "starlette", "starlette"),
     "tornado": Library(
         "a WebSocketHandler or WebSocketClientConnection of Tornado", "6.4", "tornado", "tornado"

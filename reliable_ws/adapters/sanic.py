@@ -1,0 +1,108 @@
+"""Sanic's own server: the ``Websocket`` of a handler.
+
+Under an ASGI server Sanic hands out another object; there, mount the application of
+:mod:`reliable_ws.adapters.asgi` beside Sanic's.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+from sanic import Websocket
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.protocol import State
+
+from .base import check
+from .fed import FedTransport
+
+__all__ = ["SanicTransport", "adapt"]
+
+UTF8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
+    """Return a transport for the WebSocket that Sanic's server gave to a handler.
+
+    ``max_frame`` is the largest message that it takes, in bytes: by default what Sanic was told
+    (``app.config.WEBSOCKET_MAX_SIZE``, else 1 MiB).
+
+    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is closed or being
+    received from.
+    """
+    if not isinstance(ws, Websocket):
+        raise TypeError(f"not a WebSocket of Sanic's own server: {type(ws).__name__}")
+    check(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
+    limit = getattr(ws.io_proto, "websocket_max_size", None)
+    return SanicTransport(ws, limit if max_frame is None else max_frame)
+
+
+class SanicTransport(FedTransport):
+    """A WebSocket of Sanic as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
+
+    It takes the place of what assembles messages there. ``recv()`` of Sanic loses messages when
+    it is cancelled or the peer closes, and the order of those that come while an answer to a ping
+    has to wait for room.
+    """
+
+    def __init__(self, ws: Any, max_frame: int | None) -> None:
+        super().__init__(ws, "acceptor", max_frame)
+        before, ws.assembler = ws.assembler, self
+        self._chunks: list[Any] = before.chunks  # str if there is a decoder, else bytes
+        self._decoder = before.decoder
+        if before.message_complete.is_set():
+            self._join()
+            before.message_fetched.set()  # its put() returns; the next one will be ours
+        self._connection_lost = ws.connection_lost
+        ws.connection_lost = self._lost
+        ws.async_data_received = self._data_received
+
+    async def put(self, frame: Frame) -> None:
+        """Take in one frame of a message; bounded by the protocol below, which is websockets'."""
+        if frame.opcode not in DATA_OPCODES:
+            return
+        if frame.opcode is not Opcode.CONT:
+            self._decoder = UTF8Decoder() if frame.opcode is Opcode.TEXT else None
+        try:
+            data = self._decoder.decode(frame.data, frame.fin) if self._decoder else frame.data
+        except UnicodeDecodeError:
+            self.feed_end()
+            self.websocket.fail_connection(1007)
+            return
+        self._chunks.append(data)
+        if frame.fin:
+            self._join()
+
+    def _join(self) -> None:
+        chunks, self._chunks = self._chunks, []
+        joiner: Any = b"" if self._decoder is None else ""
+        self.feed(joiner.join(chunks))
+
+    async def _data_received(self, to_send: Any, events: Any) -> None:
+        """Take in what arrived, and only then answer it: answers may have to wait."""
+        await self.websocket.process_events(events)
+        close = self.websocket.ws_proto.close_rcvd
+        if close is not None:
+            self.feed_end(close.code, close.reason)
+        await self.websocket.send_data(to_send)
+
+    def _lost(self, error: Exception | None) -> None:
+        self.feed_end()
+        self._connection_lost(error)
+
+    async def _send(self, data: bytes) -> None:
+        await self.websocket.send(data)
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self.websocket.close(code, reason)
+        await self.ended()
+
+    def _drop(self) -> None:
+        self.websocket.io_proto.transport.abort()
+
+    def _pause(self) -> None:
+        self.websocket.io_proto.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self.websocket.io_proto.transport.is_closing():
+            self.websocket.io_proto.transport.resume_reading()
