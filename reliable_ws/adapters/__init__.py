@@ -36,6 +36,8 @@ _LIBRARIES = {
     "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
     "channels": Library("consumers of Channels", "4.1", "channels", "channels"),
     "falcon": Library("WebSockets of Falcon", "4.0", "falcon", "falcon"),
+    "httpx2": Library("AsyncWebSocketSession of httpx2", "2.16", "httpx_ws", "httpx2"),
+    "httpx_ws": Library("AsyncWebSocketSession of httpx-ws", "0.6", "httpx_ws", "httpx-ws"),
     "litestar": Library("WebSockets of Litestar", "2.10", "litestar", "litestar"),
     "picows": Library(
         "a PicowsTransport, connections of picows.websockets", "2.0", "picows_websockets", "picows"

@@ -32,6 +32,7 @@ DENIED = {
     "tells_end": "cancels the endpoint at the end",
     "tells_code": "no close code from the peer",
     "tells_reason": "no close reason from the peer",
+    "refuses_larger": "knows no limit to the size of a message",
     "sends_code": "cannot choose its close code",
     "sends_reason": "cannot send a close reason",
 }

@@ -79,6 +79,8 @@ class Traits:
     "The reason of ``close(code, reason)`` reaches the peer. Denied: none does."
     max_frame: ClassVar[int] = MIB
     "The largest message that the library takes as it is set up here, in bytes."
+    refuses_larger: ClassVar[bool] = True
+    "A larger one ends the WebSocket. Denied: it arrives; the library has no limit."
     negotiates: ClassVar[bool] = True
     "The subprotocol ``reliable-ws.v1`` is selected where it is offered."
 
