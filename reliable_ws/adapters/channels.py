@@ -7,8 +7,8 @@ from typing import Any
 
 try:
     from asgiref.testing import ApplicationCommunicator
-    from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
-    from channels.generic.websocket import AsyncWebsocketConsumer  # type: ignore[import-untyped]
+    from channels.consumer import AsyncConsumer
+    from channels.generic.websocket import AsyncWebsocketConsumer
 except ModuleNotFoundError as error:
     raise ImportError("Channels is not installed: pip install channels") from error
 

@@ -44,16 +44,10 @@ class Program:
     async def ready(self) -> None:
         """Return when it accepts connections."""
         async with asyncio.timeout(SECONDS):
-            while True:
+            while not await listens(self.port):
                 if not self.alive:
                     raise AssertionError(f"the server did not start:\n{self.output()}")
-                try:
-                    _, writer = await asyncio.open_connection(HOST, self.port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    return
+                await asyncio.sleep(0.05)
 
     async def shutdown(self) -> list[str]:
         """SIGTERM; return the reports that it prints as it goes."""
@@ -111,3 +105,13 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return listener.getsockname()[1]
+
+
+async def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

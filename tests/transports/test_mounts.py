@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import pytest
-import uvicorn
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 from falcon.asgi import App as Falcon
@@ -19,6 +15,7 @@ from starlette.routing import Mount
 
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
+from tests.support.asgi_server import running
 
 from . import settings  # noqa: F401 - Django's
 
@@ -79,20 +76,6 @@ def dispatcher(app, live):
         await (live if inner else app)(scope, receive, send)
 
     return dispatch
-
-
-@contextlib.asynccontextmanager
-async def running(app):
-    config = uvicorn.Config(app, port=0, ws="websockets-sansio", log_level="warning")
-    server = uvicorn.Server(config)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve())
-        while not server.started and not serving.done():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-        try:
-            yield server.servers[0].sockets[0].getsockname()[1]
-        finally:
-            server.should_exit = True
 
 
 @pytest.mark.parametrize("name", MOUNTS)

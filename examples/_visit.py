@@ -1,0 +1,25 @@
+"""What the web applications among the examples share: a server, a customer, and a bad network."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+
+import reliable_ws
+from reliable_ws.testing import ChaosProxy
+
+
+async def visit(app: Any, path: str) -> None:
+    """Run the application, order something, and cut the network after each answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    serving = asyncio.create_task(server.serve([listener]))
+    async with ChaosProxy(*listener.getsockname()) as proxy:
+        async with reliable_ws.connect(proxy.uri(path)) as conn:
+            for order in ("apples", "pears", "plums"):
+                await conn.send(order)
+                print(f"{await conn.recv()} ({proxy.reset()} connection cut)")
+        print(f"{conn.stats.resumes} times resumed: {conn.report}")
+    server.should_exit = True
+    await serving
