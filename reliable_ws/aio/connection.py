@@ -172,8 +172,9 @@ class Connection(Facts):
         Raises :class:`~reliable_ws.DeliveryError` with the report. Gives up after
         ``Config.close_progress_timeout`` without progress, ``Config.close_timeout`` in all, or
         ``timeout`` seconds if that is less. From the call on nothing more is taken here.
-        Handlers of requests that run may end first: for ``close_progress_timeout`` seconds,
-        or most of ``timeout``, then they are cancelled and their callers told.
+        Handlers of requests that run may end first, in most of that time: three quarters, and
+        all but the last ``close_progress_timeout`` seconds of a longer one. Then they are
+        cancelled, and their callers told. Until then no lack of progress counts.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
         await self._driver.close(code, reason, timeout)
@@ -224,8 +225,9 @@ class Connection(Facts):
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket; return when the session is open on it.
 
-        For connections made by ``wrap(…, resume_within=…)``. Raises ``ConnectionClosed`` if
-        the session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
+        For connections made by ``wrap(…, resume_within=…)``. Raises ``RuntimeError`` for one that
+        opens its WebSockets by itself (``connect``, ``reopen=``), ``ConnectionClosed`` if the
+        session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
         """
         await self._driver.resume(websocket)
 

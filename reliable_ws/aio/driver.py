@@ -31,7 +31,7 @@ from reliable_ws.shared.facts import EventName, name_of
 from reliable_ws.transport import Transport
 
 from .calling import Caller
-from .carrier import LINGER, Carrier
+from .carrier import Carrier
 from .methods import Methods
 from .pump import Pump
 from .reading import Reader
@@ -190,20 +190,18 @@ class Driver:
 
     def _drain(self, code: int, reason: str, timeout: float | None) -> None:
         """Let the handlers of requests end, then close; in the background."""
-        now = self.loop.time()
-        limit = self.session.config.close_progress_timeout
-        if timeout is not None:  # keep some of it for the end itself
-            limit = min(limit, max(0.0, timeout - min(timeout / 4, LINGER)))
-            self._close_by = min(self._close_by, now + timeout)
-        self.servant.hurry(now + limit)
+        config = self.session.config
+        limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+        self._close_by = min(self._close_by, self.loop.time() + limit)
+        # some of it is for the end itself: as long as a close without progress may last
+        self.servant.hurry(self._close_by - min(limit / 4, config.close_progress_timeout))
         if self._draining:
             return
         self._draining = True
 
         async def work() -> None:
             await self.servant.drain()
-            left = max(0.0, self._close_by - self.loop.time())
-            self._close(code, reason, left if self._close_by < NEVER else None)
+            self._close(code, reason, max(0.0, self._close_by - self.loop.time()))
 
         task = self.loop.create_task(work())
         self.tasks.add(task)

@@ -16,7 +16,7 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.dialing import patience, why_not_met
+from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
 from reliable_ws.shared.facts import logger
 from reliable_ws.transport import Transport, TransportClosed
 
@@ -171,6 +171,8 @@ class Initiator(Driver):
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, greeting on it first."""
+        if self._reopen is not None:
+            raise RuntimeError(OPENS_BY_ITSELF)
         if self.session.ended:
             raise self.session.error()
         transport = adapt(websocket)

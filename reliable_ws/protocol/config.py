@@ -38,7 +38,10 @@ class Config:
     time by then, ``open_timeout``, is for another one to bring the end.
     """
     close_timeout: float = 300.0
-    "``close()`` gives up after so long, whatever the progress."
+    """``close()`` gives up after so long, whatever the progress.
+
+    Handlers of requests that run have most of it to end.
+    """
     window_messages: int = 32_768
     "Most unconfirmed messages that the peer may have in flight to us."
     window_bytes: int = 4 * MIB

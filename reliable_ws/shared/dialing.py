@@ -9,7 +9,13 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 
-__all__ = ["patience", "why_not_met"]
+__all__ = ["OPENS_BY_ITSELF", "patience", "why_not_met"]
+
+OPENS_BY_ITSELF = (
+    "this connection opens its next WebSocket by itself; to hand it one with resume(), "
+    "wrap() with resume_within= and without reopen="
+)
+"""Two ways to the next WebSocket would compete: each would fence what the other opened."""
 
 
 def why_not_met(session: Session) -> ReliableWSError | None:

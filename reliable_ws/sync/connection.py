@@ -395,8 +395,9 @@ class Connection(Facts):
     def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket; return when the session is open on it.
 
-        For connections made by ``wrap(…, resume_within=…)``. Raises ``ConnectionClosed`` if
-        the session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
+        For connections made by ``wrap(…, resume_within=…)``. Raises ``RuntimeError`` for one that
+        opens its WebSockets by itself (``connect``, ``reopen=``), ``ConnectionClosed`` if the
+        session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
         """
         raise NotImplementedError
 

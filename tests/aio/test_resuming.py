@@ -244,6 +244,24 @@ async def test_without_a_way_to_another_websocket_the_session_ends_at_once():
 
 
 @on_stage
+async def test_who_opens_websockets_by_itself_is_handed_none():
+    """Both would compete: the newer fences the older, and the peer is told so each time."""
+    async with paired({"resume_within": 60}) as (stage, client, server):
+        near, far = pair()
+        with pytest.raises(RuntimeError, match="resume_within= and without reopen="):
+            await client.resume(near)
+        await client.send("x")
+        assert await server.recv() == "x"
+        stage.cut()
+        with pytest.raises(RuntimeError):
+            await client.resume(near)
+        await client.send("y")
+        assert await server.recv() == "y"
+        near.abort()
+        far.abort()
+
+
+@on_stage
 async def test_both_sides_resume_by_hand():
     near, far = pair()
     client, server = await asyncio.gather(

@@ -388,6 +388,14 @@ def test_wrapped_on_both_sides_and_resumed_by_hand(loop):
     inner.shutdown()
 
 
+def test_who_opens_websockets_by_itself_is_handed_none():
+    with serve(echo, "127.0.0.1", 0) as server, local(server) as conn:
+        with plain(server) as other, pytest.raises(RuntimeError, match="without reopen="):
+            conn.resume(other)
+        conn.send("x")
+        assert conn.recv(timeout=SECONDS) == "x"
+
+
 def plain(server):
     return websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}", **PLAIN)
 
