@@ -6,8 +6,11 @@ import contextlib
 
 import falcon.asgi
 import falcon.testing
+import httpx
 import pytest
 from channels.testing import WebsocketCommunicator
+from httpx_ws import aconnect_ws
+from httpx_ws.transport import ASGIWebSocketTransport
 
 import reliable_ws
 from reliable_ws.adapters.channels import ReliableConsumer
@@ -59,6 +62,17 @@ async def channels_communicator():
     assert await communicator.connect() == (True, None)
     yield communicator
     await communicator.wait()
+
+
+@client
+async def httpx_ws_transport():
+    """For any ASGI application, of whatever framework."""
+    app = reliable_ws.ASGIApp(echo, sessions=sessions, drain_timeout=None)
+    async with (
+        httpx.AsyncClient(transport=ASGIWebSocketTransport(app)) as http,
+        aconnect_ws("http://server/live", http) as session,
+    ):
+        yield session
 
 
 @pytest.mark.parametrize("name", CLIENTS)
