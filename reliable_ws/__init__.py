@@ -7,7 +7,6 @@ from .aio.asgi import ASGIApp
 from .aio.client import connect
 from .aio.connection import Connection
 from .aio.groups import Fate, Group, Publication, Recipient
-from .aio.methods import Methods
 from .aio.reading import Delivery
 from .aio.sending import Receipt
 from .aio.server import Server, serve
@@ -40,6 +39,7 @@ from .protocol.errors import (
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
 from .shared.facts import ConnectionEvent, State, Stats
+from .shared.methods import Methods
 from .transport import Transport, TransportClosed, select_subprotocol
 
 __version__ = "0.1.0"

@@ -15,11 +15,18 @@ from . import Library, check_release, name_of
 
 __all__ = ["adapt", "is_blocking"]
 
+_TEST_SESSIONS = "WebSocket sessions of the test clients of Starlette, FastAPI and Litestar"
+
 # By where the class of the object is defined, or one of its bases.
 _LIBRARIES = {
     "websockets.sync": Library(
         "connections of websockets.sync", "13.1", "websockets_sync", "websockets"
     ),
+    "websocket": Library(
+        "WebSocket of websocket-client", "1.8", "websocket_client", "websocket-client"
+    ),
+    "starlette.testclient": Library(_TEST_SESSIONS, "0.37", "test_sessions", "starlette"),
+    "litestar.testing": Library(_TEST_SESSIONS, "2.10", "test_sessions", "litestar"),
 }
 
 
@@ -75,7 +82,7 @@ def _what_is_wrong(ws: object) -> str:
         return f"{name_of(ws)} is awaited: use reliable_ws.wrap, not reliable_ws.sync"
     return (
         f"no adapter for {name_of(ws)}. Supported: "
-        f"{', '.join(library.objects for library in _LIBRARIES.values())}. For any other "
+        f"{', '.join(sorted({library.objects for library in _LIBRARIES.values()}))}. For any other "
         "WebSocket whose methods block write a class with the members of "
         "reliable_ws.transport.SyncTransport (send, recv, close, abort, max_frame, websocket) "
         "around it and pass an instance of that."

@@ -1,18 +1,14 @@
 """Transports over ``websockets.sync``, from release 13.1 on, client or server.
 
-The library writes while it holds the lock that it reads under: were a write to wait for the peer,
-nothing would be received, and two ends that only send would wait for each other. So nothing is
-written here before the socket has room for it, and a message that may be larger than the room
-goes as fragments.
+The library writes while it holds the lock that it reads under (see ``room.py``): so a message that
+may be larger than the room in the socket's buffer goes as fragments.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import select
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
@@ -30,6 +26,7 @@ from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
 
 from .base import Role
+from .room import Room
 from .websockets_options import (
     MAX_SIZE,
     MaxSize,
@@ -42,12 +39,6 @@ from .websockets_options import (
 from .websockets_push import Pushing
 
 __all__ = ["WebSocketsSyncTransport", "adapt", "dial", "listen"]
-
-LEAST = 2 * 1024
-"""Bytes for which a socket that calls itself writable has room, however small its buffer."""
-
-PATIENCE = 1.0
-"""Seconds between two looks at a socket that has no room: it may have been closed meanwhile."""
 
 ProcessResponse = Callable[[ServerConnection, Request, Response], Response | None]
 
@@ -70,17 +61,13 @@ class WebSocketsSyncTransport:
     if none came or it had no code.
     """
 
-    __slots__ = ("_gone", "_has_room", "_small", "_ws", "max_frame")
+    __slots__ = ("_gone", "_room", "_ws", "max_frame")
 
     def __init__(self, ws: Any, max_frame: int | None) -> None:
         self._ws = ws
         self._gone = False
         self.max_frame = max_frame
-        self._has_room = _writable(ws.socket)
-        # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
-        # there, too. Others do when about LEAST is free.
-        buffer = ws.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        self._small = max(LEAST, buffer // 6) if sys.platform == "linux" else LEAST
+        self._room = Room(ws.socket)
 
     @property
     def websocket(self) -> object:
@@ -97,18 +84,15 @@ class WebSocketsSyncTransport:
 
         Raises ``TransportClosed``, at once if the closing handshake has begun.
         """
-        if len(data) <= self._small:
-            self._wait_for_room()
-            self._send(data)
-        else:
-            self._send(self._pieces(data))
+        pieces = self._room.pieces(data, lambda: self._gone)
+        self._send(pieces if len(data) > self._room.small else next(pieces))
 
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message if the socket has room for it, else return ``False``.
 
         Raises ``TransportClosed``.
         """
-        if len(data) > self._small or not self._has_room(0):
+        if not self._gone and not self._room.has(len(data)):
             return False
         self._send(data)
         return True
@@ -123,15 +107,6 @@ class WebSocketsSyncTransport:
         except Exception as exc:
             self.abort()
             raise self._closed() from exc
-
-    def _pieces(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), self._small):
-            self._wait_for_room()
-            yield data[start : start + self._small]
-
-    def _wait_for_room(self) -> None:
-        while not self._has_room(PATIENCE) and not self._gone:
-            pass
 
     def push_to(self, receiver: Callable[[bytes], None], /) -> None:
         """Hand each message to ``receiver`` as it arrives, where the connection can."""
@@ -276,15 +251,6 @@ def listen(
         **_pinging(_SERVER_OPTIONS, ping_interval),
         **options,
     )
-
-
-def _writable(sock: socket.socket) -> Callable[[float], object]:
-    """Return what waits, so many seconds, for room in the buffer of a socket, and tells of it."""
-    if not hasattr(select, "poll"):  # Windows; there, too, only without the library's lock
-        return lambda timeout: sock.fileno() < 0 or select.select([], [sock], [], timeout)[1]
-    room = select.poll()
-    room.register(sock, select.POLLOUT)
-    return lambda timeout: room.poll(timeout * 1000)
 
 
 def _pinging(known: Any, interval: float | None) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import select_subprotocol
 
-from .methods import Methods
 from .sessions import Handler, Sessions
 from .sigterm import drain_on_sigterm
 

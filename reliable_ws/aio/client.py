@@ -19,11 +19,11 @@ from reliable_ws.protocol.frames import may_resume
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End
 from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection
 from .initiator import Initiator
-from .methods import Methods
 
 __all__ = ["connect"]
 

@@ -28,11 +28,11 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
 from .calling import Caller
 from .carrier import Carrier
-from .methods import Methods
 from .pump import Pump
 from .reading import Reader
 from .sending import Sender

@@ -18,10 +18,10 @@ from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
 from reliable_ws.shared.facts import logger
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
 from .driver import Driver
-from .methods import Methods
 
 __all__ = ["Initiator"]
 

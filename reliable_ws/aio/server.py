@@ -11,10 +11,10 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
 from reliable_ws.shared.facts import ConnectionEvent
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
 from .connection import Connection
-from .methods import Methods
 from .sessions import Handler, Sessions
 
 __all__ = ["Server", "serve"]

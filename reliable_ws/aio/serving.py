@@ -6,22 +6,13 @@ import asyncio
 import contextlib
 from typing import Any
 
-from reliable_ws.protocol.call_codec import LONGEST_NAME, LONGEST_WORDS
-from reliable_ws.protocol.errors import (
-    InvalidParams,
-    MessageTooLarge,
-    NotSerializable,
-    PayloadError,
-    RemoteError,
-)
+from reliable_ws.protocol.errors import InvalidParams
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
-from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload, seal
-from reliable_ws.shared.facts import logger
+from reliable_ws.shared.answering import BAD_PARAMS, CANCELLED, INTERNAL, TIMEOUT, Answering, Said
+from reliable_ws.shared.methods import Method, Methods
 
-from .calling import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
-from .methods import Method, Methods
 from .pump import Pump
 from .waiting import Line, Signal
 
@@ -32,8 +23,6 @@ BURST = 256
 
 GRACE = 1.0
 """Seconds that a cancelled handler has to end before its caller is told without it."""
-
-CANCELLED, INTERNAL = "cancelled", "internal"
 
 
 class Running:
@@ -50,38 +39,27 @@ class Running:
         self.task: asyncio.Task[None] | None = None
 
 
-NOTHING = Methods()
-
-
-class Servant:
+class Servant(Answering):
     """The requests of one connection, from the other side."""
 
     __slots__ = (
-        "_calls",
-        "_codec",
         "_drained_by",
         "_draining",
         "_idle",
-        "_methods",
         "_pump",
         "_running",
-        "closing",
         "connection",
     )
 
     def __init__(self, pump: Pump, methods: Methods | None) -> None:
+        super().__init__(pump.session, methods)
         self.connection: object = None
         "What a handler gets that asks for its ``Connection``."
         self._pump = pump
-        self._calls = pump.session.calls
-        self._codec = pump.session.codec
-        self._methods = methods or NOTHING
         self._running: dict[int, Running] = {}
         self._idle = Signal()
         self._drained_by: float = NEVER
         self._draining: asyncio.Timeout | None = None
-        self.closing = False
-        "Whether new requests are turned away (CALL-11)."
 
     @property
     def busy(self) -> bool:
@@ -90,14 +68,8 @@ class Servant:
 
     def requested(self, event: Requested) -> None:
         """Start to work on a request."""
-        method = self._methods.get(event.method)
-        if self.closing:
-            self._fault(event.id, CLOSING, "the connection is being closed")
-        elif method is None:
-            self._fault(event.id, NOT_FOUND, f"there is no method {event.method[:64]!r}")
-        elif event.by is not None and event.by <= self._pump.loop.time():
-            self._fault(event.id, TIMEOUT, "the deadline had passed before it was run")
-        else:
+        method = self.find(event, self._pump.loop.time())
+        if method is not None:
             running = self._running[event.id] = Running(event.credit)
             running.task = self._pump.loop.create_task(self._run(event, method, running))
 
@@ -111,7 +83,7 @@ class Servant:
         if running.task is not None:
             running.task.cancel()
         if not running.started:  # it never will: a task that is cancelled first does not begin
-            self._fault(number, CANCELLED, "cancelled before it was run")
+            self.fault(number, Said(CANCELLED, "cancelled before it was run"))
             self._ended(number)
 
     def granted(self, event: Granted) -> None:
@@ -137,7 +109,7 @@ class Servant:
         """Expect no answer from the handler in this task: it closes the connection itself."""
         for number, running in list(self._running.items()):
             if task is not None and running.task is task:
-                self._fault(number, CANCELLED, "its handler closed the connection")
+                self.fault(number, Said(CANCELLED, "its handler closed the connection"))
                 self._ended(number)
 
     async def drain(self) -> None:
@@ -155,7 +127,7 @@ class Servant:
             if tasks:
                 await asyncio.wait(tasks, timeout=GRACE)
             for number in list(self._running):
-                self._fault(number, CANCELLED, "cancelled, and it does not end")
+                self.fault(number, Said(CANCELLED, "cancelled, and it does not end"))
                 self._ended(number)
         finally:
             self._draining = None
@@ -182,7 +154,7 @@ class Servant:
             payload, _weight = seal(result, self._codec)
             self._calls.reply(number, payload)
         except KeyboardInterrupt:
-            self._fault(number, INTERNAL, "the handler failed")
+            self.fault(number, Said(INTERNAL, "the handler failed"))
             raise
         except BaseException as error:
             if self._pump.loop.is_closed():  # nobody is there any more
@@ -233,49 +205,16 @@ class Servant:
 
     def _answer(self, event: Requested, error: BaseException) -> None:
         """Turn whatever ended a handler into a fault: never a traceback on the wire."""
-        match error:
-            case TimeoutError() if self._expired(event):
-                self._fault(event.id, TIMEOUT, "the deadline passed while it ran")
-            case RemoteError(code=code, message=message, data=data):
-                # never b"": that is what tells our own codes from a handler's (CALL-11)
-                self._fault(event.id, code, message, self._sealed(None if data == b"" else data))
-            case PayloadError():
-                self._fault(event.id, BAD_PARAMS, "the parameters cannot be decoded")
-            case NotSerializable() | MessageTooLarge():
-                self._fault(event.id, INTERNAL, "the result cannot be sent")
-                self._log(event, error)
-            case asyncio.CancelledError():
-                self._fault(event.id, CANCELLED, "the handler was cancelled")
-            case _:
-                self._fault(event.id, INTERNAL, "the handler failed")
-                self._log(event, error)
+        late = event.by is not None and event.by <= self._pump.loop.time()
+        if isinstance(error, TimeoutError) and late:
+            said = Said(TIMEOUT, "the deadline passed while it ran")
+        elif isinstance(error, asyncio.CancelledError):
+            said = Said(CANCELLED, "the handler was cancelled")
+        else:
+            said = self.explain(event, error)
+        self.fault(event.id, said)
 
-    def _expired(self, event: Requested) -> bool:
-        return event.by is not None and event.by <= self._pump.loop.time()
-
-    @staticmethod
-    def _log(event: Requested, error: BaseException) -> None:
-        logger.error("the handler of %r failed", event.method, exc_info=error)
-
-    def _sealed(self, data: Any) -> Payload:
-        """Return an error's data as it travels; what cannot is left out."""
-        try:
-            return seal(data, self._codec)[0]
-        except NotSerializable:
-            return seal(None, self._codec)[0]
-
-    def _fault(self, number: int, code: Any, message: Any, payload: Payload = b"") -> None:
-        words = _words(code, LONGEST_NAME) or "error", _words(message, LONGEST_WORDS)
-        try:
-            self._calls.fault(number, *words, payload)
-        except MessageTooLarge:
-            self._calls.fault(number, *words, self._sealed(None))
+    def fault(self, number: int, said: Said) -> None:
+        """Answer with a fault."""
+        super().fault(number, said)
         self._pump.wake()
-
-
-def _words(said: Any, longest: int) -> str:
-    """Return as much as can be said of what a handler put where text is expected."""
-    try:
-        return str(said)[:longest].encode(errors="replace").decode()
-    except Exception:  # noqa: BLE001 - an object that cannot even be shown
-        return ""

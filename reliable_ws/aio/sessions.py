@@ -16,12 +16,12 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER
 from .connection import Connection
 from .driver import Driver
-from .methods import Methods
 
 __all__ = ["Handler", "Sessions"]
 

@@ -14,11 +14,11 @@ from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.shared.facts import ConnectionEvent
+from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
-from .methods import Methods
 from .sessions import Sessions
 
 __all__ = ["wrap"]

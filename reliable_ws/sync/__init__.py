@@ -5,9 +5,11 @@ mean; errors, ``Config``, ``Backoff`` and everything else are the same objects.
 """
 
 from .client import connect
-from .connection import Connection, Delivery
-from .receipt import Receipt
-from .server import Server, Sessions, serve
+from .connection import Connection
+from .reading import Delivery
+from .sending import Receipt
+from .server import Server, serve
+from .sessions import Sessions
 from .wrapping import wrap
 
 __all__ = [

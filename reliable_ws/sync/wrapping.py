@@ -13,10 +13,11 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.shared.facts import ConnectionEvent
+from reliable_ws.shared.methods import Methods
 
-from .client import Initiator
 from .connection import Connection
-from .server import Sessions
+from .initiator import Initiator
+from .sessions import Sessions
 
 __all__ = ["wrap"]
 
@@ -31,6 +32,7 @@ def wrap(
     resume_within: float | None = None,
     reconnect: Backoff | None = None,
     principal: Hashable = None,
+    methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
 ) -> Connection:
@@ -59,17 +61,20 @@ def wrap(
     resumable = resume_within is not None or sessions is not None or reopen is not None
     if role == "acceptor":
         if sessions is None:
-            sessions = Sessions(config=config, on_event=on_event, payload_codec=payload_codec)
+            sessions = Sessions(
+                methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+            )
         return sessions.accept(transport, principal, resumable=resumable)
-    connection = Initiator(
+    driver = Initiator(
         config,
         payload_codec,
         reopen=None if reopen is None else lambda: adapt(reopen()),
         backoff=reconnect,
         resumable=resumable,
-        on_event=on_event,
+        methods=methods,
     )
-    connection.start(transport)
+    connection = Connection(driver, on_event)
+    driver.start(transport)
     return connection
 
 

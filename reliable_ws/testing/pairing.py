@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.methods import Methods
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.shared.facts import ConnectionEvent
+from reliable_ws.shared.methods import Methods
 
 from .network import Network
 from .plan import FaultPlan, Strike

@@ -20,7 +20,7 @@ from reliable_ws import (
     connect,
     serve,
 )
-from reliable_ws.aio.calling import STREAM_CREDIT
+from reliable_ws.shared.asking import STREAM_CREDIT
 from reliable_ws.testing import ChaosProxy
 from tests.aio.stage import (
     iterate,

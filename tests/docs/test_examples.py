@@ -66,6 +66,16 @@ SAYS = {
         r"tick 2",
         r"timeout: no answer to 'ticks' in time; the peer got it",
     ],
+    "threads": [
+        r"apples cost 2",
+        r"pears cost 3",
+        r"apples: confirmed",
+        r"pears: confirmed",
+        r"received:",
+        r"  apples packed",
+        r"  pears packed",
+        r"closed: 2 sent, 2 confirmed; finished \(1000\)",
+    ],
     "broadcast": [
         r"first: fast: confirmed",
         r"first: slow: confirmed",
@@ -87,8 +97,8 @@ SAYS = {
         r"  number 5, 'order 5': not taken",
     ],
 }
-UNORDERED = {"send_then_close"}
-"""Two sides print, each when it knows."""
+UNORDERED = {"send_then_close", "threads"}
+"""Two sides print, or two threads, each when it knows."""
 
 
 def output_of(path: Path) -> str:

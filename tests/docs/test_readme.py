@@ -144,6 +144,14 @@ async def test_run_wrap():
     assert printed.splitlines() == client_block.promised() == ["HELLO"]
 
 
+async def test_run_threads():
+    server_block, client_block = blocks("threads")
+    made, _ = await run(server_block, 0)
+    server = made["server"]
+    _, printed = await asyncio.to_thread(asyncio.run, run(client_block, server.port, server=server))
+    assert printed.splitlines() == client_block.promised()
+
+
 async def test_run_receipts():
     (block,) = blocks("receipts")
     taken = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -39,11 +40,11 @@ def run(work, *args) -> Future:
 
 
 @contextlib.contextmanager
-def pair(kind: type[Pipe] = EagerPipe, **options):
+def pair(kind: type[Pipe] = EagerPipe, on_event=None, **options):
     """Two connections over a pipe: an initiator, and an acceptor."""
     near, far = pipe(kind)
     accepted = run(lambda: wrap(far, **options))
-    ours = wrap(near, **options)
+    ours = wrap(near, on_event=on_event, **options)
     theirs = accepted.result(SECONDS)
     try:
         yield ours, theirs
@@ -54,9 +55,12 @@ def pair(kind: type[Pipe] = EagerPipe, **options):
 
 def waits(line, count: int = 1) -> None:
     """Return when so many threads stand in a line."""
-    import time
+    until(lambda: len(line) >= count)
 
+
+def until(true) -> None:
+    """Return when something is true of which nobody tells."""
     by = time.monotonic() + SECONDS
-    while len(line) < count:
+    while not true():
         assert time.monotonic() < by
-        time.sleep(0.0005)  # nobody tells who comes to a line
+        time.sleep(0.0005)

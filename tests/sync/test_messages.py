@@ -83,7 +83,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
         waiting = []
         for number in range(3):
             waiting.append(run(theirs.recv))
-            waits(theirs._readers, number + 1)
+            waits(theirs._reader.line, number + 1)
         for number in range(3):
             ours.send(number)
         assert [future.result(SECONDS) for future in waiting] == [0, 1, 2]
@@ -92,7 +92,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
 def test_a_recv_that_times_out_has_taken_nothing_and_passes_its_turn_on():
     with pair() as (ours, theirs):
         first = run(lambda: theirs.recv(timeout=0.05))
-        waits(theirs._readers)
+        waits(theirs._reader.line)
         second = run(theirs.recv)
         with pytest.raises(TimeoutError):
             first.result(SECONDS)
@@ -113,7 +113,7 @@ def test_send_waits_for_room_and_is_accepted_in_call_order():
         waiting = []
         for number in (4, 5):
             waiting.append(run(ours.send, number))
-            waits(ours._senders, number - 3)
+            waits(ours._sender.line, number - 3)
         with pytest.raises(OutboxFull, match="before this one"):
             ours.send_nowait("now")
         assert [theirs.recv(timeout=SECONDS) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
@@ -212,8 +212,8 @@ def test_close_in_another_thread_wakes_everybody():
             ours.send(number)
         reading, sending = run(ours.recv), run(ours.send, "no room")
         known = run(ours.flush)
-        waits(ours._readers)
-        waits(ours._senders)
+        waits(ours._reader.line)
+        waits(ours._sender.line)
         closing = run(lambda: ours.close(timeout=SECONDS))
         for future in (reading, sending):
             with pytest.raises(ConnectionClosed):
@@ -228,7 +228,7 @@ def test_abort_ends_every_wait_at_both_ends():
     with pair() as (ours, theirs):
         receipt = ours.send("unread")
         waiting = [run(ours.recv), run(receipt.wait), run(ours.flush), run(theirs.deliveries)]
-        waits(ours._readers)
+        waits(ours._reader.line)
         ours.abort(reason="enough")
         for future in waiting[:3]:
             with pytest.raises((ConnectionClosed, NotTaken, OutcomeUnknown)):
@@ -273,13 +273,12 @@ def test_events_are_told_in_order_in_a_thread_of_their_own():
             done.set()
         raise ValueError("nobody is hurt")
 
-    with pair(on_event=None) as (ours, theirs):
-        ours._on_event = on_event
+    with pair(on_event=on_event) as (ours, theirs):
         ours.send("x")
         theirs.recv(timeout=SECONDS)
         closing = run(theirs.close)
         ours.close()
         closing.result(SECONDS)
     assert done.wait(SECONDS)
-    assert [name for name, _, _ in told] == ["closed"]
+    assert [name for name, _, _ in told] == ["opened", "closed"]
     assert threading.current_thread() not in [thread for _, _, thread in told]

@@ -18,7 +18,7 @@ from reliable_ws.shared.facts import State
 from reliable_ws.sync import Sessions, connect, serve, wrap
 from tests.adapters.links import RELEASE
 
-from .conftest import SECONDS, run
+from .conftest import SECONDS, run, until
 from .network import looping, proxied
 
 PROXIED = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -328,8 +328,8 @@ def test_draining_closes_every_session_and_reports_each():
         for _ in range(3):
             conn = local(server)
             conn.send("last words")
-            conn.flush(timeout=SECONDS)
             conns.append(conn)
+        until(lambda: all(conn.stats.received for conn in conns))
         draining = run(server.drain)
         for conn in conns:
             assert list(conn) == ["last words"]

@@ -30,6 +30,7 @@ class Method:
         self.function = function
         self.streams = inspect.isasyncgenfunction(function)
         self.is_coroutine = inspect.iscoroutinefunction(function)
+        self.generates = inspect.isgeneratorfunction(function)
         self._signature = inspect.signature(function)
         hints = hints_of(function)
         self._connection = next((key for key, hint in hints.items() if _is_connection(hint)), None)
@@ -40,6 +41,11 @@ class Method:
         if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
             self._least = sum(p.default is p.empty for p in parameters)
             self._most = len(self._names)
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether it can only be run by asyncio."""
+        return self.is_coroutine or self.streams
 
     def bind(self, connection: object, params: Any) -> Bound:
         """Return the arguments of the call. Raises :class:`~reliable_ws.InvalidParams`.
@@ -149,6 +155,15 @@ class Methods:
     def get(self, name: str) -> Method | None:
         """Return the handler of this name."""
         return self._methods.get(name)
+
+    def check_threads(self) -> None:
+        """Raise ``TypeError`` if any handler needs an event loop."""
+        names = [name for name, method in self._methods.items() if method.needs_loop]
+        if names:
+            raise TypeError(
+                f"{', '.join(names)}: coroutine functions need an event loop; for reliable_ws.sync "
+                "register plain functions, and generator functions for streams"
+            )
 
 
 def _attempt(

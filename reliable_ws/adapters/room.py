@@ -1,0 +1,58 @@
+"""Room in a socket's buffer, for libraries that hold a lock while they write.
+
+Were such a write to wait for the peer, whatever else needs the lock would wait too: a library that
+reads or answers pings under it would receive nothing meanwhile, and two ends that only send would
+wait for each other. So nothing is written before the socket has room for it, and never more.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+__all__ = ["Room"]
+
+LEAST = 2 * 1024
+"""Bytes for which a socket that calls itself writable has room, however small its buffer."""
+
+PATIENCE = 1.0
+"""Seconds between two looks at a socket that has no room: it may have been closed meanwhile."""
+
+
+class Room:
+    """How much may be written to a socket without waiting."""
+
+    __slots__ = ("_is_there", "small")
+
+    def __init__(self, sock: socket.socket) -> None:
+        # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
+        # there, too. Others do when about LEAST is free.
+        buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self.small = max(LEAST, buffer // 6) if sys.platform == "linux" else LEAST
+        "As much as may be written at once when there is room."
+        self._is_there = _writable(sock)
+
+    def has(self, size: int) -> bool:
+        """Whether so much may be written now."""
+        return size <= self.small and bool(self._is_there(0))
+
+    def pieces(self, data: bytes, is_gone: Callable[[], bool]) -> Iterator[bytes]:
+        """Cut ``data`` to pieces, each handed out when there is room for it.
+
+        Goes on at once when ``is_gone()``: then a write raises what it has to.
+        """
+        for start in range(0, len(data) or 1, self.small):
+            while not self._is_there(PATIENCE) and not is_gone():
+                pass
+            yield data[start : start + self.small]
+
+
+def _writable(sock: socket.socket) -> Callable[[float], object]:
+    """Return what waits for room, so many seconds, and tells whether there is some."""
+    if not hasattr(select, "poll"):  # Windows
+        return lambda timeout: sock.fileno() < 0 or select.select([], [sock], [], timeout)[1]
+    room = select.poll()
+    room.register(sock, select.POLLOUT)
+    return lambda timeout: room.poll(timeout * 1000)

@@ -1,0 +1,114 @@
+"""Answers to the peer's requests, but for how handlers run."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from reliable_ws.protocol.call_codec import LONGEST_NAME, LONGEST_WORDS
+from reliable_ws.protocol.errors import (
+    MessageTooLarge,
+    NotSerializable,
+    PayloadError,
+    RemoteError,
+)
+from reliable_ws.protocol.events import Requested
+from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.payload import seal
+from reliable_ws.protocol.session import Session
+
+from .facts import logger
+from .methods import Method, Methods
+
+__all__ = [
+    "BAD_PARAMS",
+    "CANCELLED",
+    "CLOSING",
+    "INTERNAL",
+    "NOT_FOUND",
+    "TIMEOUT",
+    "Answering",
+    "Said",
+]
+
+NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", "closing", "timeout"
+"""Codes of faults that mean more than a handler's own (CALL-11)."""
+
+CANCELLED, INTERNAL = "cancelled", "internal"
+
+
+NOTHING = Methods()
+
+
+class Said(NamedTuple):
+    """A fault, in words."""
+
+    code: str
+    message: str
+    payload: Payload = b""
+
+
+class Answering:
+    """What one session says in answer to requests: never a traceback."""
+
+    __slots__ = ("_calls", "_codec", "_methods", "closing")
+
+    def __init__(self, session: Session, methods: Methods | None) -> None:
+        self._calls = session.calls
+        self._codec = session.codec
+        self._methods = methods or NOTHING
+        self.closing = False
+        "Whether new requests are turned away (CALL-11)."
+
+    def find(self, event: Requested, now: float) -> Method | None:
+        """Return the handler that is to run, or turn the request away."""
+        method = self._methods.get(event.method)
+        if self.closing:
+            said = Said(CLOSING, "the connection is being closed")
+        elif method is None:
+            said = Said(NOT_FOUND, f"there is no method {event.method[:64]!r}")
+        elif event.by is not None and event.by <= now:
+            said = Said(TIMEOUT, "the deadline had passed before it was run")
+        else:
+            return method
+        self.fault(event.id, said)
+        return None
+
+    def explain(self, event: Requested, error: BaseException) -> Said:
+        """Turn whatever ended a handler into a fault."""
+        match error:
+            case RemoteError(code=code, message=message, data=data):
+                # never b"": that is what tells our own codes from a handler's (CALL-11)
+                payload = self._sealed(None if data == b"" else data)
+                return Said(
+                    _words(code, LONGEST_NAME) or "error", _words(message, LONGEST_WORDS), payload
+                )
+            case PayloadError():
+                return Said(BAD_PARAMS, "the parameters cannot be decoded")
+            case NotSerializable() | MessageTooLarge():
+                words = "the result cannot be sent"
+            case _:
+                words = "the handler failed"
+        logger.error("the handler of %r failed", event.method, exc_info=error)
+        return Said(INTERNAL, words)
+
+    def _sealed(self, data: Any) -> Payload:
+        """Return an error's data as it travels; what cannot is left out."""
+        try:
+            return seal(data, self._codec)[0]
+        except NotSerializable:
+            return seal(None, self._codec)[0]
+
+    def fault(self, number: int, said: Said) -> None:
+        """Answer with a fault."""
+        try:
+            self._calls.fault(number, *said)
+        except MessageTooLarge:
+            self._calls.fault(number, said.code, said.message, self._sealed(None))
+
+
+def _words(said: Any, longest: int) -> str:
+    """Return as much as can be said of what a handler put where text is expected."""
+    try:
+        return str(said)[:longest].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001 - an object that cannot even be shown
+        return ""

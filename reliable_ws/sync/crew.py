@@ -1,0 +1,69 @@
+"""Threads for the handlers of requests: as many as run at once, kept for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from .clock import start
+
+__all__ = ["work"]
+
+Work = Callable[[], object]
+
+KEPT = 10.0
+"""Seconds that a thread waits for more work."""
+
+
+def _rest() -> None:
+    """Do nothing."""
+
+
+class Hand:
+    """One thread that works, and waits to be given more."""
+
+    def __init__(self, crew: Crew, work: Work) -> None:
+        self._crew = crew
+        self._work = work
+        self._given = threading.Lock()
+        self._given.acquire()
+
+    def give(self, work: Work) -> None:
+        """Have this done next."""
+        self._work = work
+        self._given.release()
+
+    def run(self) -> None:
+        """Work until there is nothing more for a while."""
+        while True:
+            work, self._work = self._work, _rest  # what is done is kept by nobody
+            work()
+            del work
+            self._crew.idle.append(self)
+            if not self._given.acquire(timeout=KEPT):
+                try:
+                    self._crew.idle.remove(self)
+                except ValueError:  # picked just now
+                    self._given.acquire()
+                else:
+                    return
+
+
+class Crew:
+    """Every hand of the process; the one that was busy last is picked first."""
+
+    def __init__(self) -> None:
+        self.idle: deque[Hand] = deque()
+
+    def work(self, work: Work) -> None:
+        """Have something done at once, in a thread that keeps no interpreter from its exit."""
+        try:
+            hand = self.idle.pop()
+        except IndexError:
+            start(Hand(self, work).run)
+        else:
+            hand.give(work)
+
+
+work = Crew().work

@@ -1,0 +1,235 @@
+"""The machine under a connection: what happens to its session is told to whom it concerns."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from reliable_ws.protocol.events import (
+    Arrived,
+    Cancelled,
+    Confirmed,
+    Detached,
+    Eased,
+    Ended,
+    Event,
+    Faulted,
+    Granted,
+    Itemized,
+    Opened,
+    PeerFinished,
+    Replied,
+    Requested,
+    Settled,
+)
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.session import Session
+from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.methods import Methods
+from reliable_ws.transport import SyncTransport
+
+from .calling import Caller
+from .carrier import Carrier
+from .clock import start
+from .pump import Pump
+from .reading import Reader
+from .sending import Sender
+from .serving import Servant
+from .waiting import until
+
+__all__ = ["Driver"]
+
+Tell = Callable[[EventName, int | None, str, int], None]
+"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
+
+
+class Driver:
+    """One session, its four workers (sender, reader, caller, servant), and its end.
+
+    Where WebSockets come from is for subclasses to know. Methods are called with the lock held,
+    unless they say otherwise.
+    """
+
+    def __init__(
+        self, session: Session, lock: threading.Lock, *, resumable: bool, methods: Methods | None
+    ) -> None:
+        self.session = session
+        self.lock = lock
+        self.pump = Pump(session, lock, self.dispatch)
+        self.sender = Sender(self.pump)
+        self.reader = Reader(self.pump)
+        self.caller = Caller(self.pump)
+        self.servant = Servant(self.pump, methods)
+        self.tell: Tell = _tell_nobody
+        "The connection's ear."
+        self.change = threading.Condition(lock)
+        "Opened, detached, closing, or over."
+        self.met = False
+        "Whether it was opened, or detached, since the last WebSocket was begun with."
+        self.retry: float | None = None
+        "Seconds that the peer asked us to wait before the next WebSocket."
+        self._resumable = resumable
+
+    # ------------------------------------------------------------------ transports
+
+    def attach(self, transport: SyncTransport, link: Link) -> Carrier:
+        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+        return self.pump.attach(transport, link)
+
+    def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket; return when the session is open on it. Without lock."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what happened
+
+    def dispatch(self, events: list[Event]) -> None:
+        """Tell everybody whom it concerns what happened. The last thing in a step."""
+        while events:
+            is_rare = False
+            for event in events:
+                if type(event) is Arrived:
+                    self.reader.line.call()
+                elif type(event) is Confirmed:
+                    self.sender.confirmed(event.number)
+                elif (deal := CALLS.get(type(event))) is not None:
+                    deal(self, event)
+                else:
+                    is_rare = True
+                    self._on_rare(event)
+            events = self.session.settle(time.monotonic()) if is_rare else []
+        self.caller.admit()
+        self.pump.stepped()
+
+    def _on_rare(self, event: Event) -> None:
+        """Deal with what happens a few times in a session's life."""
+        match event:
+            case Opened(resumed, replayed):
+                self.met = True
+                self.tell("resumed" if resumed else "opened", None, "", replayed)
+            case Settled():
+                self._all_known()
+                self.servant.abort()  # nobody hears the answers
+            case Detached(code, reason, retry):
+                self._on_detached(code, reason, retry)
+            case Ended(ending):
+                self._on_ended(ending)
+            case PeerFinished():
+                self.caller.settle()
+                self.reader.line.call()
+            case Eased():
+                self.servant.eased()
+        self.change.notify_all()
+
+    def _all_known(self) -> None:
+        self.sender.settled()
+        self.reader.line.call()
+        self.caller.settle()
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        self.met = True
+        self.retry = retry
+        self.tell("detached", code, reason, 0)
+        if not self._resumable:
+            words = "the WebSocket is gone and there is no way to open another"
+            self.session.end(Ending(End.LOST, 1006, words))
+
+    def _on_ended(self, ending: Ending) -> None:
+        self.met = True
+        self._all_known()
+        self.servant.abort()
+        self.pump.silence()
+        if ending.kind is End.EXPIRED and self.pump.carrier is not None:
+            self.pump.carrier.transport.abort()  # nobody there would answer a closing handshake
+        name = name_of(ending)
+        if name is not None:
+            self.tell(name, ending.code, ending.reason, 0)
+        self.tell("closed", ending.code, ending.reason, 0)
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self, code: int, reason: str) -> None:
+        """Send nothing after what was sent; turn new requests away."""
+        self.servant.closing = True
+        self.dispatch(self.session.finish(time.monotonic(), code, reason))
+        self.sender.line.call()
+
+    def start_closing(
+        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Begin to close, and wait for nothing."""
+        if not self._owes_answers():
+            self._close(code, reason, until(timeout))
+            return
+
+        def close() -> None:
+            with self.lock:
+                self._drain_and_close(code, reason, timeout)
+
+        start(close)
+
+    def _owes_answers(self) -> bool:
+        """Whether handlers of requests may end before the session does."""
+        self.servant.release()
+        return self.servant.busy and not self.session.closing
+
+    def _drain_and_close(self, code: int, reason: str, timeout: float | None) -> None:
+        """Let the handlers of requests end, in a part of the time there is, then close."""
+        config = self.session.config
+        limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+        by = until(limit)
+        if self._owes_answers():
+            # some of it is for the end itself: as long as a close without progress may last
+            self.servant.drain(by - min(limit / 4, config.close_progress_timeout))
+        self._close(code, reason, by)
+
+    def _close(self, code: int, reason: str, by: float) -> None:
+        now = time.monotonic()
+        left = max(0.0, by - now)
+        self.dispatch(self.session.close(now, code, reason, left))
+        self.sender.line.call()  # who waits to send or to receive learns that it is too late
+        self.reader.line.call()
+        self.caller.settle()
+        self.change.notify_all()
+
+    def close(self, code: int, reason: str, timeout: float | None) -> None:
+        """Close, and return when the session is over and its transport gone."""
+        by = until(timeout)
+        try:
+            self._drain_and_close(code, reason, timeout)
+            self.change.wait_for(lambda: self.session.ended)
+            carrier = self.pump.carrier
+            if carrier is not None and not carrier.wait_over(by):
+                carrier.transport.abort()
+        except KeyboardInterrupt:  # nobody waits any more
+            self.abort()
+            raise
+
+    def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
+        """End at once, waiting for nothing."""
+        self.dispatch(self.session.abort(time.monotonic(), code, reason))
+        if self.pump.carrier is not None:
+            self.pump.carrier.transport.abort()
+
+    def end(self, ending: Ending) -> None:
+        """End the session like this."""
+        self.session.end(ending)
+        self.pump.settle()
+
+
+def _tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+    """Nobody listens."""
+
+
+CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {
+    Replied: lambda driver, event: driver.caller.replied(event),
+    Faulted: lambda driver, event: driver.caller.faulted(event),
+    Itemized: lambda driver, event: driver.caller.itemized(event),
+    Requested: lambda driver, event: driver.servant.requested(event),
+    Granted: lambda driver, event: driver.servant.granted(event),
+    Cancelled: lambda driver, event: driver.servant.cancelled(event),
+}
+"""Who deals with what calls bring."""

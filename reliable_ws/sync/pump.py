@@ -1,0 +1,102 @@
+"""What keeps one session moving: its lock, its time, and when to send.
+
+A step is what one thread does while it holds the lock: some verbs of the session, then whatever
+follows from them. Sending is the last thing in a step, because the lock is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.session import Session
+from reliable_ws.transport import SyncTransport
+
+from .carrier import Carrier
+from .clock import Alarm, call_at
+
+__all__ = ["Pump"]
+
+
+class Pump:
+    """The lock of one session and what is done under it: all methods are called with it held.
+
+    What happened goes to ``dispatch``.
+    """
+
+    __slots__ = ("_alarms", "carrier", "dispatch", "lock", "session")
+
+    def __init__(
+        self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
+    ) -> None:
+        self.session = session
+        self.lock = lock
+        self.dispatch = dispatch
+        self.carrier: Carrier | None = None
+        self._alarms: list[tuple[float, Alarm]] = []  # the next one is the last
+
+    def attach(self, transport: SyncTransport, link: Link) -> Carrier:
+        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+        old, self.carrier = self.carrier, Carrier(transport, link, self.lock, self.dispatch)
+        carrier = self.carrier
+        if old is not None:
+            old.flush()  # says superseded, and closes
+        carrier.flush()
+        self.rearm()
+        return carrier
+
+    # ------------------------------------------------------------------ sending
+
+    def wake(self, *, alone: bool = False) -> None:
+        """Send what was queued: at once if it is alone, else what the writer finds together."""
+        if self.carrier is None:
+            return
+        if alone:
+            self.carrier.flush()
+        else:
+            self.carrier.wake()
+
+    def flush(self) -> None:
+        """Send now what there is: this thread is about to wait."""
+        if self.carrier is not None:
+            self.carrier.flush()
+
+    def stepped(self) -> None:
+        """Send what follows from a step: acks and last words now, messages by the writer."""
+        self.rearm()
+        carrier = self.carrier
+        if carrier is not None and carrier.link.restless:
+            self.wake(alone=carrier.link.at_end or carrier.link.leaving is not None)
+
+    # ------------------------------------------------------------------ the clock
+
+    def settle(self) -> None:
+        """Draw the conclusions from what the application did, and tell everybody."""
+        self.dispatch(self.session.settle(time.monotonic()))
+
+    def rearm(self) -> None:
+        """Look at the session again at its deadline."""
+        due = self.session.deadline
+        alarms = self._alarms
+        if due < NEVER and (not alarms or due < alarms[-1][0]):
+            alarms.append((due, call_at(due, self._tick)))  # the later ones will be of use, too
+
+    def _tick(self) -> None:
+        """Do what is due; in the clock's thread."""
+        with self.lock:
+            if not self._alarms:  # silenced too late
+                return
+            now = max(time.monotonic(), self._alarms.pop()[0])  # clocks may disagree by a hair
+            if now >= self.session.deadline:
+                self.dispatch(self.session.tick(now))
+            self.rearm()
+
+    def silence(self) -> None:
+        """Look at the clock no more."""
+        for _due, alarm in self._alarms:
+            alarm.cancel()
+        self._alarms.clear()

@@ -1,0 +1,313 @@
+"""``Sessions``: what a server keeps, whatever its WebSockets come from."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from reliable_ws.adapters.blocking import adapt
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.link import Leaving
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.sessions import Arrival
+from reliable_ws.protocol.sessions import Sessions as Book
+from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.methods import Methods
+from reliable_ws.transport import SyncTransport, TransportClosed
+
+from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
+from .clock import call_at, start
+from .connection import Connection
+from .driver import Driver
+
+__all__ = ["Handler", "Sessions"]
+
+RELIEF_INTERVAL = 1.0
+"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+
+Handler = Callable[[Connection], object]
+
+
+class Acceptor(Driver):
+    """Drives a session from the side to which its WebSockets come."""
+
+    def __init__(
+        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
+    ) -> None:
+        super().__init__(session, sessions._lock, resumable=resumable, methods=sessions._methods)
+        self._sessions = sessions
+        self._principal = principal
+        self.connection = Connection(self, sessions._on_event)
+        self.handling: threading.Thread | None = None
+        "The thread that runs the application's handler."
+
+    def _on_ended(self, ending: Ending) -> None:
+        self._sessions._bury(self)
+        super()._on_ended(ending)
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+        super()._on_detached(code, reason, retry)
+        self._sessions._relieve_soon()
+
+    def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket, on which the peer has to greet. Without lock."""
+        if self.session.ended:
+            raise self.session.error()
+        other = self._sessions.accept(adapt(websocket), self._principal)
+        if other is not self.connection:
+            other.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+
+class Sessions:
+    """The sessions of one server, which outlive its WebSockets.
+
+    For servers that are not made by :func:`~reliable_ws.sync.serve`: in the endpoint of any
+    threaded server, ``sessions.handle(websocket, handler)``. Give every endpoint that shall
+    resume the same sessions the same object. All its connections have one lock, which is held
+    for microseconds: so no two can wait for each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config | None = None,
+        methods: Methods | None = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+    ) -> None:
+        self.config = config or Config()
+        self._lock = threading.Lock()
+        self._methods = methods
+        if methods is not None:
+            methods.check_threads()
+        self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
+        self._on_event = on_event
+        self._drivers: dict[bytes, Acceptor] = {}
+        self._reports: dict[bytes, Report] | None = None
+        self._handling: set[threading.Thread] = set()
+        self._change = threading.Condition(self._lock)  # a session ended, or a handler
+        self._relieving = False
+
+    def __len__(self) -> int:
+        """Sessions that live."""
+        return len(self._book)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections of all sessions that live."""
+        with self._lock:
+            return [driver.connection for driver in self._drivers.values()]
+
+    def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
+        """Serve one WebSocket; return when it is gone.
+
+        Runs ``handler(conn)`` once per session, in a thread of its own; a later WebSocket of the
+        same session is attached to the running one. ``principal`` is who the application found
+        the peer to be: only the same one can resume a session. When the handler returns, its
+        connection is closed with 1000, when it raises with 1011 and a logged traceback.
+        """
+        self._serve(adapt(websocket), handler, principal)
+
+    def accept(
+        self, transport: SyncTransport, principal: Hashable = None, *, resumable: bool = True
+    ) -> Connection:
+        """Greet on a transport and return its connection, which reads in the background.
+
+        A transport of a session that lives gives the connection that it has already. Raises
+        ``NotReliablePeer`` if no good Hello comes in time.
+        """
+        arrival = self._arrive(transport, principal)
+        met = self._greet(transport, arrival, resumable=resumable)
+        if met is None:
+            start(lambda: self._leave(transport, arrival))
+            raise NotReliablePeer("the peer did not greet with a good Hello")
+        driver, carrier = met
+        start(carrier.read)
+        return driver.connection
+
+    def _serve(self, transport: SyncTransport, handler: Handler, principal: Hashable) -> None:
+        arrival = self._arrive(transport, principal)
+        met = self._greet(transport, arrival, resumable=True)
+        if met is None:
+            self._leave(transport, arrival)
+            return
+        driver, carrier = met
+        if arrival.fresh:
+            self._handle(driver, handler)
+        carrier.read()
+
+    def _arrive(self, transport: SyncTransport, principal: Hashable) -> Arrival:
+        with self._lock:
+            return self._book.arrive(time.monotonic(), principal, transport.max_frame)
+
+    def _greet(
+        self, transport: SyncTransport, arrival: Arrival, *, resumable: bool
+    ) -> tuple[Acceptor, Carrier] | None:
+        """Read the Hello, let the book answer it, and attach the transport to its session."""
+        alarm = call_at(arrival.deadline, lambda: self._dismiss(transport, arrival))
+        try:
+            data = transport.recv()
+        except TransportClosed:
+            return None
+        finally:
+            alarm.cancel()
+        with self._lock:
+            events: list[Event] = arrival.receive(data, time.monotonic())
+            self._relieve_soon()
+            session, link = arrival.session, arrival.link
+            if session is None:
+                return None
+            driver = self._drivers.get(session.id)
+            if driver is None:
+                driver = Acceptor(self, session, arrival.principal, resumable=resumable)
+                self._drivers[session.id] = driver
+            driver.dispatch(events)
+            return None if link is None else (driver, driver.attach(transport, link))
+
+    def _dismiss(self, transport: SyncTransport, arrival: Arrival) -> None:
+        """Refuse a WebSocket that has stayed silent."""
+        with self._lock:
+            if arrival.deadline >= NEVER:  # it has spoken, just in time
+                return
+            arrival.tick(max(time.monotonic(), arrival.deadline))
+
+        def close() -> None:
+            self._refuse(transport, arrival)
+            transport.close(Code.NO_HELLO)
+
+        start(close)
+        call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort)
+
+    def _leave(self, transport: SyncTransport, arrival: Arrival) -> None:
+        """Say why not, and let the peer close first (CLOSE-9)."""
+        leaving = arrival.leaving or Leaving(Code.FINISHED, "", linger=False)
+
+        def close() -> None:
+            start(lambda: transport.close(leaving.code, leaving.reason))
+
+        alarms = [
+            call_at(time.monotonic() + LINGER, close),
+            call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort),
+        ]
+        self._refuse(transport, arrival)
+        try:
+            while True:
+                transport.recv()
+        except TransportClosed:
+            for alarm in alarms:
+                alarm.cancel()
+
+    def _refuse(self, transport: SyncTransport, arrival: Arrival) -> None:
+        """Say why not."""
+        with self._lock:
+            data = arrival.transmit(time.monotonic())
+        if data is not None:
+            with contextlib.suppress(TransportClosed):
+                transport.send(data)
+
+    def _handle(self, driver: Acceptor, handler: Handler) -> None:
+        """Run the handler in a thread."""
+
+        def run() -> None:
+            try:
+                self._run(driver.connection, handler)
+            finally:
+                with self._lock:
+                    self._handling.discard(threading.current_thread())
+                    self._change.notify_all()
+
+        with self._lock:
+            driver.handling = start(run)
+            self._handling.add(driver.handling)
+
+    @staticmethod
+    def _run(connection: Connection, handler: Handler) -> None:
+        """Run the handler, then close; what it had sent is still delivered."""
+        code = 1000
+        try:
+            handler(connection)
+        except ConnectionClosed as error:
+            logger.warning("a handler gave up: %s", error)  # a client that is gone is no bug
+            code = 1011
+        except BaseException:  # noqa: BLE001 - it ends its own session, and nothing else
+            logger.exception("a handler raised")
+            code = 1011
+        try:
+            connection.close(code)
+        except DeliveryError as error:
+            logger.warning("a session ended with undelivered messages: %s", error.report)
+
+    def _bury(self, driver: Acceptor) -> None:
+        """Turn a session that has ended into a tombstone; with the lock held."""
+        session = driver.session
+        self._book.bury(session, time.monotonic())
+        self._drivers.pop(session.id, None)
+        if self._reports is not None:
+            self._reports[session.id] = session.report()
+        self._change.notify_all()
+
+    def _relieve_soon(self) -> None:
+        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        if not self._relieving:
+            self._relieving = True
+            call_at(time.monotonic() + RELIEF_INTERVAL, self._relieve)
+
+    def _relieve(self) -> None:
+        with self._lock:
+            self._relieving = False
+            for session in self._book.relieve(time.monotonic()):
+                driver = self._drivers.get(session.id)
+                if driver is not None:
+                    driver.pump.settle()
+
+    def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
+        """Close every session gracefully; return one report per session id.
+
+        No new sessions are made, resumes are still answered. Every peer is told Finish(1001);
+        handlers are awaited; after ``timeout`` seconds their connections are closed under them,
+        and sessions that have not ended soon after that are aborted. A thread cannot be stopped:
+        a handler that does not end even then is left behind. A second call joins the first.
+        """
+        with self._lock:
+            self._book.draining = True
+            if self._reports is None:
+                self._reports = {}
+            reports = self._reports
+            drivers = list(self._drivers.values())
+            for driver in drivers:
+                if driver.handling is None:
+                    driver.start_closing(1001)
+                else:
+                    driver.finish(1001, "going away")
+        if not self._emptied(timeout):
+            with self._lock:
+                for driver in drivers:
+                    if driver.session.attached:
+                        driver.start_closing(1001)
+                    else:  # nobody is there to be asked
+                        driver.abort(1001, "going away")
+            if not self._emptied(LINGER):
+                with self._lock:
+                    for driver in drivers:
+                        driver.abort(1001, "going away")
+                self._emptied(LINGER)
+        return reports
+
+    def _emptied(self, timeout: float) -> bool:
+        """Wait until no session lives and no handler runs, but for the one that asks."""
+        me = {threading.current_thread()}
+        with self._lock:
+            return self._change.wait_for(
+                lambda: not self._drivers and not self._handling - me, timeout
+            )

@@ -1,0 +1,261 @@
+"""Requests and streams between two connections with threads, over a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+
+import pytest
+
+from reliable_ws import (
+    Config,
+    ConnectionClosed,
+    InvalidParams,
+    MethodNotFound,
+    Methods,
+    NotTaken,
+    OutcomeUnknown,
+    RemoteError,
+    RequestTimeout,
+)
+from reliable_ws.sync import Connection, Sessions, connect
+
+from .conftest import SECONDS, pair, run, waits
+
+
+class Handlers:
+    """Methods that tests use, and what they wait for."""
+
+    def __init__(self) -> None:
+        self.methods = Methods()
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.ended = threading.Event()
+        for method in (self.add, self.hold, self.fail, self.refuse, self.ask_back, self.count):
+            self.methods.add(method)
+
+    def add(self, first: int, second: int = 1):
+        return first + second
+
+    def hold(self):
+        self.begun.set()
+        assert self.go.wait(SECONDS)
+        return "held"
+
+    def fail(self):
+        raise ZeroDivisionError
+
+    def refuse(self, data):
+        raise RemoteError("no", "never", data)
+
+    def ask_back(self, conn: Connection, depth: int):
+        return conn.request("ask_back", [depth - 1], timeout=SECONDS) + 1 if depth else 0
+
+    def count(self, upto: int, size: int = 0):
+        try:
+            for number in range(upto):
+                yield [number, "x" * size]
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def handlers():
+    handlers = Handlers()
+    yield handlers
+    handlers.go.set()
+
+
+@pytest.fixture
+def conns(handlers):
+    with pair(methods=handlers.methods) as conns:
+        yield conns
+
+
+def test_requests_are_answered_in_both_directions(conns):
+    for conn in conns:
+        assert conn.request("add", [1, 2], timeout=SECONDS) == 3
+        assert conn.request("add", {"first": 5}) == 6
+        assert conn.request("add", 7) == 8
+
+
+def test_a_handler_may_ask_the_peer(conns):
+    assert conns[0].request("ask_back", [9], timeout=SECONDS) == 9
+
+
+def test_many_threads_ask_at_once(conns):
+    futures = [run(conns[0].request, "add", [n, n]) for n in range(50)]
+    assert [future.result(SECONDS) for future in futures] == [2 * n for n in range(50)]
+
+
+def test_what_goes_wrong_is_told_without_a_traceback(conns, caplog):
+    ours, _ = conns
+    with pytest.raises(MethodNotFound, match="there is no method 'none'"):
+        ours.request("none")
+    with pytest.raises(InvalidParams):
+        ours.request("add", ["text"])
+    with pytest.raises(InvalidParams, match="use stream"):
+        ours.request("count", [1])
+    with pytest.raises(RemoteError, match="the handler failed") as raised:
+        ours.request("fail")
+    assert raised.value.code == "internal"
+    with pytest.raises(RemoteError) as raised:
+        ours.request("refuse", [{"a": 1}])
+    assert (raised.value.code, raised.value.message, raised.value.data) == ("no", "never", {"a": 1})
+    with pytest.raises(ValueError, match="at most"):
+        ours.request("x" * 1000)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_request_that_times_out_is_not_waited_for_and_its_answer_is_dropped(conns, handlers):
+    ours, theirs = conns
+    with pytest.raises(RequestTimeout) as raised:
+        ours.request("hold", timeout=0.05)
+    assert raised.value.taken is True
+    assert handlers.begun.wait(SECONDS)
+    handlers.go.set()
+    assert ours.request("add", [1, 1]) == 2
+    assert theirs._driver.servant._running == {}
+
+
+def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
+    with pair(methods=handlers.methods, config=Config(max_requests=1)) as (ours, _):
+        held = run(ours.request, "hold")
+        assert handlers.begun.wait(SECONDS)
+        with pytest.raises(RequestTimeout) as raised:
+            ours.request("add", [1], timeout=0.02)
+        assert raised.value.taken is False
+        order = []
+        second = run(lambda: order.append(ours.request("add", [2])))
+        waits(ours._caller.line)
+        third = run(lambda: order.append(ours.request("add", [3])))
+        waits(ours._caller.line, 2)
+        handlers.go.set()
+        assert held.result(SECONDS) == "held"
+        second.result(SECONDS)
+        third.result(SECONDS)
+        assert order == [3, 4]
+
+
+def test_a_stream_brings_every_item_in_order_and_is_bounded(conns):
+    ours, _ = conns
+    items = list(ours.stream("count", [300, 10_000]))
+    assert [number for number, _ in items] == list(range(300))
+    assert list(ours.stream("add", [1, 2])) == [3]
+    with pytest.raises(MethodNotFound):
+        list(ours.stream("none"))
+
+
+def test_leaving_a_stream_stops_its_handler(conns, handlers):
+    ours, _ = conns
+    with contextlib.closing(ours.stream("count", [10**9, 1000])) as items:
+        assert next(items)[0] == 0
+    assert handlers.ended.wait(SECONDS)
+    assert ours._caller._open == {}
+
+
+def test_a_stream_that_is_collected_as_garbage_in_the_midst_of_a_step_is_left(conns, handlers):
+    """A finalizer runs wherever an object is made, also where the lock is held."""
+    ours, _ = conns
+    items = ours.stream("count", [10**9, 1000])
+    next(items)
+    cycle = [items]
+    cycle.append(cycle)
+    gc.disable()
+    try:
+        del items, cycle
+        with ours._lock:
+            gc.collect()
+    finally:
+        gc.enable()
+    assert ours.request("add", [1, 1]) == 2  # the next step
+    assert handlers.ended.wait(SECONDS)
+
+
+def test_a_stream_times_out(conns):
+    ours, _ = conns
+    items = ours.stream("hold", timeout=0.05)
+    with pytest.raises(RequestTimeout):
+        next(items)
+
+
+def test_a_peer_that_is_gone_ends_requests_at_once(conns, handlers):
+    ours, theirs = conns
+    asking = run(ours.request, "hold")
+    assert handlers.begun.wait(SECONDS)
+    theirs.abort()
+    with pytest.raises(OutcomeUnknown):
+        asking.result(SECONDS)
+    with pytest.raises(ConnectionClosed):
+        ours.request("add", [1])
+
+
+def test_close_waits_for_handlers_and_answers_them(conns, handlers):
+    ours, theirs = conns
+    asking = run(ours.request, "hold")
+    assert handlers.begun.wait(SECONDS)
+    closing = run(theirs.close)
+    while not theirs._driver.servant.closing:
+        assert ours.request("add", [1], timeout=SECONDS) == 2
+    with pytest.raises(NotTaken):  # turned away
+        ours.request("add", [1], timeout=SECONDS)
+    handlers.go.set()
+    assert asking.result(SECONDS) == "held"
+    ours.close()
+    closing.result(SECONDS)
+
+
+def test_close_gives_up_a_handler_that_does_not_end(conns, handlers):
+    ours, theirs = conns
+    asking = run(ours.request, "hold")
+    assert handlers.begun.wait(SECONDS)
+    closing = run(lambda: theirs.close(timeout=0.4))
+    with pytest.raises(RemoteError, match="it does not end"):
+        asking.result(SECONDS)
+    ours.close()
+    closing.result(SECONDS)
+
+
+def test_start_closing_waits_for_nothing(conns, handlers):
+    ours, theirs = conns
+    asking = run(ours.request, "hold")
+    assert handlers.begun.wait(SECONDS)
+    theirs.start_closing()
+    handlers.go.set()
+    assert asking.result(SECONDS) == "held"
+    ours.close()
+    assert theirs.wait_closed(SECONDS)
+
+
+def test_a_handler_may_close_its_own_connection(handlers):
+    @handlers.methods.register
+    def leave(conn: Connection):
+        conn.close(timeout=SECONDS)
+
+    with pair(methods=handlers.methods) as (ours, theirs):
+        with pytest.raises(RemoteError, match="its handler closed the connection"):
+            ours.request("leave")
+        ours.close()
+        assert theirs.wait_closed(SECONDS)
+
+
+def test_coroutine_functions_are_refused_with_the_reason():
+    methods = Methods()
+
+    @methods.register
+    async def wait():
+        """Need an event loop."""
+
+    for refused in (lambda: Sessions(methods=methods), lambda: connect("ws://x", methods=methods)):
+        with pytest.raises(TypeError, match="wait: coroutine functions need an event loop"):
+            refused()
+
+
+def test_one_that_is_registered_later_is_the_handlers_failure(conns, handlers, caplog):
+    @handlers.methods.register
+    async def late():
+        """Need an event loop."""
+
+    with pytest.raises(RemoteError, match="the handler failed"):
+        conns[0].request("late")
+    assert "it needs an event loop" in caplog.text
