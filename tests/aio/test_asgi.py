@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 import pytest
@@ -156,6 +157,21 @@ async def test_the_end_of_the_server_is_the_end_of_what_is_left():
     assert sent == [{"type": f"{types[0]}.complete"}, {"type": f"{types[2]}.complete"}]
     assert left.state.name == "CLOSED"
     conn.abort()
+
+
+async def test_sigterm_drains_though_nobody_told_of_the_start():
+    gone = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: gone.set())
+    socket = Socket(ASGIApp(echo))
+    async with wrap(socket.near) as conn:
+        await conn.send("hello")
+        await conn.flush()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [message async for message in conn] == ["hello"]
+    assert conn.close_code == 1001
+    async with asyncio.timeout(20):
+        await gone.wait()
+    await socket.serving
 
 
 async def test_sigterm_that_cannot_be_watched_is_told_once_if_it_should(caplog):

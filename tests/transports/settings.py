@@ -5,4 +5,6 @@ from __future__ import annotations
 from django.conf import settings
 
 if not settings.configured:
-    settings.configure()
+    settings.configure(
+        CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 
 import falcon.asgi
 import falcon.testing
@@ -13,13 +11,9 @@ import pytest
 import quart
 import starlette.requests
 import starlette.websockets
-from channels.generic.websocket import AsyncWebsocketConsumer
 
 import reliable_ws
 from reliable_ws.adapters import adapt
-from reliable_ws.adapters.channels import ReliableConsumer
-
-from . import settings  # noqa: F401 - Django's
 
 SCOPE = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
 NOT_ACCEPTED = r"not accepted yet: await its accept\(\) first"
@@ -80,34 +74,6 @@ async def test_falcon():
     assert checked.is_set()
 
 
-async def test_a_consumer_that_has_not_accepted():
-    refused = []
-
-    class Hasty(ReliableConsumer):
-        async def connect(self):
-            with pytest.raises(ValueError, match=NOT_ACCEPTED):
-                adapt(self)
-            refused.append(True)
-
-    await Hasty.as_asgi()(dict(SCOPE), *server("connect", "disconnect"))
-    assert refused
-
-
-async def test_what_connect_raises_reaches_the_server():
-    class Broken(ReliableConsumer):
-        async def connect(self):
-            await self.accept()
-            raise LookupError("no such room")
-
-    with pytest.raises(LookupError, match="no such room"):
-        await Broken.as_asgi()(dict(SCOPE), *server("connect", "disconnect"))
-
-
-def test_an_ordinary_consumer():
-    with pytest.raises(TypeError, match=r"subclass of reliable_ws\.adapters\.channels\.Reliable"):
-        adapt(AsyncWebsocketConsumer())
-
-
 async def test_quart_outside_of_a_handler():
     with pytest.raises(RuntimeError, match="websocket context"):
         adapt(quart.websocket)
@@ -122,10 +88,3 @@ def test_an_object_of_the_library_that_is_no_websocket():
     ):
         with pytest.raises(TypeError, match="not a WebSocket of"):
             adapt(wrong)
-
-
-def test_channels_that_is_not_installed(monkeypatch):
-    monkeypatch.delitem(sys.modules, "reliable_ws.adapters.channels")
-    monkeypatch.setitem(sys.modules, "channels.consumer", None)
-    with pytest.raises(ImportError, match="pip install channels"):
-        importlib.import_module("reliable_ws.adapters.channels")
