@@ -28,7 +28,8 @@ class Connection(Facts):
     """One session with a peer: made by ``connect``, ``serve`` and ``wrap``.
 
     Messages arrive in the order in which they were sent, each once, however many WebSockets it
-    takes. All methods are to be called in the event loop's thread.
+    takes. All methods are to be called in the event loop's thread. In a forked process nothing can
+    be done with the parent's connections: every use raises ``SessionLost``.
     """
 
     __slots__ = (

@@ -28,6 +28,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
@@ -52,6 +53,7 @@ class Driver:
     """
 
     __slots__ = (
+        "__weakref__",
         "_close_by",
         "_draining",
         "_resumable",
@@ -90,6 +92,7 @@ class Driver:
         self._resumable = resumable
         self._draining = False
         self._close_by: float = NEVER
+        mind_forks(self)
 
     # ------------------------------------------------------------------ transports
 
@@ -183,7 +186,7 @@ class Driver:
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin to close, and wait for nothing."""
-        if self.servant.busy and not self.session.closing:
+        if self.servant.busy and not (self.session.closing or self.session.ended):
             self._drain(code, reason, timeout)
         else:
             self._close(code, reason, timeout)
@@ -233,6 +236,12 @@ class Driver:
         if self.pump.carrier is not None:
             self.pump.carrier.flush()
             self.pump.carrier.abort()
+
+    def orphan(self) -> None:
+        """Take no part any more: this process is a child of the session's."""
+        self.pump.carrier = None
+        end_quietly(self.session)
+        self.ended.set()
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""

@@ -29,6 +29,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
 
@@ -73,6 +74,7 @@ class Driver:
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumable = resumable
+        mind_forks(self)
 
     # ------------------------------------------------------------------ transports
 
@@ -213,6 +215,11 @@ class Driver:
         self.dispatch(self.session.abort(time.monotonic(), code, reason))
         if self.pump.carrier is not None:
             self.pump.carrier.transport.abort()
+
+    def orphan(self) -> None:
+        """Take no part any more: this process is a child of the session's."""
+        self.pump.carrier = None
+        end_quietly(self.session)
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""

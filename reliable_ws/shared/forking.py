@@ -1,0 +1,48 @@
+"""A process that was forked has copies of its parent's connections: they must not be used.
+
+Both would send under the same numbers. So in the child every connection has ended, quietly: the
+parent's WebSockets are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.session import Session
+
+__all__ = ["end_quietly", "mind_forks"]
+
+
+class Forkable(Protocol):
+    """What drives a session."""
+
+    def orphan(self) -> None:
+        """Take no part any more: the session goes on in the parent process."""
+
+
+_drivers: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def mind_forks(driver: Forkable) -> None:
+    """Have it told when it finds itself in a child process."""
+    _drivers.add(driver)
+
+
+def end_quietly(session: Session) -> None:
+    """End the child's copy of a session; whoever uses it is told why."""
+    session.link = None  # else it would be told to the peer
+    words = "this is a forked process: connections can be used only in the one that made them"
+    session.end(Ending(End.LOST, 1006, words))
+
+
+def _in_child() -> None:
+    for driver in list(_drivers):
+        driver.orphan()
+    _drivers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
