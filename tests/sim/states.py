@@ -1,21 +1,17 @@
 """Worlds as states: copied, and reduced to what decides the future.
 
 A state is kept as a 64-bit hash of both sessions, the book, the wires with all that is in
-flight, the applications and the truth. How to copy and to hash each class of the core is
-written out once, from a sample (:class:`Tools`).
+flight, the applications and the truth.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from typing import Any
 
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.call_cursor import CallCursor
-from reliable_ws.protocol.call_pieces import Pieces
-from reliable_ws.protocol.calls import CallLedger, Stream
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.cursor import Cursor
-from reliable_ws.protocol.framing import Framing
 from reliable_ws.protocol.halves import Incoming, Outgoing
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
@@ -25,196 +21,9 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival, Sessions
 from reliable_ws.protocol.state import Phase
 
+from .copying import TOOLS, copy
 from .parts import Action, Party
 from .world import World
-
-CORE = (
-    Session,
-    Outgoing,
-    Incoming,
-    Framing,
-    Patience,
-    Link,
-    Acks,
-    Cursor,
-    Inbox,
-    Outbox,
-    CallLedger,
-    CallCursor,
-    Pieces,
-    Sessions,
-    Arrival,
-)
-CONTAINERS = (list, deque, set, dict, bytearray, Counter)
-
-TIMES = frozenset(
-    (
-        "contact_at",
-        "heard_at",
-        "_hard_by",
-        "_open_by",
-        "_speak_by",
-        "_by",
-        "_idle_timeout",
-        "_delay",
-    )
-)
-"""Attributes that say when: any moment is possible here."""
-
-CONSTANT = frozenset(
-    (
-        "config",
-        "codec",
-        "id",
-        "key",
-        "peer",
-        "principal",
-        "max_frame",
-        "max_bytes",
-        "max_message",
-        "max_messages",
-        "_principals",
-        "_per_principal",
-        "_quarter",
-        "_batch",
-        "_batch_bytes",
-        "_batch_messages",
-        "_max_requests",
-        "_most",
-        "_most_held",
-        "limit",
-        "max_there",
-        "_pause_at",
-        "_pause_total",
-        "_size",
-        "_speak_every",
-        "_accepts",
-        "_met",
-        "_caution",
-        "size",
-        "_codec",
-        "_config",
-        "resumes",
-        "_max_message",
-    )
-)
-"""Attributes that never differ between states, or decide nothing in worlds as small as these."""
-
-BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
-"""How much is held, by size on the wire: decides nothing where the window in bytes is large."""
-
-HANGING = frozenset(
-    (
-        "session",
-        "link",
-        "book",
-        "outgoing",
-        "incoming",
-        "framing",
-        "patience",
-        "inbox",
-        "outbox",
-        "acks",
-        "cursor",
-        "calls",
-        "_inbox",
-        "_outbox",
-        "_ledger",
-        "_pieces",
-    )
-)
-"""Attributes that say how objects hang together: other objects of the core."""
-
-ARMED = frozenset(("_progress_at", "by"))
-"""Deadlines of which only counts whether there is one."""
-
-
-LAZY = frozenset(("_answers", "_credits"))
-"""Containers of another type while they are empty."""
-
-
-def _copy_stream(one: Stream) -> Stream:
-    new = Stream(one.granted)
-    new.got = one.got
-    return new
-
-
-def _names_of(sample: Any) -> list[str]:
-    """Names of an object's attributes."""
-    names = [name for kind in type(sample).__mro__ for name in getattr(kind, "__slots__", ())]
-    return sorted({*names, *getattr(sample, "__dict__", ())})
-
-
-class Tools:
-    """How to copy, and to hash, each class of the core: written out once, from a sample."""
-
-    def __init__(self) -> None:
-        self.copiers: dict[type, Any] = {}
-        self.plainers: dict[type, Any] = {}
-
-    def learn(self, sample: Any) -> None:
-        names = _names_of(sample)
-        copies, plains = [], []
-        whole = hasattr(sample, "__dict__")
-        if whole:
-            copies.append("n.__dict__.update(o.__dict__)")
-        for name in names:
-            value = getattr(sample, name)
-            kind = type(value)
-            if name == "_sessions":
-                copies.append(f"n.{name} = {{k: copy(v, memo) for k, v in o.{name}.items()}}")
-                continue
-            if name in HANGING:
-                copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
-                continue
-            if name in LAZY:
-                copies.append(f"n.{name} = type(o.{name})(o.{name})")
-                plains.append(f"tuple(o.{name}), ")
-                continue
-            if name == "_streams":
-                copies.append(f"n.{name} = {{k: stream(v) for k, v in o.{name}.items()}}")
-                plains.append(f"tuple([(k, v.granted, v.got) for k, v in o.{name}.items()]), ")
-                continue
-            if kind in CORE:
-                raise TypeError(f"{type(sample).__name__}.{name} is another object")
-            own = kind in CONTAINERS and name != "_accepts"
-            if own or not whole:
-                copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
-            if (
-                name in TIMES
-                or name in CONSTANT
-                or (name in BYTES and getattr(sample, "max_bytes", 0) > 1 << 20)
-            ):
-                continue
-            form = "o.{}"
-            if name in ARMED:
-                form = "o.{} is not None"
-            elif kind in (list, deque):
-                form = "tuple(o.{})"
-            elif kind is set:
-                form = "frozenset(o.{})"
-            elif kind is bytearray:
-                form = "bytes(o.{})"
-            elif kind in CONTAINERS:
-                form = "tuple(o.{}.items())"
-            plains.append(form.format(name) + ", ")
-        body = "\n    ".join(copies)
-        space: dict[str, Any] = {
-            "new": type(sample).__new__,
-            "kind": type(sample),
-            "copy": copy,
-            "stream": _copy_stream,
-        }
-        exec(
-            f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
-            f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",
-            space,
-        )
-        self.copiers[type(sample)] = space["copier"]
-        self.plainers[type(sample)] = space["plainer"]
-
-
-TOOLS = Tools()
 
 
 def prepare(world: World) -> None:
@@ -244,27 +53,6 @@ def prepare(world: World) -> None:
         arrival,
     ):
         TOOLS.learn(sample)
-
-
-# ----------------------------------------------------------------------------- cloning
-
-
-def copy(one: Any, memo: dict[int, Any]) -> Any:
-    """Copy an object of the core, and what it owns."""
-    new = memo.get(id(one))
-    if new is not None:
-        return new
-    kind = type(one)
-    if kind is Session:
-        if one.ended and not one.inbox.queue:
-            memo[id(one)] = one  # nothing in it can change any more
-            return one
-    elif kind is Link and one.phase is Phase.OVER:  # inert: its cursor and acks are not used
-        new = memo[id(one)] = Link.__new__(Link)
-        new.__dict__.update(one.__dict__)
-        new.session = copy(one.session, memo)
-        return new
-    return TOOLS.copiers[kind](one, memo)
 
 
 def touched(action: Action) -> str:
