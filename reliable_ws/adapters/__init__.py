@@ -51,6 +51,8 @@ _LIBRARIES = {
     "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
 }
 
+_TRIO = ("trio_websocket.", "websockets.trio.")
+
 
 def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transport:
     """Return a transport for an open WebSocket of any supported library.
@@ -75,6 +77,11 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
     if is_blocking(ws):
         raise TypeError(
             f"the methods of {name_of(ws)} block: use reliable_ws.sync, for programs with threads"
+        )
+    if any(f"{base.__module__}.".startswith(_TRIO) for base in type(ws).__mro__):
+        raise TypeError(
+            f"{name_of(ws)} runs on trio, reliable_ws on asyncio: open the WebSocket with "
+            "websockets.asyncio, or run both inside trio by trio-asyncio (docs/frameworks.md)"
         )
     # Walking the bases finds subclasses that users made of a library's WebSocket; a proxy
     # (quart.websocket) says by __class__ what it stands for.

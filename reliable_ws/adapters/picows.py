@@ -8,7 +8,7 @@ A client gives the class to ``ws_connect`` and wraps the listener that comes bac
 A server returns one from its listener factory, with what shall serve it::
 
     def route(request):
-        return PicowsTransport(lambda ws: sessions.handle(ws, handler))
+        return accepted(request, PicowsTransport(lambda ws: sessions.handle(ws, handler)))
 
     server = await ws_create_server(route, "127.0.0.1", 9001)
 """
@@ -20,13 +20,24 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSProtocolError,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 
+from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
 
 from .fed import FedTransport
 
-__all__ = ["MAX_FRAME", "PicowsTransport"]
+__all__ = ["MAX_FRAME", "PicowsTransport", "accepted"]
 
 MAX_FRAME = 10 * 1024 * 1024
 """Bytes; the ``max_frame_size`` of picows unless it is set."""
@@ -40,6 +51,14 @@ BINARY, TEXT, CONTINUATION, CLOSE = (
     WSMsgType.CONTINUATION,
     WSMsgType.CLOSE,
 )
+
+
+def accepted(request: WSUpgradeRequest, listener: PicowsTransport) -> WSUpgradeResponseWithListener:
+    """Return what a listener factory returns: ``reliable-ws.v1`` is selected if it is offered."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    selected = SUBPROTOCOL in (name.strip() for name in offered)
+    headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if selected else None
+    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), listener)
 
 
 class PicowsTransport(WSListener, FedTransport):

@@ -205,8 +205,6 @@ def _what_is_wrong(ws: object) -> str:
     name = f"{type(ws).__module__}.{type(ws).__qualname__}"
     if name.startswith("websockets.sync."):
         return f"{name} does not run on asyncio: use reliable_ws.sync"
-    if name.startswith("websockets.trio."):
-        return f"{name} does not run on asyncio: use websockets.asyncio"
     if isinstance(ws, Awaitable):
         return f"{name} is not a connection yet: await it and pass what it returns"
     return f"not a connection of websockets.asyncio or websockets.legacy: {name}"

@@ -99,3 +99,13 @@ def test_no_library_is_imported_before_it_is_needed():
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["trio_websocket._impl", "websockets.trio.client"])
+def test_what_runs_on_trio_is_told_what_to_do(module):
+    class Connection:
+        """Made by a subclass of one of the library's."""
+
+    Connection.__module__ = module
+    with pytest.raises(TypeError, match=r"runs on trio, .* trio-asyncio \(docs/frameworks"):
+        adapt(Connection())

@@ -26,9 +26,11 @@ WEB = [
     r"3 times resumed: 3 sent, 3 confirmed; finished \(1000\)",
 ]
 SAYS = {
+    "aiohttp_app": WEB,
     "channels_app": WEB,
     "falcon_app": WEB,
     "fastapi_app": WEB,
+    "picows_app": WEB,
     "wrap_existing": [
         r"confirmed: apples",
         r"confirmed: plums",

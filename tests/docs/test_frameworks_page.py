@@ -28,7 +28,7 @@ SECONDS = 60
 
 
 def app_of(command: str) -> str:
-    (name,) = re.findall(r"(\w+):app\b", command)
+    (name,) = re.findall(r"\b(\w+_app)\b", command)
     return name
 
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from picows import WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+from picows import ws_create_server
 
-from reliable_ws.adapters.picows import PicowsTransport
+from reliable_ws.adapters.picows import PicowsTransport, accepted
 
-from . import ENDPOINTS, print_reports, selected
+from . import ENDPOINTS, print_reports
 
 
 def route(request):
-    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(", ")
-    name = selected(offered)
-    return WSUpgradeResponseWithListener(
-        WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": name} if name else None),
-        PicowsTransport(ENDPOINTS.paths[request.path.decode()]),
-    )
+    return accepted(request, PicowsTransport(ENDPOINTS.paths[request.path.decode()]))
 
 
 async def main(port: int) -> None:
