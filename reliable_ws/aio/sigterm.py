@@ -37,7 +37,8 @@ def drain_on_sigterm(
     ``on_drained`` is called with the reports, one for each session that ended so. Called for
     other sessions, too, all are drained at the same time; for the same ones again: no effect.
 
-    In the end ``then`` is called, if it is given: what stops the server. Else the handler that
+    In the end ``then`` is called, if it is given (the last one, if several are): what stops the
+    server. Else the handler that
     SIGTERM had gets its turn. One that was set by ``loop.add_signal_handler`` (Granian, Hypercorn,
     aiohttp) cannot be called from here; SIGINT is raised instead, which such servers handle alike.
 
@@ -48,6 +49,8 @@ def drain_on_sigterm(
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:
         _watch = _Watch(loop, then)
+    elif then is not None:
+        _watch.go_on = then
     _watch.drains.setdefault(sessions, lambda: _drained(sessions, timeout, on_drained))
 
 
@@ -66,7 +69,7 @@ class _Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop, then: Callable[[], object] | None) -> None:
         self.loop = loop
         self.drains: dict[Sessions, Callable[[], Coroutine[Any, Any, None]]] = {}
-        self._go_on = then or self._back_to(signal.getsignal(signal.SIGTERM))
+        self.go_on = then or self._back_to(signal.getsignal(signal.SIGTERM))
         self._draining: asyncio.Task[None] | None = None
         try:
             loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
@@ -76,17 +79,19 @@ class _Watch:
     def _on_sigterm(self) -> None:
         if self._draining is None:
             self._draining = self.loop.create_task(self._drain())
+            # Not in the task: one that is cancelled before it has begun never runs.
+            self._draining.add_done_callback(self._leave)
         else:
             self._draining.cancel()
 
     async def _drain(self) -> None:
-        try:
-            await asyncio.gather(*(drain() for drain in self.drains.values()))
-        finally:
-            global _watch  # noqa: PLW0603 - there is one SIGTERM
-            _watch = None
-            self.loop.remove_signal_handler(signal.SIGTERM)
-            self._go_on()
+        await asyncio.gather(*(drain() for drain in self.drains.values()))
+
+    def _leave(self, _drained: asyncio.Task[None]) -> None:
+        global _watch  # noqa: PLW0603 - there is one SIGTERM
+        _watch = None
+        self.loop.remove_signal_handler(signal.SIGTERM)
+        self.go_on()
 
     @staticmethod
     def _back_to(before: Any) -> Callable[[], object]:

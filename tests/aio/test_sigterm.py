@@ -141,6 +141,24 @@ async def test_a_second_sigterm_waits_for_nothing():
     await server.sessions.drain(0)
 
 
+async def test_two_that_come_at_once_wait_for_nothing_either():
+    server = Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    drain_on_sigterm(server.sessions)
+    for _ in range(2):  # the event loop hears of both in one turn
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == ["stopped"]
+
+
+async def test_what_stops_the_server_may_be_given_later():
+    server = Server()
+    signal.signal(signal.SIGTERM, pytest.fail)
+    drain_on_sigterm(server.sessions)
+    drain_on_sigterm(Sessions(), then=server.stop)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == ["stopped"]
+
+
 async def test_what_on_drained_raises_keeps_no_process_alive(caplog):
     server = Server()
     signal.signal(signal.SIGTERM, server.stop)
