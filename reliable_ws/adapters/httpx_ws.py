@@ -96,9 +96,8 @@ async def held(opening: AbstractAsyncContextManager[Any]) -> HttpxTransport:
         try:
             async with opening as ws:
                 transport = adapt(ws)
-                if not opened.cancelled():
-                    opened.set_result(transport)
-                    await transport.released()
+                opened.set_result(transport)
+                await transport.released()
         except BaseException as error:
             if not opened.done():
                 opened.set_exception(error)
@@ -107,7 +106,11 @@ async def held(opening: AbstractAsyncContextManager[Any]) -> HttpxTransport:
 
     _holders.add(task := asyncio.create_task(hold()))
     task.add_done_callback(_holders.discard)
-    return await opened
+    try:
+        return await opened
+    except asyncio.CancelledError:  # it may be open: nobody else will ever know
+        task.cancel()
+        raise
 
 
 _holders: set[asyncio.Task[None]] = set()

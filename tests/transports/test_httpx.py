@@ -81,6 +81,30 @@ async def test_the_task_that_holds_a_session_ends_with_it():
             await asyncio.sleep(0.001)
 
 
+@pytest.mark.parametrize("moment", ["while it opens", "when it is open", "never opened"])
+async def test_a_session_that_nobody_waits_for_any_more_is_given_up(moment):
+    loop = asyncio.get_running_loop()
+
+    @contextlib.asynccontextmanager
+    async def cancelling():
+        if moment == "never opened":
+            loop.call_soon(holding.cancel)
+            await loop.create_future()
+        if moment == "while it opens":
+            holding.cancel()
+        async with opening() as context, context as session:
+            loop.call_soon(holding.cancel)  # before its task is told
+            yield session
+
+    before = asyncio.all_tasks()
+    holding = asyncio.create_task(held(cancelling()))
+    await asyncio.wait({holding})
+    assert holding.cancelled()
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 async def test_a_session_that_cannot_be_opened_says_why():
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
