@@ -7,11 +7,15 @@ Under an ASGI server Sanic hands out another object; there, mount the applicatio
 from __future__ import annotations
 
 import codecs
+import contextlib
 from typing import Any
 
 from sanic import Websocket
+from sanic.exceptions import RequestCancelled
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import State
+
+from reliable_ws.transport import TransportClosed
 
 from .base import check
 from .fed import FedTransport
@@ -69,7 +73,8 @@ class SanicTransport(FedTransport):
             self.feed_end()
             self.websocket.fail_connection(1007)
             return
-        self._chunks.append(data)
+        if data:  # or frames with nothing in them would add up
+            self._chunks.append(data)
         if frame.fin:
             self._join()
 
@@ -91,11 +96,15 @@ class SanicTransport(FedTransport):
         self._connection_lost(error)
 
     async def _send(self, data: bytes) -> None:
-        await self.websocket.send(data)
+        try:
+            await self.websocket.send(data)
+        except RequestCancelled as error:  # a CancelledError, although nobody was cancelled
+            raise TransportClosed from error
 
     async def _close(self, code: int, reason: str) -> None:
-        await self.websocket.close(code, reason)
-        await self.ended()
+        with contextlib.suppress(RequestCancelled):
+            await self.websocket.close(code, reason)
+            await self.ended()
 
     def _drop(self) -> None:
         self.websocket.io_proto.transport.abort()

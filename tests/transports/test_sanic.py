@@ -9,6 +9,7 @@ import pytest
 from sanic import Sanic
 from sanic.exceptions import SanicException
 from tornado.netutil import bind_sockets
+from websockets.frames import Frame, Opcode
 
 from reliable_ws.adapters import adapt
 from reliable_ws.testing.transport_contract.scenarios import open_plain
@@ -126,6 +127,36 @@ async def test_the_network_is_held_back_while_much_waits_to_be_received():
         for _ in range(3):
             assert len(await transport.recv()) == 2**20
         assert ws.io_proto.transport.is_reading()
+
+
+async def test_frames_with_nothing_in_them_take_no_memory():
+    async with accepted() as (ws, _):
+        transport = adapt(ws)
+        await transport.put(Frame(Opcode.BINARY, b"1", fin=False))
+        for _ in range(1000):
+            await transport.put(Frame(Opcode.CONT, b"", fin=False))
+        assert len(transport._chunks) == 1
+        await transport.put(Frame(Opcode.CONT, b"2"))
+        assert await transport.recv() == b"12"
+
+
+async def test_a_lost_connection_that_sanic_tells_by_a_cancellation_is_the_end():
+    async with accepted() as (ws, _):
+        transport = adapt(ws)
+        ws.io_proto.transport.abort()  # of which Sanic hears in the next turn
+        with pytest.raises(TransportClosed):
+            await transport.send(b"too late")
+
+
+async def test_closing_a_connection_that_is_lost_meanwhile_raises_nothing():
+    async with accepted() as (ws, _):
+        transport = adapt(ws)
+        ws.io_proto._can_write.clear()  # the write buffer is full
+        closing = asyncio.create_task(transport.close())
+        while not ws.conn_mutex.locked():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        ws.io_proto.transport.abort()
+        await closing
 
 
 async def test_what_cannot_be_taken_over_is_refused():
