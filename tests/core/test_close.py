@@ -587,7 +587,7 @@ def test_close_gives_up_without_progress(who):
     pair.run()
     do(pair, who, "close")
     pair.run()
-    pair.advance(19)
+    pair.advance(29)
     assert session.ended is None
     pair.advance(2)
     assert session.ended == (End.EXPIRED, 4410, "no progress while closing")
@@ -632,7 +632,7 @@ def test_close_is_bounded_when_the_peer_never_answered():
     while session.ended is None:
         now = session.deadline
         session.tick(now)
-    assert now == NOW + 20
+    assert now == NOW + 30
     assert outcomes(session) == [NOT_TAKEN]
 
 
