@@ -36,14 +36,14 @@ _LIBRARIES = {
     "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
     "channels": Library("consumers of Channels", "4.1", "channels", "channels"),
     "falcon": Library("WebSockets of Falcon", "4.0", "falcon", "falcon"),
-    "httpx2": Library("AsyncWebSocketSession of httpx2", "2.16", "httpx_ws", "httpx2"),
-    "httpx_ws": Library("AsyncWebSocketSession of httpx-ws", "0.6", "httpx_ws", "httpx-ws"),
+    "httpx2": Library("AsyncWebSocketSession of httpx2", "2.16.2", "httpx_ws", "httpx2"),
+    "httpx_ws": Library("AsyncWebSocketSession of httpx-ws", "0.9", "httpx_ws", "httpx-ws"),
     "litestar": Library("WebSockets of Litestar", "2.10", "litestar", "litestar"),
     "picows": Library(
-        "a PicowsTransport, connections of picows.websockets", "2.0", "picows_websockets", "picows"
+        "a PicowsTransport, connections of picows.websockets", "2.3", "picows_websockets", "picows"
     ),
     "quart": Library("quart.websocket", "0.20", "quart", "quart"),
-    "sanic": Library("WebSockets of Sanic's own server", "24.12", "sanic", "sanic"),
+    "sanic": Library("WebSockets of Sanic's own server", "25.12", "sanic", "sanic"),
     "starlette": Library("WebSockets of Starlette and FastAPI", "0.37", "starlette", "starlette"),
     "tornado": Library(
         "a WebSocketHandler or WebSocketClientConnection of Tornado", "6.4", "tornado", "tornado"
