@@ -49,6 +49,7 @@ TRANSPORT = (
     "tests/adapters",
     "tests/aio",
     "tests/sync",
+    "tests/transports/test_threads.py",
     "tests/transports/test_websockets.py",
     "-m",
     "transport",

@@ -66,18 +66,18 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
     option that its adapter does not know, ``ValueError`` for a WebSocket that is not open or is
     being read by someone else, and ``ImportError`` for a library that is too old.
     """
-    if max_frame is not None:
-        options["max_frame"] = max_frame
-    if _is_transport(ws):
-        if options:
-            raise TypeError(f"a transport takes no options: {', '.join(options)}")
-        return cast("Transport", ws)
     from .blocking import is_blocking
 
     if is_blocking(ws):
         raise TypeError(
             f"the methods of {name_of(ws)} block: use reliable_ws.sync, for programs with threads"
         )
+    if max_frame is not None:
+        options["max_frame"] = max_frame
+    if _is_transport(ws):
+        if options:
+            raise TypeError(f"a transport takes no options: {', '.join(options)}")
+        return cast("Transport", ws)
     if any(f"{base.__module__}.".startswith(_TRIO) for base in type(ws).__mro__):
         raise TypeError(
             f"{name_of(ws)} runs on trio, reliable_ws on asyncio: open the WebSocket with "

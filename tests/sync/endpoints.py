@@ -147,8 +147,9 @@ class SessionEndpoint:
     def _play(self, conn):
         match conn.recv():
             case "echo":
-                for message in conn:
-                    conn.send(message)
+                for delivery in conn.deliveries():
+                    with delivery as message:  # confirmed means echoed: so a drain finds it sent
+                        conn.send(message)
             case "hold":
                 assert self._released[conn.id].wait(SECONDS)
                 conn.send(len(list(conn)))

@@ -1,0 +1,130 @@
+"""A whole process: its exit with live sessions, Ctrl-C, and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from .conftest import SECONDS
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.transport,
+    pytest.mark.skipif(os.name == "nt", reason="signals are sent"),
+]
+
+
+class Program:
+    """A program that prints ``ready`` when it is time for the test to go on."""
+
+    def __init__(self, source: str) -> None:
+        before = "import signal, sys, threading\nimport reliable_ws.sync as rs\n"
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", before + textwrap.dedent(source)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "no_proxy": "127.0.0.1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self) -> None:
+        assert self._process.stdout.readline() == "ready\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Return the exit status and what was printed after ``ready``."""
+        try:
+            out, err = self._process.communicate(timeout=SECONDS)
+        finally:
+            self._process.kill()
+        return self._process.returncode, out, err
+
+
+def test_the_interpreter_exits_with_live_sessions_without_a_word():
+    program = Program(
+        """
+        server = rs.serve(lambda conn: list(conn), "127.0.0.1", 0)
+        conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+        conn.send("x").wait(5)
+        threading.Thread(target=conn.recv, daemon=True).start()
+        print("ready")
+        """
+    )
+    program.ready()
+    assert program.end() == (0, "", "")
+
+
+def test_ctrl_c_leaves_a_block_at_once():
+    program = Program(
+        """
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0) as server:
+            try:
+                with rs.connect(f"ws://127.0.0.1:{server.port}") as conn:
+                    print("ready")
+                    conn.recv()
+            except KeyboardInterrupt:
+                print(conn.state.value, conn.close_code)
+        """
+    )
+    program.ready()
+    program.signal(signal.SIGINT)
+    assert program.end() == (0, "closed 4499\n", "")
+
+
+def test_ctrl_c_ends_a_close_that_waits():
+    program = Program(
+        """
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0) as server:
+            conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+            conn.send("untaken")
+
+            def watch():
+                while conn.state.value != "closing":
+                    pass
+                print("ready")
+
+            threading.Thread(target=watch, daemon=True).start()
+            try:
+                conn.close()
+            except KeyboardInterrupt:
+                print(conn.state.value)
+        """
+    )
+    program.ready()
+    program.signal(signal.SIGINT)
+    assert program.end() == (0, "closed\n", "")
+
+
+def test_sigterm_drains_a_server():
+    program = Program(
+        """
+        def handler(conn):
+            for message in conn:
+                pass
+
+        with rs.serve(handler, "127.0.0.1", 0) as server:
+            signal.signal(signal.SIGTERM, lambda *_: server.shutdown())
+            conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+            conn.send(1).wait(5)
+            threading.Thread(target=lambda: (list(conn), conn.close()), daemon=True).start()
+            print("ready")
+            server.serve_forever()
+        print(conn.close_code, conn.report)
+        """
+    )
+    program.ready()
+    program.signal(signal.SIGTERM)
+    status, out, err = program.end()
+    assert (status, err) == (0, "")
+    assert out == "1001 1 sent, 1 confirmed; finished (1001, 'going away')\n"
