@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,12 @@ class Clock:
     """Calls whom it promised to, a little late but never early."""
 
     def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        """Begin; also in a forked process, in which the thread is not."""
         self._change = threading.Condition(threading.Lock())
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._count = itertools.count()
@@ -46,7 +53,7 @@ class Clock:
         alarm = Alarm(call)
         with self._change:
             heapq.heappush(self._alarms, (when, next(self._count), alarm))
-            if self._thread is None or not self._thread.is_alive():  # none yet, or forked
+            if self._thread is None:
                 self._thread = start(self._run)
             elif self._alarms[0][2] is alarm:
                 self._change.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class Crew:
 
     def __init__(self) -> None:
         self.idle: deque[Hand] = deque()
+        if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+            os.register_at_fork(after_in_child=self.idle.clear)
 
     def work(self, work: Work) -> None:
         """Have something done at once, in a thread that keeps no interpreter from its exit."""

@@ -218,6 +218,8 @@ class Driver:
 
     def orphan(self) -> None:
         """Take no part any more: this process is a child of the session's."""
+        if self.lock.locked():  # by a thread that is not here
+            self.lock.release()
         self.pump.carrier = None
         end_quietly(self.session)
 

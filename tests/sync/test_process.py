@@ -128,3 +128,40 @@ def test_sigterm_drains_a_server():
     status, out, err = program.end()
     assert (status, err) == (0, "")
     assert out == "1001 1 sent, 1 confirmed; finished (1001, 'going away')\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_has_sessions_of_its_own_only():
+    program = Program(
+        """
+        import os, warnings
+        import reliable_ws
+
+        methods = reliable_ws.Methods()
+        methods.register(lambda: os.getpid(), name="who")
+
+        def meet():
+            server = rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0, methods=methods)
+            conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+            assert conn.request("who", timeout=5) == os.getpid()
+            return conn
+
+        theirs = meet()  # its threads wait, in the parent
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            try:
+                theirs.send("x")
+            except reliable_ws.SessionLost as error:
+                assert "forked" in error.reason
+                meet()
+                os._exit(7)
+            os._exit(1)
+        print("ready")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert theirs.request("who", timeout=5) == os.getpid()
+        """
+    )
+    program.ready()
+    assert program.end() == (0, "", "")
