@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from websockets.asyncio.client import connect as plain_connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as plain_serve
+from websockets.exceptions import ConnectionClosed
 
 import reliable_ws
 
@@ -57,22 +59,21 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-async def plain_member(ws: ServerConnection) -> None:
-    await ws.wait_closed()
-
-
-async def reliable_member(conn: reliable_ws.Connection) -> None:
-    await conn.wait_closed()
+async def reader(connection: ServerConnection | reliable_ws.Connection) -> None:
+    """Wait for messages, as nearly every handler does, until the members are gone."""
+    with contextlib.suppress(ConnectionClosed):
+        async for _message in connection:
+            pass
 
 
 async def serving(kind: str) -> None:
     """Say port and memory; for each line of input, memory again."""
     if kind == "serve-plain":
-        plain = await plain_serve(plain_member, "127.0.0.1", 0, **PLAIN)
+        plain = await plain_serve(reader, "127.0.0.1", 0, **PLAIN)
         port = next(iter(plain.sockets)).getsockname()[1]
         connect: Any = plain_connect(f"ws://127.0.0.1:{port}", proxy=None, **PLAIN)
     else:
-        port = (await reliable_ws.serve(reliable_member, "127.0.0.1", 0)).port
+        port = (await reliable_ws.serve(reader, "127.0.0.1", 0)).port
         connect = reliable_ws.connect(f"ws://127.0.0.1:{port}", proxy=None)
     async with connect:
         pass  # whatever is made once

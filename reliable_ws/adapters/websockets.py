@@ -154,8 +154,8 @@ def listen(
     def select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         return next((name for name in known or () if name in offered), None)
 
-    async def handle(ws: ServerConnection) -> None:
-        await handler(WebSocketsTransport(ws, max_frame, send_now_limit))
+    def handle(ws: ServerConnection) -> Awaitable[None]:
+        return handler(WebSocketsTransport(ws, max_frame, send_now_limit))
 
     options.setdefault("select_subprotocol", select)
     options.setdefault("create_connection", PushingServer)

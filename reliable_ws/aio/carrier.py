@@ -45,32 +45,29 @@ class Carrier:
 
         Cancelled (a framework ends its handler): that is the end of the transport.
         """
-        recv, link, dispatch, time = (
-            self.transport.recv,
-            self.link,
-            self._dispatch,
-            self._loop.time,
-        )
-
-        def receive(data: bytes | str) -> None:
-            dispatch(link.receive(data, time()))
-
+        transport = self.transport
         try:
-            if isinstance(self.transport, PushTransport):
-                self.transport.push_to(receive)
+            if isinstance(transport, PushTransport):
+                transport.push_to(self._receive)
             while True:
-                receive(await recv())
+                self._receive(await transport.recv())
         except TransportClosed as end:
-            dispatch(link.lost(end.code, end.reason, time()))
+            self._lost(end.code, end.reason)
         except BaseException:
-            self.transport.abort()
-            dispatch(link.lost(None, "the reader was stopped", time()))
+            transport.abort()
+            self._lost(None, "the reader was stopped")
             raise
         finally:
             self._over.set()
             for task in (self._writer, self._closer):
                 if task is not None:
                     task.cancel()
+
+    def _receive(self, data: bytes | str) -> None:
+        self._dispatch(self.link.receive(data, self._loop.time()))
+
+    def _lost(self, code: int | None, reason: str) -> None:
+        self._dispatch(self.link.lost(code, reason, self._loop.time()))
 
     def flush(self) -> None:
         """Send what is to be sent, as far as the transport has room; never waits."""

@@ -36,7 +36,7 @@ class Connection(Facts):
         "__weakref__",
         "_caller",
         "_driver",
-        "_offer",
+        "_outbox",
         "_pump",
         "_reader",
         "_reported",
@@ -49,7 +49,7 @@ class Connection(Facts):
     ) -> None:
         self._driver = driver
         self._session = driver.session
-        self._offer = driver.session.outbox.offer
+        self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
         self._reader = driver.reader
@@ -75,7 +75,7 @@ class Connection(Facts):
         ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
         nothing was accepted.
         """
-        number = self._offer(message) or await self._sender.accept(message, timeout)
+        number = self._outbox.offer(message) or await self._sender.accept(message, timeout)
         pump = self._pump
         if not pump.awake:
             pump.wake()

@@ -87,12 +87,17 @@ class Driver:
         self.ended = Signal()
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: list[asyncio.Task[Any]] = []
         "What works for this session in the background."
         self._resumable = resumable
         self._draining = False
         self._close_by: float = NEVER
         mind_forks(self)
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Refer to a task until it is done: the event loop does not."""
+        self.tasks.append(task)
+        task.add_done_callback(self.tasks.remove)
 
     # ------------------------------------------------------------------ transports
 
@@ -206,9 +211,7 @@ class Driver:
             await self.servant.drain()
             self._close(code, reason, max(0.0, self._close_by - self.loop.time()))
 
-        task = self.loop.create_task(work())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.keep(self.loop.create_task(work()))
 
     def _close(self, code: int, reason: str, timeout: float | None) -> None:
         self.dispatch(self.session.close(self.loop.time(), code, reason, timeout))

@@ -86,12 +86,11 @@ class Initiator(Driver):
 
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)
-        self.tasks.add(task)
+        self.keep(task)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """A task that dies of a bug ends the session: waiters must not wait for ever."""
-        self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
             self.resume_failed("internal error")

@@ -21,13 +21,12 @@ __all__ = ["Delivery", "Reader"]
 class Reader:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_pump", "_queue", "_session", "_turns", "line")
+    __slots__ = ("_inbox", "_pump", "_session", "_turns", "line")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self._queue = pump.session.inbox.queue
         self._turns = BURST
         self.line = Line()
         "Who waits for a message."
@@ -38,9 +37,9 @@ class Reader:
         if self._turns < 0:
             self._turns = BURST
             await asyncio.sleep(0)
-        line, queue = self.line, self._queue
-        while len(queue) <= line.called or line:
-            if not queue and is_last_taken(self._session):
+        line, inbox = self.line, self._inbox
+        while len(inbox.queue) <= line.called or line:
+            if not inbox.queue and is_last_taken(self._session):
                 raise self._session.error()
             if self._pump.awake:
                 self._pump.flush()  # nobody in this task adds anything before the next message
@@ -49,7 +48,7 @@ class Reader:
             else:
                 async with asyncio.timeout(timeout):
                     await line.wait()
-            if queue:
+            if inbox.queue:
                 return
 
     def take(self) -> Any:
@@ -66,10 +65,10 @@ class Reader:
 
     async def messages(self) -> AsyncIterator[Any]:
         """Iterate over messages until the peer has finished."""
-        queue, line, inbox = self._queue, self.line, self._inbox
+        line, inbox = self.line, self._inbox
         while await self._another():
             yield self.take()
-            turns = self._turns
+            queue, turns = inbox.queue, self._turns
             while turns > 0 and len(queue) > line.called and not line:
                 turns -= 1
                 payload = inbox.take()
@@ -114,7 +113,7 @@ class Reader:
 
     def call_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
-        if not self._queue and is_last_taken(self._session):
+        if not self._inbox.queue and is_last_taken(self._session):
             self.line.call_all()
 
 

@@ -46,11 +46,11 @@ class Sender:
         self._pump = pump
         self.session = pump.session
         self._outbox = pump.session.outbox
-        self._turn = asyncio.Lock()
+        self._turn: asyncio.Lock | None = None  # until somebody has to wait
         self._room = Line()  # the first of those that wait, for room in the outbox
         self.waiting = 0
         "How many wait for their turn, or for room."
-        self._confirmations = Milestones()
+        self._confirmations: Milestones | None = None  # until somebody waits for one
         self.watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------------ accepting
@@ -71,8 +71,9 @@ class Sender:
             return number
         self.waiting += 1
         session.outgoing.shut()
+        turn = self._turn = self._turn or asyncio.Lock()
         try:
-            async with asyncio.timeout(timeout) as limit, self._turn:
+            async with asyncio.timeout(timeout) as limit, turn:
                 if not outbox.rested:
                     by = limit.when()
                     limit.reschedule(None)  # letting others run is not waiting for room
@@ -112,21 +113,24 @@ class Sender:
     def _known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
         session = self.session
+        confirmations = self._confirmations = self._confirmations or Milestones()
         while session.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._pump.flush()
-            yield from self._confirmations.wait(number)
+            yield from confirmations.wait(number)
 
     def confirmed(self, number: int) -> None:
         """Tell whoever waits that everything up to ``number`` is confirmed."""
-        self._confirmations.reach(number)
+        if self._confirmations is not None:
+            self._confirmations.reach(number)
         self._room.call()
         for watcher in self.watchers:
             watcher.confirmed(number)
 
     def settled(self) -> None:
         """Tell whoever waits that every outcome is known."""
-        self._confirmations.reach(NEVER)
+        if self._confirmations is not None:
+            self._confirmations.reach(NEVER)
         self._room.call()
         watchers, self.watchers = self.watchers, ()
         for watcher in watchers:

@@ -111,12 +111,15 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
             sessions = self._make_sessions()
         server = Server(sessions, self._drain_timeout)
 
-        async def on_transport(transport: Transport) -> None:
-            principal = None
-            if self._principal is not None:
-                principal = self._principal(transport.websocket)
-                if isinstance(principal, Awaitable):
-                    principal = await principal
+        def on_transport(transport: Transport) -> Awaitable[None]:
+            if self._principal is None:  # no coroutine of ours between those of each connection
+                return server.sessions._serve(transport, self._handler, None)
+            return ask(transport, self._principal)
+
+        async def ask(transport: Transport, who: Callable[[Any], Any]) -> None:
+            principal = who(transport.websocket)
+            if isinstance(principal, Awaitable):
+                principal = await principal
             await server.sessions._serve(transport, self._handler, principal)
 
         server.inner = await self._listen(on_transport)

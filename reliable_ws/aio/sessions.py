@@ -19,7 +19,7 @@ from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
-from .carrier import CLOSE_TIMEOUT, LINGER
+from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .connection import Connection
 from .driver import Driver
 
@@ -123,13 +123,27 @@ class Sessions:
         resumable: bool = True,
         ready: asyncio.Future[Acceptor] | None = None,
     ) -> None:
+        carrier = await self._attach(transport, handler, principal, ready, resumable=resumable)
+        if carrier is not None:
+            await carrier.read()
+
+    async def _attach(
+        self,
+        transport: Transport,
+        handler: Handler | None,
+        principal: Hashable,
+        ready: asyncio.Future[Acceptor] | None,
+        *,
+        resumable: bool,
+    ) -> Carrier | None:
+        """Greet; return what carries the session now, or ``None`` if the peer was refused."""
         loop = asyncio.get_running_loop()
         arrival = self._book.arrive(loop.time(), principal, transport.max_frame)
         try:
             acceptor = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
                 await self._leave(transport, arrival)
-                return
+                return None
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
             raise
@@ -142,7 +156,7 @@ class Sessions:
             acceptor.handling = handling
             self._handling.add(handling)
             handling.add_done_callback(self._handled)
-        await carrier.read()
+        return carrier
 
     async def _greet(
         self, transport: Transport, arrival: Arrival, *, resumable: bool
@@ -193,8 +207,7 @@ class Sessions:
             await serving
             raise NotReliablePeer("the peer did not greet with a good Hello")
         acceptor = ready.result()
-        acceptor.tasks.add(serving)
-        serving.add_done_callback(acceptor.tasks.discard)
+        acceptor.keep(serving)
         serving.add_done_callback(self._served)
         return acceptor.connection
 

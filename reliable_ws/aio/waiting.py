@@ -71,7 +71,7 @@ class Signal:
 
     def __init__(self) -> None:
         self._set = False
-        self._line: list[asyncio.Future[None]] = []
+        self._line: list[asyncio.Future[None]] | tuple[()] = ()
 
     def is_set(self) -> bool:
         """Whether it was given and not cleared since."""
@@ -93,11 +93,12 @@ class Signal:
         if self._set:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(waiter)
+        line = self._line = self._line or []
+        line.append(waiter)
         try:
             await waiter
         finally:
-            self._line.remove(waiter)
+            line.remove(waiter)
 
 
 class Milestones:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -85,12 +86,18 @@ class Config:
 
     def limits(self, max_frame: int | None) -> Limits:
         """Return what the greeting says, for a transport that takes ``max_frame`` bytes."""
-        return Limits(
-            window_messages=self.window_messages,
-            window_bytes=self.window_bytes,
-            max_frame=min(self.max_frame, max_frame or self.max_frame),
-            max_message=self.max_message,
-            max_requests=self.max_requests,
-            idle_ms=max(1, int(self.idle_timeout * 1000)),
-            ttl_ms=max(1, int(self.session_ttl * 1000)),
-        )
+        return _limits(self, min(self.max_frame, max_frame or self.max_frame))
+
+
+@functools.lru_cache(maxsize=64)
+def _limits(config: Config, max_frame: int) -> Limits:
+    """Return one object for all sessions of a configuration."""
+    return Limits(
+        window_messages=config.window_messages,
+        window_bytes=config.window_bytes,
+        max_frame=max_frame,
+        max_message=config.max_message,
+        max_requests=config.max_requests,
+        idle_ms=max(1, int(config.idle_timeout * 1000)),
+        ttl_ms=max(1, int(config.session_ttl * 1000)),
+    )

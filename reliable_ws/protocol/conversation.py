@@ -37,6 +37,8 @@ __all__ = ["Conversation", "Role"]
 
 Role = Literal["initiator", "acceptor"]
 
+PLAIN = MsgpackCodec()
+
 
 class Conversation:
     """Two halves, calls beside them, and the link that carries them now (link.Owner)."""
@@ -60,7 +62,7 @@ class Conversation:
         self.id = session_id
         self.key = key
         self.config = config or Config()
-        self.codec = codec or MsgpackCodec()
+        self.codec = codec or PLAIN
         self.incarnation = incarnation
         self.attempt = 0
         self.link: Link | None = None
@@ -152,7 +154,8 @@ class Conversation:
         check_position(position, outbox, inbox)
         self.calls.check(calls, stopped=inbox.stopped)
         if not resumed:  # LIMIT-2
-            self.peer = limits
+            if limits != self.peer:
+                self.peer = limits
             self.outgoing.limit(limits.max_message)
         if calls is not None and (self.restored or not resumed):
             self.calls.limit = self.peer.max_requests

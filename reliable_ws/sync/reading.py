@@ -19,14 +19,13 @@ __all__ = ["Delivery", "Reader"]
 class Reader:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_lock", "_pump", "_queue", "_session", "line")
+    __slots__ = ("_inbox", "_lock", "_pump", "_session", "line")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._lock = pump.lock
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self._queue = pump.session.inbox.queue
         self.line = Line(pump.lock)
         "Who waits for a message."
 
@@ -34,7 +33,7 @@ class Reader:
         """Take the next message, and confirm it in the same step."""
         inbox = self._inbox
         with self._lock:
-            if not self._queue or self.line:
+            if not self._inbox.queue or self.line:
                 self._arrival(until(timeout))
             payload = inbox.take()
             number = inbox.handed
@@ -58,7 +57,7 @@ class Reader:
         while True:
             try:
                 with self._lock:
-                    if not self._queue or self.line:
+                    if not self._inbox.queue or self.line:
                         self._arrival(NEVER)
                     number, payload = self._inbox.deliver()
             except ConnectionClosed as error:
@@ -81,11 +80,11 @@ class Reader:
         if not self._can_read():
             self._pump.flush()  # nobody in this thread adds anything before the next message
         self.line.wait(self._can_read, by)
-        if not self._queue:
+        if not self._inbox.queue:
             raise self._session.error()
 
     def _can_read(self) -> bool:
-        return bool(self._queue) or is_last_taken(self._session)
+        return bool(self._inbox.queue) or is_last_taken(self._session)
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""

@@ -162,7 +162,7 @@ class Applications(Calling):
             self.seen["close before the peer's end"] += 1
             if not (session.inbox.finish and session.inbox.confirmed + 1 == session.inbox.received):
                 party.polite = False
-        if session.inbox._early:
+        if any(session.inbox._ahead.values()):
             self.seen["close with ranges"] += 1
         party.finished = party.closed = party.refusing = True
         self.seen["close"] += 1
