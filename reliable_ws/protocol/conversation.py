@@ -19,6 +19,7 @@ from .frames import (
     Done,
     Finish,
     Hello,
+    Limits,
     Position,
     Refuse,
     Welcome,
@@ -123,17 +124,8 @@ class Conversation:
         limits = self.config.limits(link.max_frame)
         calls = self.calls.position()
         if self.role == "initiator":
-            return Hello(
-                VERSION,
-                VERSION,
-                self.id,
-                self.key,
-                self.attempt,
-                self.incarnation,
-                position,
-                limits,
-                calls,
-            )
+            who = (self.id, self.key, self.attempt, self.incarnation)
+            return Hello(VERSION, VERSION, *who, position, limits, calls)
         return Welcome(VERSION, self._resumed, self.incarnation, position, limits, calls)
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
@@ -154,9 +146,7 @@ class Conversation:
         check_position(position, outbox, inbox)
         self.calls.check(calls, stopped=inbox.stopped)
         if not resumed:  # LIMIT-2
-            if limits != self.peer:
-                self.peer = limits
-            self.outgoing.limit(limits.max_message)
+            self.heed(limits)
         if calls is not None and (self.restored or not resumed):
             self.calls.limit = self.peer.max_requests
             self.calls.max_there = self.peer.max_message
@@ -177,6 +167,12 @@ class Conversation:
         if counters.stopped:
             self.peer_stopped(counters, now)
         self.progressed(now)
+
+    def heed(self, limits: Limits) -> None:
+        """Keep to what the peer takes."""
+        if limits != self.peer:  # else the one that sessions share
+            self.peer = limits
+        self.outgoing.limit(limits.max_message)
 
     def refused(self, link: Link, refuse: Refuse, now: float) -> None:
         """Take in a Refuse: later, or never (REFUSE-2)."""

@@ -61,7 +61,7 @@ def restore(
         incarnation=values["incarnation"],
     )
     session.attempt = values["attempt"]
-    session.peer = Limits(*values["peer"])
+    session.heed(Limits(*values["peer"]))
     _restore_outbox(session, values, now)
     finish, stopped = values["peer_finish"], values["stopped"]
     session.restored = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.frames import Ack, Counters, Finish, Stop
 from reliable_ws.protocol.report import End, Outcome
@@ -227,6 +228,16 @@ def test_attempt_incarnation_and_limits_survive():
     assert (session.attempt, session.incarnation, session.peer) == (1, 42, lone.session.peer)
     assert session.dial(NOW) is session.link
     assert session.attempt == 2
+
+
+@pytest.mark.parametrize("message", [bytes(1001), "x" * 1001, ["x" * 1001]])
+def test_a_peers_limit_below_ours_holds_after_a_restart(message):
+    """PART-5"""
+    pair = Pair(server_config=Config(max_message=1000))
+    pair.connect()
+    session = crash_client(pair)
+    with pytest.raises(MessageTooLarge):
+        session.send(message)
 
 
 def test_a_message_larger_than_the_peers_limit_is_still_refused_after_a_restart():
