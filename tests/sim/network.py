@@ -221,7 +221,9 @@ class Network(Applications):
             current = end.session.link
             inert = end.leaving is not None
             events = end.lost(code, "", self.now)
-            news = [event for event in events if event != Eased()]  # that one may be older
+            news = [
+                event for event in events if not isinstance(event, Eased)
+            ]  # that one may be older
             if inert and (news or end.session.link is not current):
                 raise Broken("the death of an old WebSocket did something")
             if party is not None and party.alive and end.session is party.session:
