@@ -84,11 +84,12 @@ class AdaptedTransport:
     async def recv(self) -> bytes | str:
         """Return the next message; ``TransportClosed`` after the last one."""
         if self._end is None and not self._aborted:
-            self._reader = asyncio.current_task()
+            self._reader = reader = asyncio.current_task()
+            before = reader.cancelling() if reader is not None else 0
             try:
                 return await self._recv()
             except asyncio.CancelledError:
-                if not self._was_aborted():
+                if not self._was_aborted(before):
                     raise
             except TransportClosed as end:
                 code = None if end.code in NO_CODES else end.code
@@ -102,10 +103,13 @@ class AdaptedTransport:
                 self._reader = None
         raise self._over()
 
-    def _was_aborted(self) -> bool:
-        """Whether a cancellation was only :meth:`abort` waking the reader; then it is undone."""
+    def _was_aborted(self, before: int) -> bool:
+        """Whether a cancellation was only :meth:`abort` waking the reader; then it is undone.
+
+        ``before`` is how often the task had been cancelled, and had gone on all the same.
+        """
         task = asyncio.current_task()
-        return self._aborted and task is not None and task.uncancel() == 0
+        return self._aborted and task is not None and task.uncancel() <= before
 
     async def send(self, data: bytes, /) -> None:
         """Send one binary message; raises ``TransportClosed`` once the end is known.
