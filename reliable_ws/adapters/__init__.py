@@ -83,9 +83,10 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
             f"{name_of(ws)} runs on trio, reliable_ws on asyncio: open the WebSocket with "
             "websockets.asyncio, or run both inside trio by trio-asyncio (docs/frameworks.md)"
         )
-    # Walking the bases finds subclasses that users made of a library's WebSocket; a proxy
-    # (quart.websocket) says by __class__ what it stands for.
-    for base in ws.__class__.__mro__:
+    # Walking the bases finds subclasses that users made of a library's WebSocket, from the bottom
+    # up: their packages may be called like another library. A proxy (quart.websocket) says by
+    # __class__ what it stands for.
+    for base in reversed(ws.__class__.__mro__):
         library = _LIBRARIES.get(base.__module__.partition(".")[0])
         if library is not None:
             check_release(library)

@@ -64,6 +64,19 @@ def test_anything_else_is_told_what_to_do(wrong):
     assert "reliable_ws.transport.Transport" in message
 
 
+def test_a_users_own_package_may_be_called_like_a_library():
+    class Base:
+        """What the library is asked for."""
+
+    class Users(Base):
+        """In a package of the application, in which that other library is not installed."""
+
+    Base.__module__ = "websockets.asyncio.client"
+    Users.__module__ = "channels.chat"
+    with pytest.raises(TypeError, match="not a connection of websockets"):
+        adapt(Users())
+
+
 def test_a_library_that_is_too_old_is_named_with_the_release_that_will_do(monkeypatch):
     class Connection:
         """Made by a subclass of one of the library's."""
