@@ -52,6 +52,7 @@ class AiohttpTransport(AdaptedTransport):
                     data: bytes | str = message.data
                     return data
                 case WSMsgType.CLOSE:
+                    await self.websocket.close()  # it has done so itself, but for autoclose=False
                     raise TransportClosed(message.data, message.extra or "")
                 case WSMsgType.CLOSING:  # by ourselves
                     raise TransportClosed

@@ -14,6 +14,7 @@ from reliable_ws.adapters import adapt
 from reliable_ws.adapters.aiohttp import MAX_FRAME
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing.transport_contract import ClientContract
+from reliable_ws.transport import TransportClosed
 
 from .programs import ProgramContract
 
@@ -40,13 +41,13 @@ class TestClientSide(ClientContract):
 
 
 @contextlib.asynccontextmanager
-async def connected():
-    """A WebSocket of each side."""
+async def connected(**options):
+    """A WebSocket of each side, made with these options."""
     accepted = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
     async def endpoint(request):
-        ws = web.WebSocketResponse()
+        ws = web.WebSocketResponse(**options)
         await ws.prepare(request)
         accepted.set_result(ws)
         await over.wait()
@@ -54,7 +55,7 @@ async def connected():
 
     app = web.Application()
     app.add_routes([web.get("/", endpoint)])
-    async with TestClient(TestServer(app)) as client, client.ws_connect("/") as near:
+    async with TestClient(TestServer(app)) as client, client.ws_connect("/", **options) as near:
         try:
             yield near, await accepted
         finally:
@@ -66,6 +67,17 @@ async def test_knows_its_role_and_its_limit():
         assert [adapt(ws).role for ws in (near, far)] == ["initiator", "acceptor"]
         assert [adapt(ws).max_frame for ws in (near, far)] == [MAX_FRAME] * 2
         assert adapt(near, max_frame=1000).max_frame == 1000
+
+
+@pytest.mark.parametrize("closing", ["near", "far"])
+async def test_the_peers_close_is_answered_although_aiohttp_shall_not_do_it(closing):
+    async with connected(autoclose=False) as (near, far):
+        closer, other = (near, far) if closing == "near" else (far, near)
+        closes = asyncio.create_task(closer.close(code=4001))
+        with pytest.raises(TransportClosed) as end:
+            await adapt(other).recv()
+        await closes
+        assert (end.value.code, closer.close_code, other.closed) == (4001, 1000, True)
 
 
 async def test_what_cannot_be_taken_over_is_refused():
