@@ -43,7 +43,6 @@ class Connection(Facts):
         self._session = driver.session
         self._lock = driver.lock
         self._offer = driver.session.outbox.offer
-        self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
         self._reader = driver.reader
@@ -77,7 +76,7 @@ class Connection(Facts):
         with self._lock:
             number = self._offer(message)
             if number:
-                self._pump.wake(alone=number == self._outbox.confirmed + 1)
+                self._sender.accepted(number)
         return Receipt(self._sender, number or self._sender.send(message, timeout))
 
     def send_nowait(self, message: Any) -> Receipt:

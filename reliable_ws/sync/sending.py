@@ -20,7 +20,15 @@ __all__ = ["Receipt", "Sender"]
 class Sender:
     """The messages of one connection, from this side."""
 
-    __slots__ = ("_confirmations", "_lock", "_outbox", "_pump", "_session", "line")
+    __slots__ = (
+        "_confirmations",
+        "_lock",
+        "_outbox",
+        "_pump",
+        "_session",
+        "_was_waited_for",
+        "line",
+    )
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -28,6 +36,7 @@ class Sender:
         self._session = pump.session
         self._outbox = pump.session.outbox
         self._confirmations = Milestones(pump.lock)
+        self._was_waited_for = False  # the last message
         self.line = Line(pump.lock)
         "Who waits for room in the outbox."
 
@@ -49,8 +58,20 @@ class Sender:
 
     def _accept(self, payload: Any, weight: int) -> int:
         number = self._session.send_sealed(payload, weight)
-        self._pump.wake(alone=number == self._outbox.confirmed + 1)
+        self.accepted(number)
         return number
+
+    def accepted(self, number: int) -> None:
+        """Send what was accepted; with the lock held.
+
+        A message with none before it that waits is sent by its own thread, which is the fastest
+        way; and if the last one was waited for, so will this one be: it says so itself.
+        """
+        alone = number == self._outbox.confirmed + 1
+        if alone and self._was_waited_for:
+            self._session.want(number)
+        self._was_waited_for = False
+        self._pump.wake(alone=alone)
 
     def _has_room(self, weight: int) -> bool:
         """Whether a message is accepted, or refused for another reason, at once."""
@@ -86,6 +107,7 @@ class Sender:
     def _know(self, number: int, by: float) -> None:
         """Wait until the outcome of everything up to ``number`` is known."""
         session = self._session
+        self._was_waited_for = True
         while session.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._pump.flush()

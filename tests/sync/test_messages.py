@@ -55,6 +55,17 @@ def test_many_queued_while_one_is_written_go_together():
         assert pipe.sent - before <= 4
 
 
+def test_a_message_that_will_be_waited_for_says_so_itself():
+    with pair() as (ours, theirs):
+        taking = run(lambda: [theirs.recv(timeout=SECONDS) for _ in range(6)])
+        ours.send(0).wait(SECONDS)  # nobody knew
+        before = ours.websocket.sent
+        for number in range(1, 6):
+            ours.send(number).wait(SECONDS)
+        assert ours.websocket.sent - before == 5
+        assert taking.result(SECONDS) == list(range(6))
+
+
 def test_messages_cross_from_many_threads_each_in_order():
     with pair() as (ours, theirs):
         count, senders = 500, 4
