@@ -363,7 +363,7 @@ def test_links_lead_somewhere():
 
 def test_names_that_it_uses_exist():
     for name in re.findall(r"\breliable_ws\.([A-Za-z]\w*)", README):
-        assert hasattr(reliable_ws, name) or name == "testing", name
+        assert hasattr(reliable_ws, name) or name in {"sync", "testing"}, name
     errors = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", README))
     assert errors
     for name in errors - {"ConnectionClosed"}:  # that of websockets is meant
