@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .config import Config
-from .frames import Ack, Counters
+from .frames import Ack, Counters, make
 from .inbox import NEVER, Inbox
 
 __all__ = ["Acks"]
@@ -36,6 +36,7 @@ class Acks:
         """Note that the peer is being told these."""
         self.received, self.confirmed = counters.received, counters.confirmed
         self.by = None
+        self._inbox.watch(self.confirmed + 1)  # the next one is news
 
     def due_at(self) -> int:
         """Number whose confirmation is told at once (ACK-3)."""
@@ -58,14 +59,14 @@ class Acks:
     @property
     def due(self) -> bool:
         """Whether an Ack must go now."""
-        return self.now or self._inbox.confirmed >= self.due_at()
+        confirmed = self._inbox.confirmed
+        return self.now or (confirmed > self.confirmed and confirmed >= self.due_at())
 
     def note(self, now: float) -> None:
         """After anything happened: arm the delay if there is news, and watch the inbox."""
         if self.by is None:
             inbox = self._inbox
             if inbox.confirmed == self.confirmed and inbox.received == self.received:
-                inbox.watch(inbox.confirmed + 1)  # the next one is news
                 return
             self.by = now + self._delay
         self._inbox.watch(self.due_at())
@@ -83,7 +84,7 @@ class Acks:
         self.now = False
         self.by = None
         inbox.watch(confirmed + 1)
-        return Ack(received, confirmed)
+        return make(Ack, (received, confirmed))
 
     def tick(self, now: float) -> None:
         """Do what is due."""

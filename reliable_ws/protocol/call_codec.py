@@ -21,6 +21,7 @@ from .frames import (
     Reply,
     Request,
     Void,
+    make,
 )
 
 __all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
@@ -31,6 +32,9 @@ LONGEST_NAME = 255
 LONGEST_WORDS = 1_000
 """Most bytes of a fault's message."""
 
+AS_IT_COMES = frozenset((bytes, str, type(None)))
+"""Payloads that need no look; ``None`` stands for the pieces before the entry."""
+
 
 def wire_calls(frame: Calls) -> tuple[Any, ...]:
     """Return what is packed for a run of entries."""
@@ -40,37 +44,35 @@ def wire_calls(frame: Calls) -> tuple[Any, ...]:
 
 def read_calls(item: list[Any]) -> Calls:
     """Return a run of entries, every field checked. Raises :class:`Violation`."""
-    _type, first, items = check.array(item, 3, "Calls")
+    if len(item) != 3:
+        raise check.bad("Calls")
+    _type, first, items = item
     check.number(first, 1, "number")
     if type(items) is not list or not items:
         raise check.bad("entries")
-    return Calls(first, [_entry(entry) for entry in items])
-
-
-def _entry(item: Any) -> Entry:
-    if type(item) is not list or not item or type(item[0]) is not int:
-        raise check.bad("entry")
-    reader = _READERS.get(item[0])
-    if reader is None:
-        raise check.bad("entry type")
-    return reader(item)
-
-
-def _payload(value: Any) -> Payload | None:
-    kind = type(value)
-    return value if kind is bytes or kind is str or value is None else check.payload(value)
+    entries = []
+    for fields in items:
+        if type(fields) is not list or not fields or type(fields[0]) is not int:
+            raise check.bad("entry")
+        reader = _READERS.get(fields[0])
+        if reader is None:
+            raise check.bad("entry type")
+        entries.append(reader(fields))
+    return make(Calls, (first, entries))
 
 
 def _request(item: list[Any]) -> Request:
     if len(item) != 5:
         raise check.bad("Request")
     _type, method, timeout_ms, credit, payload = item
+    check.text(method, LONGEST_NAME, "method")
     if timeout_ms is not None:
         check.number(timeout_ms, 0, "timeout")
-    check.number(credit, 0, "credit")
-    return Request(
-        check.text(method, LONGEST_NAME, "method"), timeout_ms, credit, _payload(payload)
-    )
+    if type(credit) is not int or not 0 <= credit <= MAX_NUMBER:
+        raise check.bad("credit")
+    if type(payload) not in AS_IT_COMES:
+        check.payload(payload)
+    return make(Request, (method, timeout_ms, credit, payload))
 
 
 def _reply(item: list[Any]) -> Reply:
@@ -79,7 +81,9 @@ def _reply(item: list[Any]) -> Reply:
     _type, request, payload = item
     if type(request) is not int or not 1 <= request <= MAX_NUMBER:
         raise check.bad("request")
-    return Reply(request, _payload(payload))
+    if type(payload) not in AS_IT_COMES:
+        check.payload(payload)
+    return make(Reply, (request, payload))
 
 
 def _fault(item: list[Any]) -> Fault:
@@ -90,6 +94,10 @@ def _fault(item: list[Any]) -> Fault:
         check.text(message, LONGEST_WORDS, "fault"),
         _payload(payload),
     )
+
+
+def _payload(value: Any) -> Payload | None:
+    return value if type(value) in AS_IT_COMES else check.payload(value)
 
 
 def _item(item: list[Any]) -> Item:

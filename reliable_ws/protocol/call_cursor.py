@@ -5,7 +5,7 @@ from __future__ import annotations
 from .calls import CallLedger
 from .config import Config
 from .cursor import HEADROOM
-from .frames import CallAck, Calls
+from .frames import CallAck, Calls, make
 
 __all__ = ["CallCursor"]
 
@@ -19,10 +19,11 @@ QUARTER = 256
 class CallCursor:
     """A position in the calls: dropped with its link."""
 
-    __slots__ = ("_batch", "_delay", "_ledger", "by", "now", "number", "told")
+    __slots__ = ("_batch", "_delay", "_ledger", "_outbox", "by", "now", "number", "told")
 
     def __init__(self, ledger: CallLedger, config: Config) -> None:
         self._ledger = ledger
+        self._outbox = ledger.outbox
         self._batch = config.batch_bytes
         self._delay = config.ack_delay
         self.number = 1
@@ -36,7 +37,7 @@ class CallCursor:
     @property
     def at_end(self) -> bool:
         """Whether every call has been transmitted."""
-        return self.number > self._ledger.last
+        return self.number > self._outbox.last
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
@@ -55,18 +56,16 @@ class CallCursor:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
         room = min(self._batch, frame_limit - HEADROOM) // 2
         entries, used = self._ledger.cut(self.number, MOST, room, now)
-        frame = Calls(self.number, entries)
+        frame = make(Calls, (self.number, entries))
         self.number += len(entries)
         return frame, used
 
-    def take(self, *, riding: bool) -> CallAck | None:
-        """Return the ack that is to be sent now, if any (CALL-3)."""
+    def take(self) -> CallAck | None:
+        """Return the ack that goes now, if there is anything new to tell (CALL-3)."""
         received = self._ledger.received
-        if not (self.now or riding):
-            return None
         self.now = False
         self.by = None
         if received == self.told:
             return None
         self.told = received
-        return CallAck(received)
+        return make(CallAck, (received,))

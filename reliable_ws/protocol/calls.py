@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections import deque
 
 from .call_codec import LONGEST_NAME, LONGEST_WORDS
-from .call_pieces import LARGEST_ENTRY, VOID, Pieces, cut, size_of
+from .call_outbox import VOID, CallOutbox
+from .call_pieces import LARGEST_ENTRY, Pieces
+from .call_streams import Streams
 from .config import Config
 from .errors import MessageTooLarge, Violation
 from .events import Cancelled, Event, Faulted, Granted, Itemized, Replied, Requested
@@ -30,8 +32,9 @@ from .frames import (
     Reply,
     Request,
     Void,
+    make,
 )
-from .payload import seal_weight
+from .payload import seal_weight, text_length
 
 __all__ = ["BEHIND_FINISH", "CallLedger"]
 
@@ -40,18 +43,8 @@ BEHIND_FINISH = frozenset((Cancel, Credit))
 
 NOTHING = b""
 
-CREDITS = 64
-"""Most credits on their way; the rest wait, so that a peer that acks nothing holds us to this."""
-
-
-class Stream:
-    """Items that come for one request of ours (CALL-7)."""
-
-    __slots__ = ("got", "granted")
-
-    def __init__(self, granted: int) -> None:
-        self.granted = granted
-        self.got = 0
+REQUEST, REPLY, FAULT, ITEM = 32, 16, 32, 16
+"""Most bytes of an entry besides its texts and its payload."""
 
 
 class CallLedger:
@@ -60,14 +53,11 @@ class CallLedger:
     def __init__(self, config: Config) -> None:
         self._max_requests = config.max_requests
         self._most_held = config.outbox_bytes or config.window_bytes
-        self._entries: dict[int, Entry] = {}  # ours, above what the peer has received
-        self._sizes: dict[int, int] = {}  # of them, in bytes
-        self._weight = 0  # in all
+        self.outbox = CallOutbox()
+        "Our entries."
         self._deadlines: dict[int, float] = {}  # of our requests that are not received yet
         self._pieces = Pieces(config.max_message)  # of the peer's next entry
-        self._streams: dict[int, Stream] = {}  # our open requests that items may come for
-        self._credits: deque[int] | tuple[()] = ()  # numbers of ours that are not received yet
-        self._owed: dict[int, None] = {}  # streams whose credit waits, in order
+        self._streams = Streams()
         self._answers: deque[int] | tuple[()] = ()  # numbers of ours that are not received yet
         self._never: set[int] = set()  # requests taken back by us, not by :meth:`cancel`
         self._abandoned = False
@@ -78,12 +68,6 @@ class CallLedger:
         "Longest payload that the peer takes; until the first greeting, a guess from ours."
         self.finished = False
         "Whether our Finish has been transmitted: what may come behind it is little."
-        self.last = 0
-        "Highest number accepted."
-        self.transmitted = 0
-        "Highest number ever handed to a link."
-        self.acked = 0
-        "Highest number that the peer has received, as far as it told."
         self.received = 0
         "Highest number that arrived."
         self.peer_stopped = False
@@ -105,69 +89,65 @@ class CallLedger:
     @property
     def crowded(self) -> bool:
         """Whether so much waits for the peer to receive it that items of streams wait too."""
-        return self._weight >= self._most_held
+        return self.outbox.weight >= self._most_held
 
     def request(self, method: str, payload: Payload, by: float | None, credit: int) -> int:
         """Queue a request and return its id. There is room.
 
         Raises MessageTooLarge, and ValueError for a name that cannot be said.
         """
-        if not (method.isascii() and len(method) <= LONGEST_NAME) and (
-            _words(method, LONGEST_NAME) != method
-        ):
+        short = method.isascii() and len(method) <= LONGEST_NAME
+        if not short and _words(method, LONGEST_NAME) != method:
             raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")
-        number = self._put(Request(method, None, credit, payload))
+        weight = seal_weight(payload)
+        entry = make(Request, (method, None, credit, payload))
+        number = self._put(entry, REQUEST + text_length(method) + weight, weight)
         self.open[number] = True
         if by is not None:
             self._deadlines[number] = by
         if credit:
-            self._streams[number] = Stream(credit)
+            self._streams.begin(number, credit)
         return number
 
     def reply(self, request: int, payload: Payload) -> None:
         """Queue the answer to a request of the peer; too late, it is dropped."""
         if request in self.served:
-            self._answer(request, Reply(request, payload))
+            weight = seal_weight(payload)
+            self._answer(request, make(Reply, (request, payload)), REPLY + weight, weight)
 
     def fault(self, request: int, code: str, message: str, payload: Payload = NOTHING) -> None:
         """Queue why there is no answer, in as many words as may be; too late, it is dropped."""
         if request in self.served:
-            words = _words(code, LONGEST_NAME), _words(message, LONGEST_WORDS)
-            self._answer(request, Fault(request, *words, payload))
+            code, message = _words(code, LONGEST_NAME), _words(message, LONGEST_WORDS)
+            weight = seal_weight(payload)
+            size = FAULT + text_length(code) + text_length(message) + weight
+            self._answer(request, Fault(request, code, message, payload), size, weight)
 
-    def _answer(self, request: int, entry: Reply | Fault) -> None:
-        number = self._put(entry)
+    def _answer(self, request: int, entry: Reply | Fault, size: int, weight: int) -> None:
+        number = self._put(entry, size, weight)
         self.served.remove(request)
         if number:
-            if isinstance(
-                self._answers, tuple
-            ):  # an empty one takes 0.7 KiB, and most never need it
+            if type(self._answers) is tuple:  # an empty deque takes 0.7 KiB, and most need none
                 self._answers = deque()
-            self._answers.append(number)
+            self._answers.append(number)  # type: ignore[union-attr]  # see above
 
     def item(self, request: int, payload: Payload) -> None:
         """Queue an item of a stream; too late, it is dropped. The driver minds the credit."""
         if request in self.served:
-            self._put(Item(request, payload))
+            weight = seal_weight(payload)
+            self._put(Item(request, payload), ITEM + weight, weight)
 
     def grant(self, request: int, total: int) -> None:
         """Allow the peer so many bytes of items in all (CALL-7)."""
-        stream = self._streams.get(request)
-        if stream is not None and total > stream.granted:
-            stream.granted = total
-            self._owed[request] = None
-            self._pay()
+        self._streams.grant(request, total)
+        self._pay()
 
     def _pay(self) -> None:
         """Queue credits that are owed."""
-        if isinstance(self._credits, tuple):
-            self._credits = deque()
-        while self._owed and len(self._credits) < CREDITS:
-            request = next(iter(self._owed))
-            del self._owed[request]
-            number = self._put(Credit(request, self._streams[request].granted))
+        for credit in self._streams.credits():
+            number = self._put(credit, VOID)
             if number:
-                self._credits.append(number)
+                self._streams.sent(number)
 
     def cancel(self, request: int) -> bool:
         """Wait no more. ``True``: it was taken back before it went, and is never run (CALL-8)."""
@@ -176,11 +156,11 @@ class CallLedger:
             return True
         if not self.open.get(request):
             return False
-        if request > self.transmitted:
+        if request > self.outbox.transmitted:
             self._take_back(request)
             return True
         self.open[request] = False  # its place is free when the peer has answered
-        self._put(Cancel(request))
+        self._put(Cancel(request), VOID)
         return False
 
     def abandon(self) -> None:
@@ -192,69 +172,45 @@ class CallLedger:
                 self._never.add(request)
 
     def _take_back(self, request: int) -> None:
-        """Put nothing in a request's place: the peer has not received it and never will."""
         crowded = self.crowded
-        number = request
-        while number == request or type(self._entries.get(number)) is Piece:
-            self._entries[number] = Void()
-            self._weight -= self._sizes[number]
-            self._sizes[number] = 0
-            number -= 1
+        self.outbox.take_back(request)
         self.eased |= crowded and not self.crowded
         self._deadlines.pop(request, None)
         self._close(request)
 
     def _close(self, request: int) -> bool:
-        self._streams.pop(request, None)
-        self._owed.pop(request, None)
+        self._streams.end(request)
         return self.open.pop(request, False)
 
-    def _put(self, entry: Entry) -> int:
-        """Queue an entry and return its number; 0 if the peer could not take it any more."""
-        payload: Payload | None = getattr(entry, "payload", None)
-        size, most = size_of(entry), self.max_there
-        if size > most and payload is not None:  # else it cannot be too large
-            weight = seal_weight(payload) - OVERHEAD
-            if weight > most:
-                raise MessageTooLarge(f"{weight} bytes are above the peer's limit of {most}")
+    def _put(self, entry: Entry, size: int, weight: int = 0) -> int:
+        """Queue an entry and return its number; 0 if the peer could not take it any more.
+
+        ``size``: its bytes, at most; ``weight``: those of its payload, if it has any.
+        """
+        if size > self.max_there and weight - OVERHEAD > self.max_there:
+            words = f"{weight - OVERHEAD} bytes are above the peer's limit of {self.max_there}"
+            raise MessageTooLarge(words)
         if self._mute or (self.finished and type(entry) not in BEHIND_FINISH):
             return 0
-        if size > LARGEST_ENTRY and payload is not None:
-            for piece in cut(payload):
-                self._append(piece, size_of(piece))
-            entry = entry._replace(payload=None)  # type: ignore[call-arg]  # it has a payload
-            size = size_of(entry)
-        return self._append(entry, size)
-
-    def _append(self, entry: Entry, size: int) -> int:
-        number = self.last = self.last + 1
-        self._entries[number] = entry
-        self._sizes[number] = size
-        self._weight += size
-        return number
+        if size > LARGEST_ENTRY:
+            return self.outbox.append_cut(entry, size - weight)
+        return self.outbox.append(entry, size)
 
     # ------------------------------------------------------------------ links
 
     def cut(self, number: int, count: int, room: int, now: float) -> tuple[list[Entry], int]:
         """Return entries from ``number`` on, at most so many in so many bytes, and their size.
 
-        The first one goes in any case. Time goes on while a request waits to be sent: what is
-        left of it travels, and what has run out is never run (CALL-9).
+        Time goes on while a request waits to be sent: what is left of it travels, and what has
+        run out is never run (CALL-9).
         """
-        entries: list[Entry] = []
-        used = 0
-        while number <= self.last and len(entries) < count:
-            entry = self._entries[number]
-            if type(entry) is Request:
-                entry = self._judge(number, entry, now)
-            size = self._sizes[number] or VOID
-            if entries and used + size > room:
-                break
-            entries.append(entry)
-            used += size
-            number += 1
-        self.transmitted = max(self.transmitted, number - 1)
-        return entries, used
+        if not self._deadlines and number > self.outbox.transmitted:
+            return self.outbox.run(number, count, room, None)
+
+        def judge(number: int, entry: Request) -> Entry:
+            return self._judge(number, entry, now)
+
+        return self.outbox.run(number, count, room, judge)
 
     def _judge(self, number: int, entry: Request, now: float) -> Entry:
         """Return a request as it is sent now, for the first time or because it got lost."""
@@ -269,22 +225,21 @@ class CallLedger:
 
     def ack(self, received: int) -> bool:
         """Forget what the peer has received (CALL-3); whether it is more than before."""
-        if self.peer_stopped or received <= self.acked:
+        outbox = self.outbox
+        if received <= outbox.acked or self.peer_stopped:
             return False
-        crowded = self.crowded
-        entries, sizes, deadlines = self._entries, self._sizes, self._deadlines
-        for number in range(self.acked + 1, received + 1):
-            del entries[number]
-            self._weight -= sizes.pop(number)
-            if number in deadlines:
-                del deadlines[number]
-        self.acked = received
-        for numbers in (self._answers, self._credits):
-            while numbers and numbers[0] <= received:
-                numbers.popleft()
-        if self._owed:
+        crowded = outbox.weight >= self._most_held
+        if self._deadlines:
+            for number in range(outbox.acked + 1, received + 1):
+                self._deadlines.pop(number, None)
+        outbox.release(received)
+        while self._answers and self._answers[0] <= received:
+            self._answers.popleft()
+        self._streams.release(received)
+        if self._streams.owed:
             self._pay()
-        self.eased |= crowded and not self.crowded
+        if crowded and outbox.weight < self._most_held:
+            self.eased = True
         return True
 
     def stop(self) -> None:
@@ -295,7 +250,7 @@ class CallLedger:
         if self.peer_stopped:
             return
         for request in list(self.open):
-            if request > self.acked:
+            if request > self.outbox.acked:
                 self._take_back(request)
                 self._never.add(request)
         self.peer_stopped = True
@@ -309,12 +264,10 @@ class CallLedger:
 
     def _forget(self) -> None:
         self._mute = True
-        self._weight = 0
-        self._entries.clear()
-        self._sizes.clear()
+        self.outbox.clear()
         self._deadlines.clear()
-        self._answers = self._credits = ()
-        self._owed.clear()
+        self._answers = ()
+        self._streams.stop()
 
     # ------------------------------------------------------------------ the peer's
 
@@ -328,73 +281,77 @@ class CallLedger:
         events: list[Event] = []
         for entry in entries:
             self.received += 1
-            event = self._accept(self.received, entry, now, sent)
+            if type(entry) is Reply:
+                event = self._accept_reply(entry, sent)
+            elif type(entry) is Request:
+                event = self._accept_request(entry, now)
+            else:
+                event = self._accept(entry, sent)
             if event is not None:
                 events.append(event)
         return events
 
-    def _accept(self, number: int, entry: Entry, now: float, sent: int) -> Event | None:
-        kind = type(entry)
-        if kind is Piece:
-            self._pieces.add(entry.data)  # type: ignore[union-attr]  # see above
+    def _accept_reply(self, entry: Reply, sent: int) -> Event | None:
+        request, payload = entry
+        if payload is None or self._pieces.data:
+            payload = self._pieces.whole(payload)
+        return make(Replied, (request, payload)) if self._answered(request, sent) else None
+
+    def _accept_request(self, entry: Request, now: float) -> Event:
+        method, timeout_ms, credit, payload = entry
+        if payload is None or self._pieces.data:
+            payload = self._pieces.whole(payload)
+        if len(self.served) + len(self._answers) >= self._max_requests:
+            raise Violation(Code.VIOLATION, "more open requests than announced")
+        self.served.add(self.received)
+        by = None if timeout_ms is None else now + timeout_ms / 1000
+        return make(Requested, (self.received, method, payload, by, credit))
+
+    def _accept(self, entry: Entry, sent: int) -> Event | None:
+        if type(entry) is Piece:
+            self._pieces.add(entry.data)
             return None
-        if kind is Void:
+        if type(entry) is Void:
             self._pieces.drop()
             return None
         whole = self._pieces.whole(getattr(entry, "payload", NOTHING))
         match entry:
-            case Reply():
-                return Replied(entry.request, whole) if self._answered(entry, sent) else None
-            case Request():
-                if len(self.served) + len(self._answers) >= self._max_requests:
-                    raise Violation(Code.VIOLATION, "more open requests than announced")
-                self.served.add(number)
-                by = None if entry.timeout_ms is None else now + entry.timeout_ms / 1000
-                return Requested(number, entry.method, whole, by, entry.credit)
+            case Fault(request, code, message):
+                waited = self._answered(request, sent)
+                return Faulted(request, code, message, whole) if waited else None
             case Item(request):
                 return Itemized(request, whole) if self._fits(request, whole, sent) else None
-            case Fault(request, code, message):
-                waited = self._answered(entry, sent)
-                return Faulted(request, code, message, whole) if waited else None
             case Cancel(request) if request in self.served:
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
         return None  # too late for a request that is answered: no harm (CALL-8)
 
-    def _answered(self, answer: Reply | Fault, sent: int) -> bool:
+    def _answered(self, request: int, sent: int) -> bool:
         """Close a request of ours; whether somebody waits. Late answers are no mistake."""
-        request = answer.request
-        self._asked(request, sent)
-        if request > self.acked:
+        _asked(request, sent)
+        if request > self.outbox.acked:
             self.ack(request)  # who answers has received it
         return self._close(request)
 
     def _fits(self, request: int, payload: Payload, sent: int) -> bool:
         """Count an item; whether somebody waits for it. Raises where there is no credit."""
-        self._asked(request, sent)
+        _asked(request, sent)
         if request not in self.open:
             return False
-        stream = self._streams.get(request)
-        if stream is None or stream.got >= stream.granted:
-            raise Violation(Code.VIOLATION, "more items than the credit")
-        stream.got += seal_weight(payload)
+        self._streams.count(request, seal_weight(payload))
         return self.open[request]
-
-    def _asked(self, request: int, sent: int) -> None:
-        if request > sent:
-            raise Violation(Code.VIOLATION, "an answer to what was never asked")
 
     # ------------------------------------------------------------------ greetings, and the end
 
     @property
     def held(self) -> int:
         """Bytes that are held, about."""
-        return len(self._pieces) + self._weight
+        return len(self._pieces.data) + self.outbox.weight
 
     def position(self) -> CallPosition:
         """Return what the greeting says (CALL-4)."""
-        return CallPosition(self.received, self.transmitted, self.acked + 1)
+        return CallPosition(self.received, self.outbox.transmitted, self.outbox.acked + 1)
 
     def check(self, peer: CallPosition | None, *, stopped: bool) -> None:
         """Compare both sides' books. Raises :class:`Violation`."""
@@ -402,7 +359,7 @@ class CallLedger:
             if self.limit:
                 raise Violation(Code.VIOLATION, "state lost: calls are not known any more")
             return
-        if not self.acked <= peer.received <= self.transmitted:
+        if not self.outbox.acked <= peer.received <= self.outbox.transmitted:
             raise Violation(Code.VIOLATION, "state lost: calls received")
         if not stopped and not peer.first - 1 <= self.received <= peer.sent:
             raise Violation(Code.VIOLATION, "state lost: calls sent")
@@ -413,9 +370,14 @@ class CallLedger:
 
         Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
         """
-        if request in self._never or request > self.transmitted:
+        if request in self._never or request > self.outbox.transmitted:
             return False
-        return True if request <= self.acked else None
+        return True if request <= self.outbox.acked else None
+
+
+def _asked(request: int, sent: int) -> None:
+    if request > sent:
+        raise Violation(Code.VIOLATION, "an answer to what was never asked")
 
 
 def _words(text: str, longest: int) -> str:

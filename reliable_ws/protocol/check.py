@@ -100,7 +100,7 @@ def payload(value: Any) -> Payload:
 
 
 def text(value: Any, longest: int, what: str) -> str:
-    """Return a text of at most so many bytes."""
-    if type(value) is not str or len(value.encode()) > longest:
+    """Return a text of at most so many bytes; a character takes four at most."""
+    if type(value) is not str or (len(value) * 4 > longest and len(value.encode()) > longest):
         raise bad(what)
     return value

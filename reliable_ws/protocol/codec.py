@@ -40,6 +40,7 @@ from .frames import (
     Stop,
     Want,
     Welcome,
+    make,
 )
 
 __all__ = ["MAX_LIST", "MAX_RANGES", "MAX_REASON", "decode", "encode"]
@@ -176,7 +177,7 @@ def _messages(item: list[Any]) -> Messages:
         for payload in payloads:
             if type(payload) is msgpack.ExtType and payload.code != EXT_VALUE:
                 raise check.bad("extension code")
-    return Messages(first, payloads)
+    return make(Messages, (first, payloads))
 
 
 def _part(item: list[Any]) -> Part:
@@ -197,17 +198,20 @@ def _finish(item: list[Any]) -> Finish:
 
 
 def _ack(item: list[Any]) -> Ack:
-    _type, received, confirmed = check.array(item, 3, "Ack")
+    if len(item) != 3:
+        raise check.bad("Ack")
+    _type, received, confirmed = item
     if type(received) is not int or type(confirmed) is not int or received > MAX_NUMBER:
         raise check.bad("Ack")
     if not 0 <= confirmed <= received:
         raise check.bad("Ack: confirmed is at most received")
-    return Ack(received, confirmed)
+    return make(Ack, (received, confirmed))
 
 
 def _want(item: list[Any]) -> Want:
-    _type, number = check.array(item, 2, "Want")
-    return Want(check.number(number, 1, "number"))
+    if len(item) != 2:
+        raise check.bad("Want")
+    return make(Want, (check.number(item[1], 1, "number"),))
 
 
 def _stop(item: list[Any]) -> Stop:
@@ -262,8 +266,9 @@ def _welcome(item: list[Any]) -> Welcome:
 
 
 def _call_ack(item: list[Any]) -> CallAck:
-    _type, received = check.array(item, 2, "CallAck")
-    return CallAck(check.number(received, 0, "CallAck"))
+    if len(item) != 2:
+        raise check.bad("CallAck")
+    return make(CallAck, (check.number(item[1], 0, "CallAck"),))
 
 
 def _call_position(item: list[Any], index: int) -> CallPosition | None:

@@ -15,6 +15,7 @@ from .frames import (
     Messages,
     Part,
     Payload,
+    make,
 )
 from .outbox import Outbox
 
@@ -56,11 +57,6 @@ class Cursor:
         self.starved = False
         "Whether calls alone kept the next message from going: it is its turn."
 
-    @property
-    def at_end(self) -> bool:
-        """Whether everything accepted has been cut."""
-        return self.number > self._outbox.last
-
     def cut(self, peer: Limits, frame_size: int, used: int = 0) -> Messages | Part | Finish | None:
         """Return what the window lets go next, and move behind it (WINDOW-1).
 
@@ -74,7 +70,8 @@ class Cursor:
             self.skip_finish()
             return finish
         frame = self._messages(peer, frame_size - HEADROOM, used)
-        outbox.transmitted = max(outbox.transmitted, self.number - 1)
+        if self.number > outbox.transmitted:
+            outbox.transmitted = self.number - 1
         return frame
 
     def skip_finish(self) -> None:
@@ -94,7 +91,7 @@ class Cursor:
             payloads = outbox.run(number, count, min(weight_room, self._batch_bytes, most - used))
             if payloads:
                 self.number = number + len(payloads)
-                return Messages(number, payloads)
+                return make(Messages, (number, payloads))
             weight = outbox.end_of(number) - before
             if weight > weight_room and number > outbox.confirmed + 1:
                 return None  # a message above the window goes alone (WINDOW-3)

@@ -107,6 +107,7 @@ class Link:
         self.calls = CallCursor(session.calls, config)
         self.heard_at = now if phase is Phase.ACCEPTED else -NEVER
         self._inbox = session.inbox
+        self._outbox = session.outbox
         self.greeted = False
         self._farewell: Frame | None = None
         self._stop_told = False
@@ -291,20 +292,18 @@ class Link:
     @property
     def at_end(self) -> bool:
         """Whether everything that was accepted has been transmitted."""
-        return self.cursor.at_end and self.calls.at_end
+        return self.cursor.number > self._outbox.last and self.calls.at_end
 
     @property
     def restless(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
         if self.phase is Phase.OVER or not self.greeted:
             return True
-        session = self.session
         return (
-            (not self.cursor.at_end and not session.outbox.muted)
-            or (not self.calls.at_end and not session.outbox.muted)
+            not (self.at_end or self._outbox.muted)
             or self.calls.now
             or self.acks.due
-            or session.wanted > max(self._asked, session.outbox.confirmed)
+            or self.session.wanted > max(self._asked, self._outbox.confirmed)
             or (self._inbox.stopped and not self._stop_told)
         )
 
@@ -323,15 +322,9 @@ class Link:
         if self.phase is Phase.DIALING:  # nothing before Welcome (HELLO-7)
             return None
         frames: list[Frame] = []
-        long = False
-        if self._inbox.stopped and not self._stop_told:
-            counters = self._inbox.counters()
-            self.tell(counters)
-            frames.append(Stop(counters))
-            long = bool(counters.ranges)
-        if not long:  # else what follows may be too much for one frame (FRAME-7)
-            self._add_sequenced(frames, now, self._add_calls(frames, now))
-        call_ack = self.calls.take(riding=bool(frames))
+        if not self._inbox.stopped or self._stop_told or self._add_stop(frames):
+            self._add_content(frames, now)
+        call_ack = self.calls.take() if frames or self.calls.now else None
         if call_ack is not None:  # before a Stop it is the last one (CALL-10)
             frames.insert(0, call_ack)
         ack = self.acks.take(riding=bool(frames))
@@ -343,18 +336,25 @@ class Link:
         self._speak_by = now + self._speak_every
         return encode(frames)
 
-    def _add_calls(self, frames: list[Frame], now: float) -> int:
-        """Add the next run of calls, unless it is the turn of messages; return its bytes."""
-        session = self.session
-        if self.calls.at_end or self.cursor.starved or session.outbox.muted:
-            return 0
-        frame, used = self.calls.cut(session.framing.size, now)
-        frames.append(frame)
-        return used
+    def _add_stop(self, frames: list[Frame]) -> bool:
+        """Add Stop; whether anything may follow it, and all fit one frame (FRAME-7)."""
+        counters = self._inbox.counters()
+        self.tell(counters)
+        frames.append(Stop(counters))
+        return not counters.ranges
+
+    def _add_content(self, frames: list[Frame], now: float) -> None:
+        """Add the next run of calls, unless it is the turn of messages, and then of messages."""
+        session, cursor, outbox, used = self.session, self.cursor, self._outbox, 0
+        if not (self.calls.at_end or cursor.starved or outbox.muted):
+            frame, used = self.calls.cut(session.framing.size, now)
+            frames.append(frame)
+        if cursor.number <= outbox.last or session.wanted > self._asked or outbox.finish:
+            self._add_sequenced(frames, now, used)
 
     def _add_sequenced(self, frames: list[Frame], now: float, used: int) -> None:
         """Add the next run, part or Finish, and the Want for a number among them."""
-        session, cursor, outbox = self.session, self.cursor, self.session.outbox
+        session, cursor, outbox = self.session, self.cursor, self._outbox
         last: Frame | None = None
         finish = outbox.finish
         # an answer that is owed goes first: nothing comes behind Finish

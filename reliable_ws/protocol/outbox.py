@@ -114,6 +114,8 @@ class Outbox:
     def allow(self, count: int, weight: int) -> None:
         """Let :meth:`offer` accept so much more, then 0: time to send, or to let others run."""
         pause_at = self.last + count
+        if pause_at == self._pause_at:
+            return  # as it was: nothing has been accepted since
         if pause_at >= MAX_NUMBER:
             pause_at = MAX_NUMBER - 1
         room = self.confirmed + self.max_messages

@@ -13,7 +13,7 @@ import msgpack
 from .errors import NotSerializable, PayloadError
 from .frames import EXT_VALUE, OVERHEAD, Payload
 
-__all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"]
+__all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight", "text_length"]
 
 
 class PayloadCodec(Protocol):
@@ -71,8 +71,7 @@ def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
         return message, len(message) + OVERHEAD
     try:
         if kind is str:
-            length = len(message) if message.isascii() else len(message.encode())
-            return message, length + OVERHEAD
+            return message, text_length(message) + OVERHEAD
         if isinstance(message, str):
             return seal(str.__str__(message), codec)
         if isinstance(message, bytes | bytearray | memoryview):
@@ -88,10 +87,17 @@ def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
 
 def seal_weight(payload: Payload) -> int:
     """Return the weight of a payload that is sealed already."""
+    if type(payload) is bytes:
+        return len(payload) + OVERHEAD
     if type(payload) is str:
-        return (len(payload) if payload.isascii() else len(payload.encode())) + OVERHEAD
+        return text_length(payload) + OVERHEAD
     content = payload.data if isinstance(payload, msgpack.ExtType) else payload
     return len(content) + OVERHEAD
+
+
+def text_length(text: str) -> int:
+    """Return how many bytes a text takes as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def open_payload(payload: Payload, number: int, codec: PayloadCodec) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from reliable_ws.protocol.call_pieces import LARGEST_ENTRY, size_of
+from reliable_ws.protocol.call_pieces import LARGEST_ENTRY
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.cursor import HEADROOM
@@ -21,6 +22,7 @@ from reliable_ws.protocol.events import (
     Requested,
 )
 from reliable_ws.protocol.frames import (
+    ENTRIES,
     EXT_VALUE,
     MAX_NUMBER,
     Ack,
@@ -187,7 +189,7 @@ def test_an_ack_is_never_acked_and_one_that_goes_back_is_ignored(side):
     lone.says()
     assert lone.hears(CallAck(2), CallAck(1), CallAck(0)) == []
     assert lone.says() == []
-    assert lone.session.calls.acked == 2
+    assert lone.session.calls.outbox.acked == 2
 
 
 @either_side
@@ -204,12 +206,12 @@ def test_what_is_acked_is_forgotten(side):
     lone.says()
     lone.hears(CallAck(20))
     assert calls.held == 0
-    assert (calls._entries, calls._sizes, calls._deadlines) == ({}, {}, {})
+    assert (calls.outbox._entries, calls.outbox._sizes, calls._deadlines) == ({}, {}, {})
     assert not calls._answers
     assert len(calls.open) == 10
     answers = [Reply(number, "") for number in calls.open]
     assert len(lone.hears(calls_of(11, *answers))) == 10
-    assert (calls.open, calls._streams, calls.served) == ({}, {}, set())
+    assert (calls.open, calls._streams._granted, calls.served) == ({}, {}, set())
 
 
 @either_side
@@ -219,7 +221,7 @@ def test_an_answer_acks_its_request(side):
     ask(lone), ask(lone), ask(lone)
     lone.says()
     lone.hears(calls_of(1, Reply(2, "x")))
-    assert lone.session.calls.acked == 2
+    assert lone.session.calls.outbox.acked == 2
     assert lone.session.calls.was_taken(1) is True
     assert lone.session.calls.was_taken(3) is None
     lone.hears(CallAck(3))
@@ -359,10 +361,10 @@ def test_large_calls_go_in_pieces(payload, max_frame):
     pair.run()
     assert heard(pair.server_events) == [
         Requested(1_000, "m", payload, None, 5)._replace(
-            id=pair.client.calls.last, method="m" * 255
+            id=pair.client.calls.outbox.last, method="m" * 255
         )
     ]
-    number = pair.client.calls.last
+    number = pair.client.calls.outbox.last
     pair.server.calls.item(number, payload)
     pair.server.calls.fault(number, "e" * 255, "é" * 500, payload)
     pair.run()
@@ -396,7 +398,7 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
     """CALL-5: also where ours is larger; nothing was queued."""
     lone = calling(side, limits=limits(max_message=5000))
     ask(lone, payload="x" * 5000)
-    last = lone.session.calls.last
+    last = lone.session.calls.outbox.last
     for payload in ("x" * 5001, b"x" * 70_000_000):
         with pytest.raises(MessageTooLarge, match="5000"):
             ask(lone, payload=payload)
@@ -404,7 +406,7 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
     for answer in (lone.session.calls.reply, lone.session.calls.item):
         with pytest.raises(MessageTooLarge):
             answer(1, "x" * 5001)
-    assert lone.session.calls.last == last
+    assert lone.session.calls.outbox.last == last
     assert lone.session.calls.served == {1}
     tiny = calling(side, limits=limits(max_message=10))
     with pytest.raises(MessageTooLarge):
@@ -418,7 +420,7 @@ def test_a_name_that_cannot_be_said(side, name):
     lone = calling(side)
     with pytest.raises(ValueError, match="at most 255 bytes"):
         ask(lone, name)
-    assert lone.session.calls.last == 0
+    assert lone.session.calls.outbox.last == 0
     assert lone.session.calls.open == {}
     ask(lone, "😀" * 63 + "x" * 3)
 
@@ -491,19 +493,32 @@ def test_every_rider_has_its_place_beside_the_largest_entry():
     runs_of_many = 2 * 2  # their headers may be two bytes longer each
     assert len(encode(riders)) + runs_of_many <= HEADROOM
     assert HEADROOM + LARGEST_ENTRY <= MIN_FRAME
-    longest = [
-        Piece(b"x" * (LARGEST_ENTRY - 8)),
-        Request("😀" * 63, most, most, b"x" * 2000),
-        Fault(most, "😀" * 63, "é" * 500, b"x" * 2000),
-        Item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000)),
-        Reply(most, "é" * 1000),
-        Credit(most, most),
-        Cancel(most),
-        Void(),
-    ]
-    for entry in longest:
+
+
+def test_no_entry_takes_more_than_it_is_counted_for():
+    """FRAME-7: as large as they can be, with numbers as high as they can be."""
+    most = MAX_NUMBER
+    calls = CallLedger(Config())
+    calls.outbox.last = calls.outbox.transmitted = calls.outbox.acked = first = most - 100
+    calls.served = {most, most - 1, most - 2}
+    calls.request("😀" * 63, b"x" * 2000, None, most)
+    calls.item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000))
+    calls.fault(most, "é" * 127, "😀" * 250, b"x" * 2000)
+    calls.reply(most - 1, "é" * 1000)
+    calls.reply(most - 2, b"x" * 9000)  # in three pieces
+    asked = calls.request("m", b"", None, most - 1)
+    calls.grant(asked, most)
+    taken_back = calls.request("m" * 255, b"", None, 0)
+    calls.cancel(taken_back)
+    calls.outbox.transmitted = asked
+    calls.cancel(asked)
+    kinds = set()
+    for number in range(first + 1, calls.outbox.last + 1):
+        (entry,), used = calls.outbox.run(number, 1, 0, None)
         alone = len(encode([calls_of(1, entry)])) - len(encode([Calls(1, [])]))
-        assert alone <= size_of(entry) <= LARGEST_ENTRY
+        assert alone <= used <= LARGEST_ENTRY, entry
+        kinds.add(type(entry))
+    assert kinds == set(ENTRIES)
 
 
 def test_calls_and_messages_take_turns():
@@ -563,7 +578,7 @@ def test_a_stream():
         Itemized(number, b"b"),
         Replied(number, "end"),
     ]
-    assert pair.server.calls.last == 3
+    assert pair.server.calls.outbox.last == 3
 
 
 @either_side
@@ -614,7 +629,7 @@ def test_few_credits_are_on_their_way_at_once(side):
         for number in streams:
             lone.session.calls.grant(number, total)
     assert len(entries_of(lone.says())) == 64
-    assert len(lone.session.calls._entries) == 64
+    assert len(lone.session.calls.outbox._entries) == 64
     lone.hears(calls_of(1, Reply(streams[1], "")))
     lone.hears(CallAck(67))
     assert entries_of(lone.says()) == [Credit(3, 999), Credit(1, 999)]
@@ -672,7 +687,7 @@ def test_a_large_request_is_taken_back_with_its_pieces(side):
     number = ask(lone, payload="x" * 9000)
     assert lone.session.calls.cancel(number)
     assert lone.says() == [calls_of(1, *[Void()] * 4)]
-    assert lone.session.calls._weight == 0
+    assert lone.session.calls.outbox.weight == 0
 
 
 def test_a_void_drops_the_pieces_before_it():

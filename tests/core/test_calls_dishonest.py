@@ -276,7 +276,7 @@ def test_a_peer_that_never_acks_requests_but_answers_them(side):
             lone.session.calls.cancel(number)
         lone.says()
         lone.hears(calls_of(number, Void() if number % 3 == 0 else Reply(number, "")))
-    assert len(lone.session.calls._entries) <= 1
+    assert len(lone.session.calls.outbox._entries) <= 1
     assert lone.session.calls.held < 1100
 
 
@@ -291,7 +291,7 @@ def test_a_peer_that_takes_nothing_but_asks_on(side):
         lone.session.calls.reply(number, "x" * 1000)
         assert lone.session.calls.held == 0
     assert entries_of(lone.says()) == []
-    assert lone.session.calls.last == 0
+    assert lone.session.calls.outbox.last == 0
 
 
 @either_side
@@ -322,7 +322,8 @@ def test_what_is_held_is_bounded_whatever_comes(side):
         lone.hears(calls_of(number + 1, Void(), Cancel(5), Credit(9, 9)))
         number += 3
     calls = lone.session.calls
-    for kept in (calls._entries, calls.served, calls.open, calls._streams, calls._owed):
+    streams = calls._streams
+    for kept in (calls.outbox._entries, calls.served, calls.open, streams._granted, streams.owed):
         assert not kept
 
 

@@ -160,7 +160,7 @@ class Calling(RuleBasedStateMachine):
                 pass  # nobody asks
             elif taken is False:
                 assert not asked.ran, "said to be not taken, and it was run"
-                if number <= calls.transmitted:
+                if number <= calls.outbox.transmitted:
                     asked.never = True
             elif taken is True:
                 assert asked.ran, "said to be taken, and it was not run"
@@ -318,11 +318,11 @@ class Calling(RuleBasedStateMachine):
             calls = self.calls(who)
             assert len(calls.open) <= max(calls.limit, 0)
             assert len(calls.served) + len(calls._answers or ()) <= self.pair.config.max_requests
-            assert set(calls._streams) <= set(calls.open)
-            assert set(calls._owed) <= set(calls._streams)
-            assert calls._weight == sum(calls._sizes.values())
-            assert calls._sizes.keys() == calls._entries.keys()
-            assert len(calls._entries) in (0, calls.last - calls.acked)
+            assert set(calls._streams._granted) <= set(calls.open)
+            assert set(calls._streams.owed) <= set(calls._streams._granted)
+            assert calls.outbox.weight == sum(calls.outbox._sizes.values())
+            assert calls.outbox._sizes.keys() == calls.outbox._entries.keys()
+            assert len(calls.outbox._entries) in (0, calls.outbox.last - calls.outbox.acked)
 
     def teardown(self) -> None:
         """Heal, answer what is owed, and see that everybody knows everything."""

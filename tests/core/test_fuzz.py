@@ -218,10 +218,10 @@ def judge_calls(lone: Lone, never: set[int]) -> None:
     calls = lone.session.calls
     assert len(calls.served) + len(calls._answers or ()) <= SHORT.max_requests
     assert len(calls.open) <= 3
-    assert len(calls._pieces) <= SHORT.max_message + 6
-    assert calls._weight == sum(calls._sizes.values())
-    assert set(calls._streams) <= set(calls.open)
-    for number in range(1, calls.transmitted + 1):
+    assert len(calls._pieces.data) <= SHORT.max_message + 6
+    assert calls.outbox.weight == sum(calls.outbox._sizes.values())
+    assert set(calls._streams._granted) <= set(calls.open)
+    for number in range(1, calls.outbox.transmitted + 1):
         if calls.was_taken(number) is False:
             never.add(number)
         elif number in never:
@@ -289,7 +289,7 @@ def again(lone: Lone, data: st.DataObject) -> None:
     calls = session.calls
     drawn_calls = data.draw(st.tuples(few | numbers, numbers, st.integers(1, 6)) | st.none())
     if honest:
-        drawn_calls = (calls.acked, calls.received, 1)
+        drawn_calls = (calls.outbox.acked, calls.received, 1)
     told = drawn_calls and list(drawn_calls)
     if lone.book is None:
         lone.link = session.dial(lone.now)

@@ -153,3 +153,13 @@ def test_a_restored_outbox_counts_everything_as_transmitted():
     assert (box.confirmed, box.acked, box.transmitted, box.last) == (7, 7, 9, 9)
     assert list(box.unconfirmed()) == [(8, "a"), (9, "bb")]
     assert (box.held, box.payload(9), box.end_of(7), box.end_of(8)) == (3, "bb", 0, 1)
+
+
+def test_allowing_again_changes_nothing_until_something_is_accepted():
+    box = Outbox(10, 1000)
+    box.gate = 100
+    box.allow(2, 100)
+    box.allow(2, 100)
+    assert [box.offer(b"x"), box.offer(b"x"), box.offer(b"x")] == [1, 2, 0]
+    box.allow(2, 100)
+    assert [box.offer(b"x"), box.offer(b"x"), box.offer(b"x")] == [3, 4, 0]

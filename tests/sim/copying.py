@@ -10,8 +10,10 @@ from typing import Any
 
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.call_cursor import CallCursor
+from reliable_ws.protocol.call_outbox import CallOutbox
 from reliable_ws.protocol.call_pieces import Pieces
-from reliable_ws.protocol.calls import CallLedger, Stream
+from reliable_ws.protocol.call_streams import Streams
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.framing import Framing
 from reliable_ws.protocol.halves import Incoming, Outgoing
@@ -35,8 +37,10 @@ CORE = (
     Inbox,
     Outbox,
     CallLedger,
+    CallOutbox,
     CallCursor,
     Pieces,
+    Streams,
     Sessions,
     Arrival,
 )
@@ -116,6 +120,7 @@ HANGING = frozenset(
         "_outbox",
         "_ledger",
         "_pieces",
+        "_streams",
     )
 )
 """Attributes that say how objects hang together: other objects of the core."""
@@ -124,14 +129,8 @@ ARMED = frozenset(("_progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
-LAZY = frozenset(("_answers", "_credits"))
+LAZY = frozenset(("_answers", "_sent"))
 """Containers of another type while they are empty."""
-
-
-def _copy_stream(one: Stream) -> Stream:
-    new = Stream(one.granted)
-    new.got = one.got
-    return new
 
 
 def _names_of(sample: Any) -> list[str]:
@@ -166,10 +165,6 @@ class Tools:
                 copies.append(f"n.{name} = type(o.{name})(o.{name})")
                 plains.append(f"tuple(o.{name}), ")
                 continue
-            if name == "_streams":
-                copies.append(f"n.{name} = {{k: stream(v) for k, v in o.{name}.items()}}")
-                plains.append(f"tuple([(k, v.granted, v.got) for k, v in o.{name}.items()]), ")
-                continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
             own = kind in CONTAINERS and name != "_accepts"
@@ -194,12 +189,7 @@ class Tools:
                 form = "tuple(o.{}.items())"
             plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
-        space: dict[str, Any] = {
-            "new": type(sample).__new__,
-            "kind": type(sample),
-            "copy": copy,
-            "stream": _copy_stream,
-        }
+        space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",

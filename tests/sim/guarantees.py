@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reliable_ws.protocol.calls import CREDITS
+from reliable_ws.protocol.call_streams import CREDITS
 from reliable_ws.protocol.frames import Item, Request
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
@@ -37,20 +37,21 @@ def check(world: Stage) -> None:
 def _check_calls(party: Party) -> None:
     """Neither ledger of calls holds more than it may, or what is settled."""
     calls, config = party.session.calls, party.session.config
-    entries = calls._entries
+    outbox, streams = calls.outbox, calls._streams
+    entries, sizes = outbox._entries, outbox._sizes
     if len(calls.open) > calls.limit:
         raise Broken(f"the {party.role} has more requests open than it may")
     if len(calls.served) + len(calls._answers) > config.max_requests:
         raise Broken(f"the {party.role} serves more requests than it announced")
-    if not (set(calls._owed) <= set(calls._streams) <= set(calls.open)):
+    if not (set(streams.owed) <= set(streams._granted) <= set(calls.open)):
         raise Broken("a stream is kept that has ended")
-    if len(calls._credits) > CREDITS:
+    if len(streams._sent) > CREDITS:
         raise Broken("more credits on their way than the limit")
-    if entries.keys() != calls._sizes.keys() or len(entries) not in (0, calls.last - calls.acked):
+    if entries.keys() != sizes.keys() or len(entries) not in (0, outbox.last - outbox.acked):
         raise Broken(f"the {party.role}'s calls are out of order")
-    if calls._weight != sum(calls._sizes.values()):
+    if outbox.weight != sum(sizes.values()):
         raise Broken(f"the {party.role}'s calls are weighed wrongly")
-    items = [calls._sizes[n] for n, entry in entries.items() if isinstance(entry, Item)]
+    items = [sizes[n] for n, entry in entries.items() if isinstance(entry, Item)]
     if sum(items) - max(items, default=0) >= calls._most_held:
         raise Broken("more items held than the limit")
     for number, entry in entries.items():

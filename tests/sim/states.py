@@ -10,6 +10,8 @@ from typing import Any
 
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.call_cursor import CallCursor
+from reliable_ws.protocol.call_outbox import CallOutbox
+from reliable_ws.protocol.call_streams import Streams
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.halves import Incoming, Outgoing
@@ -48,7 +50,9 @@ def prepare(world: World) -> None:
         link.cursor,
         link.calls,
         session.calls,
+        session.calls.outbox,
         session.calls._pieces,
+        session.calls._streams,
         world.book,
         arrival,
     ):
@@ -137,6 +141,8 @@ def _plain_party(party: Party | None) -> Any:
         plainers[Inbox](session.inbox),
         plainers[Outbox](session.outbox),
         plainers[CallLedger](session.calls),
+        plainers[CallOutbox](session.calls.outbox),
+        plainers[Streams](session.calls._streams),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reliable_ws.protocol import link as link_module
 from reliable_ws.protocol.call_cursor import CallCursor
+from reliable_ws.protocol.call_outbox import CallOutbox
 from reliable_ws.protocol.call_pieces import Pieces
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.codec import encode
@@ -21,19 +22,19 @@ def _old_position(put: Replace) -> None:
 
     def opened(self, *args):
         right(self, *args)
-        self.calls.number = self.session.calls.transmitted + 1
+        self.calls.number = self.session.calls.outbox.transmitted + 1
 
     put(Link, "opened", opened)
 
 
 @mutant("nobody notes which calls have gone", "a call")
 def _not_transmitted(put: Replace) -> None:
-    put(CallLedger, "transmitted", property(lambda _self: 0, lambda _self, _number: None))
+    put(CallOutbox, "transmitted", property(lambda _self: 0, lambda _self, _number: None))
 
 
 @mutant("calls are never acked", "a call")
 def _no_ack(put: Replace) -> None:
-    put(CallCursor, "take", lambda _self, *, riding: None)
+    put(CallCursor, "take", lambda _self: None)
     put(CallCursor, "note", lambda _self, _now: None)
 
 
@@ -52,7 +53,7 @@ def _not_restless(put: Replace) -> None:
     right = Link.restless.fget
 
     def restless(self):
-        number, self.calls.number = self.calls.number, self.session.calls.last + 1
+        number, self.calls.number = self.calls.number, self.session.calls.outbox.last + 1
         found = right(self)
         self.calls.number = number
         return found
