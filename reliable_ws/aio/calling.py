@@ -10,6 +10,7 @@ from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.errors import RequestTimeout
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload
+from reliable_ws.protocol.state import Receiving, Sending
 from reliable_ws.shared.asking import STREAM_CREDIT, Asking, Question
 
 from .pump import Pump
@@ -21,12 +22,11 @@ __all__ = ["Caller"]
 class Waiting(Question):
     """One open request of ours, and the task that waits for what becomes of it."""
 
-    __slots__ = ("expired", "timer", "waiter")
+    __slots__ = ("expired", "waiter")
 
     def __init__(self, method: str, params: Any, payload: Payload) -> None:
         super().__init__(method, params, payload)
         self.waiter: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.expired = False
 
     def expire(self) -> None:
@@ -38,11 +38,6 @@ class Waiting(Question):
         """Let whoever waits look."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Return when there is something to look at."""
-        self.waiter = asyncio.get_running_loop().create_future()
-        await self.waiter
 
 
 class Caller(Asking[Waiting]):
@@ -60,8 +55,11 @@ class Caller(Asking[Waiting]):
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else self._by(timeout)
-        waiting = await self._prepare(method, params, by)
+        waiting = Waiting(method, params, self.seal(method, params))
+        if not self._can_ask:
+            await self._turn(waiting, by)
         number = self._begin(waiting, by, 0)
+        timer = None if by is None else self._pump.loop.call_at(by, waiting.expire)
         try:
             while waiting.answer is None:
                 if waiting.expired:
@@ -70,8 +68,8 @@ class Caller(Asking[Waiting]):
                 await waiter
             return self._done(number, waiting)
         finally:
-            if waiting.timer is not None:
-                waiting.timer.cancel()
+            if timer is not None:
+                timer.cancel()
             if number in self._open:
                 self.drop(number)
 
@@ -80,8 +78,11 @@ class Caller(Asking[Waiting]):
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
         by = None if timeout is None else self._by(timeout)
-        waiting = await self._prepare(method, params, by)
+        waiting = Waiting(method, params, self.seal(method, params))
+        if not self._can_ask:
+            await self._turn(waiting, by)
         number = self._begin(waiting, by, STREAM_CREDIT)
+        timer = None if by is None else self._pump.loop.call_at(by, waiting.expire)
         try:
             while True:
                 while waiting.items:
@@ -95,23 +96,27 @@ class Caller(Asking[Waiting]):
                     return
                 if waiting.expired:
                     raise self.timed_out(number, method)
-                await waiting.wait()
+                waiter = waiting.waiter = self._pump.loop.create_future()
+                await waiter
         finally:
-            if waiting.timer is not None:
-                waiting.timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self.drop(number)
 
     def _by(self, timeout: float) -> float | None:
         """Return when time is up; what a deadline cannot say is none."""
         return self._pump.loop.time() + timeout if timeout < HIGHEST else None
 
-    async def _prepare(self, method: str, params: Any, by: float | None) -> Waiting:
-        """Return a request for which there is room. Raises for what cannot be sent."""
-        waiting = Waiting(method, params, self.seal(method, params))
-        self.check(waiting)
-        if self.line or self._room <= 0:
-            await self._turn(waiting, by)
-        return waiting
+    @property
+    def _can_ask(self) -> bool:
+        """Whether a request can go at once: there is room, and nobody is before it."""
+        session, calls, line = self._session, self._calls, self.line
+        return (
+            len(calls.open) + line.called < calls.limit
+            and not line.waiting
+            and session.outgoing.state is Sending.OPEN
+            and session.incoming.state is Receiving.OPEN
+        )
 
     def _begin(self, waiting: Waiting, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
@@ -120,16 +125,15 @@ class Caller(Asking[Waiting]):
         except BaseException:
             self.admit()
             raise
-        if by is not None:
-            waiting.timer = self._pump.loop.call_at(by, waiting.expire)
         if self._one_by_one and len(self._open) == 1:
             self._pump.flush()  # nobody else is about to ask, and this task waits
         else:
-            self._pump.wake()
+            self._pump.wake_for_call()
         return number
 
     async def _turn(self, waiting: Waiting, by: float | None) -> None:
         """Return when there is room for one more request; first come, first served."""
+        self.check(waiting)
         try:
             async with asyncio.timeout_at(by):
                 while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -100,9 +100,9 @@ class Connection(Facts):
 
     # ------------------------------------------------------------------ calls
 
-    async def request(
+    def request(
         self, method: str, params: Any = None, *, timeout: float | None = None
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Have the peer run its method of this name, and return the answer.
 
         Run at most once in the session's life, also when the network drops in between. A list
@@ -113,7 +113,7 @@ class Connection(Facts):
         ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
         ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
         """
-        return await self._caller.request(method, params, timeout)
+        return self._caller.request(method, params, timeout)
 
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None

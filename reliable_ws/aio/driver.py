@@ -123,13 +123,15 @@ class Driver:
                 reader.line.call(event.messages)
             elif type(event) is Confirmed:
                 self.sender.confirmed(event.number)
-            elif (deal := CALLS.get(type(event))) is not None:
-                deal(self, event)
+            elif (answer := ANSWERS.get(type(event))) is not None:
+                answer(caller, event)
+            elif (order := ORDERS.get(type(event))) is not None:
+                order(self.servant, event)
             else:
                 self._on_rare(event)
-        if reader.line:
+        if reader.line.waiting:
             reader.call_if_over()
-        if caller.line:
+        if caller.line.waiting:
             caller.admit()
         self.pump.stepped(eventful=bool(events))
 
@@ -256,12 +258,16 @@ def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: in
     """Nobody listens."""
 
 
-CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {
-    Replied: lambda driver, event: driver.caller.replied(event),
-    Faulted: lambda driver, event: driver.caller.faulted(event),
-    Itemized: lambda driver, event: driver.caller.itemized(event),
-    Requested: lambda driver, event: driver.servant.requested(event),
-    Granted: lambda driver, event: driver.servant.granted(event),
-    Cancelled: lambda driver, event: driver.servant.cancelled(event),
+ANSWERS: dict[type[Event], Callable[[Caller, Any], None]] = {
+    Replied: Caller.replied,
+    Faulted: Caller.faulted,
+    Itemized: Caller.itemized,
 }
-"""Who deals with what calls bring."""
+"""What comes for our requests."""
+
+ORDERS: dict[type[Event], Callable[[Servant, Any], None]] = {
+    Requested: Servant.requested,
+    Granted: Servant.granted,
+    Cancelled: Servant.cancelled,
+}
+"""What comes for the peer's."""

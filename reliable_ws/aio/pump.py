@@ -25,6 +25,9 @@ CROWD = 64 * 1024
 """Bytes queued in one turn of the loop that are sent at once, from the caller: it keeps the
 socket busy while more is produced, and what is copied still warm."""
 
+RUN = 32
+"""Calls queued in one turn that are sent at once: the peer works on them while we go on."""
+
 
 class Pump:
     """Keeps one session moving: sends at the end of a turn of the loop, ticks when it is time.
@@ -32,7 +35,17 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_due", "_outbox", "_timer", "awake", "carrier", "dispatch", "loop", "session")
+    __slots__ = (
+        "_calls",
+        "_due",
+        "_outbox",
+        "_timer",
+        "awake",
+        "carrier",
+        "dispatch",
+        "loop",
+        "session",
+    )
 
     def __init__(self, session: Session, dispatch: Callable[[list[Event]], None]) -> None:
         self.session = session
@@ -41,6 +54,7 @@ class Pump:
         self.carrier: Carrier | None = None
         self.awake = False
         "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
+        self._calls = 0  # queued since the last flush
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
         self._due: float = NEVER  # when it fires
@@ -61,6 +75,14 @@ class Pump:
             self.awake = True
             self.loop.call_soon(self._end_of_turn)
 
+    def wake_for_call(self) -> None:
+        """Flush at the end of this turn, or now if there is a good run of calls."""
+        self._calls += 1
+        if self._calls >= RUN:
+            self.flush()
+        elif not self.awake:
+            self.wake()
+
     def _end_of_turn(self) -> None:
         if self.awake:  # else somebody could not wait, and has flushed
             self.flush()
@@ -68,6 +90,7 @@ class Pump:
     def flush(self) -> None:
         """Send now, as far as the transport has room."""
         self.awake = False
+        self._calls = 0
         carrier = self.carrier
         if carrier is not None:
             carrier.flush()
@@ -77,7 +100,7 @@ class Pump:
 
     def stepped(self, *, eventful: bool) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
-        if self.carrier is None:
+        if self.awake or self.carrier is None:
             return
         link = self.carrier.link
         if eventful or link.restless:
@@ -90,7 +113,11 @@ class Pump:
 
     def settle(self) -> None:
         """Draw the conclusions from what the application did, and tell everybody."""
-        self.dispatch(self.session.settle(self.loop.time()))
+        events = self.session.settle(self.loop.time())
+        if events:
+            self.dispatch(events)
+        else:
+            self.stepped(eventful=False)
 
     def rearm(self) -> None:
         """Look at the session again at its deadline."""

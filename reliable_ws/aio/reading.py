@@ -38,7 +38,7 @@ class Reader:
             self._turns = BURST
             await asyncio.sleep(0)
         line, inbox = self.line, self._inbox
-        while len(inbox.queue) <= line.called or line:
+        while len(inbox.queue) <= line.called or line.waiting:
             if not inbox.queue and is_last_taken(self._session):
                 raise self._session.error()
             if self._pump.awake:
@@ -57,7 +57,7 @@ class Reader:
         payload = inbox.take()
         if inbox.due:
             self._pump.settle()
-        if inbox.finish is not None and self.line:
+        if inbox.finish is not None and self.line.waiting:
             self.call_if_over()
         if type(payload) is msgpack.ExtType:
             return open_payload(payload, inbox.handed, self._session.codec)
@@ -69,7 +69,7 @@ class Reader:
         while await self._another():
             yield self.take()
             queue, turns = inbox.queue, self._turns
-            while turns > 0 and len(queue) > line.called and not line:
+            while turns > 0 and len(queue) > line.called and not line.waiting:
                 turns -= 1
                 payload = inbox.take()
                 if inbox.due:
@@ -83,7 +83,7 @@ class Reader:
         """Iterate over messages that are confirmed when their work is done."""
         while await self._another():
             number, payload = self._inbox.deliver()
-            if self.line:
+            if self.line.waiting:
                 self.call_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)

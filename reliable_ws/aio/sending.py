@@ -112,9 +112,9 @@ class Sender:
 
     def _known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
-        session = self.session
+        session, outbox = self.session, self._outbox
         confirmations = self._confirmations = self._confirmations or Milestones()
-        while session.outcome(number) is Outcome.PENDING:
+        while outbox.confirmed < number and session.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._pump.flush()
             yield from confirmations.wait(number)

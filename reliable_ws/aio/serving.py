@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from typing import Any
 
 from reliable_ws.protocol.errors import InvalidParams
@@ -25,18 +26,16 @@ GRACE = 1.0
 """Seconds that a cancelled handler has to end before its caller is told without it."""
 
 
-class Running:
-    """One request of the peer that is being worked on."""
+class Flow:
+    """One stream that the peer reads: what it may still be sent (CALL-7)."""
 
-    __slots__ = ("granted", "items", "line", "sent", "started", "task")
+    __slots__ = ("granted", "items", "line", "sent")
 
     def __init__(self, credit: int) -> None:
         self.granted = credit
         self.sent = 0
         self.items = 0
         self.line = Line()
-        self.started = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Servant(Answering):
@@ -45,6 +44,7 @@ class Servant(Answering):
     __slots__ = (
         "_drained_by",
         "_draining",
+        "_flows",
         "_idle",
         "_pump",
         "_running",
@@ -56,7 +56,8 @@ class Servant(Answering):
         self.connection: object = None
         "What a handler gets that asks for its ``Connection``."
         self._pump = pump
-        self._running: dict[int, Running] = {}
+        self._running: dict[int, asyncio.Task[None] | None] = {}  # None: in its first step
+        self._flows: dict[int, Flow] = {}
         self._idle = Signal()
         self._drained_by: float = NEVER
         self._draining: asyncio.Timeout | None = None
@@ -70,45 +71,50 @@ class Servant(Answering):
         """Start to work on a request."""
         method = self.find(event, self._pump.loop.time())
         if method is not None:
-            running = self._running[event.id] = Running(event.credit)
-            running.task = self._pump.loop.create_task(self._run(event, method, running))
+            self._running[event.id] = None
+            if event.credit:
+                self._flows[event.id] = Flow(event.credit)
+            task = self._pump.loop.create_task(self._run(event, method), name=event.method)
+            if event.id in self._running:  # an eager task may have ended
+                self._running[event.id] = task
 
     def cancelled(self, event: Cancelled) -> None:
         """Stop working: nobody waits for the answer."""
-        running = self._running.get(event.id)
-        if running is not None:
-            self._cancel(event.id, running)
+        task = self._running.get(event.id)
+        if task is not None:
+            self._cancel(event.id, task)
 
-    def _cancel(self, number: int, running: Running) -> None:
-        if running.task is not None:
-            running.task.cancel()
-        if not running.started:  # it never will: a task that is cancelled first does not begin
+    def _cancel(self, number: int, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        coroutine: Any = task.get_coro()
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # it never will begin
             self.fault(number, Said(CANCELLED, "cancelled before it was run"))
             self._ended(number)
 
     def granted(self, event: Granted) -> None:
         """Go on with a stream."""
-        running = self._running.get(event.id)
-        if running is not None:
-            running.granted = max(running.granted, event.total)
-            running.line.call()
+        flow = self._flows.get(event.id)
+        if flow is not None:
+            flow.granted = max(flow.granted, event.total)
+            flow.line.call()
 
     def eased(self) -> None:
         """Go on with every stream: the peer has received what waited for it."""
-        for running in self._running.values():
-            running.line.call()
+        for flow in self._flows.values():
+            flow.line.call()
 
     def abort(self) -> None:
         """Cancel everything: nobody can be answered any more."""
         self.closing = True
-        for number, running in list(self._running.items()):
-            self._cancel(number, running)
+        for number, task in list(self._running.items()):
+            if task is not None:
+                self._cancel(number, task)
         self._idle.set()
 
     def release(self, task: asyncio.Task[Any] | None) -> None:
         """Expect no answer from the handler in this task: it closes the connection itself."""
         for number, running in list(self._running.items()):
-            if task is not None and running.task is task:
+            if task is not None and running is task:
                 self.fault(number, Said(CANCELLED, "its handler closed the connection"))
                 self._ended(number)
 
@@ -123,7 +129,7 @@ class Servant(Answering):
                     await self._idle.wait()
         except TimeoutError:
             self.abort()
-            tasks = [r.task for r in self._running.values() if r.task is not None]
+            tasks = [task for task in self._running.values() if task is not None]
             if tasks:
                 await asyncio.wait(tasks, timeout=GRACE)
             for number in list(self._running):
@@ -138,21 +144,19 @@ class Servant(Answering):
         if self._draining is not None and not self._draining.expired():
             self._draining.reschedule(self._drained_by)
 
-    async def _run(self, event: Requested, method: Method, running: Running) -> None:
-        number = event.id
-        running.started = True
+    async def _run(self, event: Requested, method: Method) -> None:
+        number, _name, payload, by, credit = event
         try:
-            if method.is_coroutine and event.by is None and not event.credit:  # nearly every one
-                params = open_payload(event.payload, number, self._codec)
+            if method.is_coroutine and by is None and not credit:  # nearly every one
+                params = open_payload(payload, number, self._codec)
                 args, kwargs = method.bind(self.connection, params)
                 result = await method.function(*args, **kwargs)
-            elif event.by is None:
-                result = await self._work(event, method, running)
+            elif by is None:
+                result = await self._work(event, method)
             else:
-                async with asyncio.timeout_at(event.by):
-                    result = await self._work(event, method, running)
-            payload, _weight = seal(result, self._codec)
-            self._calls.reply(number, payload)
+                async with asyncio.timeout_at(by):
+                    result = await self._work(event, method)
+            self._calls.reply(number, seal(result, self._codec)[0])
         except KeyboardInterrupt:
             self.fault(number, Said(INTERNAL, "the handler failed"))
             raise
@@ -162,44 +166,46 @@ class Servant(Answering):
             self._answer(event, error)
         finally:
             self._ended(number)
-        self._pump.wake()
+        self._pump.wake_for_call()
 
-    async def _work(self, event: Requested, method: Method, running: Running) -> Any:
+    async def _work(self, event: Requested, method: Method) -> Any:
         """Run the handler, and send the items if it is a stream."""
-        number, credit = event.id, event.credit
+        number = event.id
         params = open_payload(event.payload, number, self._codec)
         args, kwargs = method.bind(self.connection, params)
+        flow = self._flows.get(number)
         if method.streams:
-            if not credit:
+            if flow is None:
                 raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
             items = method.function(*args, **kwargs)
             async with contextlib.aclosing(items):
                 async for item in items:
-                    await self._item(number, item, running)
+                    await self._item(number, item, flow)
             return None
         if method.is_coroutine:
             result = await method.function(*args, **kwargs)
         else:
             result = await method.run_in_thread(args, kwargs)
-        if not credit:
+        if flow is None:
             return result
-        await self._item(number, result, running)
+        await self._item(number, result, flow)
         return None
 
     def _ended(self, number: int) -> None:
         self._running.pop(number, None)
+        self._flows.pop(number, None)
         if not self._running:
             self._idle.set()
 
-    async def _item(self, number: int, item: Any, running: Running) -> None:
+    async def _item(self, number: int, item: Any, flow: Flow) -> None:
         """Send one item of a stream once there is credit left (CALL-7)."""
         payload, weight = seal(item, self._codec)
-        while running.sent >= running.granted or self._calls.crowded:
-            await running.line.wait()
+        while flow.sent >= flow.granted or self._calls.crowded:
+            await flow.line.wait()
         self._calls.item(number, payload)
-        running.sent += weight
-        running.items += 1
-        if running.items % BURST == 0:
+        flow.sent += weight
+        flow.items += 1
+        if flow.items % BURST == 0:
             await asyncio.sleep(0)  # a generator that never waits must not starve the loop
         self._pump.wake()
 

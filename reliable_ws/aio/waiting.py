@@ -7,33 +7,35 @@ step with no await in it. A waiter that was woken and then cancelled passes its 
 from __future__ import annotations
 
 import asyncio
-import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Generator
+from operator import itemgetter
+from typing import TypeAlias
 
 __all__ = ["Line", "Milestones", "Signal"]
+
+Milestone: TypeAlias = tuple[int, asyncio.Future[None]]
+"""A number, and who waits for it."""
 
 
 class Line:
     """Tasks that wait for their turn, first come first served."""
 
-    __slots__ = ("_waiting", "called")
+    __slots__ = ("called", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] | None = None  # an empty one takes 0.7 KiB
+        self.waiting: deque[asyncio.Future[None]] | tuple[()] = ()  # an empty deque takes 0.7 KiB
+        "Those whose turn has not come."
         self.called = 0
         "Turns given to tasks that have not run since."
-
-    def __len__(self) -> int:
-        """Waiters that have not been woken."""
-        return len(self._waiting) if self._waiting is not None else 0
 
     async def wait(self) -> None:
         """Return when it is this task's turn. Cancelling passes the turn on."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting
-        if waiting is None:
-            waiting = self._waiting = deque()
+        waiting = self.waiting
+        if isinstance(waiting, tuple):
+            waiting = self.waiting = deque()
         waiting.append(turn)
         try:
             await turn
@@ -49,10 +51,8 @@ class Line:
 
     def call(self, count: int = 1) -> None:
         """Wake up to ``count`` waiters, the first ones first."""
-        waiting = self._waiting
-        if waiting is None:
-            return
-        while count > 0 and waiting:
+        waiting = self.waiting
+        while waiting and count > 0:
             turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
@@ -61,7 +61,7 @@ class Line:
 
     def call_all(self) -> None:
         """Wake every waiter."""
-        self.call(len(self))
+        self.call(len(self.waiting))
 
 
 class Signal:
@@ -104,28 +104,32 @@ class Signal:
 class Milestones:
     """Tasks that wait until a growing number has reached theirs."""
 
-    __slots__ = ("_futures", "_numbers")
+    __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
-        self._futures: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting: deque[Milestone] | tuple[()] = ()  # in order of their numbers
 
     def wait(self, number: int) -> Generator[object, None, None]:
         """Return once ``number`` is reached. Cancelling touches no other waiter."""
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if number not in self._futures:
-            self._futures[number] = []
-            heapq.heappush(self._numbers, number)
-        self._futures[number].append(reached)
+        waiting = self._waiting
+        if isinstance(waiting, tuple):
+            waiting = self._waiting = deque()
+        milestone = (number, reached)
+        if waiting and number < waiting[-1][0]:
+            insort(waiting, milestone, key=itemgetter(0))
+        else:
+            waiting.append(milestone)
         try:
             yield from reached
         finally:
-            if reached.cancelled() and number in self._futures:
-                self._futures[number].remove(reached)
+            if reached.cancelled() and milestone in waiting:
+                waiting.remove(milestone)
 
     def reach(self, number: int) -> None:
         """Wake everybody who waits for ``number`` or less."""
-        while self._numbers and self._numbers[0] <= number:
-            for reached in self._futures.pop(heapq.heappop(self._numbers)):
-                if not reached.done():
-                    reached.set_result(None)
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= number:
+            _number, reached = waiting.popleft()
+            if not reached.done():
+                reached.set_result(None)

@@ -17,6 +17,9 @@ __all__ = ["Method", "Methods"]
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 """Arguments of a call."""
 
+ANYTHING = object()
+"""The hint of a parameter that has none."""
+
 IN_ORDER = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +40,7 @@ class Method:
         self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
         parameters = self._signature.parameters.values()
         self._names = [parameter.name for parameter in parameters]
+        self._in_turn = [(name, self._hints.get(name, ANYTHING)) for name in self._names]
         self._least, self._most = 0, -1  # arguments, if only their order has to be known
         if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
             self._least = sum(p.default is p.empty for p in parameters)
@@ -80,11 +84,10 @@ class Method:
         """Check arguments for plain positional parameters, the way of nearly every call."""
         if not self._hints:
             return args
-        checked = list(args)
-        for place, name in enumerate(self._names[: len(args)]):
-            if name in self._hints:
-                checked[place] = fit(name, self._hints[name], args[place])
-        return checked
+        return [
+            value if hint is ANYTHING or type(value) is hint else fit(name, hint, value)
+            for value, (name, hint) in zip(args, self._in_turn, strict=False)
+        ]
 
     def _with_connection(
         self, connection: object, args: Sequence[Any], kwargs: Mapping[str, Any]

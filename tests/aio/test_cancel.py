@@ -61,10 +61,10 @@ class Scene:
         assert not self.client._driver.tasks
         assert not self.server._driver.tasks
         for conn in (self.client, self.server):  # nobody waits for ever
-            assert not conn._reader.line._waiting
-            assert not conn._sender._room._waiting
+            assert not conn._reader.line.waiting
+            assert not conn._sender._room.waiting
             waiting = conn._sender._confirmations
-            assert waiting is None or not waiting._futures
+            assert waiting is None or not waiting._waiting
             assert conn._pump._timer is None
 
 
