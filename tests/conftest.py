@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
+
+# Before anything imports it: its asserts shall say what they saw.
+pytest.register_assert_rewrite("reliable_ws.testing.transport_contract")
 
 # A busy machine is not a failing test. Everything else (fixed seeds in CI) stays as Hypothesis
 # has chosen it for where it runs.
