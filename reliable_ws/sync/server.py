@@ -19,7 +19,7 @@ from reliable_ws.transport import SyncTransport
 from .carrier import CLOSE_TIMEOUT
 from .clock import start
 from .connection import Connection
-from .sessions import Handler, Sessions
+from .sessions import Handler, Sessions, check_handler
 
 __all__ = ["Server", "serve"]
 
@@ -126,9 +126,12 @@ def serve(
     ``config``, ``on_event`` and ``payload_codec`` are those of new ones. ``principal`` is called
     with the WebSocket of every arrival and returns who it is: only the same principal can resume
     a session. Everything else goes to websockets' ``sync.server.serve``.
+
+    Raises ``TypeError`` if the handler is a coroutine function.
     """
     from reliable_ws.adapters import websockets_sync
 
+    check_handler(handler)
     if sessions is None:  # `or` would take an empty one for none
         sessions = Sessions(
             methods=methods, config=config, on_event=on_event, payload_codec=payload_codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import secrets
 import threading
 import time
@@ -30,12 +31,21 @@ from .clock import call_at, start
 from .connection import Connection
 from .driver import Driver
 
-__all__ = ["Handler", "Sessions"]
+__all__ = ["Handler", "Sessions", "check_handler"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
 Handler = Callable[[Connection], object]
+
+
+def check_handler(handler: Handler) -> None:
+    """Raise ``TypeError`` for a coroutine function: called in a thread, it would do nothing."""
+    if inspect.iscoroutinefunction(handler):
+        raise TypeError(
+            f"{handler!r} is a coroutine function: reliable_ws.sync runs plain functions, "
+            "reliable_ws.serve and reliable_ws.Sessions run this"
+        )
 
 
 class Acceptor(Driver):
@@ -116,7 +126,9 @@ class Sessions:
         same session is attached to the running one. ``principal`` is who the application found
         the peer to be: only the same one can resume a session. When the handler returns, its
         connection is closed with 1000, when it raises with 1011 and a logged traceback.
+        Raises ``TypeError`` if the handler is a coroutine function.
         """
+        check_handler(handler)
         self._serve(adapt(websocket), handler, principal)
 
     def accept(
