@@ -39,7 +39,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> PicowsWebsocketsTransport
             "with picows.websockets and pass its connection"
         )
     if ws.state is not State.OPEN:
-        raise ValueError(f"the WebSocket is not open but {ws.state.name}")
+        raise ValueError(f"the WebSocket is not open but {ws.state.name}: pass one that is open")
     return PicowsWebsocketsTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 

@@ -115,7 +115,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketClientTransport:
         name = f"{type(ws).__module__}.{type(ws).__qualname__}"
         raise TypeError(f"{name} is no websocket.WebSocket: use websocket.create_connection")
     if not ws.connected:
-        raise ValueError("the WebSocket is not open")
+        raise ValueError("the WebSocket is not open: pass what create_connection() returned")
     return WebSocketClientTransport(ws, max_frame)
 
 

@@ -66,7 +66,7 @@ def adapt(
     if not isinstance(ws, Connection) and not is_legacy(ws):
         raise TypeError(_what_is_wrong(ws))
     if ws.state is not State.OPEN:
-        raise ValueError(f"the WebSocket is not open but {ws.state.name}")
+        raise ValueError(f"the WebSocket is not open but {ws.state.name}: pass one that is open")
     if _is_being_read(ws):
         raise ValueError("another task is receiving from the WebSocket: it must have one reader")
     if max_frame is None:

@@ -164,7 +164,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketsSyncTransport:
         name = f"{type(ws).__module__}.{type(ws).__qualname__}"
         raise TypeError(f"not a connection of websockets.sync: {name}")
     if ws.protocol.state is not State.OPEN:
-        raise ValueError(f"the WebSocket is not open but {ws.protocol.state.name}")
+        raise ValueError(
+            f"the WebSocket is not open but {ws.protocol.state.name}: pass one that is open"
+        )
     if getattr(ws.recv_messages, "get_in_progress", False):
         raise ValueError("another thread is receiving from the WebSocket: it must have one reader")
     return WebSocketsSyncTransport(ws, max_frame_of(ws) if max_frame is None else max_frame)

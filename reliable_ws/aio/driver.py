@@ -27,6 +27,7 @@ from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
+from reliable_ws.shared.dialing import NO_OTHER
 from reliable_ws.shared.facts import EventName, name_of
 from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
@@ -164,7 +165,7 @@ class Driver:
         self.detached.set()
         self.tell("detached", code, reason, 0)
         if not self._resumable and not self.session.ended:
-            self.resume_failed("the WebSocket is gone and there is no way to open another")
+            self.resume_failed(NO_OTHER)
 
     def _on_ended(self, ending: Ending) -> None:
         self._all_known()

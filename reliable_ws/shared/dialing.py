@@ -9,13 +9,19 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 
-__all__ = ["OPENS_BY_ITSELF", "patience", "why_not_met"]
+__all__ = ["NO_OTHER", "OPENS_BY_ITSELF", "patience", "why_not_met"]
 
 OPENS_BY_ITSELF = (
     "this connection opens its next WebSocket by itself; to hand it one with resume(), "
     "wrap() with resume_within= and without reopen="
 )
 """Two ways to the next WebSocket would compete: each would fence what the other opened."""
+
+NO_OTHER = (
+    "the WebSocket is gone and there is no way to open another: "
+    "wrap() takes reopen=, sessions= or resume_within="
+)
+"""Why a session without a second WebSocket is lost with its first."""
 
 
 def why_not_met(session: Session) -> ReliableWSError | None:
@@ -28,7 +34,7 @@ def why_not_met(session: Session) -> ReliableWSError | None:
         return None
     strange = "the peer does not speak reliable-ws.v1: "
     if ending is None or ending.kind is End.LOST:
-        return NotReliablePeer(f"{strange}no Welcome in time, or closed")
+        return NotReliablePeer(f"{strange}no Welcome in time, or cut off before it")
     if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
         return NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
     return closed(ending, session.report())

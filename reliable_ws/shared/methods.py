@@ -149,7 +149,7 @@ class Methods:
         """Register ``function``; see :meth:`register`."""
         key = name or getattr(function, "__name__", "")
         if not key:
-            raise ValueError(f"{function!r} has no name: pass one")
+            raise ValueError(f"{function!r} has no name of its own: use add(function, name)")
         if key in self._methods:
             raise ValueError(f"there is a method {key!r} already")
         self._methods[key] = Method(key, function)

@@ -28,6 +28,7 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
+from reliable_ws.shared.dialing import NO_OTHER
 from reliable_ws.shared.facts import EventName, name_of
 from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
@@ -136,8 +137,7 @@ class Driver:
         self.retry = retry
         self.tell("detached", code, reason, 0)
         if not self._resumable:
-            words = "the WebSocket is gone and there is no way to open another"
-            self.session.end(Ending(End.LOST, 1006, words))
+            self.session.end(Ending(End.LOST, 1006, NO_OTHER))
 
     def _on_ended(self, ending: Ending) -> None:
         self.met = True

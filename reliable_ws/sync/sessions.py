@@ -250,7 +250,8 @@ class Sessions:
         try:
             handler(connection)
         except ConnectionClosed as error:
-            logger.warning("a handler gave up: %s", error)  # a client that is gone is no bug
+            # A client that is gone is no bug.
+            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
             code = 1011
         except BaseException:  # noqa: BLE001 - it ends its own session, and nothing else
             logger.exception("a handler raised")
