@@ -188,8 +188,10 @@ class CallLedger:
         ``size``: its bytes, at most; ``weight``: those of its payload, if it has any.
         """
         if size > self.max_there and weight - OVERHEAD > self.max_there:
-            words = f"{weight - OVERHEAD} bytes are above the peer's limit of {self.max_there}"
-            raise MessageTooLarge(words)
+            raise MessageTooLarge(
+                f"{weight - OVERHEAD} bytes are above the peer's limit of "
+                f"{self.max_there} (Config.max_message there)"
+            )
         if self._mute or (self.finished and type(entry) not in BEHIND_FINISH):
             return 0
         if size > LARGEST_ENTRY:

@@ -400,7 +400,7 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
     ask(lone, payload="x" * 5000)
     last = lone.session.calls.outbox.last
     for payload in ("x" * 5001, b"x" * 70_000_000):
-        with pytest.raises(MessageTooLarge, match="5000"):
+        with pytest.raises(MessageTooLarge, match=r"limit of 5000 \(Config\.max_message there\)"):
             ask(lone, payload=payload)
     lone.hears(calls_of(1, a_request(credit=9)))
     for answer in (lone.session.calls.reply, lone.session.calls.item):
