@@ -145,6 +145,9 @@ class Carrier:
         except Exception:  # a transport's bug, and what it was given is lost: use another
             logger.exception("a transport failed")
             self.transport.abort()
+        except BaseException:  # Ctrl-C in the midst of a write, which is lost as well
+            self.transport.abort()
+            raise
         finally:
             self._busy = False
             if self._wanted:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from reliable_ws import Config, NotReliablePeer, OutcomeUnknown, SessionLost
-from reliable_ws.sync import wrap
+from reliable_ws.sync import Sessions, wrap
 from reliable_ws.transport import TransportClosed
 
 from .conftest import SECONDS, pair, run
@@ -119,3 +119,33 @@ def test_a_close_that_the_other_side_does_not_answer_is_bounded():
         with pytest.raises(OutcomeUnknown):
             ours.close(timeout=0.2)
         assert ours.close_code == 4410
+
+
+def test_a_write_that_is_interrupted_costs_the_websocket_and_no_message():
+    class Interrupted(EagerPipe):
+        interrupts = False
+
+        def send_now(self, data):
+            if self.interrupts:
+                self.interrupts = False
+                raise KeyboardInterrupt  # by Ctrl-C, in the midst of a frame
+            return super().send_now(data)
+
+    sessions = Sessions()
+    near, far = pipe(Interrupted)
+    accepted = run(lambda: wrap(far, sessions=sessions))
+
+    def reopen():
+        another, other = pipe()
+        run(lambda: wrap(other, sessions=sessions))
+        return another
+
+    ours = wrap(near, reopen=reopen)
+    theirs = accepted.result(SECONDS)
+    near.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        ours.send(1)
+    ours.send(2)
+    assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [1, 2]
+    assert ours.stats.resumes == 1
+    ours.abort()
