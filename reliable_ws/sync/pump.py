@@ -41,10 +41,11 @@ class Pump:
 
     def attach(self, transport: SyncTransport, link: Link) -> Carrier:
         """Carry the session over this transport from now on; read with ``carrier.read()``."""
-        old, self.carrier = self.carrier, Carrier(transport, link, self.lock, self.dispatch)
-        carrier = self.carrier
-        if old is not None:
-            old.flush()  # says superseded, and closes
+        carrier = Carrier(transport, link, self.lock, self.dispatch)
+        if link is self.session.link:  # else the next one has overtaken it
+            old, self.carrier = self.carrier, carrier
+            if old is not None:
+                old.flush()  # says superseded, and closes
         carrier.flush()
         self.rearm()
         return carrier

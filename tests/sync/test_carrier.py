@@ -149,3 +149,30 @@ def test_a_write_that_is_interrupted_costs_the_websocket_and_no_message():
     assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [1, 2]
     assert ours.stats.resumes == 1
     ours.abort()
+
+
+def test_a_websocket_that_is_overtaken_while_it_takes_over_carries_nothing():
+    sessions = Sessions()
+    near, far = pipe(Gate)
+    accepted = run(lambda: wrap(far, sessions=sessions))
+    ours = wrap(near, resume_within=SECONDS)
+    theirs = accepted.result(SECONDS)
+    far.stop = True  # in the last word to the first one, which does not go by itself
+    near.close = near.abort = lambda *_: None
+
+    def resume():
+        another, other = pipe()
+        resumed = run(lambda: wrap(other, sessions=sessions))
+        run(ours.resume, another)
+        return resumed, another
+
+    second, _ = resume()
+    assert far.stopped.wait(SECONDS)
+    third, websocket = resume()
+    assert third.result(SECONDS) is theirs
+    far.go.set()
+    assert second.result(SECONDS) is theirs
+    theirs.send("x")
+    assert ours.recv(timeout=SECONDS) == "x"
+    assert theirs.websocket is websocket.peer
+    ours.abort()
