@@ -19,6 +19,9 @@ __all__ = ["Alarm", "call_at", "start"]
 
 logger = logging.getLogger("reliable_ws")
 
+SCARCE = 0.1
+"""Seconds until a thread is asked for again that the system did not give."""
+
 
 class Alarm:
     """A call that is due at some time, unless it is cancelled."""
@@ -43,7 +46,7 @@ class Clock:
 
     def renew(self) -> None:
         """Begin; also in a forked process, in which the thread is not."""
-        self._change = threading.Condition(threading.Lock())
+        self._change = threading.Condition()  # its lock may be taken twice: see Caller._leave
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._count = itertools.count()
         self._thread: threading.Thread | None = None
@@ -54,7 +57,9 @@ class Clock:
         with self._change:
             heapq.heappush(self._alarms, (when, next(self._count), alarm))
             if self._thread is None:
-                self._thread = start(self._run)
+                thread = _daemon(self._run)
+                thread.start()
+                self._thread = thread
             elif self._alarms[0][2] is alarm:
                 self._change.notify()
         return alarm
@@ -73,11 +78,26 @@ class Clock:
                     logger.exception("an alarm failed")
 
 
+def _daemon(work: Callable[[], object]) -> threading.Thread:
+    """Return a thread, to be started, that keeps no interpreter from its exit."""
+    return threading.Thread(target=work, name="reliable_ws", daemon=True)
+
+
 def start(work: Callable[[], object]) -> threading.Thread:
-    """Start a thread that keeps no interpreter from its exit."""
-    thread = threading.Thread(target=work, name="reliable_ws", daemon=True)
-    thread.start()
+    """Start a thread that keeps no interpreter from its exit.
+
+    A little later if the system has none to give: whoever starts one is in the midst of a step.
+    """
+    thread = _daemon(work)
+    _start(thread)
     return thread
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError:
+        call_at(time.monotonic() + SCARCE, lambda: _start(thread))
 
 
 call_at = Clock().call_at
