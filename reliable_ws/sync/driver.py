@@ -222,6 +222,8 @@ class Driver:
             self.lock.release()
         self.pump.carrier = None
         end_quietly(self.session)
+        with self.lock:
+            self.servant.abort()  # what runs there ends nowhere
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""

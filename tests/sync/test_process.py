@@ -165,3 +165,40 @@ def test_a_forked_process_has_sessions_of_its_own_only():
     )
     program.ready()
     assert program.end() == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_waits_for_no_handler_of_its_parent():
+    program = Program(
+        """
+        import os, warnings
+        import reliable_ws
+
+        running, go = threading.Event(), threading.Event()
+        methods = reliable_ws.Methods()
+
+        @methods.register
+        def hold():
+            running.set()
+            go.wait()
+
+        with rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0) as server:
+            with rs.connect(f"ws://127.0.0.1:{server.port}", methods=methods) as conn:
+                asking = threading.Thread(
+                    target=server.connections[0].request, args=["hold"], daemon=True
+                )
+                asking.start()
+                assert running.wait(5)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    child = os.fork()
+                if not child:
+                    conn.close()
+                    os._exit(7)
+                print("ready")
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+                go.set()
+        """
+    )
+    program.ready()
+    assert program.end() == (0, "", "")
