@@ -247,7 +247,7 @@ class Teller:
         while (event := self._next()) is not None:
             try:
                 self._on_event(event)
-            except Exception:  # noqa: BLE001 - it must not keep the next event from being told
+            except BaseException:  # noqa: BLE001 - the next event is told all the same
                 logger.exception("on_event raised at %r", event.name)
 
     def _next(self) -> ConnectionEvent | None:

@@ -274,7 +274,8 @@ def test_leaving_the_block_by_an_error_closes_and_notes_what_was_not_delivered()
         assert "1 sent, 0 confirmed, 1 unknown" in raised.value.__notes__[0]
 
 
-def test_events_are_told_in_order_in_a_thread_of_their_own():
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_events_are_told_in_order_in_a_thread_of_their_own(error):
     told, done = [], threading.Event()
 
     def on_event(event):
@@ -282,7 +283,7 @@ def test_events_are_told_in_order_in_a_thread_of_their_own():
         if event.name == "closed":
             assert event.report.confirmed == 1
             done.set()
-        raise ValueError("nobody is hurt")
+        raise error("nobody is hurt")
 
     with pair(on_event=on_event) as (ours, theirs):
         ours.send("x")
