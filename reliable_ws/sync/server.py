@@ -53,8 +53,8 @@ class Server:
 
         WebSockets are accepted without it, from the beginning to the end of the block.
         """
-        with self._stopped:
-            pass
+        self._stopped.acquire()
+        self.shutdown()  # for others that wait; it may have been called again meanwhile
 
     def shutdown(self) -> None:
         """Let :meth:`serve_forever` return. Never waits; again: no effect."""

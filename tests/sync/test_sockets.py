@@ -15,7 +15,7 @@ import reliable_ws
 from reliable_ws import Backoff, Config, ConnectionClosed, NotReliablePeer, Outcome, SessionLost
 from reliable_ws.protocol.frames import SUBPROTOCOL, Code
 from reliable_ws.shared.facts import State
-from reliable_ws.sync import Sessions, connect, serve, wrap
+from reliable_ws.sync import Server, Sessions, connect, serve, wrap
 from tests.adapters.links import RELEASE
 
 from .conftest import SECONDS, run, until
@@ -404,3 +404,21 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def test_a_server_may_be_shut_down_again_at_the_moment_when_it_returns():
+    """By a second signal, say."""
+    server = Server(Sessions(), 0)
+
+    class Again:
+        def __init__(self, lock):
+            self.release = lock.release
+            self._lock = lock
+
+        def acquire(self):
+            self._lock.acquire()
+            server.shutdown()
+
+    server.shutdown()
+    server._stopped = Again(server._stopped)
+    server.serve_forever()
