@@ -1,0 +1,47 @@
+"""What the tests of requests call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from reliable_ws import Config
+from tests.aio.stage import registry
+
+FEW = Config(max_requests=4)
+
+
+class Desk:
+    """Handlers that count, and wait until they may end."""
+
+    def __init__(self) -> None:
+        self.begun: list[object] = []
+        self.ended: list[object] = []
+        self.cancelled: list[object] = []
+        self.gate = asyncio.Event()
+        self.methods = registry(self.echo, self.wait, self.stubborn, self.fail)
+
+    async def echo(self, value):
+        self.begun.append(value)
+        self.ended.append(value)
+        return value
+
+    async def wait(self, value):
+        self.begun.append(value)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(value)
+            raise
+        self.ended.append(value)
+        return value
+
+    async def stubborn(self, value):
+        """Never ends, blocks cancellation."""
+        self.begun.append(value)
+        while not self.gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.gate.wait()
+
+    async def fail(self, value):
+        raise LookupError(value)

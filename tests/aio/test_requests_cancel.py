@@ -1,0 +1,114 @@
+"""Requests that nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+from reliable_ws import Config, State
+from tests.aio.desk import FEW, Desk
+from tests.aio.stage import on_stage, paired, start, turns, until
+from tests.support.cancel import cancel_everywhere
+
+
+@on_stage
+async def test_cancelling_the_caller_cancels_the_handler():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, _server):
+        asking = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        asking.cancel()
+        await until(lambda: desk.cancelled)
+        assert desk.begun == desk.cancelled == [1]
+
+
+@on_stage
+async def test_cancelling_at_once_runs_nothing():
+    """Not sent yet, or sent together with its cancellation: the slot is free again."""
+    desk = Desk()
+    async with paired(methods=desk.methods, config=FEW) as (_, client, server):
+        for patience in (1, 2, 3, 4, 5) * 4:
+            asking = start(client.request("wait", [patience]))
+            await turns(patience)
+            asking.cancel()
+        await asyncio.sleep(1)
+        assert desk.begun == desk.cancelled
+        assert not server._driver.servant.busy
+        desk.gate.set()
+        asked = [client.request("wait", [n], timeout=1) for n in range(10)]
+        assert await asyncio.gather(*asked) == list(range(10))
+
+
+@on_stage
+async def test_a_request_and_its_cancellation_in_one_envelope():
+    desk = Desk()
+    async with paired(methods=desk.methods, config=FEW) as (stage, client, server):
+        stage.wire.freeze()
+        asking = [start(client.request("wait", [n])) for n in range(4)]
+        await turns()
+        for task in asking:
+            task.cancel()
+        await turns()
+        stage.wire.thaw()
+        await asyncio.sleep(1)
+        assert desk.begun == desk.cancelled
+        assert not server._driver.servant.busy
+        desk.gate.set()
+        assert await client.request("wait", ["next"], timeout=1) == "next"
+
+
+@on_stage
+async def test_who_waits_for_room_gets_that_of_an_abandoned_request():
+    desk = Desk()
+    one = Config(max_requests=1)
+    async with paired(methods=desk.methods, server_config=one) as (_, client, _server):
+        first = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        second = start(client.request("echo", [2]))
+        await turns()
+        first.cancel()
+        async with asyncio.timeout(1):
+            assert await second == 2
+
+
+@on_stage
+async def test_what_was_cancelled_while_detached_is_never_run():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (stage, client, _server):
+        stage.closed = True
+        stage.cut()
+        await until(lambda: client.state is State.DETACHED)
+        asking = start(client.request("wait", ["never"]))
+        await turns()
+        asking.cancel()
+        await turns()
+        stage.closed = False
+        assert await client.request("echo", [1]) == 1
+        assert desk.begun == [1]
+
+
+def test_a_request_cancelled_at_every_suspension():
+    """Answered or not, nothing is left: no slot, no handler, no waiter."""
+    for at in ("suspended", "completed"):
+        for crowded in (False, True):
+
+            async def scenario(attempt, *, crowded=crowded):
+                desk = Desk()
+                config = Config(max_requests=2)
+                async with paired(methods=desk.methods, config=config) as (_, client, server):
+                    busy = [start(client.request("wait", [n])) for n in range(2 * crowded)]
+                    await turns()
+                    asyncio.get_running_loop().call_later(5, desk.gate.set)
+                    outcome = await attempt.run(client.request("echo", ["it"], timeout=60))
+                    assert outcome.how == ("cancelled" if outcome.reached else "returned")
+                    assert not outcome.swallowed
+                    await asyncio.gather(*busy)
+                    await asyncio.sleep(1)
+                    assert desk.begun.count("it") <= 1
+                    assert not client._caller._open
+                    assert not client._session.calls.open
+                    assert not server._driver.servant.busy
+                    asked = (client.request("echo", [n], timeout=1) for n in range(5))
+                    assert await asyncio.gather(*asked) == list(range(5))
+
+            cases = cancel_everywhere(scenario, at=at)
+            assert len(cases) == 2 + crowded

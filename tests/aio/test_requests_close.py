@@ -1,0 +1,183 @@
+"""Requests and handlers when a connection is closed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reliable_ws import Config, ConnectionClosed, NotTaken, OutcomeUnknown, RemoteError
+from tests.aio.desk import Desk
+from tests.aio.stage import now, on_stage, paired, registry, settle, start, turns, until
+
+
+@on_stage
+async def test_closing_fails_our_requests_and_cancels_their_handlers():
+    desk = Desk()
+    one = Config(max_requests=2)
+    async with paired(methods=desk.methods, config=one) as (_, client, _server):
+        asking = [start(client.request("wait", [n])) for n in range(2)]
+        await until(lambda: len(desk.begun) == 2)
+        queued = start(client.request("wait", ["queued"]))
+        await turns()
+        closing = start(client.close())
+        for task in asking:
+            with pytest.raises(OutcomeUnknown):
+                await task
+        with pytest.raises(ConnectionClosed):
+            await queued
+        await closing
+        assert sorted(desk.cancelled) == [0, 1]
+
+
+@on_stage
+async def test_what_close_calls_not_taken_is_never_run():
+    """Queued in the same turn as the close, hence not sent: it is taken back."""
+    desk = Desk()
+    for patience in range(4):
+        async with paired(methods=desk.methods) as (_, client, server):
+            before = len(desk.begun)
+            asking = start(client.request("echo", [patience]))
+            await turns(patience)
+            closing = start(client.close())
+            (result,) = await asyncio.gather(asking, return_exceptions=True)
+            await closing
+            await settle(server)
+            if isinstance(result, NotTaken | ConnectionClosed):
+                assert len(desk.begun) == before
+            else:
+                assert result == patience or isinstance(result, OutcomeUnknown)
+
+
+@on_stage
+async def test_close_lets_handlers_end_and_turns_new_ones_away():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, server):
+        asking = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        closing = start(server.close())
+        await turns()
+        with pytest.raises(NotTaken):
+            await client.request("echo", [2])
+        desk.gate.set()
+        assert await asking == 1
+        await settle(client)
+        await closing
+        assert desk.begun == [1]
+
+
+@on_stage
+async def test_close_waits_for_a_handler_that_is_slow():
+    """Longer than for a peer that makes no progress: the network is not to blame."""
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, server):
+        asking = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        closing = start(server.close())
+        await asyncio.sleep(200)
+        desk.gate.set()
+        assert await asking == 1
+        await settle(client)
+        await closing
+
+
+@on_stage
+async def test_close_does_not_wait_for_a_handler_whose_caller_is_out_of_reach():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (stage, client, server):
+        asking = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        closing = start(server.close())
+        await turns()
+        stage.closed = True
+        stage.cut()
+        began = now()
+        await closing
+        assert now() - began <= server._session.config.session_ttl + 1
+        assert desk.cancelled == [1]
+        client.abort()
+        with pytest.raises(OutcomeUnknown):
+            await asking
+
+
+@on_stage
+@pytest.mark.parametrize("method", ["wait", "stubborn"])
+@pytest.mark.parametrize(("timeout", "patience"), [(None, 270), (100, 75), (8, 6)])
+async def test_close_cancels_what_does_not_end_and_tells_its_caller(method, timeout, patience):
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, server):
+        asking = start(client.request(method, [1]))
+        await until(lambda: desk.begun)
+        began = now()
+        closing = start(server.close(timeout=timeout))
+        with pytest.raises(RemoteError) as caught:
+            await asking
+        assert caught.value.code == "cancelled"
+        assert patience - 0.01 <= now() - began <= patience + 1.1  # GRACE for the stubborn
+        await settle(client)
+        await closing
+        desk.gate.set()
+        await turns()
+
+
+@on_stage
+async def test_a_cancelled_close_goes_on_though_handlers_run():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, server):
+        asking = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        closing = start(server.close())
+        await turns()
+        closing.cancel()
+        await turns()
+        desk.gate.set()
+        assert await asking == 1
+        await settle(client)
+        async with asyncio.timeout(30):
+            await server.wait_closed()
+
+
+@on_stage
+async def test_a_second_close_may_shorten_the_first_though_handlers_run():
+    desk = Desk()
+    async with paired(methods=desk.methods) as (_, client, server):
+        asking = start(client.request("stubborn", [1]))
+        await until(lambda: desk.begun)
+        began = now()
+        first, second = start(server.close()), start(server.close(timeout=4))
+        with pytest.raises(RemoteError):
+            await asking
+        await settle(client)
+        await asyncio.gather(first, second)
+        assert now() - began <= 5
+        desk.gate.set()
+        await turns()
+
+
+@on_stage
+@pytest.mark.parametrize("verb", ["close", "finish", "abort"])
+async def test_a_handler_ends_the_connection_itself(verb):
+    done = asyncio.Event()
+
+    async def bye():
+        try:
+            ending = getattr(ends[1], verb)()
+            if ending is not None:
+                await ending
+        finally:
+            done.set()
+        return "bye"
+
+    ends = []
+    async with paired(methods=registry(bye)) as (_, *both):
+        ends += both
+        asking = start(both[0].request("bye"))
+        began = now()
+        if verb == "finish":  # an answer that is owed goes first
+            assert await asking == "bye"
+        else:
+            with pytest.raises((RemoteError, OutcomeUnknown)):
+                await asking
+        await settle(both[0])
+        await done.wait()
+        assert now() - began < 8

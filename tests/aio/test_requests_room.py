@@ -1,0 +1,77 @@
+"""How many requests may be open, and what a peer takes in one frame."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reliable_ws import Config, RequestTimeout
+from tests.aio.desk import FEW, Desk
+from tests.aio.stage import now, on_stage, paired, registry, start, take, until
+
+
+@on_stage
+async def test_no_more_requests_are_open_than_the_peer_takes():
+    running = most = 0
+
+    async def work(number):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(1)
+        running -= 1
+        return number
+
+    async with paired(methods=registry(work), server_config=FEW) as (_, client, _server):
+        began = now()
+        asked = [start(client.request("work", [n])) for n in range(40)]
+        assert await asyncio.gather(*asked) == list(range(40))
+        assert most == 4
+        assert now() == pytest.approx(began + 10)
+
+
+@on_stage
+async def test_whoever_waits_for_room_is_served_in_turn():
+    order = []
+
+    async def work(number):
+        order.append(number)
+        await asyncio.sleep(1)
+
+    async with paired(methods=registry(work), server_config=FEW) as (_, client, _server):
+        asked = []
+        for n in range(100):
+            asked.append(start(client.request("work", [n])))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*asked)
+        assert order == list(range(100))
+
+
+@on_stage
+async def test_time_runs_while_waiting_for_room():
+    desk = Desk()
+    one = Config(max_requests=1)
+    async with paired(methods=desk.methods, server_config=one) as (_, client, _server):
+        busy = start(client.request("wait", [1]))
+        await until(lambda: desk.begun)
+        with pytest.raises(RequestTimeout) as caught:
+            await client.request("echo", [2], timeout=3)
+        assert caught.value.taken is False
+        desk.gate.set()
+        assert await busy == 1
+        assert desk.begun == [1]
+
+
+@on_stage
+async def test_a_frame_limit_is_kept_by_requests_and_messages_together():
+    desk = Desk()
+    async with paired(methods=desk.methods, max_frame=4096) as (stage, client, server):
+        reading = start(take(server, 200))
+        asked = []
+        for n in range(200):
+            await client.send(bytes(n * 20))
+            asked.append(start(client.request("echo", [bytes(n * 20)])))
+        assert [len(a) for a in await asyncio.gather(*asked)] == [n * 20 for n in range(200)]
+        assert [len(m) for m in await reading] == [n * 20 for n in range(200)]
+        assert stage.names() == ["opened"]
