@@ -1,0 +1,97 @@
+"""What senders and readers see of the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reliable_ws import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    NotTaken,
+    Outcome,
+    State,
+)
+from tests.aio.stage import iterate, on_stage, paired, rest, start, take, turns
+
+
+@on_stage
+async def test_after_the_peers_finish_the_rest_is_read_then_comes_the_end():
+    async with paired() as (_, client, server):
+        for n in range(5):
+            await client.send(n)
+        await client.finish(1000, "that is all")
+        await asyncio.sleep(1)
+        assert await take(server, 5) == list(range(5))
+        for _ in range(2):  # ends are sticky
+            with pytest.raises(ConnectionClosedOK) as caught:
+                await server.recv()
+            assert (caught.value.code, caught.value.reason) == (1000, "that is all")
+            assert await rest(server) == []
+        assert server.state is State.OPEN
+        await server.send("still")  # half-closed
+        assert await client.recv() == "still"
+
+
+@on_stage
+async def test_every_reader_that_waits_hears_of_the_end():
+    async with paired() as (_, client, server):
+        readers = [start(server.recv()) for _ in range(3)]
+        iterating = [start(rest(server)) for _ in range(3)]
+        await turns()
+        await client.finish()
+        for reader in readers:
+            with pytest.raises(ConnectionClosedOK):
+                await reader
+        assert await asyncio.gather(*iterating) == [[], [], []]
+
+
+@on_stage
+async def test_an_unusual_code_ends_the_iteration_with_an_error():
+    async with paired() as (_, client, server):
+        await client.send("x")
+        await client.finish(4000, "odd")
+        got = []
+        with pytest.raises(ConnectionClosedError) as caught:
+            await iterate(server, got)
+        assert got == ["x"]
+        assert (caught.value.code, caught.value.reason) == (4000, "odd")
+
+
+@on_stage
+async def test_sending_after_the_end_raises():
+    async with paired() as (_, client, server):
+        await client.finish()
+        await client.finish()
+        with pytest.raises(ConnectionClosed):
+            await client.send("late")
+        with pytest.raises(ConnectionClosed):
+            client.send_nowait("late")
+        await asyncio.gather(client.close(), server.close())
+        for conn in (client, server):
+            with pytest.raises(ConnectionClosedOK):
+                await conn.send("late")
+            with pytest.raises(ConnectionClosedOK):
+                await conn.recv()
+            assert conn.stats.sent == 0
+
+
+@on_stage
+async def test_the_end_is_seen_in_message_order_by_senders_too():
+    """After the peer's Stop, send() says so only when all that came before is taken (CLOSE-5)."""
+    async with paired() as (_, client, server):
+        await server.send("unread")
+        closing = start(server.close())
+        await asyncio.sleep(1)
+        receipt = await client.send("into the void")
+        assert receipt.outcome is Outcome.NOT_TAKEN
+        with pytest.raises(NotTaken):
+            await receipt
+        assert await client.recv() == "unread"
+        with pytest.raises(ConnectionClosed):
+            await client.send("never")
+        with pytest.raises(NotTaken):
+            await client.close()
+        await closing
