@@ -1,0 +1,114 @@
+"""How long a close may take."""
+
+# ruff: noqa: PT012 - it is leaving a whole block that raises
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reliable_ws import Backoff, Config, ConnectionClosed, DeliveryError, End, Outcome
+from tests.aio.stage import now, on_stage, paired, rest, start, turns
+
+BOUNDED = Config(close_progress_timeout=3, close_timeout=8, session_ttl=30)
+
+
+@on_stage(seeds=range(10))
+@pytest.mark.parametrize("began_before", [True, False])
+async def test_close_does_not_sleep_through_its_time(began_before):
+    """The pauses between attempts would grow beyond what close() waits for progress."""
+    async with paired({"reconnect": Backoff(30, 1, 30)}) as (stage, client, server):
+        await client.send("x")
+        closing = start(client.close()) if began_before else None
+        stage.closed = True
+        stage.cut()
+        await turns()
+        closing = closing or start(client.close())
+        await asyncio.sleep(9)
+        stage.closed = False
+        assert await rest(server) == ["x"]
+        await server.close()
+        await closing
+        assert now() < 20
+
+
+@on_stage
+@pytest.mark.parametrize("how", ["cut", "freeze", "silent peer"])
+async def test_close_is_bounded_when_nobody_answers(how):
+    async with paired(config=BOUNDED) as (stage, client, _server):
+        await client.send("x")
+        await asyncio.sleep(0.01)
+        await client.send("y")
+        if how == "cut":
+            stage.closed = True
+            stage.cut()
+        elif how == "freeze":
+            stage.freeze()
+        began = now()
+        with pytest.raises(DeliveryError) as caught:
+            await client.close()
+        assert now() - began <= 3 + 10  # and the WebSocket's own end
+        outcomes = [entry.outcome for entry in caught.value.report.undelivered]
+        if how == "cut":  # whether the second one had left depends on the order of things
+            assert outcomes in ([Outcome.UNKNOWN] * 2, [Outcome.UNKNOWN, Outcome.NOT_TAKEN])
+        elif how == "freeze":
+            assert outcomes == [Outcome.UNKNOWN] * 2
+        assert caught.value.report.ending.kind is End.EXPIRED
+        assert client.report.final
+
+
+@on_stage
+async def test_close_goes_on_while_there_is_progress_then_gives_up():
+    async with paired(config=BOUNDED) as (_, client, server):
+        for n in range(100):
+            await client.send(n)
+        closing = start(client.close())
+        began = now()
+        with pytest.raises(ConnectionClosed):
+            for n in range(100):
+                assert await server.recv() == n
+                await asyncio.sleep(1)
+        assert 7.9 <= now() - began <= 9  # close_timeout
+        with pytest.raises(DeliveryError) as caught:
+            await closing
+        report = caught.value.report
+        taken = server.stats.taken
+        assert taken in (8, 9)
+        assert report.confirmed <= taken <= report.confirmed + report.count(Outcome.UNKNOWN)
+
+
+@on_stage
+@pytest.mark.parametrize("how", ["nobody reads", "freeze", "stuck writer", "cut"])
+async def test_close_takes_no_longer_than_its_timeout(how):
+    config = Config(outbox_bytes=2**20)
+    async with paired(config=config, limit=1000) as (stage, client, _server):
+        await client.send("x")
+        if how == "freeze":
+            stage.freeze()
+        elif how == "stuck writer":
+            stage.freeze()
+            for _ in range(10):
+                await client.send(bytes(5000))
+                await turns()
+        elif how == "cut":
+            stage.closed = True
+            stage.cut()
+        began = now()
+        with pytest.raises(DeliveryError):
+            await client.close(timeout=2)
+        assert now() - began <= 2.001
+
+
+@on_stage
+async def test_a_second_close_may_shorten_the_first():
+    async with paired() as (_, client, _server):
+        await client.send("x")
+        closing = start(client.close())
+        await asyncio.sleep(1)
+        began = now()
+        with pytest.raises(DeliveryError):
+            await client.close(timeout=1)
+        assert now() == began + 1
+        with pytest.raises(DeliveryError):
+            await closing
