@@ -131,8 +131,8 @@ class Carrier:
         try:
             data, self._left = self._left or link.transmit(time.monotonic()), None
             while data is not None:
-                lock.release()
                 try:
+                    lock.release()  # in here: Ctrl-C may come as it returns
                     sent = send(data)
                 finally:
                     lock.acquire()

@@ -40,8 +40,8 @@ class Turn:
 
     def wait(self, lock: threading.Lock, by: float) -> bool:
         """Wait without the lock until given, or the time has come; whether it was given."""
-        lock.release()
         try:
+            lock.release()  # in here: Ctrl-C may come as it returns
             if by >= NEVER:
                 self._door.acquire()
             else:
