@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import pytest
 
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
@@ -29,6 +30,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival, Sessions
 from tests.support.pair import ID, KEY
 
+CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
 NOW = 1000.0
 INCARNATION = 42
 LIMITS = Config().limits(None)
@@ -168,6 +170,7 @@ def acceptor(config: Config | None = None, **changes: Any) -> Lone:
 
 
 SIDES = [initiator, acceptor]
+either_side = pytest.mark.parametrize("side", SIDES)
 
 
 def blamed(lone: Lone, events: list[Event], code: int, words: str = "") -> None:

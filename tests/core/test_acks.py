@@ -9,9 +9,17 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import Ack, Finish, Want
 from tests.support.pair import Pair
 
-from .helpers import NOW, SIDES, SMALL, acceptor, counters, hello, initiator, position, run_of
-
-either_side = pytest.mark.parametrize("side", SIDES)
+from .helpers import (
+    NOW,
+    SMALL,
+    acceptor,
+    counters,
+    either_side,
+    hello,
+    initiator,
+    position,
+    run_of,
+)
 
 
 @either_side

@@ -46,9 +46,18 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End
 from tests.support.pair import Pair
 
-from .helpers import NO_CALLS_YET, SIDES, Exactly, Lone, calls_of, counters, limits, run_of
+from .helpers import (
+    NO_CALLS_YET,
+    SIDES,
+    Exactly,
+    Lone,
+    calls_of,
+    counters,
+    either_side,
+    limits,
+    run_of,
+)
 
-either_side = pytest.mark.parametrize("side", SIDES)
 CALLS = (Requested, Replied, Faulted, Itemized, Cancelled, Granted, Eased)
 
 

@@ -22,10 +22,9 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End
 from tests.support.pair import Pair
 
-from .helpers import SIDES, calls_of, counters, initiator, limits, run_of
+from .helpers import calls_of, counters, either_side, initiator, limits, run_of
 from .test_calls import a_request, ask, calling, entries_of, heard, opened
 
-either_side = pytest.mark.parametrize("side", SIDES)
 STOPPED = Stop(counters(stopped=True))
 
 

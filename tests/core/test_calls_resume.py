@@ -23,12 +23,12 @@ from tests.support.pair import Pair
 
 from .helpers import (
     NO_CALLS_YET,
-    SIDES,
     Exactly,
     Lone,
     acceptor,
     calls_of,
     counters,
+    either_side,
     hello,
     initiator,
     limits,
@@ -37,7 +37,6 @@ from .helpers import (
 )
 from .test_calls import a_request, ask, calling, entries_of, heard, opened
 
-either_side = pytest.mark.parametrize("side", SIDES)
 both_ways = pytest.mark.parametrize("asker", ["client", "server"])
 
 

@@ -16,13 +16,22 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, SIDES, acceptor, counters, initiator, position, run_of
+from .helpers import (
+    CONFIRMED,
+    NOT_TAKEN,
+    NOW,
+    UNKNOWN,
+    acceptor,
+    counters,
+    either_side,
+    initiator,
+    position,
+    run_of,
+)
 
-CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
 PENDING = Outcome.PENDING
 BOTH = ("client", "server")
 either = pytest.mark.parametrize("who", BOTH)
-either_side = pytest.mark.parametrize("side", SIDES)
 
 
 def opened(config: Config | None = None) -> Pair:

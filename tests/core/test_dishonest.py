@@ -23,22 +23,25 @@ from reliable_ws.protocol.frames import (
     Want,
     Welcome,
 )
-from reliable_ws.protocol.report import End, Outcome
+from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival, Sessions
 from tests.support.pair import ID, KEY
 
 from .helpers import (
+    CONFIRMED,
     INCARNATION,
     NO_CALLS_YET,
+    NOT_TAKEN,
     NOW,
-    SIDES,
     SMALL,
+    UNKNOWN,
     Lone,
     acceptor,
     blamed,
     calls_of,
     counters,
+    either_side,
     hello,
     initiator,
     limits,
@@ -47,10 +50,6 @@ from .helpers import (
     run_of,
     welcome,
 )
-
-CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
-either_side = pytest.mark.parametrize("side", SIDES)
-
 
 # ------------------------------------------------------------------ numbers
 

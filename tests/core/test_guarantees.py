@@ -29,7 +29,7 @@ from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import Pair, Wire
 
-CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
+from .helpers import CONFIRMED, NOT_TAKEN
 
 WINDOW, BYTES, LARGEST = 6, 9000, 20_000
 OUTBOX = 10

@@ -29,11 +29,11 @@ from tests.support.pair import ID, KEY
 from .helpers import (
     NO_CALLS_YET,
     NOW,
-    SIDES,
     Lone,
     acceptor,
     calls_of,
     counters,
+    either_side,
     hello,
     initiator,
     limits,
@@ -41,8 +41,6 @@ from .helpers import (
     run_of,
     welcome,
 )
-
-either_side = pytest.mark.parametrize("side", SIDES)
 
 
 @either_side

@@ -14,9 +14,18 @@ from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, SIDES, Lone, counters, initiator, limits, position, run_of, welcome
+from .helpers import (
+    NOW,
+    Lone,
+    counters,
+    either_side,
+    initiator,
+    limits,
+    position,
+    run_of,
+    welcome,
+)
 
-either_side = pytest.mark.parametrize("side", SIDES)
 NARROW = Config(max_frame=4096)
 
 

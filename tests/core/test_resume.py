@@ -12,9 +12,17 @@ from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, SIDES, Lone, counters, hello, initiator, position, run_of, welcome
-
-either_side = pytest.mark.parametrize("side", SIDES)
+from .helpers import (
+    NOW,
+    Lone,
+    counters,
+    either_side,
+    hello,
+    initiator,
+    position,
+    run_of,
+    welcome,
+)
 
 
 def opened() -> Pair:

@@ -14,9 +14,7 @@ from reliable_ws.protocol.snapshot import restore, snapshot
 from reliable_ws.protocol.state import Receiving, Sending
 from tests.support.pair import Pair
 
-from .helpers import NOW, SIDES, counters, initiator, position, run_of
-
-either_side = pytest.mark.parametrize("side", SIDES)
+from .helpers import NOW, counters, either_side, initiator, position, run_of
 
 
 def opened() -> Pair:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,9 +12,7 @@ from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, SIDES, Lone, limits, run_of, welcome
-
-either_side = pytest.mark.parametrize("side", SIDES)
+from .helpers import NOW, Lone, either_side, limits, run_of, welcome
 
 
 @either_side

@@ -9,9 +9,8 @@ from reliable_ws.protocol.errors import OutboxFull
 from reliable_ws.protocol.frames import Ack, Finish, Messages, Part
 from tests.support.pair import Pair
 
-from .helpers import SIDES, initiator, limits, run_of
+from .helpers import either_side, initiator, limits, run_of
 
-either_side = pytest.mark.parametrize("side", SIDES)
 WIDE = Config(outbox_messages=1000, outbox_bytes=2**30)
 
 
