@@ -1,4 +1,4 @@
-"""The ledger of what we receive. (Its guards: test_dishonest.py.)"""
+"""The ledger of what we receive. (Its guards: test_dishonest*.py.)"""
 
 from __future__ import annotations
 
