@@ -28,8 +28,8 @@ from reliable_ws.protocol.frames import (
 )
 from reliable_ws.protocol.report import End
 
+from .calling import a_request, ask, calling, entries_of
 from .helpers import NO_CALLS_YET, Lone, calls_of, counters, either_side, limits, raw, run_of
-from .test_calls import a_request, ask, calling, entries_of
 from .test_calls_resume import again
 
 TIGHT = Config(max_message=10_000, max_requests=3)

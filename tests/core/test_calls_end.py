@@ -22,8 +22,8 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End
 from tests.support.pair import Pair
 
+from .calling import a_request, ask, calling, entries_of, heard, opened
 from .helpers import calls_of, counters, either_side, initiator, limits, run_of
-from .test_calls import a_request, ask, calling, entries_of, heard, opened
 
 STOPPED = Stop(counters(stopped=True))
 

@@ -21,6 +21,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.snapshot import restore, snapshot
 from tests.support.pair import Pair
 
+from .calling import a_request, ask, calling, entries_of, heard, opened
 from .helpers import (
     NO_CALLS_YET,
     Exactly,
@@ -35,7 +36,6 @@ from .helpers import (
     position,
     welcome,
 )
-from .test_calls import a_request, ask, calling, entries_of, heard, opened
 
 both_ways = pytest.mark.parametrize("asker", ["client", "server"])
 

@@ -1,0 +1,51 @@
+"""Calls of one side whose peer is played by hand, and of two honest ones."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import (
+    Cancelled,
+    Eased,
+    Faulted,
+    Granted,
+    Itemized,
+    Replied,
+    Requested,
+)
+from reliable_ws.protocol.frames import Calls, Frame, Request
+from tests.support.pair import Pair
+
+from .helpers import NO_CALLS_YET, Exactly, Lone
+
+CALLS = (Requested, Replied, Faulted, Itemized, Cancelled, Granted, Eased)
+
+
+def calling(side, config=None, **changes) -> Lone:
+    """One side whose peer, played by hand, takes calls."""
+    return side(config, calls=NO_CALLS_YET, **changes)
+
+
+def opened(config: Config | None = None, server_config: Config | None = None) -> Pair:
+    pair = Pair(config, server_config)
+    pair.connect()
+    return pair
+
+
+def heard(events: list) -> list:
+    """Take what calls say out of a list of events."""
+    found = Exactly(event for event in events if isinstance(event, CALLS))
+    events.clear()
+    return found
+
+
+def ask(lone: Lone, method: str = "do", payload="", by=None, credit: int = 0) -> int:
+    assert lone.session.calls.has_room
+    return lone.session.calls.request(method, payload, by, credit)
+
+
+def entries_of(frames: list[Frame]) -> list:
+    return Exactly(entry for frame in frames if isinstance(frame, Calls) for entry in frame.entries)
+
+
+def a_request(payload="", timeout=None, credit=0) -> Request:
+    return Request("do", timeout, credit, payload)
