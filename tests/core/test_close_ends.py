@@ -1,0 +1,177 @@
+"""Other ends: abort, no contact, a close that is given up."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.events import Ended
+from reliable_ws.protocol.frames import Ack, Finish, Refuse
+from reliable_ws.protocol.report import End
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY, Pair
+
+from .closing import do, either, ended, opened, other, outcomes
+from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, acceptor, counters, initiator, position
+
+
+@either
+def test_abort_settles_what_the_peer_had_sent(who):
+    """END-1, END-2"""
+    pair = opened()
+    aborter, peer = getattr(pair, who), getattr(pair, other(who))
+    peer.send("taken")
+    peer.send("untaken")
+    aborter.send("who knows")
+    pair.run()
+    assert aborter.inbox.take() == "taken"
+    aborter.send("never sent")
+    do(pair, who, "abort", 4499, "enough")
+    pair.run()
+    assert outcomes(aborter) == [UNKNOWN, NOT_TAKEN]
+    assert outcomes(peer) == [CONFIRMED, NOT_TAKEN]
+    assert aborter.ended == (End.ABORTED, 4499, "enough")
+    assert peer.ended == (End.REFUSED, 4499, "enough")
+
+
+@either
+def test_abort_of_a_side_that_is_done_finishes(who):
+    """CLOSE-6: no ending changes that it ended as agreed."""
+    pair = opened()
+    do(pair, who, "finish")
+    do(pair, other(who), "finish")
+    pair.run()
+    assert ended(pair)
+    lone = initiator()
+    lone.session.close(NOW)
+    lone.says()
+    lone.hears(Ack(1, 1))
+    (end,) = lone.session.abort(NOW)
+    assert end.ending == (End.FINISHED, 1000, "")
+    assert lone.says() == [Refuse(4410, "", 0, counters(stopped=True))]
+
+
+@either
+def test_without_contact_a_session_ends_at_its_ttl(who):
+    """END-4, END-3: on each side for itself."""
+    pair = opened()
+    session = getattr(pair, who)
+    session.send("a")
+    pair.run()
+    session.send("b")
+    pair.cut()
+    pair.advance(119)
+    assert session.ended is None
+    pair.advance(2)
+    assert session.ended == (End.EXPIRED, 4410, "no contact with the peer")
+    assert outcomes(session) == [UNKNOWN, NOT_TAKEN]
+
+
+def test_an_acceptor_that_expired_still_tells_what_it_took():
+    """TOMB-1, END-1: the initiator comes late and hears the truth."""
+    pair = Pair(Config(session_ttl=200), Config(session_ttl=50))
+    pair.connect()
+    pair.client.send("taken")
+    pair.client.send("untaken")
+    pair.run()
+    assert pair.server.inbox.take() == "taken"
+    pair.cut()
+    pair.advance(60)
+    assert pair.server.ended is not None
+    pair.connect()
+    assert pair.client.ended == (End.REFUSED, 4410, "this session has ended")
+    assert outcomes(pair.client) == [CONFIRMED, NOT_TAKEN]
+
+
+@either
+def test_close_gives_up_without_progress(who):
+    """CLOSE-10"""
+    pair = opened()
+    session = getattr(pair, who)
+    session.send("never taken")
+    pair.run()
+    do(pair, who, "close")
+    pair.run()
+    pair.advance(29)
+    assert session.ended is None
+    pair.advance(2)
+    assert session.ended == (End.EXPIRED, 4410, "no progress while closing")
+    assert outcomes(session) == [UNKNOWN]
+    assert getattr(pair, other(who)).ended is not None
+
+
+def test_close_goes_on_while_there_is_progress_until_the_hard_limit():
+    """CLOSE-10"""
+    pair = opened(Config(close_timeout=100))
+    for number in range(200):
+        pair.client.send(number)
+    pair.run()
+    do(pair, "client", "close")
+    for _ in range(9):
+        pair.advance(10)
+        pair.server.inbox.take()
+    assert pair.client.ended is None
+    pair.advance(11)
+    assert pair.client.ended == (End.EXPIRED, 4410, "close() took too long")
+    assert outcomes(pair.client).count(CONFIRMED) == 9
+
+
+def test_close_takes_a_timeout_and_the_shortest_counts():
+    """CLOSE-10"""
+    lone = initiator()
+    lone.session.send("a")
+    lone.session.close(NOW, timeout=10)
+    lone.session.close(NOW, timeout=15)
+    assert lone.session.tick(NOW + 9.9) == []
+    assert lone.session.closing
+    assert [type(event) for event in lone.session.tick(NOW + 10)] == [Ended]
+
+
+def test_close_is_bounded_when_the_peer_never_answered():
+    """CLOSE-10, G6"""
+    session = Session("initiator", ID, KEY, NOW)
+    session.send("a")
+    session.close(NOW)
+    session.dial(NOW)
+    now = NOW
+    while session.ended is None:
+        now = session.deadline
+        session.tick(now)
+    assert now == NOW + 30
+    assert outcomes(session) == [NOT_TAKEN]
+
+
+def test_parts_that_go_are_progress():
+    """CLOSE-10"""
+    lone = initiator()
+    lone.session.send(b"x" * 2_000_000)
+    lone.session.close(NOW)
+    for _ in range(7):
+        assert lone.link.transmit(lone.now)
+        lone.now += 15
+        lone.hears(Ack(0, 0))
+        lone.session.tick(lone.now)
+    assert lone.session.ended is None
+
+
+def test_the_ending_says_the_peers_last_word():
+    lone = acceptor()
+    lone.session.finish(NOW, 1001, "ours")
+    lone.says()
+    lone.hears(Ack(1, 1), Finish(1, 3000, "theirs"))
+    assert lone.session.ended == (End.FINISHED, 3000, "theirs")
+    assert lone.session.error().code == 3000
+
+
+def test_without_any_finish_an_end_is_1000():
+    """CLOSE-6: the peer has stopped before we said Finish, and so have we."""
+    lone = acceptor(position=position(counters(stopped=True)))
+    lone.session.close(NOW)
+    assert lone.session.outbox.finish is None
+    assert lone.session.ended == (End.FINISHED, 1000, "")
+    assert lone.session.error().code == 1000
+
+
+def test_an_error_before_the_end_speaks_of_the_half():
+    lone = initiator()
+    assert lone.session.error().code == 1000
+    lone.session.finish(NOW, 1001, "away")
+    assert (lone.session.error().code, lone.session.error().reason) == (1001, "away")
