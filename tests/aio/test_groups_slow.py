@@ -1,0 +1,171 @@
+"""Members that are slow, stalled, full, detached or dying: nobody delays another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reliable_ws import Config, Fate, Group
+from tests.aio.room import TIGHT, Room, counted, fates
+from tests.aio.stage import now, on_stage, start, take, turns
+from tests.support.cancel import cancel_everywhere
+
+
+@on_stage
+async def test_a_slow_member_delays_nobody_and_gets_everything():
+    async with Room(3, config=TIGHT) as room:
+        began = now()
+        publications = [room.group.publish(n) for n in range(100)]
+        for client in room.clients[:2]:
+            assert await take(client, 100) == list(range(100))
+        assert now() - began < 1
+        assert fates(await publications[-1].wait(1))[2] is Fate.PENDING
+        assert await take(room.clients[2], 100) == list(range(100))
+        assert counted(await publications[-1].wait(1)) == {Fate.CONFIRMED: 3}
+
+
+@on_stage
+async def test_wait_has_a_limit_then_the_member_is_dropped():
+    async with Room(2, config=TIGHT, limit=10) as room:
+        fast = start(take(room.clients[1], 30))
+        publications = []
+        for n in range(30):
+            publications.append(room.group.publish(n))
+            await asyncio.sleep(0.1)
+        assert await fast == list(range(30))
+        got = [fates(p.outcomes).get(0) for p in publications]
+        assert got == [Fate.PENDING] * 4 + [Fate.DROPPED] * 11 + [None] * 15
+        assert set(room.group) == {room.members[1]}
+        assert await take(room.clients[0], 4) == [0, 1, 2, 3]  # what it was sent it gets
+        await room.members[0].flush()
+        assert [fates(p.outcomes)[0] for p in publications[:4]] == [Fate.CONFIRMED] * 4
+        assert room.members[0].stats.sent == 4
+        assert room.members[0]._sender.watchers == ()
+
+
+@on_stage
+async def test_wait_has_a_limit_in_bytes():
+    async with Room(1, config=TIGHT, limit_bytes=10_000) as room:
+        publications = [room.group.publish(bytes(4000)) for _ in range(8)]
+        got = [fates(p.outcomes).get(0) for p in publications]
+        assert got == [Fate.PENDING] * 4 + [Fate.DROPPED] * 3 + [None]
+
+
+@on_stage
+async def test_skip_leaves_gaps_and_keeps_the_member():
+    async with Room(2, config=TIGHT, when_full="skip") as room:
+        first = [room.group.publish(n) for n in range(6)]
+        for client in room.clients:
+            assert await take(client, 4) == [0, 1, 2, 3]
+        await asyncio.gather(*(m.flush() for m in room.members))
+        assert [counted(p.outcomes) for p in first[4:]] == [{Fate.SKIPPED: 2}] * 2
+        assert first[5].done
+        room.group.publish("next")
+        for client in room.clients:
+            assert await client.recv() == "next"
+
+
+@on_stage
+async def test_drop_drops_at_once():
+    async with Room(2, config=TIGHT, when_full="drop") as room:
+        publications = [room.group.publish(n) for n in range(4)]
+        assert await take(room.clients[1], 4) == [0, 1, 2, 3]
+        await room.members[1].flush()
+        last = room.group.publish("x")
+        assert fates(last.outcomes) == {0: Fate.DROPPED, 1: Fate.PENDING}
+        assert set(room.group) == {room.members[1]}
+        assert await room.clients[1].recv() == "x"
+        assert await take(room.clients[0], 4) == [0, 1, 2, 3]
+        assert counted(await publications[0].wait(1)) == {Fate.CONFIRMED: 2}
+
+
+@pytest.mark.parametrize(
+    "options", [{"when_full": "never"}, {"limit": 0}, {"limit_bytes": 0}, {"limit": -1}]
+)
+def test_a_group_that_makes_no_sense(options):
+    with pytest.raises(ValueError, match="must be"):
+        Group(**options)
+
+
+@on_stage
+async def test_a_member_that_reconnects_gets_everything_in_order():
+    async with Room(3, config=TIGHT, limit=1000) as room:
+        stage = room.stages[1]
+        stage.closed = True
+        stage.cut()
+        publications = [room.group.publish(n) for n in range(200)]
+        for client in (room.clients[0], room.clients[2]):
+            assert await take(client, 200) == list(range(200))
+        await asyncio.sleep(30)
+        assert fates(publications[0].outcomes)[1] is Fate.PENDING
+        stage.closed = False
+        assert await take(room.clients[1], 200) == list(range(200))
+        assert counted(await publications[-1].wait(5)) == {Fate.CONFIRMED: 3}
+
+
+@on_stage
+async def test_a_member_that_never_comes_back_is_unknown_or_not_taken():
+    config = Config(session_ttl=10, window_messages=4, outbox_messages=4)
+    async with Room(2, config=config) as room:
+        publications = [room.group.publish(n) for n in range(8)]
+        await turns()
+        room.stages[0].closed = True
+        room.stages[0].cut()
+        assert await take(room.clients[1], 8) == list(range(8))
+        late = room.group.publish("late")
+        assert await room.clients[1].recv() == "late"
+        got = [fates(await p.wait(60))[0] for p in (*publications, late)]
+        assert got == [Fate.UNKNOWN] * 4 + [Fate.NOT_TAKEN] * 5
+        assert set(room.group) == {room.members[1]}
+
+
+@on_stage
+async def test_publications_and_sends_keep_their_order():
+    async with Room(1) as room:
+        for n in range(0, 300, 3):
+            await room.members[0].send(n)
+            room.group.publish(n + 1)
+            room.members[0].send_nowait(n + 2)
+        assert await take(room.clients[0], 300) == list(range(300))
+
+
+def test_waiting_for_a_publication_cancelled_at_every_suspension():
+    for at in ("suspended", "completed"):
+
+        async def scenario(attempt):
+            async with Room(2) as room:
+                publication = room.group.publish("x")
+                reading = [start(take(client, 1)) for client in room.clients]
+                outcome = await attempt.run(publication.wait(60))
+                assert outcome.how == ("cancelled" if outcome.reached else "returned")
+                await asyncio.gather(*reading)
+                assert counted(await publication.wait(1)) == {Fate.CONFIRMED: 2}
+
+        assert len(cancel_everywhere(scenario, at=at)) == 2
+
+
+def test_watching_outcomes_cancelled_at_every_suspension():
+    for at in ("suspended", "completed"):
+
+        async def scenario(attempt):
+            async with Room(3) as room:
+                publication = room.group.publish("x")
+
+                async def watch():
+                    return [recipient async for recipient in publication]
+
+                async def read():
+                    for client in room.clients:
+                        await asyncio.sleep(1)
+                        await client.recv()
+
+                reading = start(read())
+                outcome = await attempt.run(watch())
+                assert outcome.how == ("cancelled" if outcome.reached else "returned")
+                await reading
+                assert counted(await publication.wait(1)) == {Fate.CONFIRMED: 3}
+                await turns()
+                assert not publication._listeners
+
+        assert len(cancel_everywhere(scenario, at=at)) == 4
