@@ -1,4 +1,4 @@
-"""Handlers, drain, and callbacks that misbehave."""
+"""Handlers, what detached sessions hold, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def test_an_endpoint_that_is_cancelled_before_the_greeting_closes_its_webs
     assert now() == 0
 
 
-# -- on_event ------------------------------------------------------------------------------------
+# -- memory, time and reports ---------------------------------------------------------------------
 
 
 @on_stage
