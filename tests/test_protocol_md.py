@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from reliable_ws.aio import calling, serving
 from reliable_ws.protocol import (
     call_codec,
     call_pieces,
@@ -27,6 +26,7 @@ from reliable_ws.protocol import (
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
+from reliable_ws.shared import answering
 from tests.vectors.stage import frame_from, to_json, value_from
 
 ROOT = Path(__file__).parent.parent
@@ -182,8 +182,8 @@ def test_codes():
 
 def test_codes_of_faults():
     said = {code.strip("`") for code, *_ in table("fault", "meaning")}
-    ours = {calling.NOT_FOUND, calling.BAD_PARAMS, calling.CLOSING, calling.TIMEOUT}
-    assert said == ours | {serving.CANCELLED, serving.INTERNAL}
+    ours = {answering.NOT_FOUND, answering.BAD_PARAMS, answering.CLOSING, answering.TIMEOUT}
+    assert said == ours | {answering.CANCELLED, answering.INTERNAL}
 
 
 def test_fixed_limits():

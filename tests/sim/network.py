@@ -220,10 +220,10 @@ class Network(Applications):
         if isinstance(end, Link):
             current = end.session.link
             inert = end.leaving is not None
+            waited = len(end.session._events)  # a session that was restored may have news
             events = end.lost(code, "", self.now)
-            news = [
-                event for event in events if not isinstance(event, Eased)
-            ]  # that one may be older
+            # that calls may go on may be older, too
+            news = [event for event in events[waited:] if not isinstance(event, Eased)]
             if inert and (news or end.session.link is not current):
                 raise Broken("the death of an old WebSocket did something")
             if party is not None and party.alive and end.session is party.session:

@@ -35,8 +35,8 @@ def _early_finish(put: Replace) -> None:
 @mutant("an early confirmation moves the counter", "two")
 def _cumulative(put: Replace) -> None:
     def confirm(self, number):
-        if number in self._open and not self.stopped:
-            self._open.remove(number)
+        if not self._ahead.get(number, True) and not self.stopped:
+            self._ahead[number] = True
             self.confirmed = max(self.confirmed, number)
             self.due = True
             return True
