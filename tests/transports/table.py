@@ -90,7 +90,7 @@ def table(every: Iterable[Ran]) -> str:
     for (library, side), runs in sorted(rows.items(), key=lambda row: (row[0][0].lower(), row[0])):
         good = {ran.versions for ran in runs} - {ran.versions for ran in runs if not ran.passed}
         resumed = {ran.versions for ran in runs if "reset_is_survived" in ran.scenario}
-        last = runs[-1]
+        last = max(runs, key=lambda ran: _by_number(ran.versions))
         cells = [
             library,
             side,
