@@ -20,7 +20,7 @@ from reliable_ws.protocol.link import Leaving, Link
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .clock import Alarm, call_at, start
-from .waiting import until
+from .waiting import Change, until
 
 __all__ = ["CLOSE_TIMEOUT", "LINGER", "Carrier"]
 
@@ -68,7 +68,7 @@ class Carrier:
         self._lock = lock
         self._dispatch = dispatch
         self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
-        self._change = threading.Condition(lock)  # for the writer, and for who waits for the end
+        self._change = Change(lock)  # for the writer, and for who waits for the end
         self._writer: threading.Thread | None = None
         self._wanted = False  # the writer shall look
         self._busy = False  # a thread is writing; it goes on until there is nothing

@@ -41,7 +41,7 @@ from .pump import Pump
 from .reading import Reader
 from .sending import Sender
 from .serving import Servant
-from .waiting import until
+from .waiting import Change, until
 
 __all__ = ["Driver"]
 
@@ -68,7 +68,7 @@ class Driver:
         self.servant = Servant(self.pump, methods)
         self.tell: Tell = _tell_nobody
         "The connection's ear."
-        self.change = threading.Condition(lock)
+        self.change = Change(lock)
         "Opened, detached, closing, or over."
         self.met = False
         "Whether it was opened, or detached, since the last WebSocket was begun with."

@@ -20,6 +20,7 @@ from .carrier import CLOSE_TIMEOUT
 from .clock import start
 from .connection import Connection
 from .sessions import Handler, Sessions, check_handler
+from .waiting import Change, take
 
 __all__ = ["Server", "serve"]
 
@@ -33,7 +34,7 @@ class Server:
         "The WebSocket library's own server."
         self._drain_timeout = drain_timeout
         self._open: set[SyncTransport] = set()
-        self._change = threading.Condition()  # a WebSocket came, or is gone
+        self._change = Change()  # a WebSocket came, or is gone
         self._stopped = threading.Lock()  # held until shutdown(); safe in a signal's handler
         self._stopped.acquire()
 
@@ -53,7 +54,7 @@ class Server:
 
         WebSockets are accepted without it, from the beginning to the end of the block.
         """
-        self._stopped.acquire()
+        take(self._stopped)
         self.shutdown()  # for others that wait; it may have been called again meanwhile
 
     def shutdown(self) -> None:

@@ -15,6 +15,7 @@ from reliable_ws.shared.methods import Method, Methods
 
 from .crew import work
 from .pump import Pump
+from .waiting import Change
 
 __all__ = ["Servant"]
 
@@ -51,7 +52,7 @@ class Servant(Answering):
         self._lock = pump.lock
         self._methods.check_threads()
         self._running: dict[int, Running] = {}
-        self._change = threading.Condition(pump.lock)  # a handler ended, or may go on
+        self._change = Change(pump.lock)  # a handler ended, or may go on
 
     @property
     def busy(self) -> bool:

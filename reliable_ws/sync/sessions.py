@@ -30,6 +30,7 @@ from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .clock import call_at, start
 from .connection import Connection
 from .driver import Driver
+from .waiting import Change
 
 __all__ = ["Handler", "Sessions", "check_handler"]
 
@@ -106,7 +107,7 @@ class Sessions:
         self._drivers: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
         self._handling: set[threading.Thread] = set()
-        self._change = threading.Condition(self._lock)  # a session ended, or a handler
+        self._change = Change(self._lock)  # a session ended, or a handler
         self._relieving = False
 
     def __len__(self) -> int:

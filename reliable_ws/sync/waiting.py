@@ -2,6 +2,9 @@
 
 A turn carries nothing: what was waited for stays where it is until its taker, holding the lock,
 takes it. Whoever leaves a line, however, lets the next one look.
+
+A signal that comes after the interpreter has looked for one, and before the thread sleeps, does not
+end that sleep: the main thread, which is the one that handles signals, never sleeps for long.
 """
 
 from __future__ import annotations
@@ -14,12 +17,39 @@ from collections.abc import Callable
 
 from reliable_ws.protocol.inbox import NEVER
 
-__all__ = ["Line", "Milestones", "Turn", "until"]
+__all__ = ["Change", "Line", "Milestones", "Turn", "take", "until"]
+
+GLANCE = 0.5
+"""Seconds that the main thread sleeps at most before it looks for signals again."""
 
 
 def until(timeout: float | None) -> float:
     """Return when a wait of so many seconds is over."""
     return NEVER if timeout is None else time.monotonic() + timeout
+
+
+def longest_sleep() -> float:
+    """Return how many seconds this thread may sleep at a time."""
+    is_main = threading.get_ident() == threading.main_thread().ident
+    return GLANCE if is_main else threading.TIMEOUT_MAX
+
+
+def take(lock: threading.Lock, by: float = NEVER) -> bool:
+    """Wait until the lock can be taken, or the time has come; whether it was taken."""
+    longest = longest_sleep()
+    while not lock.acquire(timeout=min(max(0.0, by - time.monotonic()), longest)):
+        if time.monotonic() >= by:
+            return False
+    return True
+
+
+class Change(threading.Condition):
+    """A condition to be waited for in a loop: it may return too early."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until notified, or ``timeout`` seconds, or a while."""
+        longest = longest_sleep()
+        return super().wait(longest if timeout is None else min(timeout, longest))
 
 
 class Turn:
@@ -42,11 +72,7 @@ class Turn:
         """Wait without the lock until given, or the time has come; whether it was given."""
         try:
             lock.release()  # in here: Ctrl-C may come as it returns
-            if by >= NEVER:
-                self._door.acquire()
-            else:
-                left = min(max(0.0, by - time.monotonic()), threading.TIMEOUT_MAX)
-                self._door.acquire(timeout=left)
+            take(self._door, by)
         finally:
             lock.acquire()
         return self.given

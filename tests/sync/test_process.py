@@ -42,10 +42,11 @@ class Program:
 
     def end(self) -> tuple[int, str, str]:
         """Return the exit status and what was printed after ``ready``."""
-        try:
-            out, err = self._process.communicate(timeout=SECONDS)
-        finally:
-            self._process.kill()
+        with self._process:
+            try:
+                out, err = self._process.communicate(timeout=SECONDS)
+            finally:
+                self._process.kill()
         return self._process.returncode, out, err
 
 

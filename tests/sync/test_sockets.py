@@ -415,9 +415,10 @@ def test_a_server_may_be_shut_down_again_at_the_moment_when_it_returns():
             self.release = lock.release
             self._lock = lock
 
-        def acquire(self):
-            self._lock.acquire()
+        def acquire(self, **options):
+            taken = self._lock.acquire(**options)
             server.shutdown()
+            return taken
 
     server.shutdown()
     server._stopped = Again(server._stopped)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 
 import pytest
 
 from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.sync.waiting import Turn
+from reliable_ws.sync.waiting import Change, Turn, until
 
 
 def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
@@ -25,3 +28,43 @@ def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
     with pytest.raises(KeyboardInterrupt):
         Turn().wait(lock, NEVER)
     assert lock.locked()
+
+
+class Signalled(Exception):
+    pass
+
+
+def wait_for_a_turn(lock):
+    Turn().wait(lock, until(20))
+
+
+def wait_for_a_change(lock):
+    Change(lock).wait_for(lambda: False, 20)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent")
+@pytest.mark.parametrize("wait", [wait_for_a_turn, wait_for_a_change])
+def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(wait):
+    """It comes to another thread: as little awakened by it as if it came just before the sleep."""
+
+    def handle(*_):
+        raise Signalled
+
+    def send():
+        while lock.locked():  # until the main thread waits
+            pass
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    lock = threading.Lock()
+    by = until(10)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with lock:
+            sender = threading.Thread(target=send)
+            sender.start()
+            with pytest.raises(Signalled):
+                wait(lock)
+        sender.join()
+        assert time.monotonic() < by
+    finally:
+        signal.signal(signal.SIGUSR1, before)
