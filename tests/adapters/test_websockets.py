@@ -325,6 +325,7 @@ def test_legacy_is_never_imported_and_nothing_warns():
             await transport.send(await transport.recv())
 
         async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60  # it warns, too
             async with listen(handler, "127.0.0.1", 0) as server:
                 port = server.sockets[0].getsockname()[1]
                 ws = (await dial(f"ws://127.0.0.1:{port}", proxy=None)).websocket

@@ -73,12 +73,12 @@ async def test_a_network_that_is_gone_for_a_while():
             proxy.reset()
             for n in range(100):
                 await conn.send(n)
-            with pytest.raises(TimeoutError):
-                await conn.recv(timeout=0.5)
+            while proxy.refused < 3:
+                with pytest.raises(TimeoutError):
+                    await conn.recv(timeout=0.1)
             proxy.accept()
             assert await take(conn, 100) == list(range(100))
     assert events == ["opened", "detached", "resumed", "closed"]
-    assert proxy.refused > 1
 
 
 async def test_no_reconnecting_where_it_is_not_wanted():

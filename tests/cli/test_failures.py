@@ -163,7 +163,7 @@ def test_a_listener_that_lost_its_memory_ends_the_session_at_once(tmp_path, free
 def test_a_listener_that_stands_still_is_given_up(tmp_path):
     with (
         listener("--output", tmp_path / "out") as listening,
-        started("send", listening.uri, "--json", "--timeout", 1, stdin=-1) as sending,
+        started("send", listening.uri, "--json", "--timeout", 3, stdin=-1) as sending,
     ):
         sending.stdin.write(LINES)
         sending.stdin.flush()
@@ -176,7 +176,7 @@ def test_a_listener_that_stands_still_is_given_up(tmp_path):
         assert sending.returncode == 1
         assert counts(facts) == facts["sent"] == 2000
         assert facts["unknown"] > 0
-        assert "nothing confirmed for 1 s" in said
+        assert "nothing confirmed for 3 s" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -272,7 +272,8 @@ class SessionScenarios(Traits):
                 received += [await conn.recv() for _ in range(200)]
             assert received == [[round_, number] for round_ in range(3) for number in range(200)]
             assert await conn.request("runs") == 1
-            assert await conn.request("resumes") == conn.stats.resumes >= 1
+            # The server may have resumed on a WebSocket that died before its greeting arrived.
+            assert await conn.request("resumes") >= conn.stats.resumes >= 1
 
     @scenario
     async def test_a_network_that_falls_silent_is_left_for_another(self) -> None:
