@@ -10,6 +10,7 @@ import msgpack
 
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
+from reliable_ws.shared.delivering import Unconfirmed
 from reliable_ws.shared.facts import is_last_taken
 
 from .pump import BURST, Pump
@@ -117,7 +118,7 @@ class Reader:
             self.line.call_all()
 
 
-class Delivery:
+class Delivery(Unconfirmed):
     """A message that is confirmed when its work is done.
 
     ``async with delivery: …`` confirms on a clean exit. On an exception it stays unconfirmed;
@@ -125,24 +126,7 @@ class Delivery:
     end, and meanwhile holds back its window.
     """
 
-    __slots__ = ("_reader", "message", "number", "redelivered")
-
-    def __init__(
-        self,
-        reader: Reader,
-        number: int,
-        message: Any,
-        redelivered: bool,  # noqa: FBT001
-    ) -> None:
-        self._reader = reader
-        self.number = number
-        self.message = message
-        self.redelivered = redelivered
-        "Whether it may have been handed over before, to a process of ours that died."
-
-    def confirm(self) -> None:
-        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
-        self._reader.confirm(self.number)
+    __slots__ = ()
 
     async def __aenter__(self) -> Any:
         """Return the message."""

@@ -8,6 +8,7 @@ from typing import Any
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload
+from reliable_ws.shared.delivering import Unconfirmed
 from reliable_ws.shared.facts import is_last_taken
 
 from .pump import Pump
@@ -93,7 +94,7 @@ class Reader:
                 self._pump.settle()
 
 
-class Delivery:
+class Delivery(Unconfirmed):
     """A message that is confirmed when its work is done.
 
     ``with delivery as message: …`` confirms on a clean exit. On an exception it stays
@@ -101,24 +102,7 @@ class Delivery:
     sender in the end, and meanwhile holds back its window.
     """
 
-    __slots__ = ("_reader", "message", "number", "redelivered")
-
-    def __init__(
-        self,
-        reader: Reader,
-        number: int,
-        message: Any,
-        redelivered: bool,  # noqa: FBT001
-    ) -> None:
-        self._reader = reader
-        self.number = number
-        self.message = message
-        self.redelivered = redelivered
-        "Whether it may have been handed over before, to a process of ours that died."
-
-    def confirm(self) -> None:
-        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
-        self._reader.confirm(self.number)
+    __slots__ = ()
 
     def __enter__(self) -> Any:
         """Return the message."""
