@@ -23,8 +23,9 @@ DEV := .venv/.dev
 PYTEST := $(BIN)/python -m pytest
 # Only what exists is checked.
 TYPED := reliable_ws $(wildcard examples tests/typing)
-# The pure tests are bound by the processor and share it; tests with sockets run one by one.
+# The pure tests are bound by the processor; tests with sockets and processes wait half the time.
 WORKERS ?= 2
+WAITERS ?= 4
 
 .PHONY: help demo test check bench lint types pytest matrix table clean
 
@@ -54,14 +55,14 @@ types: $(DEV)
 pytest: $(DEV)
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
-	$(PYTEST) --ignore=tests/core -n $(WORKERS)
+	$(PYTEST) --ignore=tests/core -n $(WAITERS)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py
 
 table: $(DEV)
 	rm -f .venv/contract.jsonl .venvs/*/contract.jsonl
-	$(PYTEST) tests/transports -n $(WORKERS)
+	$(PYTEST) tests/transports -n $(WAITERS)
 	$(BIN)/python tests/matrix.py
 	$(BIN)/python -m tests.transports.table
 
