@@ -13,7 +13,6 @@ place of the real ones::
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,10 +21,9 @@ from reliable_ws.aio.client import connect
 from reliable_ws.aio.server import serve
 from reliable_ws.aio.sessions import Handler
 
-from .plan import Fault, FaultName, FaultPlan, Fuse, Side, Strike
+from .plan import Fault, FaultName, FaultPlan, Schedule, Side, Strike
 from .processes import Client, Listener, Service
-from .rates import Rates
-from .wire import End, Wire
+from .wire import Conditions, Dialer, End, Wire
 
 __all__ = ["Network"]
 
@@ -56,15 +54,13 @@ class Network:
         self.refused = 0
         self.faults: Counter[FaultName] = Counter()
         self.struck = 0
-        self.messages: Counter[Side] = Counter()
+        self._conditions = Conditions(self._carry_out, self._forget, Schedule(plan))
+        self.messages = self._conditions.messages
         self._on_fault = on_fault
-        self._latency = 0.0
-        self._rates = Rates()
         self._refusing = False
         self._wires: dict[int, Wire] = {}
         self._clients: list[Client] = []
         self._listener: Listener | None = None
-        self.plan = plan
 
     # ------------------------------------------------------------------ the two sides
 
@@ -74,7 +70,7 @@ class Network:
         What concerns sockets (where to, headers, certificates) is taken and has no effect. Raises
         ``ConnectionRefusedError`` when there is no server, or none to be reached.
         """
-        client = Client(self, uri, **options)
+        client = Client(self._dial, uri, **options)
         self._clients.append(client)
         return client
 
@@ -91,21 +87,18 @@ class Network:
         """
         if "sessions" in options:
             raise TypeError("sessions= is not taken: they die with the server, see kill_server()")
-        return Service(self, handler, host, port, **options)
+        return Service(handler, host, port, begin=self._listen, end=self._unlisten, **options)
 
     # ------------------------------------------------------------------ faults
 
     @property
     def plan(self) -> Sequence[Strike] | FaultPlan | None:
         """May be set, from then on: all counts begin anew. ``None`` is for no faults."""
-        return self._plan
+        return self._conditions.schedule.plan
 
     @plan.setter
     def plan(self, plan: Sequence[Strike] | FaultPlan | None) -> None:
-        self._plan = plan
-        self._fuses: dict[tuple[int, Side], Fuse] = {}
-        script = () if plan is None or isinstance(plan, FaultPlan) else plan
-        self._script = [(s.sender, Fuse(itertools.repeat(s, s.times))) for s in script]
+        self._conditions.schedule = Schedule(plan)
 
     @property
     def live(self) -> int:
@@ -147,7 +140,7 @@ class Network:
         Its peer's ``send()`` then waits once the limits of the outbox are reached. ``None`` lifts
         the bound.
         """
-        self._rates.bound(bytes_per_second, to)
+        self._conditions.rates.bound(bytes_per_second, to)
         for wire in list(self._wires.values()):
             for end in wire.ends:
                 end.start_anew()
@@ -156,7 +149,7 @@ class Network:
         """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
-        self._latency = seconds
+        self._conditions.delay = seconds
 
     def kill_server(self) -> int:
         """Let the server's process die, and another take its place with nothing in memory.
@@ -195,13 +188,13 @@ class Network:
 
     async def _dial(self, dialer: Client) -> End:
         """Open a WebSocket to the server."""
-        if self._latency:
-            await asyncio.sleep(2 * self._latency)
+        if self._conditions.delay:
+            await asyncio.sleep(2 * self._conditions.delay)
         if self._refusing or self._listener is None:
             self.refused += 1
             raise ConnectionRefusedError("nobody listens in this network, or it refuses")
         self.connections += 1
-        wire = self._wires[self.connections] = Wire(self, self.connections, dialer)
+        wire = self._wires[self.connections] = Wire(self._conditions, self.connections, dialer)
         self._listener.accept(wire.server)
         return wire.client
 
@@ -219,18 +212,6 @@ class Network:
     def _forget(self, wire: Wire) -> None:
         """Both ends of it are over."""
         self._wires.pop(wire.number, None)
-
-    def _count(self, wire: Wire, sender: Side) -> list[Strike]:
-        """Count one message; return what strikes at it."""
-        wire.carried += 1
-        self.messages[sender] += 1
-        fuses = [fuse for who, fuse in self._script if who in {None, sender}]
-        if isinstance(self._plan, FaultPlan):
-            key = wire.number, sender
-            if key not in self._fuses:
-                self._fuses[key] = Fuse(self._plan.strikes(*key, self._plan.every_messages))
-            fuses.append(self._fuses[key])
-        return [strike for fuse in fuses if (strike := fuse.burn(1)) is not None]
 
     def _carry_out(self, wire: Wire, strike: Strike) -> None:
         """Let what is planned happen."""
@@ -277,7 +258,7 @@ class Network:
         self._note_kill("kill_server", by)
         return died
 
-    def _kill_client(self, client: Client, by: Wire | None = None) -> bool:
+    def _kill_client(self, client: Dialer, by: Wire | None = None) -> bool:
         died = client.die()
         self._break([wire for wire in self._live() if wire.dialer is client])
         if died:

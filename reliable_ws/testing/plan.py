@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-__all__ = ["Fault", "FaultName", "FaultPlan", "Fuse", "Side", "Strike"]
+__all__ = ["Fault", "FaultName", "FaultPlan", "Fuse", "Schedule", "Side", "Strike"]
 
 FaultName: TypeAlias = Literal["cut", "reset", "stall", "half_open", "kill_client", "kill_server"]
 Side: TypeAlias = Literal["client", "server"]
@@ -135,3 +136,23 @@ class Fuse:
         strike = self._strike
         self._light()
         return strike
+
+
+class Schedule:
+    """A plan for a ``Network``, and how far the messages have been counted."""
+
+    def __init__(self, plan: Sequence[Strike] | FaultPlan | None) -> None:
+        self.plan = plan
+        self._by_chance: dict[tuple[int, Side], Fuse] = {}
+        script = () if plan is None or isinstance(plan, FaultPlan) else plan
+        self._script = [(s.sender, Fuse(itertools.repeat(s, s.times))) for s in script]
+
+    def count(self, connection: int, sender: Side) -> list[Strike]:
+        """Count one message; return what strikes at it."""
+        fuses = [fuse for who, fuse in self._script if who in {None, sender}]
+        if isinstance(self.plan, FaultPlan):
+            key = connection, sender
+            if key not in self._by_chance:
+                self._by_chance[key] = Fuse(self.plan.strikes(*key, self.plan.every_messages))
+            fuses.append(self._by_chance[key])
+        return [strike for fuse in fuses if (strike := fuse.burn(1)) is not None]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reliable_ws.aio.client import connect
 from reliable_ws.aio.connection import Connection
@@ -17,9 +17,6 @@ from reliable_ws.transport import Transport
 
 from .wire import End, Wire
 
-if TYPE_CHECKING:
-    from .network import Network
-
 __all__ = ["Client", "Listener", "Service"]
 
 _CLOSE_TIMEOUT = 10.0
@@ -29,13 +26,15 @@ _CLOSE_TIMEOUT = 10.0
 class Client(connect):
     """``connect`` over the WebSockets of a network."""
 
-    def __init__(self, network: Network, uri: str, **options: Any) -> None:
+    def __init__(
+        self, dial: Callable[[Client], Awaitable[Transport]], uri: str, **options: Any
+    ) -> None:
         super().__init__(uri, **options)
-        self._network = network
+        self._dial_through = dial
         self._newest: Connection | None = None
 
     async def _dial(self) -> Transport:
-        return await self._network._dial(self)
+        return await self._dial_through(self)
 
     async def _open(self) -> Connection:
         self._newest = await super()._open()
@@ -54,10 +53,18 @@ class Service(serve):
     """``serve`` over the WebSockets of a network."""
 
     def __init__(
-        self, network: Network, handler: Handler, host: str | None, port: int | None, **options: Any
+        self,
+        handler: Handler,
+        host: str | None,
+        port: int | None,
+        *,
+        begin: Callable[[Listener], None],
+        end: Callable[[], list[Wire]],
+        **options: Any,
     ) -> None:
         super().__init__(handler, host, port, **options)
-        self._network = network
+        self._begin = begin
+        self._end = end
         self._running: Server
 
     async def _start(self) -> Server:
@@ -65,8 +72,8 @@ class Service(serve):
         return self._running
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Listener:
-        listener = Listener(self._network, self, on_transport, (self._host, self._port))
-        self._network._listen(listener)
+        listener = Listener(self, on_transport, (self._host, self._port), self._end)
+        self._begin(listener)
         return listener
 
     def begin_anew(self) -> Sessions:
@@ -80,17 +87,17 @@ class Listener:
 
     def __init__(
         self,
-        network: Network,
         service: Service,
         on_transport: Callable[[Transport], Awaitable[None]],
         address: tuple[str | None, int | None],
+        end: Callable[[], list[Wire]],
     ) -> None:
         self.sockets = (self,)
         "As a server's: :meth:`getsockname` is all they can do."
         self._service = service
-        self._network = network
         self._on_transport = on_transport
         self._address = address
+        self._end = end
         self._loop = asyncio.get_running_loop()
         self._lives = 1
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,7 +137,7 @@ class Listener:
     def close(self) -> None:
         """Accept no more, and close every WebSocket."""
         if self._closing is None:
-            self._closing = self._loop.create_task(self._close(self._network._unlisten()))
+            self._closing = self._loop.create_task(self._close(self._end()))
 
     async def _close(self, wires: list[Wire]) -> None:
         closings = [wire.server.close(1001, "going away") for wire in wires if wire.live]

@@ -5,18 +5,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from reliable_ws.adapters.memory import LIMIT, MAX_FRAME, MemoryTransport
 
-from .plan import FaultName, Side
+from .plan import FaultName, Schedule, Side, Strike
+from .rates import Rates
 
-if TYPE_CHECKING:
-    from .network import Network
-    from .processes import Client
+__all__ = ["Conditions", "Dialer", "End", "Wire"]
 
-__all__ = ["End", "Wire"]
+
+class Dialer(Protocol):
+    """Who opens WebSockets: a process."""
+
+    def die(self) -> bool:
+        """Let it be gone; whether it lived."""
+
+
+@dataclass
+class Conditions:
+    """What all WebSockets of a network share."""
+
+    carry_out: Callable[[Wire, Strike], None]
+    "Lets what is planned happen."
+    forget: Callable[[Wire], None]
+    "Is told when both ends of one are over."
+    schedule: Schedule
+    messages: Counter[Side] = field(default_factory=Counter)
+    rates: Rates = field(default_factory=Rates)
+    delay: float = 0.0
 
 
 class End(MemoryTransport):
@@ -39,14 +59,14 @@ class End(MemoryTransport):
     def inject(self, message: bytes | str) -> None:
         """Send one message, unless it is lost, and let strike what is planned for it."""
         wire = self._wire
-        strikes = wire.network._count(wire, self.side) if wire.live else []
+        strikes = wire.count(self.side) if wire.live else []
         if not any(strike.lost for strike in strikes):
             super().inject(message)
         for strike in strikes:
-            wire.network._carry_out(wire, strike)
+            wire.conditions.carry_out(wire, strike)
 
     def start_anew(self) -> None:
-        """Time what is under way by the network's conditions of now."""
+        """Time what is under way by the conditions of now."""
         under_way = [item for _, item in self._under_way]
         self._forget()
         self._busy_until = 0.0
@@ -55,12 +75,12 @@ class End(MemoryTransport):
 
     def _post(self, item: Any) -> None:
         now = self._loop.time()
-        network = self._wire.network
-        rate = network._rates.of_what_is_sent_by(self.side)
+        conditions = self._wire.conditions
+        rate = conditions.rates.of_what_is_sent_by(self.side)
         begins = max(now, self._busy_until)
         size = len(item) if isinstance(item, bytes | str) else 0
         self._busy_until = begins + (size / rate if rate else 0.0)
-        arrives = self._busy_until + network._latency
+        arrives = self._busy_until + conditions.delay
         if self._under_way:
             arrives = max(arrives, self._under_way[-1][0])
         elif arrives <= now:
@@ -97,8 +117,8 @@ class End(MemoryTransport):
 class Wire:
     """One WebSocket, and what can be done to it."""
 
-    def __init__(self, network: Network, number: int, dialer: Client) -> None:
-        self.network = network
+    def __init__(self, conditions: Conditions, number: int, dialer: Dialer) -> None:
+        self.conditions = conditions
         self.number = number
         "From 1, in the order in which they were made."
         self.dialer = dialer
@@ -125,7 +145,13 @@ class Wire:
         """One end has learnt that it is over."""
         if self.client.over and self.server.over:
             self.resume()
-            self.network._forget(self)
+            self.conditions.forget(self)
+
+    def count(self, sender: Side) -> list[Strike]:
+        """Count one message; return what strikes at it."""
+        self.carried += 1
+        self.conditions.messages[sender] += 1
+        return self.conditions.schedule.count(self.number, sender)
 
     def strike(self, fault: FaultName, keep: Side, seconds: float | None) -> None:
         """Let a fault happen."""
