@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 import pytest
 
-from tests.aio.stage import Stage, settle, turns
+from tests.aio.stage import SEEDS, Stage, disguise, settle, turns
 from tests.support.cancel import cancel_everywhere
 
-SEEDS = [None, 1, 2, 3]
-everywhere = pytest.mark.parametrize("seed", SEEDS)
-at_both_moments = pytest.mark.parametrize("at", ["suspended", "completed"])
 in_all_networks = pytest.mark.parametrize("network", ["good", "cut", "frozen"])
 
 
@@ -47,8 +47,19 @@ class Scene:
             assert conn._pump._timer is None
 
 
-def explore(scenario, at, seed, fewest=1):
-    """Cancel everywhere; at least so many suspensions are there to be cancelled at."""
-    cases = cancel_everywhere(scenario, at=at, seed=seed)
-    assert len(cases) - 1 >= fewest
-    return cases
+def cancelled_everywhere(test=None, *, fewest=1, most=math.inf):
+    """Run ``test(attempt, …)`` for each suspension of what it attempts, cancelled there.
+
+    In both moments, in several orders. There are ``fewest`` to ``most`` suspensions.
+    """
+    if test is None:
+        return functools.partial(cancelled_everywhere, fewest=fewest, most=most)
+
+    def run_it(at, seed, **arguments):
+        cases = cancel_everywhere(functools.partial(test, **arguments), at=at, seed=seed)
+        assert fewest <= len(cases) - 1 <= most
+
+    disguise(run_it, test, takes=("at", "seed"), instead_of=("attempt",))
+    return pytest.mark.parametrize("seed", SEEDS)(
+        pytest.mark.parametrize("at", ["suspended", "completed"])(run_it)
+    )

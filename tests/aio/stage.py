@@ -20,6 +20,7 @@ __all__ = [
     "SEEDS",
     "Stage",
     "block",
+    "disguise",
     "iterate",
     "now",
     "on_stage",
@@ -46,12 +47,19 @@ def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
     def run_it(seed, **arguments):
         run(test(**arguments), seed=seed, limit=limit)
 
-    run_it.__name__, run_it.__doc__, run_it.__module__ = test.__name__, test.__doc__, __name__
-    seed = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY)
-    others = inspect.signature(test).parameters.values()
-    run_it.__signature__ = inspect.Signature([seed, *(p.replace(kind=seed.kind) for p in others)])
-    run_it.pytestmark = list(getattr(test, "pytestmark", []))
+    disguise(run_it, test, takes=("seed",))
     return pytest.mark.parametrize("seed", seeds)(run_it)
+
+
+def disguise(run_it, test, *, takes, instead_of=()):
+    """Let pytest take ``run_it`` for ``test``, with other parameters."""
+    run_it.__name__, run_it.__doc__, run_it.__module__ = test.__name__, test.__doc__, __name__
+    kind = inspect.Parameter.KEYWORD_ONLY
+    names = [name for name in inspect.signature(test).parameters if name not in instead_of]
+    run_it.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, kind) for name in (*takes, *names)]
+    )
+    run_it.pytestmark = list(getattr(test, "pytestmark", []))
 
 
 class Stage:

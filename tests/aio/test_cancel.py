@@ -14,222 +14,191 @@ import contextlib
 import pytest
 
 from reliable_ws import Config, ConnectionClosed
-from tests.aio.scene import Scene, at_both_moments, everywhere, explore, in_all_networks
+from tests.aio.scene import Scene, cancelled_everywhere, in_all_networks
 from tests.aio.stage import iterate, start, take, turns
 
 # -- receiving -----------------------------------------------------------------------------------
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere
 @in_all_networks
 @pytest.mark.parametrize("timeout", [None, 100])
-def test_recv(at, seed, network, timeout):
-    async def scenario(attempt):
-        async with Scene(network) as scene:
+async def test_recv(attempt, network, timeout):
+    async with Scene(network) as scene:
 
-            async def sender():
-                await asyncio.sleep(0.01)
-                scene.strike()
-                for n in range(3):
-                    await scene.client.send(n)
-
-            sending = start(sender())
-            outcome = await attempt.run(scene.server.recv(timeout=timeout))
-            got = [outcome.value] if outcome.how == "returned" else []
-            assert got == ([] if outcome.how == "cancelled" else [0])
-            assert got + await take(scene.server, 3 - len(got)) == [0, 1, 2]
-            await sending
-
-    explore(scenario, at, seed)
-
-
-@everywhere
-@at_both_moments
-def test_recv_in_a_long_row(at, seed):
-    """Also at the yields that let others run."""
-
-    async def scenario(attempt):
-        async with Scene() as scene:
-            got = []
-
-            async def reader():
-                while len(got) < 2500:
-                    got.append(await scene.server.recv())
-
-            for n in range(2500):
+        async def sender():
+            await asyncio.sleep(0.01)
+            scene.strike()
+            for n in range(3):
                 await scene.client.send(n)
-            await attempt.run(reader())
-            got += await take(scene.server, 2500 - len(got))
-            assert got == list(range(2500))
 
-    explore(scenario, at, seed, fewest=2)
+        sending = start(sender())
+        outcome = await attempt.run(scene.server.recv(timeout=timeout))
+        got = [outcome.value] if outcome.how == "returned" else []
+        assert got == ([] if outcome.how == "cancelled" else [0])
+        assert got + await take(scene.server, 3 - len(got)) == [0, 1, 2]
+        await sending
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere(fewest=2)
+async def test_recv_in_a_long_row(attempt):
+    """Also at the yields that let others run."""
+    async with Scene() as scene:
+        got = []
+
+        async def reader():
+            while len(got) < 2500:
+                got.append(await scene.server.recv())
+
+        for n in range(2500):
+            await scene.client.send(n)
+        await attempt.run(reader())
+        got += await take(scene.server, 2500 - len(got))
+        assert got == list(range(2500))
+
+
+@cancelled_everywhere(fewest=4)
 @pytest.mark.parametrize("way", ["async for", "deliveries", "recv"])
-def test_one_of_several_readers(at, seed, way):
-    async def scenario(attempt):
-        async with Scene() as scene:
-            mine, others = [], []
-            server = scene.server
+async def test_one_of_several_readers(attempt, way):
+    async with Scene() as scene:
+        mine, others = [], []
+        server = scene.server
 
-            async def reader():
-                if way == "async for":
-                    await iterate(server, mine)
-                elif way == "deliveries":
-                    async for delivery in server.deliveries():
-                        mine.append(delivery.message)
-                        delivery.confirm()
-                else:
-                    with contextlib.suppress(ConnectionClosed):
-                        while True:
-                            mine.append(await server.recv())
-
-            async def other():
-                await iterate(server, others)
-
-            async def sender():
-                for n in range(12):
-                    await asyncio.sleep(0.001)
-                    await scene.client.send(2 * n)
-                    await scene.client.send(2 * n + 1)
-                await scene.client.finish()
-
-            working = [start(other()), start(sender()), start(other())]
-            await attempt.run(reader())
-            await asyncio.gather(*working)
-            assert sorted(mine + others) == list(range(24))
-            assert mine == sorted(mine)
-            await scene.client.flush()
-
-    explore(scenario, at, seed, fewest=4)
-
-
-@everywhere
-@at_both_moments
-def test_waiting_for_the_last_delivery(at, seed):
-    async def scenario(attempt):
-        async with Scene() as scene:
-
-            async def reader():
-                return [d async for d in scene.server.deliveries()]
-
-            await scene.client.send("x")
-            closing = start(scene.client.close())
-            outcome = await attempt.run(reader())
-            if outcome.how == "returned":
-                outcome.value[0].confirm()
-                await closing
+        async def reader():
+            if way == "async for":
+                await iterate(server, mine)
+            elif way == "deliveries":
+                async for delivery in server.deliveries():
+                    mine.append(delivery.message)
+                    delivery.confirm()
             else:
-                scene.server.abort()
-                await asyncio.gather(closing, return_exceptions=True)
+                with contextlib.suppress(ConnectionClosed):
+                    while True:
+                        mine.append(await server.recv())
 
-    explore(scenario, at, seed)
+        async def other():
+            await iterate(server, others)
+
+        async def sender():
+            for n in range(12):
+                await asyncio.sleep(0.001)
+                await scene.client.send(2 * n)
+                await scene.client.send(2 * n + 1)
+            await scene.client.finish()
+
+        working = [start(other()), start(sender()), start(other())]
+        await attempt.run(reader())
+        await asyncio.gather(*working)
+        assert sorted(mine + others) == list(range(24))
+        assert mine == sorted(mine)
+        await scene.client.flush()
+
+
+@cancelled_everywhere
+async def test_waiting_for_the_last_delivery(attempt):
+    async with Scene() as scene:
+
+        async def reader():
+            return [d async for d in scene.server.deliveries()]
+
+        await scene.client.send("x")
+        closing = start(scene.client.close())
+        outcome = await attempt.run(reader())
+        if outcome.how == "returned":
+            outcome.value[0].confirm()
+            await closing
+        else:
+            scene.server.abort()
+            await asyncio.gather(closing, return_exceptions=True)
 
 
 # -- sending -------------------------------------------------------------------------------------
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere
 @in_all_networks
 @pytest.mark.parametrize("timeout", [None, 100])
-def test_send_waiting_for_room(at, seed, network, timeout):
+async def test_send_waiting_for_room(attempt, network, timeout):
     """Whenever send raises, nothing was accepted."""
+    async with Scene(network, config=Config(outbox_messages=2)) as scene:
+        client, server = scene.client, scene.server
+        accepted = [0, 1, *range(10, 13), *range(20, 23)]
 
-    async def scenario(attempt):
-        async with Scene(network, config=Config(outbox_messages=2)) as scene:
-            client, server = scene.client, scene.server
-            accepted = [0, 1, *range(10, 13), *range(20, 23)]
+        async def neighbour(first):
+            for n in range(first, first + 3):
+                await client.send(n)
 
-            async def neighbour(first):
-                for n in range(first, first + 3):
-                    await client.send(n)
+        async def reader():
+            await asyncio.sleep(0.01)
+            scene.strike()
+            return [await server.recv() for _ in range(len(accepted))]
 
-            async def reader():
-                await asyncio.sleep(0.01)
-                scene.strike()
-                return [await server.recv() for _ in range(len(accepted))]
-
-            await client.send(0)
-            await client.send(1)
-            before = start(neighbour(10))
-            await turns()
-            mine = start(attempt.run(client.send("mine", timeout=timeout)))
-            await turns()
-            after = start(neighbour(20))
-            reading = start(reader())
-            outcome = await mine
-            await asyncio.gather(before, after)
-            if outcome.how == "returned":
-                accepted.append("mine")
-                assert outcome.value.number
-            got = await reading
-            while len(got) < len(accepted):
-                got.append(await server.recv())
-            assert sorted(map(str, got)) == sorted(map(str, accepted))
-            assert client.stats.sent == len(accepted)
-            for first in (10, 20):
-                own = [n for n in got if n in range(first, first + 3)]
-                assert own == list(range(first, first + 3))
-            await client.flush()
-            client.send_nowait("open again")
-            assert await server.recv() == "open again"
-
-    explore(scenario, at, seed)
+        await client.send(0)
+        await client.send(1)
+        before = start(neighbour(10))
+        await turns()
+        mine = start(attempt.run(client.send("mine", timeout=timeout)))
+        await turns()
+        after = start(neighbour(20))
+        reading = start(reader())
+        outcome = await mine
+        await asyncio.gather(before, after)
+        if outcome.how == "returned":
+            accepted.append("mine")
+            assert outcome.value.number
+        got = await reading
+        while len(got) < len(accepted):
+            got.append(await server.recv())
+        assert sorted(map(str, got)) == sorted(map(str, accepted))
+        assert client.stats.sent == len(accepted)
+        for first in (10, 20):
+            own = [n for n in got if n in range(first, first + 3)]
+            assert own == list(range(first, first + 3))
+        await client.flush()
+        client.send_nowait("open again")
+        assert await server.recv() == "open again"
 
 
-@everywhere
-@at_both_moments
-def test_send_in_a_long_row(at, seed):
+@cancelled_everywhere(fewest=2)
+async def test_send_in_a_long_row(attempt):
     """Also at the yields that let others run."""
+    async with Scene() as scene:
+        accepted = 0
 
-    async def scenario(attempt):
-        async with Scene() as scene:
-            accepted = 0
+        async def sender():
+            nonlocal accepted
+            for n in range(3000):
+                await scene.client.send(n)
+                accepted += 1
 
-            async def sender():
-                nonlocal accepted
-                for n in range(3000):
-                    await scene.client.send(n)
-                    accepted += 1
-
-            await attempt.run(sender())
-            await scene.client.send("end")
-            got = await take(scene.server, accepted + 1)
-            assert got == [*range(accepted), "end"]
-
-    explore(scenario, at, seed, fewest=2)
+        await attempt.run(sender())
+        await scene.client.send("end")
+        got = await take(scene.server, accepted + 1)
+        assert got == [*range(accepted), "end"]
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere
 @in_all_networks
 @pytest.mark.parametrize("what", ["flush", "flush in time", "receipt"])
-def test_waiting_for_confirmation(at, seed, network, what):
-    async def scenario(attempt):
-        async with Scene(network) as scene:
-            receipts = [await scene.client.send(n) for n in range(3)]
+async def test_waiting_for_confirmation(attempt, network, what):
+    async with Scene(network) as scene:
+        receipts = [await scene.client.send(n) for n in range(3)]
 
-            async def wait(receipt):
-                await receipt
+        async def wait(receipt):
+            await receipt
 
-            async def reader():
-                await asyncio.sleep(0.01)
-                scene.strike()
-                assert await take(scene.server, 3) == [0, 1, 2]
+        async def reader():
+            await asyncio.sleep(0.01)
+            scene.strike()
+            assert await take(scene.server, 3) == [0, 1, 2]
 
-            coroutine = {
-                "flush": scene.client.flush,
-                "flush in time": lambda: scene.client.flush(timeout=100),
-                "receipt": lambda: wait(receipts[1]),
-            }[what]()
-            others = [start(wait(receipts[1])), start(wait(receipts[2])), start(reader())]
-            await attempt.run(coroutine)
-            await asyncio.gather(*others)  # other waiters are not touched
-            await receipts[0]
-            await scene.client.flush()
-
-    explore(scenario, at, seed)
+        coroutine = {
+            "flush": scene.client.flush,
+            "flush in time": lambda: scene.client.flush(timeout=100),
+            "receipt": lambda: wait(receipts[1]),
+        }[what]()
+        others = [start(wait(receipts[1])), start(wait(receipts[2])), start(reader())]
+        await attempt.run(coroutine)
+        await asyncio.gather(*others)  # other waiters are not touched
+        await receipts[0]
+        await scene.client.flush()

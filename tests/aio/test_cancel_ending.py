@@ -8,136 +8,111 @@ import contextlib
 import pytest
 
 from reliable_ws import Config, ConnectionClosed, DeliveryError, State
-from tests.aio.scene import Scene, at_both_moments, everywhere, explore, in_all_networks
+from tests.aio.scene import Scene, cancelled_everywhere, in_all_networks
 from tests.aio.stage import rest, start
-from tests.support.cancel import cancel_everywhere
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere
 @in_all_networks
 @pytest.mark.parametrize("timeout", [None, 100])
-def test_close_goes_on_in_the_background(at, seed, network, timeout):
-    async def scenario(attempt):
-        async with Scene(network, config=Config(idle_timeout=9)) as scene:
-            await scene.client.send("x")
+async def test_close_goes_on_in_the_background(attempt, network, timeout):
+    async with Scene(network, config=Config(idle_timeout=9)) as scene:
+        await scene.client.send("x")
 
-            async def reader():
-                await asyncio.sleep(0.01)
-                scene.strike()
-                assert await rest(scene.server) == ["x"]
-                await scene.server.close()
-
-            reading = start(reader())
-            await attempt.run(scene.client.close(timeout=timeout))
-            await reading
-            await scene.client.wait_closed()
-            assert scene.client.close_code == 1000
-            await scene.client.close()  # joins, or sees that it is over
-            assert scene.client.report.confirmed == 1
-
-    explore(scenario, at, seed)
-
-
-@everywhere
-@at_both_moments
-@pytest.mark.parametrize("who", ["both", "nobody else"])
-def test_close_when_it_cannot_deliver(at, seed, who):
-    async def scenario(attempt):
-        config = Config(close_progress_timeout=2)
-        async with Scene(config=config) as scene:
-            await scene.client.send("x")
-            closing = start(scene.server.close()) if who == "both" else None
-            outcome = await attempt.run(scene.client.close())
-            assert outcome.reached or isinstance(outcome.error, DeliveryError)
-            await scene.client.wait_closed()
-            with pytest.raises(DeliveryError):
-                await scene.client.close()
-            if closing is not None:
-                await closing
-
-    explore(scenario, at, seed)
-
-
-@everywhere
-@at_both_moments
-def test_finish_never_waits(at, seed):
-    async def scenario(attempt):
-        async with Scene() as scene:
-            await scene.client.send("x")
-            await attempt.run(scene.client.finish())
+        async def reader():
+            await asyncio.sleep(0.01)
+            scene.strike()
             assert await rest(scene.server) == ["x"]
+            await scene.server.close()
 
-    assert len(cancel_everywhere(scenario, at=at, seed=seed)) == 1
-
-
-@everywhere
-@at_both_moments
-def test_wait_closed(at, seed):
-    async def scenario(attempt):
-        async with Scene() as scene:
-
-            async def closer():
-                await asyncio.sleep(0.01)
-                await asyncio.gather(scene.client.close(), scene.server.close())
-
-            closing = start(closer())
-            other = start(scene.client.wait_closed())
-            await attempt.run(scene.client.wait_closed())
-            await asyncio.gather(closing, other)
-
-    explore(scenario, at, seed)
+        reading = start(reader())
+        await attempt.run(scene.client.close(timeout=timeout))
+        await reading
+        await scene.client.wait_closed()
+        assert scene.client.close_code == 1000
+        await scene.client.close()  # joins, or sees that it is over
+        assert scene.client.report.confirmed == 1
 
 
-@everywhere
-@at_both_moments
+@cancelled_everywhere
+@pytest.mark.parametrize("who", ["both", "nobody else"])
+async def test_close_when_it_cannot_deliver(attempt, who):
+    config = Config(close_progress_timeout=2)
+    async with Scene(config=config) as scene:
+        await scene.client.send("x")
+        closing = start(scene.server.close()) if who == "both" else None
+        outcome = await attempt.run(scene.client.close())
+        assert outcome.reached or isinstance(outcome.error, DeliveryError)
+        await scene.client.wait_closed()
+        with pytest.raises(DeliveryError):
+            await scene.client.close()
+        if closing is not None:
+            await closing
+
+
+@cancelled_everywhere(fewest=0, most=0)
+async def test_finish_never_waits(attempt):
+    async with Scene() as scene:
+        await scene.client.send("x")
+        await attempt.run(scene.client.finish())
+        assert await rest(scene.server) == ["x"]
+
+
+@cancelled_everywhere
+async def test_wait_closed(attempt):
+    async with Scene() as scene:
+
+        async def closer():
+            await asyncio.sleep(0.01)
+            await asyncio.gather(scene.client.close(), scene.server.close())
+
+        closing = start(closer())
+        other = start(scene.client.wait_closed())
+        await attempt.run(scene.client.wait_closed())
+        await asyncio.gather(closing, other)
+
+
+@cancelled_everywhere
 @pytest.mark.parametrize("error", [None, LookupError])
-def test_leaving_the_block(at, seed, error):
-    async def scenario(attempt):
-        async with Scene() as scene:
+async def test_leaving_the_block(attempt, error):
+    async with Scene() as scene:
 
-            async def block():
-                async with scene.client as conn:
-                    await conn.send("x")
-                    if error is not None:
-                        raise error
+        async def block():
+            async with scene.client as conn:
+                await conn.send("x")
+                if error is not None:
+                    raise error
 
-            async def reader():
-                got = []
-                with contextlib.suppress(ConnectionClosed):
-                    while True:
-                        got.append(await scene.server.recv())
-                await scene.server.close()
-                return got
+        async def reader():
+            got = []
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    got.append(await scene.server.recv())
+            await scene.server.close()
+            return got
 
-            reading = start(reader())
-            await attempt.run(block())
-            assert await reading == ["x"]
-            await scene.client.wait_closed()
-
-    explore(scenario, at, seed)
+        reading = start(reader())
+        await attempt.run(block())
+        assert await reading == ["x"]
+        await scene.client.wait_closed()
 
 
-@everywhere
-@at_both_moments
-def test_a_cancelled_block_aborts(at, seed):
-    async def scenario(attempt):
-        async with Scene() as scene:
+@cancelled_everywhere(fewest=2)
+async def test_a_cancelled_block_aborts(attempt):
+    async with Scene() as scene:
 
-            async def block():
-                async with scene.client as conn:
-                    await conn.recv()
-                    await asyncio.sleep(1)
+        async def block():
+            async with scene.client as conn:
+                await conn.recv()
+                await asyncio.sleep(1)
 
-            async def sender():
-                await asyncio.sleep(0.01)
-                with contextlib.suppress(ConnectionClosed):
-                    await scene.server.send("x")
+        async def sender():
+            await asyncio.sleep(0.01)
+            with contextlib.suppress(ConnectionClosed):
+                await scene.server.send("x")
 
-            sending = start(sender())
-            outcome = await attempt.run(block())
-            await sending
-            if outcome.how == "cancelled" and "recv" in attempt.place:
-                assert scene.client.state is State.CLOSED
-
-    explore(scenario, at, seed, fewest=2)
+        sending = start(sender())
+        outcome = await attempt.run(block())
+        await sending
+        if outcome.how == "cancelled" and "recv" in attempt.place:
+            assert scene.client.state is State.CLOSED
