@@ -23,6 +23,7 @@ class Dialer(Protocol):
 
     def die(self) -> bool:
         """Let it be gone; whether it lived."""
+        raise NotImplementedError
 
 
 @dataclass
