@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Generator
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
@@ -24,11 +23,12 @@ from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection
 from .initiator import Initiator
+from .opening import Opening
 
 __all__ = ["connect"]
 
 
-class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
+class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Open a session with a server, and keep it over any number of WebSockets.
 
     ``async with connect(uri) as conn``, ``conn = await connect(uri)``, or
@@ -64,7 +64,6 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         self._codec = payload_codec
         options: dict[str, Any] = {"open_timeout": self._config.open_timeout}
         self._options = options | transport_options
-        self._connection: Connection | None = None
 
     async def _dial(self) -> Transport:
         from reliable_ws.adapters import websockets
@@ -85,25 +84,6 @@ class connect:  # noqa: N801 - looks and behaves like its namesake in websockets
         connection = Connection(initiator, self._on_event)
         await initiator.start(transport)
         return connection
-
-    def __await__(self) -> Generator[Any, None, Connection]:
-        """Open the session."""
-        return self._open().__await__()
-
-    async def __aenter__(self) -> Connection:
-        """Open the session; leaving the block closes it."""
-        self._connection = await self._open()
-        return self._connection
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """As leaving the connection's own block."""
-        if self._connection is not None:
-            await self._connection.__aexit__(kind, value, tb)
 
     async def __aiter__(self) -> AsyncIterator[Connection]:
         """Begin a new session whenever the body of the loop comes to its end.

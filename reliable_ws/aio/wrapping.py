@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Generator, Hashable
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt, role_of
@@ -19,12 +18,13 @@ from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
+from .opening import Opening
 from .sessions import Sessions
 
 __all__ = ["wrap"]
 
 
-class wrap:  # noqa: N801 - a verb, like connect and serve
+class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
     """Take over an open WebSocket: ``async with wrap(ws) as conn``, or ``await wrap(ws)``.
 
     The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
@@ -80,7 +80,6 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
         self._principal = principal
         self._on_event = on_event
         self._codec = payload_codec
-        self._connection: Connection | None = None
 
     async def _open(self) -> Connection:
         if self._role == "acceptor":
@@ -121,22 +120,3 @@ class wrap:  # noqa: N801 - a verb, like connect and serve
         if self._reopen is None:
             raise NotReliablePeer("there is no way to open another WebSocket")
         return adapt(await self._reopen())
-
-    def __await__(self) -> Generator[Any, None, Connection]:
-        """Greet the peer."""
-        return self._open().__await__()
-
-    async def __aenter__(self) -> Connection:
-        """Greet the peer; leaving the block closes the connection."""
-        self._connection = await self._open()
-        return self._connection
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """As leaving the connection's own block."""
-        if self._connection is not None:
-            await self._connection.__aexit__(kind, value, tb)

@@ -1,0 +1,38 @@
+"""What is awaited for a connection, or entered for the time of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import TracebackType
+
+from .connection import Connection
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """A connection that is still to be opened: ``await`` it, or ``async with`` it."""
+
+    _connection: Connection | None = None
+
+    async def _open(self) -> Connection:
+        raise NotImplementedError
+
+    def __await__(self) -> Generator[object, None, Connection]:
+        """Open the connection."""
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Connection:
+        """Open the connection; leaving the block closes it."""
+        self._connection = await self._open()
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """As leaving the connection's own block."""
+        if self._connection is not None:
+            await self._connection.__aexit__(kind, value, tb)
