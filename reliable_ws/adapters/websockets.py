@@ -18,29 +18,28 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers, HeadersLike
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.typing import Subprotocol
 
 from reliable_ws.adapters.websockets_options import (
     MAX_SIZE,
     MaxSize,
     max_frame_of,
+    selecting,
     smallest,
     typed,
 )
 from reliable_ws.adapters.websockets_push import PushingClient, PushingServer
 from reliable_ws.adapters.websockets_transport import WebSocketsTransport, is_legacy
+from reliable_ws.protocol.frames import SUBPROTOCOL
 
 __all__ = [
     "HAS_PROXY",
     "SEND_NOW_LIMIT",
-    "SUBPROTOCOL",
     "WebSocketsTransport",
     "adapt",
     "dial",
     "listen",
 ]
 
-SUBPROTOCOL = "reliable-ws.v1"
 SEND_NOW_LIMIT = 256 * 1024
 """``send_now`` refuses while the write buffer holds this many bytes or more."""
 
@@ -151,13 +150,10 @@ def listen(
     max_frame = smallest(max_size)
     known = typed(subprotocols)
 
-    def select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        return next((name for name in known or () if name in offered), None)
-
     def handle(ws: ServerConnection) -> Awaitable[None]:
         return handler(WebSocketsTransport(ws, max_frame, send_now_limit))
 
-    options.setdefault("select_subprotocol", select)
+    options.setdefault("select_subprotocol", selecting(known))
     options.setdefault("create_connection", PushingServer)
     return serve(
         handle,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.typing import Subprotocol
 
-__all__ = ["MAX_SIZE", "MaxSize", "code_of", "max_frame_of", "reason_of", "smallest", "typed"]
+__all__ = [
+    "MAX_SIZE",
+    "MaxSize",
+    "code_of",
+    "max_frame_of",
+    "reason_of",
+    "selecting",
+    "smallest",
+    "typed",
+]
 
 MAX_SIZE = 1024 * 1024  # the library's own default
 
@@ -19,6 +28,17 @@ MaxSize = int | tuple[int | None, int | None] | None
 def typed(names: Sequence[str] | None) -> list[Subprotocol] | None:
     """Return subprotocols as the library wants them."""
     return None if names is None else [Subprotocol(name) for name in names]
+
+
+def selecting(
+    names: Sequence[Subprotocol] | None,
+) -> Callable[[Any, Sequence[Subprotocol]], Subprotocol | None]:
+    """Return what selects the first of these that is offered, and refuses nobody."""
+
+    def select(_: Any, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        return next((name for name in names or () if name in offered), None)
+
+    return select
 
 
 def smallest(max_size: MaxSize) -> int | None:

@@ -20,7 +20,6 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.sync.server import Server, ServerConnection, serve
-from websockets.typing import Subprotocol
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
@@ -33,6 +32,7 @@ from .websockets_options import (
     code_of,
     max_frame_of,
     reason_of,
+    selecting,
     smallest,
     typed,
 )
@@ -234,12 +234,7 @@ def listen(
     max_frame = smallest(max_size)
     known = typed(subprotocols)
 
-    def select_subprotocol(
-        _: ServerConnection, offered: Sequence[Subprotocol]
-    ) -> Subprotocol | None:
-        return next((name for name in known or () if name in offered), None)
-
-    options.setdefault("select_subprotocol", select_subprotocol)
+    options.setdefault("select_subprotocol", selecting(known))
     options.setdefault("create_connection", PushingServer)
     return serve(
         lambda ws: handler(WebSocketsSyncTransport(ws, max_frame)),

@@ -17,7 +17,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection as Sync
 
 from reliable_ws import adapters
-from reliable_ws.adapters.websockets import SUBPROTOCOL, adapt, dial, listen
+from reliable_ws.adapters.websockets import adapt, dial, listen
+from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
 from tests.adapters.links import (
     CHUNK,

@@ -17,7 +17,7 @@ from reliable_ws import (
     connect,
     serve,
 )
-from reliable_ws.adapters.websockets import SUBPROTOCOL
+from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing import ChaosProxy
 from tests.aio.sockets import AT_ONCE, echo, local
 from tests.aio.stage import rest, start
