@@ -27,8 +27,9 @@ from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
+from reliable_ws.shared.answering import time_to_close
 from reliable_ws.shared.dialing import NO_OTHER
-from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.facts import Tell, tell_end, tell_nobody
 from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
@@ -41,10 +42,7 @@ from .sending import Sender
 from .serving import Servant
 from .waiting import Signal
 
-__all__ = ["Driver", "tell_nobody"]
-
-Tell = Callable[[EventName, int | None, str, int], None]
-"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
+__all__ = ["Driver"]
 
 
 class Driver:
@@ -177,10 +175,7 @@ class Driver:
         self.ended.set()
         self.opened.set()
         self.detached.set()
-        name = name_of(ending)
-        if name is not None:
-            self.tell(name, ending.code, ending.reason, 0)
-        self.tell("closed", ending.code, ending.reason, 0)
+        tell_end(self.tell, ending)
 
     # ------------------------------------------------------------------ the end
 
@@ -201,11 +196,9 @@ class Driver:
 
     def _drain(self, code: int, reason: str, timeout: float | None) -> None:
         """Let the handlers of requests end, then close; in the background."""
-        config = self.session.config
-        limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+        limit, rest = time_to_close(self.session.config, timeout)
         self._close_by = min(self._close_by, self.loop.time() + limit)
-        # some of it is for the end itself: as long as a close without progress may last
-        self.servant.hurry(self._close_by - min(limit / 4, config.close_progress_timeout))
+        self.servant.hurry(self._close_by - rest)
         if self._draining:
             return
         self._draining = True
@@ -253,10 +246,6 @@ class Driver:
         """End the session like this."""
         self.session.end(ending)
         self.pump.settle()
-
-
-def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
-    """Nobody listens."""
 
 
 ANSWERS: dict[type[Event], Callable[[Caller, Any], None]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from reliable_ws.protocol.call_codec import LONGEST_NAME, LONGEST_WORDS
+from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import (
     MessageTooLarge,
     NotSerializable,
@@ -28,6 +29,7 @@ __all__ = [
     "TIMEOUT",
     "Answering",
     "Said",
+    "time_to_close",
 ]
 
 NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", "closing", "timeout"
@@ -104,6 +106,15 @@ class Answering:
             self._calls.fault(number, *said)
         except MessageTooLarge:
             self._calls.fault(number, said.code, said.message, self._sealed(None))
+
+
+def time_to_close(config: Config, timeout: float | None) -> tuple[float, float]:
+    """Return how long a close may take in all, and how much of it handlers leave for the rest.
+
+    That is as long as a close without progress may last, or a quarter.
+    """
+    limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+    return limit, min(limit / 4, config.close_progress_timeout)
 
 
 def _words(said: Any, longest: int) -> str:

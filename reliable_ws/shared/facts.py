@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,15 +19,20 @@ __all__ = [
     "Facts",
     "State",
     "Stats",
+    "Tell",
     "is_last_taken",
     "logger",
-    "name_of",
     "raise_undelivered",
+    "tell_end",
+    "tell_nobody",
 ]
 
 logger = logging.getLogger("reliable_ws")
 
 EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+
+Tell = Callable[[EventName, int | None, str, int], None]
+"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
 
 LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
 """Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""
@@ -167,11 +173,17 @@ def is_last_taken(session: Session) -> bool:
     return session.ended is not None or session.receiving in LAST_WORD_CAME
 
 
-def name_of(ending: Ending) -> EventName | None:
-    """Return what is told of an end besides ``closed``."""
+def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+    """Nobody listens."""
+
+
+def tell_end(tell: Tell, ending: Ending) -> None:
+    """Tell how a session ended, and that it did."""
     if ending.kind is End.SUPERSEDED:
-        return "superseded"
-    return None if ending.kind in (End.FINISHED, End.ABORTED) else "session_lost"
+        tell("superseded", ending.code, ending.reason, 0)
+    elif ending.kind not in (End.FINISHED, End.ABORTED):
+        tell("session_lost", ending.code, ending.reason, 0)
+    tell("closed", ending.code, ending.reason, 0)
 
 
 def raise_undelivered(report: Report) -> None:

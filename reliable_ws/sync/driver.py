@@ -28,8 +28,9 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
+from reliable_ws.shared.answering import time_to_close
 from reliable_ws.shared.dialing import NO_OTHER
-from reliable_ws.shared.facts import EventName, name_of
+from reliable_ws.shared.facts import Tell, tell_end, tell_nobody
 from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
@@ -44,9 +45,6 @@ from .serving import Servant
 from .waiting import Change, until
 
 __all__ = ["Driver"]
-
-Tell = Callable[[EventName, int | None, str, int], None]
-"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
 
 
 class Driver:
@@ -66,7 +64,7 @@ class Driver:
         self.reader = Reader(self.pump)
         self.caller = Caller(self.pump)
         self.servant = Servant(self.pump, methods)
-        self.tell: Tell = _tell_nobody
+        self.tell: Tell = tell_nobody
         "The connection's ear."
         self.change = Change(lock)
         "Opened, detached, closing, or over."
@@ -146,10 +144,7 @@ class Driver:
         self.pump.silence()
         if ending.kind is End.EXPIRED and self.pump.carrier is not None:
             self.pump.carrier.transport.abort()  # nobody there would answer a closing handshake
-        name = name_of(ending)
-        if name is not None:
-            self.tell(name, ending.code, ending.reason, 0)
-        self.tell("closed", ending.code, ending.reason, 0)
+        tell_end(self.tell, ending)
 
     # ------------------------------------------------------------------ the end
 
@@ -180,12 +175,10 @@ class Driver:
 
     def _drain_and_close(self, code: int, reason: str, timeout: float | None) -> None:
         """Let the handlers of requests end, in a part of the time there is, then close."""
-        config = self.session.config
-        limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+        limit, rest = time_to_close(self.session.config, timeout)
         by = until(limit)
         if self._owes_answers():
-            # some of it is for the end itself: as long as a close without progress may last
-            self.servant.drain(by - min(limit / 4, config.close_progress_timeout))
+            self.servant.drain(by - rest)
         self._close(code, reason, by)
 
     def _close(self, code: int, reason: str, by: float) -> None:
@@ -229,10 +222,6 @@ class Driver:
         """End the session like this."""
         self.session.end(ending)
         self.pump.settle()
-
-
-def _tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
-    """Nobody listens."""
 
 
 CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {

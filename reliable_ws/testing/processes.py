@@ -10,9 +10,9 @@ from typing import Any
 
 from reliable_ws.aio.client import connect
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.driver import tell_nobody
 from reliable_ws.aio.server import Server, serve
 from reliable_ws.aio.sessions import Handler, Sessions
+from reliable_ws.shared.facts import tell_nobody
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire
