@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from reliable_ws.transport import Transport
 
-__all__ = ["Library", "adapt", "check_release", "name_of", "role_of"]
+__all__ = ["Library", "adapt", "check_release", "name_of", "refuse_what_is_none", "role_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ _LIBRARIES = {
     ),
     "websockets": Library("connections of websockets", "13.1", "websockets", "websockets"),
 }
+
+_DRIVERS = ("reliable_ws.aio.", "reliable_ws.sync.")
+"""Where connections are made, and what is to become one."""
 
 _TRIO = ("trio_websocket.", "websockets.trio.")
 
@@ -92,6 +95,7 @@ def adapt(ws: object, *, max_frame: int | None = None, **options: Any) -> Transp
             check_release(library)
             adapter = importlib.import_module(f"reliable_ws.adapters.{library.adapter}")
             return cast("Transport", adapter.adapt(ws, **options))
+    refuse_what_is_none(ws)
     raise TypeError(
         f"no adapter for {name_of(ws)}. Supported: "
         f"{', '.join(sorted({library.objects for library in _LIBRARIES.values()}))}. "
@@ -131,6 +135,20 @@ def check_release(library: Library) -> None:
 
 def _numbers(release: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", release)]
+
+
+def refuse_what_is_none(ws: object) -> None:
+    """Raise ``TypeError`` for what is often taken for an open WebSocket, and is none."""
+    if isinstance(ws, str):
+        raise TypeError(
+            f"{ws!r:.80} is no open WebSocket: connect() opens one at a URI, "
+            "wrap() takes one that is open"
+        )
+    if type(ws).__module__.startswith(_DRIVERS):
+        raise TypeError(
+            f"{name_of(ws)} is no WebSocket, it is reliable already: use it as it is, or wrap "
+            "another WebSocket"
+        )
 
 
 def name_of(ws: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from reliable_ws.transport import SyncTransport
 
-from . import Library, check_release, name_of
+from . import Library, check_release, name_of, refuse_what_is_none
 
 __all__ = ["adapt", "is_blocking"]
 
@@ -46,6 +46,7 @@ def adapt(ws: object, **options: Any) -> SyncTransport:
         return cast("SyncTransport", ws)
     library = _library_of(ws)
     if library is None:
+        refuse_what_is_none(ws)
         raise TypeError(_what_is_wrong(ws))
     check_release(library)
     adapter = importlib.import_module(f"reliable_ws.adapters.{library.adapter}")

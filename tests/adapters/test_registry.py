@@ -11,6 +11,7 @@ import pytest
 
 from reliable_ws import adapters
 from reliable_ws.adapters import adapt, role_of
+from reliable_ws.adapters.blocking import adapt as adapt_blocking
 from reliable_ws.adapters.memory import MemoryTransport, pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def test_roles():
     assert role_of(odd) is None
 
 
-@pytest.mark.parametrize("wrong", [None, object(), "ws://127.0.0.1", 7])
+@pytest.mark.parametrize("wrong", [None, object(), 7])
 def test_anything_else_is_told_what_to_do(wrong):
     with pytest.raises(TypeError) as caught:
         adapt(wrong)
@@ -62,6 +63,12 @@ def test_anything_else_is_told_what_to_do(wrong):
     assert "Supported: " in message
     assert "connections of websockets" in message
     assert "reliable_ws.transport.Transport" in message
+
+
+@pytest.mark.parametrize("adapt", [adapt, adapt_blocking])
+def test_a_uri_is_for_connect(adapt):
+    with pytest.raises(TypeError, match=r"'ws://127\.0\.0\.1' is no open.*connect\(\) opens one"):
+        adapt("ws://127.0.0.1")
 
 
 def test_a_users_own_package_may_be_called_like_a_library():
