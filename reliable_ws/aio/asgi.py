@@ -9,11 +9,12 @@ from typing import Any
 from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.arguments import check_handler, check_options
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import select_subprotocol
 
-from .sessions import Handler, Sessions
+from .sessions import Handler, Sessions, check_sessions
 from .sigterm import drain_on_sigterm
 
 __all__ = ["ASGIApp"]
@@ -51,10 +52,13 @@ class ASGIApp:
         max_frame: int = MAX_FRAME,
         drain_timeout: float | None = 10.0,
     ) -> None:
+        check_handler(handler, awaited=True)
+        check_options(principal=principal, drain_timeout=drain_timeout)
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
                 methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
             )
+        check_sessions(sessions)
         self.sessions = sessions
         self._handler = handler
         self._principal = principal

@@ -17,6 +17,7 @@ from reliable_ws.protocol.errors import (
 from reliable_ws.protocol.frames import may_resume
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End
+from reliable_ws.shared.arguments import check_options, check_uri
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
@@ -56,6 +57,14 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
         payload_codec: PayloadCodec | None = None,
         **transport_options: Any,
     ) -> None:
+        check_uri(uri)
+        check_options(
+            methods=methods,
+            config=config,
+            reconnect=reconnect,
+            on_event=on_event,
+            payload_codec=payload_codec,
+        )
         self._uri = uri
         self._methods = methods
         self._config = config or Config()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, OutboxFull
+from reliable_ws.shared.arguments import check_seconds
 from reliable_ws.shared.facts import (
     ConnectionEvent,
     EventName,
@@ -75,6 +76,8 @@ class Connection(Facts):
         ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
         nothing was accepted.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         number = self._outbox.offer(message) or await self._sender.accept(message, timeout)
         pump = self._pump
         if not pump.awake:
@@ -96,6 +99,7 @@ class Connection(Facts):
         Raises ``TimeoutError`` after ``timeout`` seconds (default: as long as the session
         lives), and ``DeliveryError`` if any of it never will be. Cancelling loses nothing.
         """
+        check_seconds(timeout)
         await self._sender.flush(timeout)
 
     # ------------------------------------------------------------------ calls
@@ -113,6 +117,8 @@ class Connection(Facts):
         ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
         ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         return self._caller.request(method, params, timeout)
 
     def stream(
@@ -124,6 +130,7 @@ class Connection(Facts):
         early stops the handler, once the iterator is closed (:func:`contextlib.aclosing`).
         Raises as :meth:`request` does, at any item.
         """
+        check_seconds(timeout)
         return self._caller.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
@@ -136,6 +143,8 @@ class Connection(Facts):
         is over, and ``PayloadError`` for a message that cannot be decoded. Cancelled or timed
         out, it has taken nothing.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         await self._reader.arrival(timeout)
         return self._reader.take()
 
@@ -178,6 +187,7 @@ class Connection(Facts):
         cancelled, and their callers told. Until then no lack of progress counts.
         Cancelled, closing goes on in the background within its limits; a second call joins it.
         """
+        check_seconds(timeout)
         await self._driver.close(code, reason, timeout)
         report = self._session.report()
         self._reported = bool(report.undelivered)
@@ -191,6 +201,7 @@ class Connection(Facts):
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin what :meth:`close` does, and wait for nothing."""
+        check_seconds(timeout)
         self._driver.start_closing(code, reason, timeout=timeout)
 
     async def wait_closed(self) -> None:

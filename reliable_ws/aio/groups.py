@@ -17,6 +17,7 @@ from reliable_ws.protocol.frames import OVERHEAD, Payload
 from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
+from reliable_ws.shared.arguments import check_options, check_seconds, expect
 
 from .connection import Connection
 
@@ -194,6 +195,7 @@ class Publication:
         Never raises for that: what is open then is *pending*. Default: as long as it takes,
         which is bounded by the members' sessions. Cancelling changes nothing.
         """
+        check_seconds(timeout)
         if self._left:
             self._ask()
             if self._done is None:
@@ -275,6 +277,7 @@ class Group:
         limit_bytes: int = 4 * 1024 * 1024,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
+        check_options(payload_codec=payload_codec)
         if when_full not in ("wait", "skip", "drop"):
             raise ValueError(f"when_full must be 'wait', 'skip' or 'drop', not {when_full!r}")
         if limit <= 0 or limit_bytes <= OVERHEAD:
@@ -303,6 +306,8 @@ class Group:
         ``identity`` comes back in every outcome. Raises ``ValueError`` if it is a member
         already, ``ConnectionClosed`` if nothing can be sent to it any more.
         """
+        is_connection = isinstance(connection, Connection)
+        expect("connection", connection, "a reliable_ws.Connection", fits=is_connection)
         if connection.id in self._members:
             raise ValueError(f"{connection!r} is a member already")
         if connection._session.sending is not Sending.OPEN:

@@ -10,12 +10,13 @@ from typing import Any
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
+from reliable_ws.shared.arguments import check_handler, check_options
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
 from .connection import Connection
-from .sessions import Handler, Sessions
+from .sessions import Handler, Sessions, check_sessions
 
 __all__ = ["Server", "serve"]
 
@@ -92,6 +93,17 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
         drain_timeout: float = 10.0,
         **transport_options: Any,
     ) -> None:
+        check_handler(handler, awaited=True)
+        check_options(
+            methods=methods,
+            config=config,
+            principal=principal,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            drain_timeout=drain_timeout,
+        )
+        if sessions is not None:
+            check_sessions(sessions)
         self._handler = handler
         self._host = host
         self._port = port

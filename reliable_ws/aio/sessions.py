@@ -15,6 +15,7 @@ from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
+from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
@@ -23,7 +24,7 @@ from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .connection import Connection
 from .driver import Driver
 
-__all__ = ["Handler", "Sessions"]
+__all__ = ["Handler", "Sessions", "check_sessions"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
@@ -81,6 +82,9 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
+        check_options(
+            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+        )
         self.config = config or Config()
         self._methods = methods
         self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
@@ -90,6 +94,10 @@ class Sessions:
         self._handling: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()  # a session ended, or a handler
         self._relief: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        """How many sessions live."""
+        return f"<reliable_ws.Sessions, {len(self)} alive>"
 
     def __len__(self) -> int:
         """Sessions that live."""
@@ -110,8 +118,9 @@ class Sessions:
         later WebSocket of the same session is attached to the running one. ``principal`` is who
         the application found the peer to be: only the same one can resume a session. When the
         handler returns, its connection is closed with 1000, when it raises with 1011 and a logged
-        traceback.
+        traceback. Raises ``TypeError`` for a handler that cannot be awaited.
         """
+        check_handler(handler, awaited=True)
         return self._serve(adapt(websocket), handler, principal)
 
     async def _serve(
@@ -293,6 +302,7 @@ class Sessions:
         handlers are awaited, after ``timeout`` seconds cancelled; sessions that have not ended
         soon after that are aborted. A second call joins the first.
         """
+        check_seconds(timeout)
         self._book.draining = True
         if self._reports is None:
             self._reports = {}
@@ -329,3 +339,8 @@ class Sessions:
         except TimeoutError:
             return False
         return True
+
+
+def check_sessions(sessions: object) -> None:
+    """Raise ``TypeError`` for what is no :class:`Sessions`: those of threads, for example."""
+    expect("sessions", sessions, "a reliable_ws.Sessions", fits=isinstance(sessions, Sessions))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from reliable_ws.protocol.report import Report
+from reliable_ws.shared.arguments import check_seconds
 from reliable_ws.shared.facts import logger
 
-from .sessions import Sessions
+from .sessions import Sessions, check_sessions
 
 __all__ = ["drain_on_sigterm"]
 
@@ -46,6 +47,8 @@ def drain_on_sigterm(
     where the loop has a handler for SIGTERM, but none for SIGINT, and ``then`` is not given.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
+    check_sessions(sessions)
+    check_seconds(timeout)
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:
         _watch = _Watch(loop, then)

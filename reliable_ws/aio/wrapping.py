@@ -12,6 +12,7 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.arguments import check_options, check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
@@ -19,7 +20,7 @@ from reliable_ws.transport import Transport
 from .connection import Connection
 from .initiator import Initiator
 from .opening import Opening
-from .sessions import Sessions
+from .sessions import Sessions, check_sessions
 
 __all__ = ["wrap"]
 
@@ -57,18 +58,20 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
+        check_options(
+            methods=methods,
+            config=config,
+            resume_within=resume_within,
+            on_event=on_event,
+            payload_codec=payload_codec,
+        )
+        if sessions is not None:
+            check_sessions(sessions)
+        check_reopening(reopen, reconnect, awaited=True)
         self._transport = adapt(websocket)
-        role = role or role_of(self._transport)
-        if role not in ("initiator", "acceptor"):
-            raise ValueError(
-                "which side is this? Pass role='initiator' (the client) or role='acceptor' "
-                f"(the server): a {type(websocket).__name__} does not tell"
-            )
-        if role == "acceptor" and reopen is not None:
-            raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
-        if role == "initiator" and sessions is not None:
-            raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
-        self._role = role
+        self._role = role_for(
+            websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
+        )
         self._methods = methods
         self._config = config or Config()
         if resume_within is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.arguments import check_options, check_uri
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
@@ -44,6 +45,14 @@ def connect(
     """
     from reliable_ws.adapters import websockets_sync
 
+    check_uri(uri)
+    check_options(
+        config=config,
+        reconnect=reconnect,
+        methods=methods,
+        on_event=on_event,
+        payload_codec=payload_codec,
+    )
     config = config or Config()
     options: dict[str, Any] = {"open_timeout": config.open_timeout} | transport_options
 

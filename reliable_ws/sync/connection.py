@@ -10,6 +10,7 @@ from typing import Any, Self
 from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import Report
+from reliable_ws.shared.arguments import check_seconds
 from reliable_ws.shared.facts import (
     ConnectionEvent,
     EventName,
@@ -73,6 +74,8 @@ class Connection(Facts):
         makes them. Raises ``NotSerializable``, ``MessageTooLarge`` and ``ConnectionClosed``.
         Whenever it raises, nothing was accepted.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         with self._lock:
             number = self._offer(message)
             if number:
@@ -89,6 +92,7 @@ class Connection(Facts):
         Raises ``TimeoutError`` after ``timeout`` seconds, and ``DeliveryError`` if any of it
         never will be.
         """
+        check_seconds(timeout)
         self._sender.flush(timeout)
 
     # ------------------------------------------------------------------ calls
@@ -103,6 +107,8 @@ class Connection(Facts):
         ``NotTaken`` (never reached the peer's application: safe to repeat), ``OutcomeUnknown``,
         ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         return self._caller.request(method, params, timeout)
 
     def stream(
@@ -114,6 +120,7 @@ class Connection(Facts):
         early stops the handler, once the iterator is closed (:func:`contextlib.closing`).
         Raises as :meth:`request` does, at any item.
         """
+        check_seconds(timeout)
         return self._caller.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
@@ -125,6 +132,8 @@ class Connection(Facts):
         ``ConnectionClosed`` when the peer has finished or the session is over, and
         ``PayloadError`` for a message that cannot be decoded. Timed out, it has taken nothing.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         return self._reader.take(timeout)
 
     def __iter__(self) -> Iterator[Any]:
@@ -165,6 +174,7 @@ class Connection(Facts):
         ``close_progress_timeout`` seconds of a longer one. Then their callers are told. A second
         call joins the first. Interrupted (Ctrl-C), it aborts.
         """
+        check_seconds(timeout)
         with self._lock:
             self._driver.close(code, reason, timeout)
             report = self._session.report()
@@ -180,11 +190,13 @@ class Connection(Facts):
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin what :meth:`close` does, and wait for nothing."""
+        check_seconds(timeout)
         with self._lock:
             self._driver.start_closing(code, reason, timeout=timeout)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Return when the session is over; ``False`` after ``timeout`` seconds."""
+        check_seconds(timeout)
         with self._lock:
             return bool(self._driver.change.wait_for(lambda: self._session.ended, timeout))
 

@@ -9,6 +9,7 @@ from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
+from reliable_ws.shared.arguments import check_seconds
 from reliable_ws.shared.facts import raise_undelivered
 
 from .pump import Pump
@@ -151,6 +152,8 @@ class Receipt:
         never will be, ``TimeoutError`` after ``timeout`` seconds (default: as long as the
         session lives); then it may be waited for again.
         """
+        if timeout is not None:
+            check_seconds(timeout)
         self._sender.confirmation(self.number, timeout)
 
     @property

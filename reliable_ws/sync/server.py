@@ -12,6 +12,7 @@ from typing import Any, Self
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
+from reliable_ws.shared.arguments import check_handler, check_options
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
@@ -19,7 +20,7 @@ from reliable_ws.transport import SyncTransport
 from .carrier import CLOSE_TIMEOUT
 from .clock import start
 from .connection import Connection
-from .sessions import Handler, Sessions, check_handler
+from .sessions import Handler, Sessions, check_sessions
 from .waiting import Change, take
 
 __all__ = ["Server", "serve"]
@@ -128,15 +129,17 @@ def serve(
     with the WebSocket of every arrival and returns who it is: only the same principal can resume
     a session. Everything else goes to websockets' ``sync.server.serve``.
 
-    Raises ``TypeError`` if the handler is a coroutine function.
+    Raises ``TypeError`` for a handler that is no plain function.
     """
     from reliable_ws.adapters import websockets_sync
 
-    check_handler(handler)
+    check_handler(handler, awaited=False)
+    check_options(principal=principal, drain_timeout=drain_timeout)
     if sessions is None:  # `or` would take an empty one for none
         sessions = Sessions(
             methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
         )
+    check_sessions(sessions)
     server = Server(sessions, drain_timeout)
     server.inner = websockets_sync.listen(
         lambda transport: server._serve(transport, handler, principal),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import secrets
 import threading
 import time
@@ -22,6 +21,7 @@ from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
+from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport, TransportClosed
@@ -32,21 +32,12 @@ from .connection import Connection
 from .driver import Driver
 from .waiting import Change
 
-__all__ = ["Handler", "Sessions", "check_handler"]
+__all__ = ["Handler", "Sessions", "check_sessions"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
 Handler = Callable[[Connection], object]
-
-
-def check_handler(handler: Handler) -> None:
-    """Raise ``TypeError`` for a coroutine function: called in a thread, it would do nothing."""
-    if inspect.iscoroutinefunction(handler):
-        raise TypeError(
-            f"{handler!r} is a coroutine function: reliable_ws.sync runs plain functions, "
-            "reliable_ws.serve and reliable_ws.Sessions run this"
-        )
 
 
 class Acceptor(Driver):
@@ -97,6 +88,9 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
+        check_options(
+            config=config, methods=methods, on_event=on_event, payload_codec=payload_codec
+        )
         self.config = config or Config()
         self._lock = threading.Lock()
         self._methods = methods
@@ -109,6 +103,10 @@ class Sessions:
         self._handling: set[threading.Thread] = set()
         self._change = Change(self._lock)  # a session ended, or a handler
         self._relieving = False
+
+    def __repr__(self) -> str:
+        """How many sessions live."""
+        return f"<reliable_ws.sync.Sessions, {len(self)} alive>"
 
     def __len__(self) -> int:
         """Sessions that live."""
@@ -127,9 +125,9 @@ class Sessions:
         same session is attached to the running one. ``principal`` is who the application found
         the peer to be: only the same one can resume a session. When the handler returns, its
         connection is closed with 1000, when it raises with 1011 and a logged traceback.
-        Raises ``TypeError`` if the handler is a coroutine function.
+        Raises ``TypeError`` for a handler that is no plain function.
         """
-        check_handler(handler)
+        check_handler(handler, awaited=False)
         self._serve(adapt(websocket), handler, principal)
 
     def accept(
@@ -293,6 +291,7 @@ class Sessions:
         and sessions that have not ended soon after that are aborted. A thread cannot be stopped:
         a handler that does not end even then is left behind. A second call joins the first.
         """
+        check_seconds(timeout)
         with self._lock:
             self._book.draining = True
             if self._reports is None:
@@ -325,3 +324,8 @@ class Sessions:
             return self._change.wait_for(
                 lambda: not self._drivers and not self._handling - me, timeout
             )
+
+
+def check_sessions(sessions: object) -> None:
+    """Raise ``TypeError`` for what is no :class:`Sessions`: those of asyncio, for example."""
+    expect("sessions", sessions, "a reliable_ws.sync.Sessions", fits=isinstance(sessions, Sessions))

@@ -12,12 +12,13 @@ from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.shared.arguments import check_options, check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 
 from .connection import Connection
 from .initiator import Initiator
-from .sessions import Sessions
+from .sessions import Sessions, check_sessions
 
 __all__ = ["wrap"]
 
@@ -53,6 +54,16 @@ def wrap(
     cannot be taken over or a missing role, ``NotReliablePeer`` if the peer does not greet
     within ``config.open_timeout``.
     """
+    check_options(
+        config=config,
+        resume_within=resume_within,
+        methods=methods,
+        on_event=on_event,
+        payload_codec=payload_codec,
+    )
+    if sessions is not None:
+        check_sessions(sessions)
+    check_reopening(reopen, reconnect, awaited=False)
     transport = adapt(websocket)
     role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
     config = config or Config()
@@ -76,18 +87,3 @@ def wrap(
     connection = Connection(driver, on_event)
     driver.start(transport)
     return connection
-
-
-def role_for(websocket: Any, role: Any, *, reopen: Any, sessions: Any) -> Role:
-    """Return which side a WebSocket is. ``ValueError`` where that is unknown, or fits not."""
-    if role not in ("initiator", "acceptor"):
-        raise ValueError(
-            "which side is this? Pass role='initiator' (the client) or role='acceptor' "
-            f"(the server): a {type(websocket).__name__} does not tell"
-        )
-    if role == "acceptor" and reopen is not None:
-        raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
-    if role == "initiator" and sessions is not None:
-        raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
-    checked: Role = role
-    return checked

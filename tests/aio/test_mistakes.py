@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import fractions
+import functools
+import re
+
 import pytest
 
-from reliable_ws import Sessions, connect, wrap
+import reliable_ws.sync
+from reliable_ws import ASGIApp, Config, Group, Sessions, connect, drain_on_sigterm, serve, wrap
 from reliable_ws.adapters.memory import pair
-from tests.aio.stage import on_stage, paired
+from tests.aio.stage import on_stage, paired, rest, turns
+
+COROUTINE_FUNCTION = r"must be a coroutine function \(async def\)"
 
 
 async def handler(conn):
     await conn.wait_closed()
+
+
+async def items(conn):
+    yield conn
+
+
+def plain(conn):
+    return conn
+
+
+class Handlers:
+    async def handler(self, conn): ...
+
+    def plain(self, conn): ...
+
+    async def __call__(self, conn): ...
+
+
+class Plain:
+    def __call__(self, conn): ...
+
+
+@functools.wraps(handler)
+def decorated(conn):
+    return handler(conn)
 
 
 # -- WebSockets ----------------------------------------------------------------------------------
@@ -24,3 +56,151 @@ async def test_what_is_reliable_already_is_no_websocket():
                 wrap(reliable)
             with pytest.raises(TypeError, match="reliable already"):
                 Sessions().handle(reliable, handler)
+
+
+def test_a_websocket_is_for_wrap():
+    with pytest.raises(TypeError, match=r"uri must be .*wrap\(\).*, not <.*MemoryTransport"):
+        connect(pair()[0])
+
+
+# -- handlers ------------------------------------------------------------------------------------
+
+TAKERS = [serve, lambda handler: Sessions().handle(pair()[1], handler), ASGIApp]
+
+
+@pytest.mark.parametrize("take", TAKERS)
+@pytest.mark.parametrize(
+    "wrong", [None, "handler", plain, items, Handlers().plain, Plain(), functools.partial(plain)]
+)
+def test_a_handler_has_to_be_a_coroutine_function(take, wrong):
+    message = f"the handler {COROUTINE_FUNCTION}, not {re.escape(repr(wrong)[:30])}"
+    with pytest.raises(TypeError, match=message):
+        take(wrong)
+
+
+@pytest.mark.parametrize("take", TAKERS)
+def test_a_handler_is_not_called_by_its_giver(take):
+    called = handler(None)
+    with pytest.raises(TypeError, match=f"{COROUTINE_FUNCTION}, not <coroutine object handler"):
+        take(called)
+    called.close()
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        handler,
+        decorated,
+        Handlers().handler,
+        Handlers(),
+        functools.partial(handler),
+        lambda conn: Handlers().handler(conn),
+    ],
+)
+def test_what_may_be_awaited_is_a_handler(right):
+    serve(right)
+    Sessions().handle(pair()[1], right).close()
+
+
+# -- options -------------------------------------------------------------------------------------
+
+
+async def telling(event): ...
+
+
+OPTIONS = [
+    ("methods", {}, "a reliable_ws.Methods"),
+    ("config", {}, "a reliable_ws.Config"),
+    ("config", Config, "a reliable_ws.Config"),
+    ("on_event", "closed", "a plain function"),
+    ("on_event", telling, "a plain function"),
+    ("payload_codec", "json", "an object with dumps() and loads()"),
+]
+FOR_CONNECT = [*OPTIONS, ("reconnect", 5, "True, False or a reliable_ws.Backoff")]
+FOR_WRAP = [
+    *OPTIONS,
+    ("sessions", reliable_ws.sync.Sessions(), "a reliable_ws.Sessions"),
+    ("reopen", 5, "a coroutine function (async def) that opens another WebSocket"),
+    ("reopen", plain, "a coroutine function (async def) that opens another WebSocket"),
+    ("reconnect", True, "a reliable_ws.Backoff"),
+    ("resume_within", "60", "a number of seconds"),
+]
+FOR_ENDPOINTS = [
+    *OPTIONS,
+    ("sessions", reliable_ws.sync.Sessions(), "a reliable_ws.Sessions"),
+    ("principal", "ann", "a function"),
+    ("drain_timeout", "10", "a number of seconds"),
+]
+
+
+def refused(name, expected, value):
+    what = re.escape(repr(value)[:30])
+    return pytest.raises(TypeError, match=f"^{name}=? must be {re.escape(expected)}, not .*{what}")
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)
+def test_options_of_connect(name, wrong, expected):
+    with refused(name, expected, wrong):
+        connect("ws://127.0.0.1", **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_WRAP)
+def test_options_of_wrap(name, wrong, expected):
+    with refused(name, expected, wrong):
+        wrap(pair()[0], **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_ENDPOINTS)
+@pytest.mark.parametrize("endpoint", [serve, ASGIApp])
+def test_options_of_endpoints(endpoint, name, wrong, expected):
+    with refused(name, expected, wrong):
+        endpoint(handler, **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), OPTIONS)
+def test_options_of_sessions(name, wrong, expected):
+    with refused(name, expected, wrong):
+        Sessions(**{name: wrong})
+
+
+@on_stage(seeds=(None,))
+async def test_what_takes_sessions_or_connections_takes_its_own():
+    with pytest.raises(TypeError, match=r"sessions must be a reliable_ws.Sessions, not .*sync"):
+        drain_on_sigterm(reliable_ws.sync.Sessions())
+    with pytest.raises(TypeError, match=r"connection must be a reliable_ws.Connection, not <.*Mem"):
+        Group().join(pair()[0])
+    with pytest.raises(TypeError, match=r"payload_codec= must be an object with dumps"):
+        Group(payload_codec="json")
+
+
+# -- seconds -------------------------------------------------------------------------------------
+
+
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize("wrong", ["5", [5]])
+async def test_a_timeout_is_a_number_of_seconds(wrong):
+    """Also where it is not needed: there is room, and a message to be taken."""
+    async with paired() as (stage, client, server):
+        await server.send("here")
+        await turns()
+        group = Group()
+        group.join(client)
+        publication = group.publish("x")
+        for call in (
+            functools.partial(client.send, "x"),
+            client.recv,
+            functools.partial(client.request, "method"),
+            lambda timeout: anext(client.stream("method", timeout=timeout)),
+            client.flush,
+            client.close,
+            stage.sessions.drain,
+            publication.wait,
+        ):
+            with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
+                await call(timeout=wrong)
+        for call in (client.start_closing, functools.partial(drain_on_sigterm, stage.sessions)):
+            with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
+                call(timeout=wrong)
+        assert await client.recv(timeout=fractions.Fraction(5)) == "here"
+        await client.finish()
+        assert await rest(server) == ["x"]  # published

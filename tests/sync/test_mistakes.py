@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+import re
+
 import pytest
 
-from reliable_ws.sync import Sessions, wrap
+import reliable_ws
+from reliable_ws import Config
+from reliable_ws.sync import Sessions, connect, serve, wrap
 
 from .conftest import pair
+from .pipe import pipe
 
 
 def handler(conn):
     conn.wait_closed()
+
+
+async def awaited(conn): ...
+
+
+def items(conn):
+    yield conn
+
+
+async def awaited_items(conn):
+    yield conn
+
+
+class Awaited:
+    async def __call__(self, conn): ...
+
+
+@functools.wraps(awaited)
+def decorated(conn): ...
 
 
 # -- WebSockets ----------------------------------------------------------------------------------
@@ -22,3 +47,120 @@ def test_what_is_reliable_already_is_no_websocket():
             wrap(ours)
         with pytest.raises(TypeError, match="reliable already"):
             Sessions().handle(ours, handler)
+
+
+def test_a_websocket_is_for_wrap():
+    with pytest.raises(TypeError, match=r"uri must be .*wrap\(\).*, not <.*Pipe"):
+        connect(pipe()[0])
+
+
+# -- handlers ------------------------------------------------------------------------------------
+
+TAKERS = [
+    lambda handler: serve(handler, "127.0.0.1", 0),
+    lambda handler: Sessions().handle(closed(), handler),
+]
+
+
+def closed():
+    """Return a WebSocket on which no session comes to be."""
+    near, far = pipe()
+    near.abort()
+    return far
+
+
+@pytest.mark.parametrize("take", TAKERS)
+@pytest.mark.parametrize(
+    "wrong", [None, awaited, items, awaited_items, Awaited(), functools.partial(awaited)]
+)
+def test_a_handler_has_to_be_a_plain_function(take, wrong):
+    message = rf"the handler must be a plain function .*, not .*{re.escape(repr(wrong)[:30])}"
+    with pytest.raises(TypeError, match=message):
+        take(wrong)
+
+
+def test_a_plain_function_is_a_handler_whatever_it_calls():
+    for right in (decorated, functools.partial(handler), list):
+        Sessions().handle(closed(), right)
+
+
+# -- options -------------------------------------------------------------------------------------
+
+OPTIONS = [
+    ("methods", {}, "a reliable_ws.Methods"),
+    ("config", {}, "a reliable_ws.Config"),
+    ("config", Config, "a reliable_ws.Config"),
+    ("on_event", "closed", "a plain function"),
+    ("on_event", awaited, "a plain function"),
+    ("payload_codec", "json", "an object with dumps() and loads()"),
+]
+FOR_CONNECT = [*OPTIONS, ("reconnect", 5, "True, False or a reliable_ws.Backoff")]
+FOR_WRAP = [
+    *OPTIONS,
+    ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions"),
+    ("reopen", 5, "a plain function that opens another WebSocket"),
+    ("reopen", awaited, "a plain function that opens another WebSocket"),
+    ("reconnect", True, "a reliable_ws.Backoff"),
+    ("resume_within", "60", "a number of seconds"),
+]
+FOR_SERVE = [
+    *OPTIONS,
+    ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions"),
+    ("principal", "ann", "a function"),
+    ("drain_timeout", "10", "a number of seconds"),
+]
+
+
+def refused(name, expected, value):
+    what = re.escape(repr(value)[:30])
+    return pytest.raises(TypeError, match=f"^{name}=? must be {re.escape(expected)}, not .*{what}")
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)
+def test_options_of_connect(name, wrong, expected):
+    with refused(name, expected, wrong):
+        connect("ws://127.0.0.1", **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_WRAP)
+def test_options_of_wrap(name, wrong, expected):
+    with refused(name, expected, wrong):
+        wrap(pipe()[0], **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_SERVE)
+def test_options_of_serve(name, wrong, expected):
+    with refused(name, expected, wrong):
+        serve(handler, "127.0.0.1", 0, **{name: wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong", "expected"), OPTIONS)
+def test_options_of_sessions(name, wrong, expected):
+    with refused(name, expected, wrong):
+        Sessions(**{name: wrong})
+
+
+# -- seconds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["5", [5]])
+def test_a_timeout_is_a_number_of_seconds(wrong):
+    """Also where it is not needed: there is room, and a message to be taken."""
+    with pair() as (ours, theirs):
+        receipt = theirs.send("here")
+        for call in (
+            functools.partial(ours.send, "x"),
+            ours.recv,
+            functools.partial(ours.request, "method"),
+            functools.partial(ours.stream, "method"),
+            ours.flush,
+            ours.close,
+            ours.start_closing,
+            ours.wait_closed,
+            receipt.wait,
+            Sessions().drain,
+        ):
+            with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
+                call(timeout=wrong)
+        assert ours.recv(timeout=5) == "here"
+        assert (ours.state.value, ours.stats.sent) == ("open", 0)

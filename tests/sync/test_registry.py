@@ -9,7 +9,7 @@ from websockets.sync.client import ClientConnection as SyncClientConnection
 from reliable_ws.adapters import adapt as adapt_async
 from reliable_ws.adapters.blocking import adapt, is_blocking
 from reliable_ws.adapters.memory import pair as memory_pair
-from reliable_ws.sync import Sessions, serve, wrap
+from reliable_ws.sync import Sessions, wrap
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport
 
 from .pipe import EagerPipe, Pipe, pipe
@@ -59,21 +59,10 @@ def test_the_side_has_to_be_known():
     with pytest.raises(ValueError, match="which side is this"):
         wrap(near)
     with pytest.raises(ValueError, match="sessions= is for the acceptor"):
-        wrap(near, role="initiator", sessions=object())
+        wrap(near, role="initiator", sessions=Sessions())
     with pytest.raises(ValueError, match="reopen= is for the initiator"):
         wrap(near, role="acceptor", reopen=pipe)
 
 
 def test_not_everything_pushes():
     assert not isinstance(pipe()[0], SyncPushTransport)
-
-
-async def awaited(_connection):
-    """Serve nobody: a thread would only make a coroutine of it."""
-
-
-def test_a_coroutine_function_is_no_handler_for_threads():
-    with pytest.raises(TypeError, match=r"awaited.* is a coroutine function: reliable_ws\.sync"):
-        serve(awaited, "127.0.0.1", 0)
-    with pytest.raises(TypeError, match=r"awaited.* is a coroutine function: reliable_ws\.sync"):
-        Sessions().handle(pipe()[0], awaited)

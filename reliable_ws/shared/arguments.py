@@ -1,0 +1,146 @@
+"""What callers pass, looked at where they pass it: the wrong kind is refused before it does harm.
+
+Without this it would be found out later, in another task or thread, or never.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+from reliable_ws.backoff import Backoff
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.conversation import Role
+
+from .methods import Methods
+
+__all__ = [
+    "check_handler",
+    "check_options",
+    "check_reopening",
+    "check_seconds",
+    "check_uri",
+    "expect",
+    "role_for",
+]
+
+COROUTINE_FUNCTION = "a coroutine function (async def)"
+PLAIN_FUNCTION = "a plain function"
+SECONDS = "a number of seconds"
+
+
+def expect(what: str, value: object, expected: str, *, fits: bool) -> None:
+    """Raise ``TypeError`` for an argument that does not fit, and say what would."""
+    if not fits:
+        kind = "the coroutine function " if inspect.iscoroutinefunction(value) else ""
+        raise TypeError(f"{what} must be {expected}, not {kind}{value!r:.100}")
+
+
+def check_options(**given: object) -> None:
+    """Raise ``TypeError`` for an option of the wrong kind. ``None``: it was not given."""
+    for name, value in given.items():
+        fits, expected = OPTIONS[name]
+        expect(f"{name}=", value, expected, fits=value is None or fits(value))
+
+
+def check_seconds(timeout: object) -> None:
+    """Raise ``TypeError`` for what is neither a number of seconds nor ``None``."""
+    expect("timeout=", timeout, SECONDS, fits=timeout is None or is_number(timeout))
+
+
+def check_uri(uri: object) -> None:
+    """Raise ``TypeError`` for an argument of ``connect()`` that names no server."""
+    expected = "a URI like 'ws://host:port' (an open WebSocket is for wrap())"
+    expect("uri", uri, expected, fits=isinstance(uri, str))
+
+
+def check_handler(handler: object, *, awaited: bool) -> None:
+    """Raise ``TypeError`` for a handler that cannot be run where sessions are served."""
+    if awaited:
+        expect("the handler", handler, COROUTINE_FUNCTION, fits=can_be_awaited(handler))
+    else:
+        expected = f"{PLAIN_FUNCTION} (coroutine functions are for reliable_ws without .sync)"
+        expect("the handler", handler, expected, fits=is_plain(handler))
+
+
+def check_reopening(reopen: object, backoff: object, *, awaited: bool) -> None:
+    """Raise ``TypeError`` for ways to the next WebSocket that ``wrap()`` could not go."""
+    fits, expected = (can_be_awaited, COROUTINE_FUNCTION) if awaited else (is_plain, PLAIN_FUNCTION)
+    expected += " that opens another WebSocket"
+    expect("reopen=", reopen, expected, fits=reopen is None or fits(reopen))
+    is_backoff = isinstance(backoff, Backoff)
+    expect("reconnect=", backoff, "a reliable_ws.Backoff", fits=backoff is None or is_backoff)
+
+
+def role_for(websocket: Any, role: Any, *, reopen: Any, sessions: Any) -> Role:
+    """Return which side a WebSocket is. ``ValueError`` where that is unknown, or fits not."""
+    if role not in ("initiator", "acceptor"):
+        raise ValueError(
+            "which side is this? Pass role='initiator' (the client) or role='acceptor' "
+            f"(the server): a {type(websocket).__name__} does not tell"
+        )
+    if role == "acceptor" and reopen is not None:
+        raise ValueError("reopen= is for the initiator; an acceptor shares sessions=")
+    if role == "initiator" and sessions is not None:
+        raise ValueError("sessions= is for the acceptor; an initiator has reopen=")
+    checked: Role = role
+    return checked
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be counted with."""
+    return isinstance(value, float | int | Real)
+
+
+def is_plain(function: object) -> bool:
+    """Whether it is a function that is run by calling it."""
+    called = _called(function)
+    return called is not None and not (
+        inspect.iscoroutinefunction(called)
+        or inspect.isgeneratorfunction(called)
+        or inspect.isasyncgenfunction(called)
+    )
+
+
+def can_be_awaited(function: object) -> bool:
+    """Whether what it returns may be awaitable: of a lambda, only the call can tell."""
+    called = _called(function)
+    if called is None:
+        return False
+    inner: Any = inspect.unwrap(called)  # what a decorator has wrapped
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(inner):
+        return True
+    is_def = inspect.isfunction(inner) or inspect.ismethod(inner)
+    return not is_def or inner.__name__ == "<lambda>"
+
+
+def _called(function: Any) -> Callable[..., Any] | None:
+    """Return what runs when this is called, ``None`` if it cannot be."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not callable(function):
+        return None
+    by_class = type(function).__call__
+    return by_class if inspect.isfunction(by_class) else function
+
+
+OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
+    "drain_timeout": (is_number, SECONDS),
+    "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
+    "on_event": (is_plain, PLAIN_FUNCTION),
+    "payload_codec": (
+        lambda value: hasattr(value, "dumps") and hasattr(value, "loads"),
+        "an object with dumps() and loads()",
+    ),
+    "principal": (callable, "a function"),
+    "reconnect": (
+        lambda value: isinstance(value, bool | Backoff),
+        "True, False or a reliable_ws.Backoff",
+    ),
+    "resume_within": (is_number, SECONDS),
+}
+"""What they have to be, as a test and in words."""
