@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from websockets.asyncio.client import connect as plain_connect
-
-import reliable_ws
-
-from .measure import Pair, Peers, _timed
-from .peers import PLAIN
+from .measure import Pair, Peers, both, echoes, timed
 
 CALLERS = 64
 
@@ -19,10 +14,7 @@ async def concurrent(peers: Peers, size: int, count: int) -> Pair:
     """64 callers at once over one connection, each waiting for its answer before the next."""
     payload = b"x" * size
     each = count // CALLERS
-    async with (
-        plain_connect(peers.echo, proxy=None, **PLAIN) as ws,
-        reliable_ws.connect(peers.reliable, proxy=None) as conn,
-    ):
+    async with both(peers.echo, peers.reliable) as (ws, conn):
         ids = itertools.count()
         waiting: dict[bytes, asyncio.Future[bytes]] = {}
 
@@ -50,7 +42,7 @@ async def concurrent(peers: Peers, size: int, count: int) -> Pair:
             await asyncio.gather(*(reliable_caller() for _ in range(CALLERS)))
 
         reader = asyncio.create_task(read())
-        pair = await _timed(plain), await _timed(reliable)
+        pair = await timed(plain), await timed(reliable)
         reader.cancel()
         return pair
 
@@ -58,18 +50,10 @@ async def concurrent(peers: Peers, size: int, count: int) -> Pair:
 async def sequential(peers: Peers, size: int, count: int) -> Pair:
     """One caller: the time of a request against that of an echo."""
     payload = b"x" * size
-    async with (
-        plain_connect(peers.echo, proxy=None, **PLAIN) as ws,
-        reliable_ws.connect(peers.reliable, proxy=None) as conn,
-    ):
-
-        async def plain() -> None:
-            for _ in range(count):
-                await ws.send(payload)
-                await ws.recv()
+    async with both(peers.echo, peers.reliable) as (ws, conn):
 
         async def reliable() -> None:
             for _ in range(count):
                 await conn.request("echo", payload)
 
-        return await _timed(plain), await _timed(reliable)
+        return await timed(lambda: echoes(ws, payload, count)), await timed(reliable)

@@ -8,13 +8,15 @@ proves it by one answer at the end, reliable_ws by ``flush()``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import perf_counter
 from types import TracebackType
 from typing import Self
 
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as plain_connect
 
 import reliable_ws
@@ -51,7 +53,26 @@ class Peers:
         self._process.communicate()
 
 
-async def _timed(work: Callable[[], Awaitable[None]]) -> float:
+@contextlib.asynccontextmanager
+async def both(
+    plain: str, reliable: str
+) -> AsyncIterator[tuple[ClientConnection, reliable_ws.Connection]]:
+    """Both contestants, connected."""
+    async with (
+        plain_connect(plain, proxy=None, **PLAIN) as ws,
+        reliable_ws.connect(reliable, proxy=None) as conn,
+    ):
+        yield ws, conn
+
+
+async def echoes(ws: ClientConnection, payload: bytes, count: int) -> None:
+    """Plain websockets: send, wait for the echo, and so on."""
+    for _ in range(count):
+        await ws.send(payload)
+        await ws.recv()
+
+
+async def timed(work: Callable[[], Awaitable[None]]) -> float:
     began = perf_counter()
     await work()
     return perf_counter() - began
@@ -60,10 +81,7 @@ async def _timed(work: Callable[[], Awaitable[None]]) -> float:
 async def stream(peers: Peers, size: int, count: int) -> Pair:
     """Send ``count`` messages of ``size`` bytes one way; all are taken at the end."""
     payload = b"x" * size
-    async with (
-        plain_connect(peers.sink, proxy=None, **PLAIN) as ws,
-        reliable_ws.connect(peers.reliable, proxy=None) as conn,
-    ):
+    async with both(peers.sink, peers.reliable) as (ws, conn):
 
         async def plain() -> None:
             for _ in range(count):
@@ -76,27 +94,19 @@ async def stream(peers: Peers, size: int, count: int) -> Pair:
                 await conn.send(payload)
             await conn.flush()
 
-        return await _timed(plain), await _timed(reliable)
+        return await timed(plain), await timed(reliable)
 
 
 async def one_by_one(peers: Peers, size: int, count: int) -> Pair:
     """Plain: send, wait for the echo. Reliable: send, wait for the confirmation."""
     payload = b"x" * size
-    async with (
-        plain_connect(peers.echo, proxy=None, **PLAIN) as ws,
-        reliable_ws.connect(peers.reliable, proxy=None) as conn,
-    ):
-
-        async def plain() -> None:
-            for _ in range(count):
-                await ws.send(payload)
-                await ws.recv()
+    async with both(peers.echo, peers.reliable) as (ws, conn):
 
         async def reliable() -> None:
             for _ in range(count):
                 await (await conn.send(payload))
 
-        return await _timed(plain), await _timed(reliable)
+        return await timed(lambda: echoes(ws, payload, count)), await timed(reliable)
 
 
 def run(
