@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
-from reliable_ws import Config
-from tests.aio.stage import registry
+from reliable_ws import Config, Connection
+from tests.aio.stage import Stage, paired, registry, start, until
 
 FEW = Config(max_requests=4)
 
@@ -45,3 +46,24 @@ class Desk:
 
     async def fail(self, value):
         raise LookupError(value)
+
+
+@dataclass
+class Call:
+    """A request whose handler runs, in a pair of connections."""
+
+    desk: Desk
+    stage: Stage
+    client: Connection
+    server: Connection
+    asking: asyncio.Task
+
+
+@contextlib.asynccontextmanager
+async def calling(method="wait", **options):
+    """The client has asked for ``method(1)``, and the server's handler has begun."""
+    desk = Desk()
+    async with paired(methods=desk.methods, **options) as (stage, client, server):
+        asking = start(client.request(method, [1]))
+        await until(lambda: desk.begun)
+        yield Call(desk, stage, client, server, asking)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from reliable_ws import Config, State
-from tests.aio.desk import FEW, Desk
+from tests.aio.desk import FEW, Desk, calling
 from tests.aio.stage import on_stage, paired, start, turns, until
 from tests.support.cancel import cancel_everywhere
 
 
 @on_stage
 async def test_cancelling_the_caller_cancels_the_handler():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, _server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        asking.cancel()
-        await until(lambda: desk.cancelled)
-        assert desk.begun == desk.cancelled == [1]
+    async with calling() as call:
+        call.asking.cancel()
+        await until(lambda: call.desk.cancelled)
+        assert call.desk.begun == call.desk.cancelled == [1]
 
 
 @on_stage
@@ -58,14 +55,10 @@ async def test_a_request_and_its_cancellation_in_one_envelope():
 
 @on_stage
 async def test_who_waits_for_room_gets_that_of_an_abandoned_request():
-    desk = Desk()
-    one = Config(max_requests=1)
-    async with paired(methods=desk.methods, server_config=one) as (_, client, _server):
-        first = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        second = start(client.request("echo", [2]))
+    async with calling(server_config=Config(max_requests=1)) as call:
+        second = start(call.client.request("echo", [2]))
         await turns()
-        first.cancel()
+        call.asking.cancel()
         async with asyncio.timeout(1):
             assert await second == 2
 

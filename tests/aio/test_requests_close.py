@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reliable_ws import Config, ConnectionClosed, NotTaken, OutcomeUnknown, RemoteError
-from tests.aio.desk import Desk
+from tests.aio.desk import Desk, calling
 from tests.aio.stage import now, on_stage, paired, registry, settle, start, turns, until
 
 
@@ -51,106 +51,88 @@ async def test_what_close_calls_not_taken_is_never_run():
 
 @on_stage
 async def test_close_lets_handlers_end_and_turns_new_ones_away():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        closing = start(server.close())
+    async with calling() as call:
+        closing = start(call.server.close())
         await turns()
         with pytest.raises(NotTaken):
-            await client.request("echo", [2])
-        desk.gate.set()
-        assert await asking == 1
-        await settle(client)
+            await call.client.request("echo", [2])
+        call.desk.gate.set()
+        assert await call.asking == 1
+        await settle(call.client)
         await closing
-        assert desk.begun == [1]
+        assert call.desk.begun == [1]
 
 
 @on_stage
 async def test_close_waits_for_a_handler_that_is_slow():
     """Longer than for a peer that makes no progress: the network is not to blame."""
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        closing = start(server.close())
+    async with calling() as call:
+        closing = start(call.server.close())
         await asyncio.sleep(200)
-        desk.gate.set()
-        assert await asking == 1
-        await settle(client)
+        call.desk.gate.set()
+        assert await call.asking == 1
+        await settle(call.client)
         await closing
 
 
 @on_stage
 async def test_close_does_not_wait_for_a_handler_whose_caller_is_out_of_reach():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (stage, client, server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        closing = start(server.close())
+    async with calling() as call:
+        closing = start(call.server.close())
         await turns()
-        stage.closed = True
-        stage.cut()
+        call.stage.closed = True
+        call.stage.cut()
         began = now()
         await closing
-        assert now() - began <= server._session.config.session_ttl + 1
-        assert desk.cancelled == [1]
-        client.abort()
+        assert now() - began <= call.server._session.config.session_ttl + 1
+        assert call.desk.cancelled == [1]
+        call.client.abort()
         with pytest.raises(OutcomeUnknown):
-            await asking
+            await call.asking
 
 
 @on_stage
 @pytest.mark.parametrize("method", ["wait", "stubborn"])
 @pytest.mark.parametrize(("timeout", "patience"), [(None, 270), (100, 75), (8, 6)])
 async def test_close_cancels_what_does_not_end_and_tells_its_caller(method, timeout, patience):
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, server):
-        asking = start(client.request(method, [1]))
-        await until(lambda: desk.begun)
+    async with calling(method) as call:
         began = now()
-        closing = start(server.close(timeout=timeout))
+        closing = start(call.server.close(timeout=timeout))
         with pytest.raises(RemoteError) as caught:
-            await asking
+            await call.asking
         assert caught.value.code == "cancelled"
         assert patience - 0.01 <= now() - began <= patience + 1.1  # GRACE for the stubborn
-        await settle(client)
+        await settle(call.client)
         await closing
-        desk.gate.set()
+        call.desk.gate.set()
         await turns()
 
 
 @on_stage
 async def test_a_cancelled_close_goes_on_though_handlers_run():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        closing = start(server.close())
+    async with calling() as call:
+        closing = start(call.server.close())
         await turns()
         closing.cancel()
         await turns()
-        desk.gate.set()
-        assert await asking == 1
-        await settle(client)
+        call.desk.gate.set()
+        assert await call.asking == 1
+        await settle(call.client)
         async with asyncio.timeout(30):
-            await server.wait_closed()
+            await call.server.wait_closed()
 
 
 @on_stage
 async def test_a_second_close_may_shorten_the_first_though_handlers_run():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, server):
-        asking = start(client.request("stubborn", [1]))
-        await until(lambda: desk.begun)
+    async with calling("stubborn") as call:
         began = now()
-        first, second = start(server.close()), start(server.close(timeout=4))
+        first, second = start(call.server.close()), start(call.server.close(timeout=4))
         with pytest.raises(RemoteError):
-            await asking
-        await settle(client)
+            await call.asking
+        await settle(call.client)
         await asyncio.gather(first, second)
         assert now() - began <= 5
-        desk.gate.set()
+        call.desk.gate.set()
         await turns()
 
 

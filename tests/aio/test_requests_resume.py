@@ -9,7 +9,7 @@ import pytest
 
 from reliable_ws import Backoff, Config, connect, serve
 from reliable_ws.testing import ChaosProxy
-from tests.aio.desk import Desk
+from tests.aio.desk import Desk, calling
 from tests.aio.stage import on_stage, paired, start, turns, until
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
@@ -62,17 +62,14 @@ async def test_a_cut_at_each_turn_of_one_request():
 
 @on_stage
 async def test_an_answer_made_while_there_is_no_websocket():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (stage, client, _server):
-        asking = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
-        stage.closed = True
-        stage.cut()
-        desk.gate.set()
-        await until(lambda: desk.ended)
-        stage.closed = False
-        assert await asking == 1
-        assert desk.begun == [1]
+    async with calling() as call:
+        call.stage.closed = True
+        call.stage.cut()
+        call.desk.gate.set()
+        await until(lambda: call.desk.ended)
+        call.stage.closed = False
+        assert await call.asking == 1
+        assert call.desk.begun == [1]
 
 
 # -- over sockets ----------------------------------------------------------------------------------

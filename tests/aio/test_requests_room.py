@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from reliable_ws import Config, RequestTimeout
-from tests.aio.desk import FEW, Desk
-from tests.aio.stage import now, on_stage, paired, registry, start, take, until
+from tests.aio.desk import FEW, Desk, calling
+from tests.aio.stage import now, on_stage, paired, registry, start, take
 
 
 @on_stage
@@ -50,17 +50,13 @@ async def test_whoever_waits_for_room_is_served_in_turn():
 
 @on_stage
 async def test_time_runs_while_waiting_for_room():
-    desk = Desk()
-    one = Config(max_requests=1)
-    async with paired(methods=desk.methods, server_config=one) as (_, client, _server):
-        busy = start(client.request("wait", [1]))
-        await until(lambda: desk.begun)
+    async with calling(server_config=Config(max_requests=1)) as call:
         with pytest.raises(RequestTimeout) as caught:
-            await client.request("echo", [2], timeout=3)
+            await call.client.request("echo", [2], timeout=3)
         assert caught.value.taken is False
-        desk.gate.set()
-        assert await busy == 1
-        assert desk.begun == [1]
+        call.desk.gate.set()
+        assert await call.asking == 1
+        assert call.desk.begun == [1]
 
 
 @on_stage
