@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -12,6 +13,32 @@ from tests.aio.stage import now, on_stage, paired, rest, start, take, turns
 SMALL = Config(outbox_messages=4)
 TIGHT = Config(window_messages=1)
 SLOW = Config(window_messages=8, window_bytes=4096)
+
+
+@contextlib.asynccontextmanager
+async def full():
+    """A pair whose client has sent all that its outbox has room for: 0, 1, 2, 3."""
+    async with paired(config=SMALL) as (_, client, server):
+        for n in range(4):
+            await client.send(n)
+        yield client, server
+
+
+@contextlib.asynccontextmanager
+async def another_task():
+    """It wants its turns too; what is returned tells how many it has had."""
+    count = 0
+
+    async def work():
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    working = start(work())
+    await asyncio.sleep(0)
+    yield lambda: count
+    working.cancel()
 
 
 # -- room ----------------------------------------------------------------------------------------
@@ -32,9 +59,7 @@ async def test_sends_are_accepted_in_call_order_also_when_they_wait():
 
 @on_stage
 async def test_nobody_overtakes_a_sender_that_waits():
-    async with paired(config=SMALL) as (_, client, server):
-        for n in range(4):
-            await client.send(n)
+    async with full() as (client, server):
         waiting = start(client.send(4))
         await turns()
         with pytest.raises(OutboxFull):
@@ -73,9 +98,7 @@ async def test_send_nowait_raises_when_there_is_no_room():
 
 @on_stage
 async def test_send_gives_up_when_its_time_is_up():
-    async with paired(config=SMALL) as (_, client, server):
-        for n in range(4):
-            await client.send(n)
+    async with full() as (client, server):
         began = now()
         first = start(client.send("never", timeout=2))
         second = start(client.send("later", timeout=60))
@@ -98,9 +121,7 @@ async def test_send_needs_no_time_where_there_is_room():
 
 @on_stage(seeds=range(20))
 async def test_send_that_times_out_accepted_nothing():
-    async with paired(config=SMALL) as (_, client, server):
-        for n in range(4):
-            await client.send(n)
+    async with full() as (client, server):
         sending = [start(client.send(n, timeout=1)) for n in range(4, 8)]
         await asyncio.sleep(1)
         got = await take(server, 4)
@@ -193,22 +214,11 @@ async def test_both_sides_full_and_then_read():
 
 @on_stage(seeds=(None,))
 async def test_a_loop_of_sends_lets_others_run():
-    async with paired() as (_, client, _server):
-        ticks = 0
-
-        async def ticker():
-            nonlocal ticks
-            while True:
-                ticks += 1
-                await asyncio.sleep(0)
-
-        ticking = start(ticker())
-        await asyncio.sleep(0)
-        before = ticks
+    async with paired() as (_, client, _server), another_task() as turns_had:
+        before = turns_had()
         for _ in range(20_000):
             await client.send(b"")
-        assert ticks - before >= 10
-        ticking.cancel()
+        assert turns_had() - before >= 10
 
 
 @on_stage(seeds=(None,))
@@ -217,55 +227,44 @@ async def test_a_loop_of_receives_lets_others_run():
         for _ in range(20_000):
             await client.send(b"")
         await asyncio.sleep(1)
-        ticks = 0
-
-        async def ticker():
-            nonlocal ticks
-            while True:
-                ticks += 1
-                await asyncio.sleep(0)
-
-        ticking = start(ticker())
-        await asyncio.sleep(0)
-        before = ticks
-        await take(server, 10_000)
-        assert ticks - before >= 5
-        before = ticks
-        count = 10_000
-        async for _ in server:
-            count -= 1
-            if not count:
-                break
-        assert ticks - before >= 5
-        ticking.cancel()
+        async with another_task() as turns_had:
+            before = turns_had()
+            await take(server, 10_000)
+            assert turns_had() - before >= 5
+            before = turns_had()
+            count = 10_000
+            async for _ in server:
+                count -= 1
+                if not count:
+                    break
+            assert turns_had() - before >= 5
 
 
 # -- the end -------------------------------------------------------------------------------------
 
 
+async def sends_woken_by(client, verb):
+    """Begin two sends that have to wait, then end; return how the sends ended, soon."""
+    waiting = [start(client.send(n)) for n in range(4, 6)]
+    await turns()
+    ending = start(verb())
+    async with asyncio.timeout(1):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    return ending, [type(result) for result in results]
+
+
 @on_stage
 async def test_finish_wakes_a_sender_that_waits_for_room():
-    async with paired(config=SMALL) as (_, client, _server):
-        for n in range(4):
-            await client.send(n)
-        waiting = [start(client.send(n)) for n in range(4, 6)]
-        await turns()
-        await client.finish()
-        async with asyncio.timeout(1):
-            results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(r) for r in results] == [ConnectionClosedOK] * 2
+    async with full() as (client, _server):
+        finishing, results = await sends_woken_by(client, client.finish)
+        assert results == [ConnectionClosedOK] * 2
+        await finishing
 
 
 @on_stage
 async def test_close_wakes_a_sender_that_waits_for_room():
-    async with paired(config=SMALL) as (_, client, server):
-        for n in range(4):
-            await client.send(n)
-        waiting = [start(client.send(n)) for n in range(4, 6)]
-        await turns()
-        closing = start(client.close())
-        async with asyncio.timeout(1):
-            results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(r) for r in results] == [ConnectionClosedOK] * 2
+    async with full() as (client, server):
+        closing, results = await sends_woken_by(client, client.close)
+        assert results == [ConnectionClosedOK] * 2
         assert await rest(server) == [0, 1, 2, 3]
         await closing
