@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.sockets import open_sockets
+
 LONGEST = 30
 """Seconds after which a test hangs."""
-
-
-def open_sockets() -> int:
-    """How many sockets this process has; 0 where the system does not tell."""
-    count = 0
-    fds = Path("/proc/self/fd")
-    for fd in fds.iterdir() if fds.is_dir() else ():
-        with contextlib.suppress(OSError):  # the one that lists them
-            count += str(fd.readlink()).startswith("socket:")
-    return count
 
 
 def other_tasks() -> set[asyncio.Task[Any]]:

@@ -7,12 +7,11 @@ import contextlib
 
 import pytest
 
-from reliable_ws import Backoff, Config, NotTaken, OutcomeUnknown, connect, serve
-from reliable_ws.testing import ChaosProxy
+from reliable_ws import Backoff, Config, NotTaken, OutcomeUnknown
+from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import paired, registry, start, turns, until
 from tests.support.cancel import cancel_everywhere
 
-AT_ONCE = Backoff(0.01, longest=0.1)
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
 CUTS = (None, 0, 2, 4, 6, 9, 14)
 """Turns of the event loop after which the network is cut."""
@@ -101,29 +100,6 @@ def test_a_stream_cancelled_at_every_suspension(patience, at):
 
 
 # -- over sockets, through a proxy that cuts -------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def through_a_proxy(server_methods, client_methods=None, *, config=None, handler=None):
-    """A proxy, and both ends of a connection through it."""
-    accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-
-    async def handle(conn):
-        accepted.set_result(conn)
-        if handler is not None:
-            await handler(conn)
-        async for _ in conn:
-            pass
-
-    async with (
-        asyncio.timeout(30),
-        serve(handle, "127.0.0.1", 0, methods=server_methods, config=config) as server,
-        ChaosProxy("127.0.0.1", server.port) as proxy,
-        connect(
-            proxy.uri(), methods=client_methods, config=config, reconnect=AT_ONCE, proxy=None
-        ) as client,
-    ):
-        yield proxy, client, await accepted
 
 
 @pytest.mark.transport

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from reliable_ws import Backoff, Config, connect, serve
-from reliable_ws.testing import ChaosProxy
+from reliable_ws import Backoff, Config
 from tests.aio.desk import Desk, calling
+from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import on_stage, paired, start, turns, until
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
@@ -78,22 +78,7 @@ async def test_an_answer_made_while_there_is_no_websocket():
 @pytest.mark.transport
 async def test_over_sockets_through_a_network_that_keeps_breaking():
     ours, theirs = Desk(), Desk()
-    accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-
-    async def handler(conn):
-        accepted.set_result(conn)
-        async for _ in conn:
-            pass
-
-    async with (
-        asyncio.timeout(30),
-        serve(handler, "127.0.0.1", 0, methods=theirs.methods) as server,
-        ChaosProxy("127.0.0.1", server.port) as proxy,
-        connect(
-            proxy.uri(), methods=ours.methods, reconnect=Backoff(0.01, longest=0.1), proxy=None
-        ) as client,
-    ):
-        served = await accepted
+    async with through_a_proxy(theirs.methods, ours.methods) as (proxy, client, served):
         answers = 0
 
         async def ask(conn, first):

@@ -17,11 +17,9 @@ from reliable_ws import (
     RemoteError,
     RequestTimeout,
     State,
-    connect,
-    serve,
 )
 from reliable_ws.shared.asking import STREAM_CREDIT
-from reliable_ws.testing import ChaosProxy
+from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import (
     iterate,
     now,
@@ -332,17 +330,7 @@ def test_a_stream_cancelled_at_every_suspension():
 @pytest.mark.transport
 async def test_over_sockets_with_cuts_in_the_middle():
     tap = Tap()
-
-    async def handler(conn):
-        async for _ in conn:
-            pass
-
-    async with (
-        asyncio.timeout(30),
-        serve(handler, "127.0.0.1", 0, methods=tap.methods) as server,
-        ChaosProxy("127.0.0.1", server.port) as proxy,
-        connect(proxy.uri(), reconnect=Backoff(0.01, longest=0.1), proxy=None) as client,
-    ):
+    async with through_a_proxy(tap.methods) as (proxy, client, _server):
         got = []
         async for item in client.stream("numbers", [20_000]):
             got.append(item)

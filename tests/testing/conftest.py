@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+
+from tests.support.sockets import open_sockets
 
 from .streams import HOST, Network
 
@@ -32,16 +33,6 @@ async def network() -> AsyncIterator[Network]:
     for _, writer in network.streams:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-
-
-def open_sockets() -> int:
-    """How many sockets this process has; 0 where the system does not tell."""
-    count = 0
-    fds = Path("/proc/self/fd")
-    for fd in fds.iterdir() if fds.is_dir() else ():
-        with contextlib.suppress(OSError):  # the one that lists them
-            count += str(fd.readlink()).startswith("socket:")
-    return count
 
 
 @pytest.fixture(autouse=True)
