@@ -12,13 +12,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import initialize, invariant, rule
 
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.config import Config
@@ -34,7 +28,9 @@ from reliable_ws.protocol.events import (
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
-from tests.support.pair import Pair, Wire
+from tests.support.pair import Pair
+
+from .machine import Machine, seldom, sides, wires
 
 NARROW = Config(
     window_messages=3,
@@ -49,10 +45,7 @@ WIDE = Config(idle_timeout=9, session_ttl=60)
 WHO = ["client", "server"]
 OPEN = (Sending.OPEN, Receiving.OPEN)
 
-sides = st.sampled_from(WHO)
 sizes = st.sampled_from([0, 40, 3700, 3800, 9000])
-wires = st.integers(0, 2)
-seldom = st.sampled_from([True, False, False, False])
 indices = st.integers(0, 5)
 
 
@@ -91,10 +84,8 @@ class Caller:
         return f"{self.texts} ".ljust(size, "x")
 
 
-class Calling(RuleBasedStateMachine):
+class Calling(Machine):
     """A pair of sessions; the rules are everything that may happen to their calls."""
-
-    pair: Pair
 
     @initialize(config=st.sampled_from([NARROW, WIDE]))
     def begin(self, config: Config) -> None:
@@ -109,9 +100,6 @@ class Calling(RuleBasedStateMachine):
 
     def calls(self, who: str) -> CallLedger:
         return self.session(who).calls
-
-    def peer(self, who: str) -> str:
-        return "server" if who == "client" else "client"
 
     def listen(self) -> None:
         """Let both applications hear what happened, and check it."""
@@ -171,9 +159,6 @@ class Calling(RuleBasedStateMachine):
     @staticmethod
     def is_owed(asked: Asked) -> bool:
         return asked.ran and asked.given is None
-
-    def wire(self, index: int) -> Wire | None:
-        return self.pair.wires[-1 - index] if index < len(self.pair.wires) else None
 
     # -------------------------------------------------------------- applications
 
@@ -257,19 +242,7 @@ class Calling(RuleBasedStateMachine):
         if really and surely and truly:
             self.heard(who, self.session(who).abort(self.pair.now))
 
-    def heard(self, who: str, events: list[Any]) -> None:
-        if who == "client":
-            self.pair.client_events += events
-        else:
-            self.pair._server_said(events)
-
     # -------------------------------------------------------------- wires and clocks
-
-    @precondition(lambda self: len(self.pair.wires) < 12)
-    @rule()
-    def dial(self) -> None:
-        if self.pair.client.ended is None:
-            self.pair.dial()
 
     @rule(index=wires)
     def pull(self, index: int) -> None:

@@ -13,13 +13,7 @@ from typing import Any
 import msgpack
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import initialize, invariant, rule
 
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate, ConnectionClosed, OutboxFull
@@ -27,9 +21,10 @@ from reliable_ws.protocol.events import Ended
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from tests.support.pair import Pair, Wire
+from tests.support.pair import Pair
 
 from .helpers import CONFIRMED, NOT_TAKEN
+from .machine import Machine, seldom, sides, wires
 
 WINDOW, BYTES, LARGEST = 6, 9000, 20_000
 OUTBOX = 10
@@ -44,10 +39,7 @@ NARROW = Config(
 )
 WIDE = Config(idle_timeout=9)
 
-sides = st.sampled_from(["client", "server"])
 sizes = st.sampled_from([0, 1, 40, 1500, 4000, 9000, 15_000])
-wires = st.integers(0, 2)
-seldom = st.sampled_from([True, False, False, False])
 
 
 class Application:
@@ -62,10 +54,8 @@ class Application:
         "Of what this side sent: outcomes that can not change any more."
 
 
-class Conversation(RuleBasedStateMachine):
+class Conversation(Machine):
     """A pair of sessions; the rules are everything that may happen to it."""
-
-    pair: Pair
 
     @initialize(config=st.sampled_from([NARROW, WIDE]), early=st.booleans())
     def begin(self, config: Config, early: bool) -> None:
@@ -81,15 +71,6 @@ class Conversation(RuleBasedStateMachine):
     def session(self, who: str) -> Session | None:
         return self.pair.client if who == "client" else self.pair._server
 
-    def peer(self, who: str) -> str:
-        return "server" if who == "client" else "client"
-
-    def heard(self, who: str, events: list[Any]) -> None:
-        if who == "client":
-            self.pair.client_events += events
-        else:
-            self.pair._server_said(events)
-
     def settle(self, who: str) -> None:
         session = self.session(who)
         assert session is not None
@@ -104,10 +85,6 @@ class Conversation(RuleBasedStateMachine):
         app.handed += 1
         assert other.final.get(app.handed) is not NOT_TAKEN, "handed over after 'not taken'"
         return app.handed
-
-    def wire(self, index: int) -> Wire | None:
-        """The newest wire is number 0."""
-        return self.pair.wires[-1 - index] if index < len(self.pair.wires) else None
 
     # -------------------------------------------------------------- applications
 
@@ -184,12 +161,6 @@ class Conversation(RuleBasedStateMachine):
             self.heard(who, session.abort(self.pair.now))
 
     # -------------------------------------------------------------- wires and clocks
-
-    @precondition(lambda self: len(self.pair.wires) < 12)
-    @rule()
-    def dial(self) -> None:
-        if self.pair.client.ended is None:
-            self.pair.dial()
 
     @rule(index=wires)
     def pull(self, index: int) -> None:
