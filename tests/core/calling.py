@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import (
     Cancelled,
@@ -12,10 +13,10 @@ from reliable_ws.protocol.events import (
     Replied,
     Requested,
 )
-from reliable_ws.protocol.frames import Calls, Frame, Request
+from reliable_ws.protocol.frames import CallPosition, Calls, Frame, Hello, Request
 from tests.support.pair import Pair
 
-from .helpers import NO_CALLS_YET, Exactly, Lone
+from .helpers import NO_CALLS_YET, Exactly, Lone, hello, welcome
 
 CALLS = (Requested, Replied, Faulted, Itemized, Cancelled, Granted, Eased)
 
@@ -49,3 +50,20 @@ def entries_of(frames: list[Frame]) -> list:
 
 def a_request(payload="", timeout=None, credit=0) -> Request:
     return Request("do", timeout, credit, payload)
+
+
+def again(lone: Lone, calls: CallPosition | None, **changes) -> list:
+    """Greet anew, with this position of calls."""
+    if lone.book is None:
+        lone.link = lone.session.dial(lone.now)
+        (greeting,) = lone.says()
+        assert isinstance(greeting, Hello)
+        assert greeting.calls == lone.session.calls.position()
+        return lone.hears(welcome(resumed=True, calls=calls, **changes))
+    arrival = lone.book.arrive(lone.now)
+    greeting = hello(attempt=lone.session.attempt + 1, calls=calls, **changes)
+    events = arrival.receive(encode([greeting]), lone.now)
+    if arrival.link is not None:
+        lone.link = arrival.link
+        arrival.link.transmit(lone.now)
+    return events

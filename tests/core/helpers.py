@@ -34,6 +34,8 @@ CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UN
 NOW = 1000.0
 INCARNATION = 42
 LIMITS = Config().limits(None)
+LARGE = 2**30
+"A limit of frames that nothing reaches."
 NO_CALLS_YET = CallPosition(0, 0, 1)
 SMALL = Config(window_messages=4, window_bytes=40_000, max_frame=8192, max_message=30_000)
 
@@ -101,7 +103,7 @@ def frames_of(end: Link | Arrival, now: float) -> list[Frame]:
     """Pull everything that one end wants to send, and read it."""
     frames: list[Frame] = Exactly()
     while (data := end.transmit(now)) is not None:
-        frames += decode(data, 2**30)
+        frames += decode(data, LARGE)
     return frames
 
 
