@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import websockets
+from websockets.asyncio.client import connect
 
 from reliable_ws.adapters import memory
 from reliable_ws.adapters.websockets import adapt, dial, listen
 from reliable_ws.transport import TransportClosed
 
 RELEASE = tuple(int(part) for part in websockets.__version__.split(".")[:2])
+
+NO_PROXY = {"proxy": None} if RELEASE >= (15, 0) else {}
 
 # What "ours" is. The other end is the asyncio implementation, or the other end of the pair.
 LIBRARY_KINDS = ("asyncio client", "asyncio server", "legacy client", "legacy server")
@@ -137,3 +140,23 @@ async def drain(transport) -> tuple[list[bytes | str], TransportClosed]:
             received.append(await transport.recv())
         except TransportClosed as end:
             return received, end
+
+
+@contextlib.asynccontextmanager
+async def listening(handler=None, **options):
+    """A server made by ``listen``; yields it and the list of transports it has handed out."""
+    accepted = []
+
+    async def handle(transport):
+        accepted.append(transport)
+        if handler is not None:
+            await handler(transport)
+        else:
+            await transport.websocket.wait_closed()
+
+    async with asyncio.timeout(TIME_LIMIT), listen(handle, "127.0.0.1", 0, **options) as server:
+        yield server, accepted
+
+
+def raw_connect(server, **options):
+    return connect(uri_of(server), **NO_PROXY, **options)
