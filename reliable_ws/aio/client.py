@@ -34,7 +34,8 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
 
     ``async with connect(uri) as conn``, ``conn = await connect(uri)``, or
     ``async for conn in connect(uri)``, which begins a new session, with back-off, after each
-    ``SessionLost``. Returns after the greeting; a first attempt that fails raises what the
+    ``SessionLost``. Leaving the block closes; without it, or before leaving the loop,
+    ``await conn.close()``. Returns after the greeting; a first attempt that fails raises what the
     WebSocket library raises, ``NotReliablePeer`` if the server does not speak the protocol, or
     ``ConnectionClosed`` if it refuses. After that a lost WebSocket is replaced, with jittered
     back-off, for ``config.session_ttl`` seconds since the last contact.

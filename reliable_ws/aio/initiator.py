@@ -17,7 +17,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
-from reliable_ws.shared.facts import logger
+from reliable_ws.shared.facts import logger, tell_left_open
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
@@ -91,7 +91,9 @@ class Initiator(Driver):
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """A task that dies of a bug ends the session: waiters must not wait for ever."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():  # by the end of the event loop, nobody else
+            tell_left_open(self.session)
+        elif (error := task.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
             self.resume_failed("internal error")
 

@@ -16,7 +16,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
-from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.facts import ConnectionEvent, logger, tell_left_open
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
@@ -55,6 +55,13 @@ class Acceptor(Driver):
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         super()._on_detached(code, reason, retry)
         self.sessions._relieve_soon()
+
+    def served(self, serving: asyncio.Task[None]) -> None:
+        """Tell what ended a task that read in the background."""
+        if serving.cancelled():  # by the end of the event loop, nobody else
+            tell_left_open(self.session)
+        elif (error := serving.exception()) is not None:
+            logger.error("reliable_ws failed", exc_info=error)
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, on which the peer has to greet."""
@@ -217,7 +224,7 @@ class Sessions:
             raise NotReliablePeer("the peer did not greet with a good Hello")
         acceptor = ready.result()
         acceptor.keep(serving)
-        serving.add_done_callback(self._served)
+        serving.add_done_callback(acceptor.served)
         return acceptor.connection
 
     def _bury(self, acceptor: Acceptor) -> None:
@@ -228,11 +235,6 @@ class Sessions:
         if self._reports is not None:
             self._reports[session.id] = session.report()
         self._change.set()
-
-    @staticmethod
-    def _served(serving: asyncio.Task[None]) -> None:
-        if not serving.cancelled() and (error := serving.exception()) is not None:
-            logger.error("reliable_ws failed", exc_info=error)
 
     def _handled(self, handling: asyncio.Task[None]) -> None:
         self._handling.discard(handling)
@@ -280,6 +282,7 @@ class Sessions:
             await handler(acceptor.connection)
         except asyncio.CancelledError:
             if not acceptor.sessions._book.draining:  # the event loop ends: wait for nobody
+                tell_left_open(acceptor.session)
                 acceptor.abort(1001, "going away")
                 raise
             code = 1001

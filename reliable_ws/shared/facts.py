@@ -24,6 +24,7 @@ __all__ = [
     "logger",
     "raise_undelivered",
     "tell_end",
+    "tell_left_open",
     "tell_nobody",
 ]
 
@@ -190,3 +191,10 @@ def raise_undelivered(report: Report) -> None:
     """Raise :class:`~reliable_ws.DeliveryError` unless everything is confirmed."""
     if report.undelivered:
         raise DeliveryError.of(report)
+
+
+def tell_left_open(session: Session) -> None:
+    """Log what is lost with a program that ends and has not closed its connection."""
+    report = session.report()
+    if report.undelivered and (report.ending is None or report.ending.kind is End.LOST):
+        logger.warning("a connection was left without close(): %s", report)

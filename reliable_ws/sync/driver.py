@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +32,7 @@ from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.answering import time_to_close
 from reliable_ws.shared.dialing import NO_OTHER
-from reliable_ws.shared.facts import Tell, tell_end, tell_nobody
+from reliable_ws.shared.facts import Tell, tell_end, tell_left_open, tell_nobody
 from reliable_ws.shared.forking import end_quietly, mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
@@ -74,6 +76,7 @@ class Driver:
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumable = resumable
         mind_forks(self)
+        _drivers.add(self)
 
     # ------------------------------------------------------------------ transports
 
@@ -222,6 +225,19 @@ class Driver:
         """End the session like this."""
         self.session.end(ending)
         self.pump.settle()
+
+
+_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for driver in list(_drivers):
+        with driver.lock:
+            if not driver.session.ended:  # else somebody has been told
+                tell_left_open(driver.session)
+
+
+atexit.register(_at_exit)
 
 
 CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {

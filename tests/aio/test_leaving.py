@@ -8,7 +8,14 @@ import asyncio
 
 import pytest
 
-from reliable_ws import ConnectionClosed, ConnectionClosedOK, NotTaken, Outcome, SessionLost
+from reliable_ws import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    NotTaken,
+    Outcome,
+    SessionLost,
+    wrap,
+)
 from reliable_ws.adapters.memory import pair
 from tests.aio.stage import Stage, now, on_stage, paired, rest, start, turns, until
 
@@ -168,3 +175,36 @@ async def test_a_normal_end_raises_connection_closed_ok_for_those_who_wait():
         assert await rest(server) == []
         await server.close()
         await closing
+
+
+@pytest.mark.parametrize("resume_within", [None, 60])
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_program_that_ends_without_close_is_told_what_it_leaves(caplog, side, resume_within):
+    async def program():
+        near, far = pair()
+        client, server = await asyncio.gather(
+            *(wrap(end, resume_within=resume_within)._open() for end in (near, far))
+        )
+        conn = client if side == "client" else server
+        for word in ("one", "two"):
+            await conn.send(word)
+
+    asyncio.run(program())
+    left = "a connection was left without close(): 2 sent, 0 confirmed, "
+    assert [record.getMessage()[: len(left)] for record in caplog.records] == [left]
+
+
+def test_a_program_that_closes_or_is_interrupted_leaves_without_a_word(caplog):
+    async def program():
+        near, far = pair()
+        client, server = await asyncio.gather(wrap(near)._open(), wrap(far)._open())
+        async with client:
+            await client.send("x")
+            assert await server.recv() == "x"
+        async with await Stage().connect() as client:
+            await client.send("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(program())
+    assert not caplog.records

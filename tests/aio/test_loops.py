@@ -276,7 +276,7 @@ with asyncio.Runner(loop_factory=getattr(test_loops, sys.argv[1])) as runner:
 @pytest.mark.parametrize("how", ["return", "interrupt", "blocks", "exit"])
 @on_every_loop
 def test_a_program_ends_though_a_session_lives(new_loop, how):
-    """At once, and without a word but that of the interpreter."""
+    """At once, and without a word but that of the interpreter and of what is not confirmed."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, new_loop.__name__, how],
         cwd=ROOT,
@@ -285,7 +285,7 @@ def test_a_program_ends_though_a_session_lives(new_loop, how):
         timeout=15,
         check=False,
     )
-    lines = done.stderr.splitlines()
+    lines = [line for line in done.stderr.splitlines() if "left without close()" not in line]
     if how in ("interrupt", "blocks"):
         assert lines[-1] == "KeyboardInterrupt"
         assert "never retrieved" not in done.stderr

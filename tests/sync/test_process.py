@@ -64,6 +64,21 @@ def test_the_interpreter_exits_with_live_sessions_without_a_word():
     assert program.end() == (0, "", "")
 
 
+def test_a_program_that_ends_without_close_is_told_what_it_leaves():
+    program = Program(
+        """
+        server = rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0)
+        conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+        conn.send("one")
+        conn.send("two")
+        print("ready")
+        """
+    )
+    program.ready()
+    left = "a connection was left without close(): 2 sent, 0 confirmed, 2 pending\n"
+    assert program.end() == (0, "", left)
+
+
 def test_ctrl_c_leaves_a_block_at_once():
     program = Program(
         """
