@@ -74,18 +74,21 @@ class ProtocolViolation(ConnectionClosedError):
 
 
 class DeliveryError(ReliableWSError):
-    """Messages are not confirmed and will not be; ``report`` says which."""
+    """Messages are not confirmed and will not be; ``report`` says which.
 
-    def __init__(self, report: Report) -> None:
+    Of a request that will not be answered the one entry's ``message`` is ``(method, params)``.
+    """
+
+    def __init__(self, report: Report, words: str = "") -> None:
         first = f"; first: number {report.undelivered[0].number}" if report.undelivered else ""
-        super().__init__(f"{report}{first}")
+        super().__init__(words or f"{report}{first}")
         self.report = report
 
     @staticmethod
-    def of(report: Report) -> DeliveryError:
+    def of(report: Report, words: str = "") -> DeliveryError:
         """Return the error for a final report: unknown if any outcome is, else not taken."""
         unknown = report.count(Outcome.UNKNOWN) > 0
-        return OutcomeUnknown(report) if unknown else NotTaken(report)
+        return OutcomeUnknown(report, words) if unknown else NotTaken(report, words)
 
 
 class NotTaken(DeliveryError):

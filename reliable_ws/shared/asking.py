@@ -91,7 +91,7 @@ class Asking(Generic[Q]):
         if session.sending is not Sending.OPEN or session.receiving is not Receiving.OPEN:
             raise self._undelivered(0, question, taken=False)
         if session.incarnation and not self._calls.limit:
-            raise NotTakenByPeer("the peer does not take requests")
+            raise NotTaken(Report(1, 0), "the peer does not take requests")
 
     def timed_out(self, number: int, method: str) -> RequestTimeout:
         """Wait no more; return the error that says what is known."""
@@ -168,14 +168,11 @@ class Asking(Generic[Q]):
                 yield number, False if self._calls.cancel(number) else taken
 
     def _undelivered(self, number: int, question: Q, *, taken: bool | None) -> DeliveryError:
-        outcome = Outcome.NOT_TAKEN if taken is False else Outcome.UNKNOWN
+        if taken is False:
+            outcome, fate = Outcome.NOT_TAKEN, "never reached the peer's application"
+        else:
+            outcome, fate = Outcome.UNKNOWN, "has no answer, and nobody can say if it was run"
+        ended = self._session.ended
+        words = f"request {question.message[0]!r} {fate}{f'; {ended}' if ended else ''}"
         entry = Undelivered(number, outcome, question.message)
-        return DeliveryError.of(Report(1, 0, (entry,), self._session.ended))
-
-
-class NotTakenByPeer(NotTaken):
-    """A request to a peer that takes none."""
-
-    def __init__(self, words: str) -> None:
-        ReliableWSError.__init__(self, words)
-        self.report = Report(1, 0)
+        return DeliveryError.of(Report(1, 0, (entry,), ended), words)
