@@ -63,7 +63,7 @@ class Initiator(Driver):
         except BaseException:
             self.abort()
             raise
-        failure = why_not_met(self.session)
+        failure = why_not_met(self.session, self._unwelcome)
         if failure is not None:
             self.abort()
             raise failure from self._unwelcome

@@ -24,17 +24,17 @@ NO_OTHER = (
 """Why a session without a second WebSocket is lost with its first."""
 
 
-def why_not_met(session: Session) -> ReliableWSError | None:
+def why_not_met(session: Session, gone: Exception | None) -> ReliableWSError | None:
     """Return what the first greeting failed of; ``None`` if the session was welcomed.
 
-    It was, even if the WebSocket is gone again.
+    It was, even if the WebSocket is gone again. ``gone`` is how that was lost.
     """
     ending = session.ended
     if session.incarnation and ending is None:
         return None
     strange = "the peer does not speak reliable-ws.v1: "
     if ending is None or ending.kind is End.LOST:
-        return NotReliablePeer(f"{strange}no Welcome in time, or cut off before it")
+        return NotReliablePeer(f"{strange}no Welcome: {gone}")
     if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
         return NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
     return closed(ending, session.report())

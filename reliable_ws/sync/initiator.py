@@ -61,7 +61,7 @@ class Initiator(Driver):
             except BaseException:
                 self.abort()
                 raise
-            error = why_not_met(self.session)
+            error = why_not_met(self.session, self._unwelcome)
             if error is not None:
                 self.abort()
         if error is not None:

@@ -104,6 +104,24 @@ async def test_a_stranger_is_found_out_in_time(role, stranger, resume_within):
     playing.cancel()
 
 
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize(
+    ("stranger", "words"),
+    [
+        (_silence, r"no Welcome: nothing heard in time$"),
+        (_hangs_up, r"no Welcome: WebSocket closed \(code 1000, reason ''\)$"),
+        (_gone, r"no Welcome: WebSocket closed \(code None, reason ''\)$"),
+        (_text, r"a text message; frames are binary \(4400\)$"),
+    ],
+)
+async def test_a_client_is_told_what_the_stranger_did(stranger, words):
+    near, far = pair()
+    playing = start(_play(stranger, far))
+    with pytest.raises(NotReliablePeer, match=words):
+        await wrap(near, config=QUICK)
+    playing.cancel()
+
+
 @on_stage
 @pytest.mark.parametrize("role", ["initiator", "acceptor"])
 async def test_a_stranger_that_hangs_the_network_is_found_out_in_time(role):
