@@ -47,6 +47,8 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
     every supported release, ``compression`` is off unless given.
     """
 
+    verb = "connect"
+
     def __init__(
         self,
         uri: str,

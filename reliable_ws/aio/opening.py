@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .connection import Connection
 
-__all__ = ["Opening"]
+__all__ = ["Opening", "Unopened"]
 
 
-class Opening:
+class Unopened:
+    """What is used before it was awaited or entered says so."""
+
+    verb: ClassVar[str]
+    "What it is made by."
+
+    if not TYPE_CHECKING:  # a type checker knows what it has
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{self.verb}(…) has no {name!r} before it is open: "
+                f"'async with {self.verb}(…) as …' or '… = await {self.verb}(…)'"
+            )
+
+
+class Opening(Unopened):
     """A connection that is still to be opened: ``await`` it, or ``async with`` it."""
 
     _connection: Connection | None = None

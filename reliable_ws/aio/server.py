@@ -16,6 +16,7 @@ from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
 from .connection import Connection
+from .opening import Unopened
 from .sessions import Handler, Sessions, check_sessions
 
 __all__ = ["Server", "serve"]
@@ -67,7 +68,7 @@ class Server:
         await asyncio.get_running_loop().create_future()
 
 
-class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
+class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Serve sessions: ``handler(conn)`` runs once per session, not once per WebSocket.
 
     ``async with serve(handler, host, port) as server`` or ``server = await serve(…)``. Leaving
@@ -77,6 +78,8 @@ class serve:  # noqa: N801 - looks and behaves like its namesake in websockets
     awaitable of it): only the same principal can resume a session. Everything else goes to
     websockets' ``serve``.
     """
+
+    verb = "serve"
 
     def __init__(
         self,

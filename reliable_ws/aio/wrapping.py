@@ -43,6 +43,8 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
     within ``config.open_timeout``.
     """
 
+    verb = "wrap"
+
     def __init__(
         self,
         websocket: Any,

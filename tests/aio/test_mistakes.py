@@ -11,6 +11,7 @@ import pytest
 import reliable_ws.sync
 from reliable_ws import ASGIApp, Config, Group, Sessions, connect, drain_on_sigterm, serve, wrap
 from reliable_ws.adapters.memory import pair
+from reliable_ws.testing import Network
 from tests.aio.stage import on_stage, paired, rest, turns
 
 COROUTINE_FUNCTION = r"must be a coroutine function \(async def\)"
@@ -61,6 +62,19 @@ async def test_what_is_reliable_already_is_no_websocket():
 def test_a_websocket_is_for_wrap():
     with pytest.raises(TypeError, match=r"uri must be .*wrap\(\).*, not <.*MemoryTransport"):
         connect(pair()[0])
+
+
+@pytest.mark.parametrize("verb", ["recv", "id", "no_such_thing"])
+def test_what_is_not_open_yet_says_how_to_open_it(verb):
+    for name, unopened in (
+        ("connect", connect("ws://127.0.0.1")),
+        ("wrap", wrap(pair()[0])),
+        ("serve", serve(handler)),
+        ("connect", Network().connect()),
+    ):
+        message = rf"{name}\(…\) has no '{verb}' .*'async with {name}\(…\) .* await {name}\(…\)'"
+        with pytest.raises(AttributeError, match=message):
+            getattr(unopened, verb)
 
 
 # -- handlers ------------------------------------------------------------------------------------
