@@ -61,7 +61,7 @@ class WebSocketsSyncTransport:
     if none came or it had no code.
     """
 
-    __slots__ = ("_gone", "_room", "_ws", "max_frame")
+    __slots__ = ("__weakref__", "_gone", "_room", "_ws", "max_frame")
 
     def __init__(self, ws: Any, max_frame: int | None) -> None:
         self._ws = ws

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Leaving, Link
+from reliable_ws.shared.owning import release
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 from .waiting import Signal
@@ -58,6 +59,7 @@ class Carrier:
             self._lost(None, "the reader was stopped")
             raise
         finally:
+            release(transport)
             self._over.set()
             for task in (self._writer, self._closer):
                 if task is not None:

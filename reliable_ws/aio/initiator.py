@@ -19,6 +19,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
 from reliable_ws.shared.facts import logger, tell_left_open
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
 
 from .driver import Driver
@@ -176,7 +177,7 @@ class Initiator(Driver):
             raise RuntimeError(OPENS_BY_ITSELF)
         if self.session.ended:
             raise self.session.error()
-        transport = adapt(websocket)
+        transport = take_over(websocket, adapt)
         self.detached.clear()
         self.opened.clear()
         self._spawn(self.carry(transport))

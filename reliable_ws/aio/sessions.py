@@ -18,6 +18,7 @@ from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
 from reliable_ws.shared.facts import ConnectionEvent, logger, tell_left_open
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
@@ -67,7 +68,7 @@ class Acceptor(Driver):
         """Go on over this open WebSocket, on which the peer has to greet."""
         if self.session.ended:
             raise self.session.error()
-        other = await self.sessions.accept(adapt(websocket), self.principal)
+        other = await self.sessions.accept(take_over(websocket, adapt), self.principal)
         if other is not self.connection:
             other.abort()
             raise NotReliablePeer("the peer began another session on this WebSocket")
@@ -128,7 +129,7 @@ class Sessions:
         traceback. Raises ``TypeError`` for a handler that cannot be awaited.
         """
         check_handler(handler, awaited=True)
-        return self._serve(adapt(websocket), handler, principal)
+        return self._serve(take_over(websocket, adapt), handler, principal)
 
     async def _serve(
         self,

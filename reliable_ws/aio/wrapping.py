@@ -15,6 +15,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.shared.arguments import check_options, check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import check_free, own
 from reliable_ws.transport import Transport
 
 from .connection import Connection
@@ -39,8 +40,8 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
     ``sessions``: then a WebSocket of a session that lives gives the same connection again.
 
     Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
-    cannot be taken over or a missing role, ``NotReliablePeer`` if the peer does not greet
-    within ``config.open_timeout``.
+    cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
+    does not greet within ``config.open_timeout``.
     """
 
     verb = "wrap"
@@ -70,10 +71,12 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
         if sessions is not None:
             check_sessions(sessions)
         check_reopening(reopen, reconnect, awaited=True)
+        check_free(websocket)
         self._transport = adapt(websocket)
         self._role = role_for(
             websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
         )
+        own(websocket, self._transport)
         self._methods = methods
         self._config = config or Config()
         if resume_within is not None:

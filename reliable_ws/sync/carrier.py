@@ -17,6 +17,7 @@ from collections.abc import Callable
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Leaving, Link
+from reliable_ws.shared.owning import release
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .clock import Alarm, call_at, start
@@ -97,6 +98,7 @@ class Carrier:
             self._lost(None, "the transport failed")
 
     def _lost(self, code: int | None, reason: str) -> None:
+        release(self.transport)
         with self._lock:
             self.over = True
             self._change.notify_all()

@@ -20,6 +20,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
 from reliable_ws.shared.facts import logger
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .clock import start
@@ -145,7 +146,7 @@ class Initiator(Driver):
         """Go on over this open WebSocket, greeting on it first. Without lock."""
         if self._reopen is not None:
             raise RuntimeError(OPENS_BY_ITSELF)
-        transport = adapt(websocket)
+        transport = take_over(websocket, adapt)
         with self.lock:
             if self.session.ended:
                 raise self.session.error()

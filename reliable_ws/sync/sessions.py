@@ -24,6 +24,7 @@ from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
@@ -65,7 +66,7 @@ class Acceptor(Driver):
         """Go on over this open WebSocket, on which the peer has to greet. Without lock."""
         if self.session.ended:
             raise self.session.error()
-        other = self._sessions.accept(adapt(websocket), self._principal)
+        other = self._sessions.accept(take_over(websocket, adapt), self._principal)
         if other is not self.connection:
             other.abort()
             raise NotReliablePeer("the peer began another session on this WebSocket")
@@ -128,7 +129,7 @@ class Sessions:
         Raises ``TypeError`` for a handler that is no plain function.
         """
         check_handler(handler, awaited=False)
-        self._serve(adapt(websocket), handler, principal)
+        self._serve(take_over(websocket, adapt), handler, principal)
 
     def accept(
         self, transport: SyncTransport, principal: Hashable = None, *, resumable: bool = True

@@ -15,6 +15,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.shared.arguments import check_options, check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
+from reliable_ws.shared.owning import check_free, own
 
 from .connection import Connection
 from .initiator import Initiator
@@ -51,8 +52,8 @@ def wrap(
     session that lives gives the same connection again.
 
     Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
-    cannot be taken over or a missing role, ``NotReliablePeer`` if the peer does not greet
-    within ``config.open_timeout``.
+    cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
+    does not greet within ``config.open_timeout``.
     """
     check_options(
         config=config,
@@ -64,8 +65,10 @@ def wrap(
     if sessions is not None:
         check_sessions(sessions)
     check_reopening(reopen, reconnect, awaited=False)
+    check_free(websocket)
     transport = adapt(websocket)
     role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
+    own(websocket, transport)
     config = config or Config()
     if resume_within is not None:
         config = dataclasses.replace(config, session_ttl=resume_within)

@@ -12,7 +12,7 @@ import reliable_ws.sync
 from reliable_ws import ASGIApp, Config, Group, Sessions, connect, drain_on_sigterm, serve, wrap
 from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import Network
-from tests.aio.stage import on_stage, paired, rest, turns
+from tests.aio.stage import on_stage, paired, rest, start, turns
 
 COROUTINE_FUNCTION = r"must be a coroutine function \(async def\)"
 
@@ -57,6 +57,38 @@ async def test_what_is_reliable_already_is_no_websocket():
                 wrap(reliable)
             with pytest.raises(TypeError, match="reliable already"):
                 Sessions().handle(reliable, handler)
+
+
+WRAPPED = "the WebSocket is wrapped already: it belongs to a connection"
+
+
+@on_stage
+async def test_a_websocket_belongs_to_one_connection():
+    async with paired({"reopen": None, "resume_within": 60}) as (stage, client, server):
+        for ours in (client.websocket, server.websocket):
+            with pytest.raises(ValueError, match=WRAPPED):
+                wrap(ours)
+            with pytest.raises(ValueError, match=WRAPPED):
+                stage.sessions.handle(ours, handler)
+            with pytest.raises(ValueError, match=WRAPPED):
+                await client.resume(ours)
+            with pytest.raises(ValueError, match=WRAPPED):
+                await server.resume(ours)
+        await client.send("the first one goes on")
+        assert await server.recv() == "the first one goes on"
+
+
+@on_stage
+async def test_a_websocket_that_is_handled_is_handled_once():
+    near, far = pair()
+    sessions = Sessions()
+    serving = start(sessions.handle(far, handler))
+    with pytest.raises(ValueError, match=WRAPPED):
+        sessions.handle(far, handler)
+    async with wrap(near):
+        with pytest.raises(ValueError, match=WRAPPED):
+            sessions.handle(far, handler)
+    await serving
 
 
 def test_a_websocket_is_for_wrap():

@@ -11,7 +11,7 @@ import reliable_ws
 from reliable_ws import Config
 from reliable_ws.sync import Sessions, connect, serve, wrap
 
-from .conftest import pair
+from .conftest import SECONDS, pair
 from .pipe import pipe
 
 
@@ -47,6 +47,24 @@ def test_what_is_reliable_already_is_no_websocket():
             wrap(ours)
         with pytest.raises(TypeError, match="reliable already"):
             Sessions().handle(ours, handler)
+
+
+WRAPPED = "the WebSocket is wrapped already: it belongs to a connection"
+
+
+def test_a_websocket_belongs_to_one_connection():
+    with pair(resume_within=60) as (client, server):
+        for ours in (client.websocket, server.websocket):
+            with pytest.raises(ValueError, match=WRAPPED):
+                wrap(ours)
+            with pytest.raises(ValueError, match=WRAPPED):
+                Sessions().handle(ours, handler)
+            with pytest.raises(ValueError, match=WRAPPED):
+                client.resume(ours)
+        with pytest.raises(ValueError, match=WRAPPED):
+            server.resume(client.websocket)
+        client.send("the first one goes on")
+        assert server.recv(timeout=SECONDS) == "the first one goes on"
 
 
 def test_a_websocket_is_for_wrap():

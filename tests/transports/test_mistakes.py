@@ -8,9 +8,10 @@ import falcon.asgi
 import falcon.testing
 import litestar
 import pytest
-import quart
+import quart.wrappers
 import starlette.requests
 import starlette.websockets
+from werkzeug.datastructures import Headers
 
 import reliable_ws
 from reliable_ws.adapters import adapt
@@ -43,6 +44,38 @@ async def test_a_websocket_that_is_not_open(kind):
     await websocket.receive()
     with pytest.raises(ValueError, match="closed"):
         reliable_ws.wrap(websocket)
+
+
+@pytest.mark.parametrize("kind", [starlette.websockets.WebSocket, litestar.WebSocket])
+async def test_a_websocket_that_does_not_tell_who_reads_it_is_wrapped_once(kind):
+    websocket = kind(dict(SCOPE), *server("connect"))
+    await websocket.accept()
+    with pytest.raises(ValueError, match="reopen= is for the initiator"):
+        reliable_ws.wrap(websocket, reopen=websocket.accept)
+    sessions = reliable_ws.Sessions()
+    sessions.handle(websocket, reliable_ws.Connection.wait_closed).close()  # took nothing over
+    wrapped = reliable_ws.wrap(websocket)
+    for take in (
+        reliable_ws.wrap,
+        lambda ws: sessions.handle(ws, reliable_ws.Connection.wait_closed),
+    ):
+        with pytest.raises(ValueError, match="wrapped already: it belongs to a connection"):
+            take(websocket)
+    del wrapped
+    reliable_ws.wrap(websocket)
+
+
+async def test_quart_stands_for_another_websocket_in_every_handler():
+    app = quart.Quart(__name__)
+    wrapped = []
+    for _ in range(2):
+        inner = quart.wrappers.Websocket(
+            "/", b"", "ws", Headers(), "", "1.1", [], *4 * [app], SCOPE
+        )
+        async with app.websocket_context(inner):
+            wrapped.append(reliable_ws.wrap(quart.websocket))
+            with pytest.raises(ValueError, match="wrapped already"):
+                reliable_ws.wrap(quart.websocket)
 
 
 async def test_falcon():

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import pytest
 import websocket
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.sync import serve, wrap
 from reliable_ws.testing.transport_contract.endpoints import BOAST, BOASTED
 from reliable_ws.testing.transport_contract.scenarios import BOASTFUL, scenario
 from tests.sync.awaited import BlockingClientContract
+
+NO_PROXY = {"http_no_proxy": ["127.0.0.1"]}
+
+
+def echo(conn):
+    for message in conn:
+        conn.send(message)
+
+
+def test_a_websocket_that_was_opened_again_can_be_wrapped_again():
+    ws = websocket.WebSocket()
+    used = []
+    with serve(echo, "127.0.0.1", 0) as server:
+        for _ in range(3):
+            ws.connect(f"ws://127.0.0.1:{server.port}", **NO_PROXY)
+            with wrap(ws) as conn:
+                used.append(conn)
+                with pytest.raises(ValueError, match="wrapped already"):
+                    wrap(ws)
+                conn.send("x")
+                assert conn.recv() == "x"
 
 
 class TestWebSocketClient(BlockingClientContract):
@@ -16,9 +39,7 @@ class TestWebSocketClient(BlockingClientContract):
     max_frame = 2**22  # so much is tried; it has no limit
 
     def open(self, uri):
-        return websocket.create_connection(
-            uri, subprotocols=[SUBPROTOCOL], http_no_proxy=["127.0.0.1"]
-        )
+        return websocket.create_connection(uri, subprotocols=[SUBPROTOCOL], **NO_PROXY)
 
     @scenario
     async def test_a_limit_that_nobody_told_is_found(self):
