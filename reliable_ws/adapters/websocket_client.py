@@ -109,13 +109,18 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketClientTransport:
     announce; the library has no limit.
 
     Raises ``TypeError`` if ``ws`` is something else (a ``WebSocketApp`` reads by itself), and
-    ``ValueError`` if it is not open.
+    ``ValueError`` if it is not open, or was made with ``enable_multithread=False`` or
+    ``fire_cont_frame=True``.
     """
     if not isinstance(ws, WebSocket):
         name = f"{type(ws).__module__}.{type(ws).__qualname__}"
         raise TypeError(f"{name} is no websocket.WebSocket: use websocket.create_connection")
     if not ws.connected:
         raise ValueError("the WebSocket is not open: pass what create_connection() returned")
+    if not hasattr(ws.lock, "acquire"):
+        raise ValueError("made with enable_multithread=False: leave that out, several threads use it")
+    if ws.cont_frame.fire_cont_frame:
+        raise ValueError("made with fire_cont_frame=True: leave that out, it hides where messages end")
     return WebSocketClientTransport(ws, max_frame)
 
 

@@ -33,6 +33,18 @@ def test_a_websocket_that_was_opened_again_can_be_wrapped_again():
                 assert conn.recv() == "x"
 
 
+@pytest.mark.parametrize("option", [{"enable_multithread": False}, {"fire_cont_frame": True}])
+def test_options_that_it_cannot_work_with(option):
+    with serve(echo, "127.0.0.1", 0) as server:
+        uri = f"ws://127.0.0.1:{server.port}"
+        ws = websocket.create_connection(uri, **option, **NO_PROXY)
+        [(name, value)] = option.items()
+        with pytest.raises(ValueError, match=f"made with {name}={value}"):
+            wrap(ws)
+        ws.send_binary(b"untouched")
+        ws.shutdown()
+
+
 class TestWebSocketClient(BlockingClientContract):
     library = "websocket-client"
     distributions = ("websocket-client",)
