@@ -70,6 +70,8 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
         )
         self._uri = uri
         self._methods = methods
+        if methods is not None:
+            methods.check_loop()
         self._config = config or Config()
         self._reconnect = reconnect
         self._on_event = on_event

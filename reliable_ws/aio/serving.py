@@ -174,6 +174,8 @@ class Servant(Answering):
         params = open_payload(event.payload, number, self._codec)
         args, kwargs = method.bind(self.connection, params)
         flow = self._flows.get(number)
+        if method.generates:
+            raise TypeError(f"{method.name} is a generator function: make it an async one")
         if method.streams:
             if flow is None:
                 raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")

@@ -95,6 +95,8 @@ class Sessions:
         )
         self.config = config or Config()
         self._methods = methods
+        if methods is not None:
+            methods.check_loop()
         self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._on_event = on_event
         self._acceptors: dict[bytes, Acceptor] = {}

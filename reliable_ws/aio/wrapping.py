@@ -78,6 +78,8 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
         )
         own(websocket, self._transport)
         self._methods = methods
+        if methods is not None:
+            methods.check_loop()
         self._config = config or Config()
         if resume_within is not None:
             self._config = dataclasses.replace(self._config, session_ttl=resume_within)

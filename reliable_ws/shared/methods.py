@@ -122,8 +122,12 @@ class Methods:
 
     Coroutine functions run as tasks of the event loop; plain functions run in a thread
     (:func:`asyncio.to_thread`), so that they cannot block it; async generator functions answer
-    ``conn.stream()``. Parameters are checked against annotations: plain types, dataclasses and
-    enums (which are built), unions, lists, dicts and tuples of them; others are let through.
+    ``conn.stream()``. With :mod:`reliable_ws.sync` there are plain functions, and generator
+    functions for streams.
+
+    Parameters are checked against annotations: plain types, dataclasses and enums (which are
+    built), unions, lists, dicts and tuples of them; others are let through. Results are sent as
+    they are: of a dataclass, return :func:`dataclasses.asdict`.
 
     An exception becomes a fault for the caller: ``RemoteError`` with its code, message and
     data, anything else as ``internal``, logged here, without its text.
@@ -166,6 +170,15 @@ class Methods:
             raise TypeError(
                 f"{', '.join(names)}: coroutine functions need an event loop; for reliable_ws.sync "
                 "register plain functions, and generator functions for streams"
+            )
+
+    def check_loop(self) -> None:
+        """Raise ``TypeError`` if any handler can only be run in a thread."""
+        names = [name for name, method in self._methods.items() if method.generates]
+        if names:
+            raise TypeError(
+                f"{', '.join(names)}: generator functions are for reliable_ws.sync; for an event "
+                "loop register async generator functions"
             )
 
 

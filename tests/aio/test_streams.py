@@ -13,11 +13,16 @@ from reliable_ws import (
     Config,
     InvalidParams,
     MethodNotFound,
+    Methods,
     OutcomeUnknown,
     RemoteError,
     RequestTimeout,
+    Sessions,
     State,
+    connect,
+    wrap,
 )
+from reliable_ws.adapters.memory import pair
 from reliable_ws.shared.asking import STREAM_CREDIT
 from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import (
@@ -202,6 +207,27 @@ async def test_what_does_not_stream_and_what_does():
             await all_of(client.stream("nothing"))
         with pytest.raises(InvalidParams):
             await all_of(client.stream("numbers", ["many"]))
+
+
+@on_stage
+async def test_a_generator_function_is_refused_with_the_reason(caplog):
+    methods = Methods()
+    async with paired(methods=methods) as (_, client, _server):
+
+        @methods.register
+        def late():
+            yield 1
+
+        for refused in (
+            lambda: Sessions(methods=methods),
+            lambda: connect("ws://x", methods=methods),
+            lambda: wrap(pair()[0], methods=methods),
+        ):
+            with pytest.raises(TypeError, match="late: generator functions are for reliable_ws"):
+                refused()
+        with pytest.raises(RemoteError, match="the handler failed"):
+            await all_of(client.stream("late"))
+    assert "late is a generator function: make it an async one" in caplog.text
 
 
 @on_stage
