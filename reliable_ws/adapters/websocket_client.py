@@ -118,9 +118,13 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketClientTransport:
     if not ws.connected:
         raise ValueError("the WebSocket is not open: pass what create_connection() returned")
     if not hasattr(ws.lock, "acquire"):
-        raise ValueError("made with enable_multithread=False: leave that out, several threads use it")
+        raise ValueError(
+            "made with enable_multithread=False: leave that out, several threads use it"
+        )
     if ws.cont_frame.fire_cont_frame:
-        raise ValueError("made with fire_cont_frame=True: leave that out, it hides where messages end")
+        raise ValueError(
+            "made with fire_cont_frame=True: leave that out, it hides where messages end"
+        )
     return WebSocketClientTransport(ws, max_frame)
 
 

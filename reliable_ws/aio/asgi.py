@@ -58,7 +58,14 @@ class ASGIApp:
             sessions = Sessions(
                 methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
             )
-        check_sessions(sessions)
+        else:
+            check_sessions(
+                sessions,
+                methods=methods,
+                config=config,
+                on_event=on_event,
+                payload_codec=payload_codec,
+            )
         self.sessions = sessions
         self._handler = handler
         self._principal = principal

@@ -106,7 +106,13 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             drain_timeout=drain_timeout,
         )
         if sessions is not None:
-            check_sessions(sessions)
+            check_sessions(
+                sessions,
+                methods=methods,
+                config=config,
+                on_event=on_event,
+                payload_codec=payload_codec,
+            )
         self._handler = handler
         self._host = host
         self._port = port

@@ -15,7 +15,13 @@ from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
-from reliable_ws.shared.arguments import check_handler, check_options, check_seconds, expect
+from reliable_ws.shared.arguments import (
+    check_handler,
+    check_options,
+    check_seconds,
+    check_unshared,
+    expect,
+)
 from reliable_ws.shared.facts import ConnectionEvent, logger, tell_left_open
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
@@ -347,6 +353,10 @@ class Sessions:
         return True
 
 
-def check_sessions(sessions: object) -> None:
-    """Raise ``TypeError`` for what is no :class:`Sessions`: those of threads, for example."""
+def check_sessions(sessions: object, **given: object) -> None:
+    """Raise ``TypeError`` for what is no :class:`Sessions`: those of threads, for example.
+
+    ``ValueError`` for options that are given beside it, and would have no effect.
+    """
     expect("sessions", sessions, "a reliable_ws.Sessions", fits=isinstance(sessions, Sessions))
+    check_unshared(**given)

@@ -37,7 +37,8 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
     ``SessionLost``. An initiator goes on by itself with ``reopen``, a coroutine function that
     returns a new open WebSocket. Either side waits ``resume_within`` seconds for
     ``await conn.resume(ws)``. An acceptor resumes across wrapped connections that share
-    ``sessions``: then a WebSocket of a session that lives gives the same connection again.
+    ``sessions``: then a WebSocket of a session that lives gives the same connection again, and
+    ``methods``, ``config``, ``on_event`` and ``payload_codec`` are for ``Sessions()`` to say.
 
     Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
     cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
@@ -69,7 +70,14 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
             payload_codec=payload_codec,
         )
         if sessions is not None:
-            check_sessions(sessions)
+            check_sessions(
+                sessions,
+                methods=methods,
+                config=config,
+                on_event=on_event,
+                payload_codec=payload_codec,
+                resume_within=resume_within,
+            )
         check_reopening(reopen, reconnect, awaited=True)
         check_free(websocket)
         self._transport = adapt(websocket)

@@ -22,6 +22,7 @@ __all__ = [
     "check_options",
     "check_reopening",
     "check_seconds",
+    "check_unshared",
     "check_uri",
     "expect",
     "role_for",
@@ -49,6 +50,13 @@ def check_options(**given: object) -> None:
 def check_seconds(timeout: object) -> None:
     """Raise ``TypeError`` for what is neither a number of seconds nor ``None``."""
     expect("timeout=", timeout, SECONDS, fits=timeout is None or is_number(timeout))
+
+
+def check_unshared(**given: object) -> None:
+    """Raise ``ValueError`` for options of new sessions beside ``sessions=``, which has its own."""
+    names = [f"{name}=" for name, value in given.items() if value is not None]
+    if names:
+        raise ValueError(f"{', '.join(names)} would have no effect: sessions= brings its own")
 
 
 def check_uri(uri: object) -> None:

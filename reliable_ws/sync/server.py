@@ -139,7 +139,14 @@ def serve(
         sessions = Sessions(
             methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
         )
-    check_sessions(sessions)
+    else:
+        check_sessions(
+            sessions,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+        )
     server = Server(sessions, drain_timeout)
     server.inner = websockets_sync.listen(
         lambda transport: server._serve(transport, handler, principal),

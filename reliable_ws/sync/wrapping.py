@@ -63,7 +63,14 @@ def wrap(
         payload_codec=payload_codec,
     )
     if sessions is not None:
-        check_sessions(sessions)
+        check_sessions(
+            sessions,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            resume_within=resume_within,
+        )
     check_reopening(reopen, reconnect, awaited=False)
     check_free(websocket)
     transport = adapt(websocket)

@@ -9,7 +9,17 @@ import re
 import pytest
 
 import reliable_ws.sync
-from reliable_ws import ASGIApp, Config, Group, Sessions, connect, drain_on_sigterm, serve, wrap
+from reliable_ws import (
+    ASGIApp,
+    Config,
+    Group,
+    Methods,
+    Sessions,
+    connect,
+    drain_on_sigterm,
+    serve,
+    wrap,
+)
 from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import Network
 from tests.aio.stage import on_stage, paired, rest, start, turns
@@ -207,6 +217,20 @@ def test_options_of_endpoints(endpoint, name, wrong, expected):
 def test_options_of_sessions(name, wrong, expected):
     with refused(name, expected, wrong):
         Sessions(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda **options: wrap(pair()[1], **options),
+        lambda **options: serve(handler, **options),
+        lambda **options: ASGIApp(handler, **options),
+    ],
+)
+@pytest.mark.parametrize("option", [{"methods": Methods()}, {"config": Config()}])
+def test_options_of_sessions_that_are_shared(take, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}= would have no effect: sessions="):
+        take(sessions=Sessions(), **option)
 
 
 @on_stage(seeds=(None,))

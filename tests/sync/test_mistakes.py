@@ -8,7 +8,7 @@ import re
 import pytest
 
 import reliable_ws
-from reliable_ws import Config
+from reliable_ws import Config, Methods
 from reliable_ws.sync import Sessions, connect, serve, wrap
 
 from .conftest import SECONDS, pair
@@ -156,6 +156,19 @@ def test_options_of_serve(name, wrong, expected):
 def test_options_of_sessions(name, wrong, expected):
     with refused(name, expected, wrong):
         Sessions(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda **options: wrap(closed(), role="acceptor", **options),
+        lambda **options: serve(handler, **options),
+    ],
+)
+@pytest.mark.parametrize("option", [{"methods": Methods()}, {"config": Config()}])
+def test_options_of_sessions_that_are_shared(take, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}= would have no effect: sessions="):
+        take(sessions=Sessions(), **option)
 
 
 # -- seconds -------------------------------------------------------------------------------------
