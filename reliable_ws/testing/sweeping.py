@@ -41,6 +41,7 @@ def sweep(
 ) -> list[Run[T]]:
     """Run ``scenario(network)`` once for each fault at each message: it has to survive them all.
 
+    First it runs undisturbed: what fails by itself is not blamed on a fault.
     Every run has a network of its own, and a virtual clock: timeouts of minutes take no time,
     and a wait that never ends is an ``AssertionError`` (see :func:`run`, also for ``seed`` and
     ``limit``). The fault strikes behind the message that it is at, and, unless it is a stall, in
@@ -51,12 +52,13 @@ def sweep(
     runs; those without a ``strike`` were not disturbed, for comparison. A scenario of more than
     ``most`` messages is an error, and so is one that ends before ``first``.
     """
-    runs: list[Run[T]] = []
+    runs = [_run(scenario, [], seed, limit)]
     for fault, lost in itertools.product(faults, (False, True)):
         if fault == "stall" and lost:
             continue  # which loses nothing
         for at in range(first, most + 1):
-            runs.append(_run(scenario, Strike(fault, at, lost=lost, seconds=seconds), seed, limit))
+            strike = Strike(fault, at, lost=lost, seconds=seconds)
+            runs.append(_run(scenario, [strike], seed, limit))
             if runs[-1].strike is None:
                 break
         else:
@@ -68,11 +70,11 @@ def sweep(
 
 def _run(
     scenario: Callable[[Network], Coroutine[Any, Any, T]],
-    strike: Strike,
+    plan: list[Strike],
     seed: int | None,
     limit: float,
 ) -> Run[T]:
-    network = Network(plan=[strike])
+    network = Network(plan=plan)
 
     async def main() -> tuple[T, float]:
         result = await scenario(network)
@@ -81,6 +83,6 @@ def _run(
     try:
         result, seconds = run(main(), seed=seed, limit=limit)
     except BaseException as error:
-        error.add_note(f"this run: run(scenario(Network(plan=[{strike}])), {seed=}, {limit=})")
+        error.add_note(f"this run: run(scenario(Network({plan=})), {seed=}, {limit=})")
         raise
-    return Run(strike if network.struck else None, result, seconds)
+    return Run(plan[0] if network.struck else None, result, seconds)
