@@ -12,9 +12,8 @@ import pytest
 
 from reliable_ws.sync import wrap
 
+from .network import SECONDS, looping
 from .pipe import EagerPipe, Pipe, pipe
-
-SECONDS = 20
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +22,13 @@ def nothing_hangs():
     faulthandler.dump_traceback_later(4 * SECONDS, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def loop():
+    """An event loop in a thread of its own."""
+    with looping() as loop:
+        yield loop
 
 
 def run(work, *args) -> Future:

@@ -8,7 +8,8 @@ import threading
 
 from reliable_ws.testing import ChaosProxy
 
-from .conftest import SECONDS
+SECONDS = 20
+"How long a test waits for what has to come."
 
 
 class Loop:

@@ -1,0 +1,108 @@
+"""Servers with threads: who is refused, draining, and the end."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import websockets.sync.client
+import websockets.sync.server
+
+from reliable_ws import Config, ConnectionClosed
+from reliable_ws.protocol.frames import Code
+from reliable_ws.sync import Server, Sessions, serve
+
+from .conftest import SECONDS, run, until
+from .sockets import echo, local, over_sockets, plain
+
+pytestmark = over_sockets
+
+
+def test_a_client_that_never_greets_is_refused():
+    config = Config(open_timeout=0.2)
+    with serve(echo, "127.0.0.1", 0, config=config) as server, plain(server) as ws:
+        assert isinstance(ws.recv(timeout=SECONDS), bytes)
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as raised:
+            ws.recv(timeout=SECONDS)
+        assert raised.value.rcvd.code == Code.NO_HELLO
+
+
+def test_a_client_that_greets_badly_is_refused():
+    with serve(echo, "127.0.0.1", 0) as server, plain(server) as ws:
+        ws.send(b"nonsense")
+        assert isinstance(ws.recv(timeout=SECONDS), bytes)
+        ws.close()
+        assert len(server.sessions) == 0
+
+
+def test_a_handler_that_raises_closes_its_connection_with_1011(caplog):
+    def handler(conn):
+        raise ValueError("of the handler")
+
+    with serve(handler, "127.0.0.1", 0) as server:
+        conn = local(server)
+        with pytest.raises(ConnectionClosed) as raised:
+            conn.recv(timeout=SECONDS)
+        assert raised.value.code == 1011
+        conn.close()
+    assert "a handler raised" in caplog.text
+
+
+def test_draining_closes_every_session_and_reports_each():
+    conns = []
+    with serve(echo, "127.0.0.1", 0) as server:
+        for _ in range(3):
+            conn = local(server)
+            conn.send("last words")
+            conns.append(conn)
+        until(lambda: all(conn.stats.received for conn in conns))
+        draining = run(server.drain)
+        for conn in conns:
+            assert list(conn) == ["last words"]
+            conn.close()
+            assert conn.close_code == 1001
+        reports = draining.result(SECONDS)
+    assert set(reports) == {conn.id for conn in conns}
+    assert all(report.confirmed == 1 for report in reports.values())
+
+
+def test_draining_does_not_wait_for_a_handler_that_does_not_end():
+    def handler(conn):
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                conn.recv()
+        conn.wait_closed()
+
+    with serve(handler, "127.0.0.1", 0, drain_timeout=0.1) as server:
+        conn = local(server)
+        assert run(lambda: list(conn))
+        assert server.drain().keys() == {conn.id}
+        conn.close()
+
+
+def test_serve_forever_returns_after_shutdown():
+    with serve(echo, "127.0.0.1", 0) as server:
+        forever = run(server.serve_forever)
+        server.shutdown()
+        server.shutdown()
+        forever.result(SECONDS)
+        server.serve_forever()
+
+
+def test_a_server_may_be_shut_down_again_at_the_moment_when_it_returns():
+    """By a second signal, say."""
+    server = Server(Sessions(), 0)
+
+    class Again:
+        def __init__(self, lock):
+            self.release = lock.release
+            self._lock = lock
+
+        def acquire(self, **options):
+            taken = self._lock.acquire(**options)
+            server.shutdown()
+            return taken
+
+    server.shutdown()
+    server._stopped = Again(server._stopped)
+    server.serve_forever()
