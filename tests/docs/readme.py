@@ -1,0 +1,41 @@
+"""README.md, and its blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from .test_examples import ROOT
+
+README = (ROOT / "README.md").read_text()
+PORT = "8765"
+SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    name: str | None
+    text: str
+    line: int
+
+    def on(self, port: int) -> str:
+        assert PORT in self.text
+        return self.text.replace(PORT, str(port))
+
+    def promised(self) -> list[str]:
+        """What the comments say that it prints."""
+        return re.findall(r"^ *print\(.*?\)  # (.+)$", self.text, re.MULTILINE)
+
+
+def read(language: str, mark: str) -> Iterator[Block]:
+    pattern = rf"(?:<!-- {mark}: (\S+) -->\n)?```{language}\n(.*?)```"
+    for found in re.finditer(pattern, README, re.DOTALL):
+        yield Block(found[1], found[2], README.count("\n", 0, found.start(2)))
+
+
+BLOCKS = list(read("python", "run"))
+
+
+def blocks(name: str) -> list[Block]:
+    return [block for block in BLOCKS if block.name == name]
