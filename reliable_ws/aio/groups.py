@@ -86,16 +86,14 @@ class Member:
         session = self.session
         if session.sending is not Sending.OPEN:
             return Fate.NOT_TAKEN
-        if self.waiting:
-            return self._full(publication)
-        number = session.outbox.offer(publication.payload)
+        number = 0 if self.waiting else session.outbox.offer(publication.payload)
         if not number:
-            if not session.outbox.has_room(publication.weight):
+            if session.outgoing.is_too_large(publication.weight):
+                return Fate.SKIPPED
+            if self.waiting or not session.outbox.has_room(publication.weight):
                 return self._full(publication)
             try:
                 number = session.send_sealed(publication.payload, publication.weight)
-            except MessageTooLarge:
-                return Fate.SKIPPED
             except ConnectionClosed:
                 return Fate.NOT_TAKEN
         self.pending.append((number, publication))
@@ -107,10 +105,11 @@ class Member:
         group = self.group
         if group.when_full == "skip":
             return Fate.SKIPPED
-        if group.when_full == "wait" and (
-            len(self.waiting) < group.limit
-            and self.weight + publication.weight <= group.limit_bytes
-        ):
+        within = len(self.waiting) < group.limit and (
+            not self.waiting  # as in the outbox, one alone may be larger
+            or self.weight + publication.weight <= group.limit_bytes
+        )
+        if group.when_full == "wait" and within:
             self.waiting.append(publication)
             self.weight += publication.weight
             return WAITING
@@ -263,10 +262,10 @@ class Group:
     """Connections that get the same messages, each in publishing order.
 
     ``when_full`` says what happens when a member's outbox has no room: ``"wait"`` (default) lets
-    up to ``limit`` publications and ``limit_bytes`` bytes wait for it, beyond that the member is
-    dropped from the group; ``"skip"`` leaves it out this once, so that it sees gaps (tickers);
-    ``"drop"`` drops it at once. The default outlives a short stall and a reconnect, never breaks
-    the order, and bounds what one dead member can hold.
+    up to ``limit`` publications and ``limit_bytes`` bytes wait for it, or a larger one alone,
+    beyond that the member is dropped from the group; ``"skip"`` leaves it out this once, so that it
+    sees gaps (tickers); ``"drop"`` drops it at once. The default outlives a short stall and a
+    reconnect, never breaks the order, and bounds what one dead member can hold.
     """
 
     def __init__(

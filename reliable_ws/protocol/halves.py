@@ -43,7 +43,7 @@ class Outgoing:
 
     def accept(self, payload: Payload, weight: int) -> int:
         """Accept one message and return its number; else raise, and nothing has changed."""
-        if weight - OVERHEAD > self._max_message:
+        if self.is_too_large(weight):
             raise MessageTooLarge(
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
                 f"{self._max_message} (Config.max_message there)"
@@ -52,6 +52,10 @@ class Outgoing:
         if not outbox.has_room(weight):
             raise OutboxFull(f"{len(outbox)} messages, {outbox.held} bytes wait")
         return outbox.append(payload, weight)
+
+    def is_too_large(self, weight: int) -> bool:
+        """Whether the peer takes no message of this weight."""
+        return weight - OVERHEAD > self._max_message
 
     def limit(self, max_message: int) -> None:
         """Let no message in that is longer than the peer takes (LIMIT-2)."""

@@ -53,6 +53,21 @@ async def test_wait_has_a_limit_in_bytes():
 
 
 @on_stage
+async def test_one_above_the_limit_in_bytes_waits_alone():
+    async with Room(1, config=TIGHT, limit_bytes=10_000) as room:
+        before = [room.group.publish(n) for n in range(4)]
+        large = room.group.publish(bytes(20_000))
+        assert counted(p.outcomes[0] for p in (*before, large)) == {Fate.PENDING: 5}
+        assert await take(room.clients[0], 5) == [0, 1, 2, 3, bytes(20_000)]
+        assert fates(await large.wait(1)) == {0: Fate.CONFIRMED}
+        for n in range(4):
+            room.group.publish(n)
+        large = room.group.publish(bytes(20_000))
+        last = room.group.publish("x")
+        assert fates(last.outcomes) == fates(large.outcomes) == {0: Fate.DROPPED}
+
+
+@on_stage
 async def test_skip_leaves_gaps_and_keeps_the_member():
     async with Room(2, config=TIGHT, when_full="skip") as room:
         first = [room.group.publish(n) for n in range(6)]
