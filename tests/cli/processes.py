@@ -73,6 +73,19 @@ def listener(*args, port=0, **options):
         yield Listener(process)
 
 
+@contextmanager
+def under_way(target, lines, *options, listen=(), port=0):
+    """A listener, and a sender whose lines so far are written down; there may be more."""
+    with (
+        listener("--output", target, *listen, port=port) as listening,
+        started("send", listening.uri, *options, stdin=-1) as sending,
+    ):
+        sending.stdin.write(lines)
+        sending.stdin.flush()
+        eventually(lambda: target.stat().st_size == len(lines))
+        yield listening, sending
+
+
 def sent(uri, *args, **options):
     """Run ``send`` to its end; return exit code, facts, and what it said."""
     done = run("send", uri, "--json", *args, **options)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import ENVIRONMENT, eventually, listener, outcome, run, sent, started
+from .processes import ENVIRONMENT, eventually, listener, outcome, run, sent, started, under_way
 
 LINES = b"".join(b"line %d\n" % number for number in range(1000))
 
@@ -123,13 +123,7 @@ def test_a_full_disk_confirms_nothing():
 @pytest.mark.transport
 def test_a_killed_listener_makes_the_sender_fail_with_counts(tmp_path):
     target = tmp_path / "out"
-    with (
-        listener("--output", target) as listening,
-        started("send", listening.uri, "--json", "--session-ttl", 1.5, stdin=-1) as sending,
-    ):
-        sending.stdin.write(LINES)
-        sending.stdin.flush()
-        eventually(lambda: target.stat().st_size == len(LINES))
+    with under_way(target, LINES, "--json", "--session-ttl", 1.5) as (listening, sending):
         listening.process.kill()
         listening.process.wait()
         _, facts, said = outcome(1, *sending.communicate(LINES, timeout=60))
@@ -144,13 +138,8 @@ def test_a_killed_listener_makes_the_sender_fail_with_counts(tmp_path):
 @pytest.mark.transport
 def test_a_listener_that_lost_its_memory_ends_the_session_at_once(tmp_path, free_port):
     target = tmp_path / "out"
-    with (
-        listener("--output", target, port=free_port) as first,
-        started("send", first.uri, "--json", "--retry-delay", 0.2, stdin=-1) as sending,
-    ):
-        sending.stdin.write(LINES)
-        sending.stdin.flush()
-        eventually(lambda: target.stat().st_size == len(LINES))
+    options = ("--json", "--retry-delay", 0.2)
+    with under_way(target, LINES, *options, port=free_port) as (first, sending):
         first.process.kill()
         first.process.wait()
         with listener("--output", target, port=free_port):
@@ -182,13 +171,7 @@ def test_a_listener_that_stands_still_is_given_up(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sender_says_what_is_known(tmp_path, number):
     target = tmp_path / "out"
-    with (
-        listener("--output", target) as listening,
-        started("send", listening.uri, "--json", stdin=-1) as sending,
-    ):
-        sending.stdin.write(LINES)
-        sending.stdin.flush()
-        eventually(lambda: target.stat().st_size == len(LINES))
+    with under_way(target, LINES, "--json") as (_, sending):
         sending.send_signal(number)
         _, facts, said = outcome(130, *sending.communicate(timeout=60))
         assert sending.returncode == 130
@@ -199,12 +182,7 @@ def test_an_interrupted_sender_says_what_is_known(tmp_path, number):
 
 def test_once_fails_if_the_session_is_lost(tmp_path):
     target = tmp_path / "out"
-    with (
-        listener("--once", "--output", target, "--session-ttl", 1) as listening,
-        started("send", listening.uri, "--session-ttl", 1, stdin=-1) as sending,
-    ):
-        sending.stdin.write(LINES)
-        sending.stdin.flush()
-        eventually(lambda: target.stat().st_size == len(LINES))
+    brief = ("--session-ttl", 1)
+    with under_way(target, LINES, *brief, listen=("--once", *brief)) as (listening, sending):
         sending.kill()
         assert listening.ended()[0] == 1

@@ -10,7 +10,7 @@ import pytest
 
 from reliable_ws import connect
 
-from .processes import eventually, listener, outcome, run, sent, started
+from .processes import eventually, listener, outcome, run, sent, started, under_way
 
 TEXT = b"".join(b"line %d, with some words in it\n" % number for number in range(20_000))
 
@@ -101,13 +101,7 @@ async def test_every_message_gets_a_line(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_drains_the_listener_and_the_sender_says_where_it_stopped(tmp_path, number):
     target = tmp_path / "out"
-    with (
-        listener("--output", target) as listening,
-        started("send", listening.uri, "--json", stdin=-1) as sending,
-    ):
-        sending.stdin.write(TEXT)  # and stays open: there may be more
-        sending.stdin.flush()
-        eventually(lambda: target.stat().st_size == len(TEXT))
+    with under_way(target, TEXT, "--json") as (listening, sending):
         listening.process.send_signal(number)
         code, _, said = listening.ended()
         assert (code, "20,000 messages written" in said) == (0, True)
