@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from reliable_ws.adapters import adapt
 
-from . import ENDPOINTS, print_reports, selected
+from . import ENDPOINTS, drained, selected
 
 
 class Endpoint(WebSocketHandler):
@@ -24,10 +23,7 @@ class Endpoint(WebSocketHandler):
 
 async def main(port: int) -> None:
     server = Application([(path, Endpoint) for path in ENDPOINTS.paths]).listen(port, "127.0.0.1")
-    gone = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
-    await gone.wait()
-    print_reports(await ENDPOINTS.session.sessions.drain(5.0))
+    await drained()
     server.stop()
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 from websockets.asyncio.server import serve
 
-from . import ENDPOINTS, print_reports, selected
+from . import ENDPOINTS, drained, selected
 
 
 async def endpoint(ws) -> None:
@@ -22,10 +21,7 @@ async def main(port: int) -> None:
         compression=None,
         select_subprotocol=lambda _, offered: selected(offered),
     ) as server:
-        gone = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
-        await gone.wait()
-        print_reports(await ENDPOINTS.session.sessions.drain(5.0))
+        await drained()
         server.close()
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 from websockets.legacy.server import serve
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
 
-from . import ENDPOINTS, print_reports
+from . import ENDPOINTS, drained
 
 
 async def endpoint(ws) -> None:
@@ -24,10 +23,7 @@ async def main(port: int) -> None:
         compression=None,
         subprotocols=[SUBPROTOCOL],
     ) as server:
-        gone = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
-        await gone.wait()
-        print_reports(await ENDPOINTS.session.sessions.drain(5.0))
+        await drained()
         server.close()
 
 
