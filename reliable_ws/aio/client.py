@@ -20,7 +20,7 @@ from reliable_ws.protocol.report import End
 from reliable_ws.shared.arguments import check_options, check_uri
 from reliable_ws.shared.facts import ConnectionEvent, logger
 from reliable_ws.shared.methods import Methods
-from reliable_ws.transport import Transport, TransportClosed
+from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
@@ -36,9 +36,10 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
     ``async for conn in connect(uri)``, which begins a new session, with back-off, after each
     ``SessionLost``. Leaving the block closes; without it, or before leaving the loop,
     ``await conn.close()``. Returns after the greeting; a first attempt that fails raises what the
-    WebSocket library raises, ``NotReliablePeer`` if the server does not speak the protocol, or
-    ``ConnectionClosed`` if it refuses. After that a lost WebSocket is replaced, with jittered
-    back-off, for ``config.session_ttl`` seconds since the last contact.
+    WebSocket library raises, ``NotReliablePeer`` if the server does not speak the protocol,
+    ``SessionLost`` if the network is lost meanwhile, ``ConnectionClosed`` if the server refuses.
+    After that a lost WebSocket is replaced, with jittered back-off, for ``config.session_ttl``
+    seconds since the last contact.
 
     ``reconnect``: ``True``, ``False`` (a lost WebSocket ends the session) or a
     :class:`~reliable_ws.Backoff`. ``on_event`` is called with a ``ConnectionEvent``.
@@ -150,7 +151,5 @@ def _may_pass(error: Exception, *, welcomed: bool) -> bool:
     if isinstance(error, ConnectionClosed):
         return may_resume(error.code)
     if isinstance(error, NotReliablePeer):
-        cause = error.__cause__
-        is_cut = isinstance(cause, TransportClosed) and cause.code is None
-        return is_cut or (welcomed and cause is not None)
+        return welcomed and error.__cause__ is not None
     return websockets.is_transient(error)

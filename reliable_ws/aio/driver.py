@@ -162,8 +162,14 @@ class Driver:
         self.retry = retry
         self.detached.set()
         self.tell("detached", code, reason, 0)
-        if not self._resumable and not self.session.ended:
-            self.resume_failed(NO_OTHER)
+        ending = self._ending_for(code, reason)
+        if ending is not None and not self.session.ended:
+            self.end(ending)
+
+    def _ending_for(self, code: int | None, reason: str) -> Ending | None:
+        """Return how the session ends with this end of its WebSocket; ``None``: it does not."""
+        del code, reason  # whatever they are
+        return None if self._resumable else Ending(End.LOST, 1006, NO_OTHER)
 
     def _on_ended(self, ending: Ending) -> None:
         self._all_known()

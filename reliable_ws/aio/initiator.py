@@ -14,9 +14,9 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
+from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, unmet, why_not_met
 from reliable_ws.shared.facts import logger, tell_left_open
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
@@ -70,12 +70,12 @@ class Initiator(Driver):
             raise failure from self._unwelcome
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        if code in (Code.BUSY, Code.NO_HELLO) and not self.session.incarnation:
-            # "not now" to a first Hello: start() does not try again
-            self.end(Ending(End.REFUSED, code, reason))
         is_silent = code == Code.SILENT
         self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
         super()._on_detached(code, reason, retry)
+
+    def _ending_for(self, code: int | None, reason: str) -> Ending | None:
+        return unmet(self.session, code, reason) or super()._ending_for(code, reason)
 
     async def _opened_or_detached(self) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (self.opened, self.detached)]

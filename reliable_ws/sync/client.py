@@ -33,9 +33,9 @@ def connect(
 
     ``with connect(uri) as conn``, or ``conn = connect(uri)`` and later ``conn.close()``. Returns
     after the greeting; a first attempt that fails raises what the WebSocket library raises,
-    ``NotReliablePeer`` if the server does not speak the protocol, or ``ConnectionClosed`` if it
-    refuses. After that a lost WebSocket is replaced, with jittered back-off, for
-    ``config.session_ttl`` seconds since the last contact.
+    ``NotReliablePeer`` if the server does not speak the protocol, ``SessionLost`` if the network is
+    lost meanwhile, ``ConnectionClosed`` if the server refuses. After that a lost WebSocket is
+    replaced, with jittered back-off, for ``config.session_ttl`` seconds since the last contact.
 
     ``reconnect``: ``True``, ``False`` (a lost WebSocket ends the session) or a
     :class:`~reliable_ws.Backoff`. ``on_event`` is called with a ``ConnectionEvent``, in a thread

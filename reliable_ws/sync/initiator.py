@@ -17,7 +17,7 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, why_not_met
+from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, unmet, why_not_met
 from reliable_ws.shared.facts import logger
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
@@ -69,12 +69,12 @@ class Initiator(Driver):
             raise error from self._unwelcome
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        if code in (Code.BUSY, Code.NO_HELLO) and not self.session.incarnation:
-            # "not now" to a first Hello: start() does not try again
-            self.session.end(Ending(End.REFUSED, code, reason))
         is_silent = code == Code.SILENT
         self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
         super()._on_detached(code, reason, retry)
+
+    def _ending_for(self, code: int | None, reason: str) -> Ending | None:
+        return unmet(self.session, code, reason) or super()._ending_for(code, reason)
 
     def _spawn(self, work: Callable[[SyncTransport], None], transport: SyncTransport) -> None:
         """Work in a thread; a bug there ends the session: waiters must not wait for ever."""

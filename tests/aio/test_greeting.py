@@ -76,7 +76,7 @@ async def _flood(end):
         await asyncio.sleep(0.01)
 
 
-STRANGERS = [_echo, _garbage, _text, _empty, _nonsense, _silence, _hangs_up, _gone, _flood]
+STRANGERS = [_echo, _garbage, _text, _empty, _nonsense, _silence, _hangs_up, _flood]
 
 
 async def _play(stranger, end):
@@ -110,7 +110,6 @@ async def test_a_stranger_is_found_out_in_time(role, stranger, resume_within):
     [
         (_silence, r"no Welcome: nothing heard in time$"),
         (_hangs_up, r"no Welcome: WebSocket closed \(code 1000, reason ''\)$"),
-        (_gone, r"no Welcome: WebSocket closed \(code None, reason ''\)$"),
         (_text, r"a text message; frames are binary \(4400\)$"),
     ],
 )
@@ -120,6 +119,30 @@ async def test_a_client_is_told_what_the_stranger_did(stranger, words):
     with pytest.raises(NotReliablePeer, match=words):
         await wrap(near, config=QUICK)
     playing.cancel()
+
+
+@on_stage
+@pytest.mark.parametrize("options", [{}, {"resume_within": 60}, {"reopen": Stage().open}])
+async def test_a_network_that_is_lost_in_the_first_greeting_is_no_stranger(options):
+    near, far = pair()
+    events = []
+    playing = start(_play(_gone, far))
+    with pytest.raises(SessionLost, match="the network was lost before the peer had greeted") as it:
+        await wrap(near, on_event=events.append, **options)
+    assert it.value.code == 1006
+    assert isinstance(it.value.__cause__, TransportClosed)
+    assert [event.name for event in events] == ["detached", "session_lost", "closed"]
+    with pytest.raises(TransportClosed):
+        await near.send(b"")
+    await playing
+
+
+@on_stage(seeds=(None,))
+async def test_an_acceptor_that_loses_its_peer_before_hello_is_told():
+    near, far = pair()
+    near.cut()
+    with pytest.raises(NotReliablePeer):
+        await wrap(far)
 
 
 @on_stage

@@ -11,7 +11,6 @@ from reliable_ws import (
     ConnectionClosed,
     DeliveryError,
     End,
-    NotReliablePeer,
     NotTaken,
     SessionLost,
     wrap,
@@ -175,7 +174,7 @@ async def test_an_endpoint_that_is_cancelled_before_the_greeting_closes_its_webs
     await turns()
     host.handling[-1].cancel()
     await asyncio.gather(*host.handling, return_exceptions=True)
-    with pytest.raises(NotReliablePeer):
+    with pytest.raises(SessionLost):
         await wrap(near)
     assert now() == 0
 

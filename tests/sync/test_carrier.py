@@ -112,6 +112,16 @@ def test_a_greeting_that_does_not_come_is_bounded():
             ours.recv()
 
 
+@pytest.mark.parametrize("options", [{}, {"resume_within": 60}, {"reopen": pipe}])
+def test_a_network_that_is_lost_in_the_first_greeting_is_no_stranger(options):
+    near, far = pipe()
+    greeting = run(lambda: wrap(near, **options))
+    far.recv()
+    far.cut()
+    with pytest.raises(SessionLost, match="the network was lost before the peer had greeted"):
+        greeting.result(SECONDS)
+
+
 def test_a_close_that_the_other_side_does_not_answer_is_bounded():
     with pair() as (ours, theirs):
         theirs.websocket.freeze()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import reliable_ws
-from reliable_ws import Config, NotReliablePeer, SessionLost
+from reliable_ws import Config, SessionLost
 from reliable_ws.testing import Fault, Network, Pair, pair, run, virtual_clock
 
 
@@ -121,7 +121,7 @@ def test_what_kills_a_connection_at_the_server_is_told() -> None:
             raise LookupError("nobody")
 
         async with network.serve(echo, principal=principal):
-            with pytest.raises(NotReliablePeer):
+            with pytest.raises(SessionLost):
                 await network.connect()
 
     with pytest.raises(AssertionError, match=r"(?s)a connection of a Network failed.*nobody"):
