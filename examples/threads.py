@@ -30,7 +30,7 @@ def main() -> None:
             conn.send(item).wait(timeout=5)  # the server's application has taken it
             print(f"{item}: confirmed")
 
-        pool.map(buy, ("apples", "pears"))
+        list(pool.map(buy, ("apples", "pears")))  # else what it raises is never seen
         print("received:", *sorted(conn.recv(timeout=5) for _ in range(2)), sep="\n  ")
     print("closed:", conn.report)
 

@@ -56,6 +56,10 @@ class ConnectionEvent:
     """What ``on_event`` is called with."""
 
     name: EventName
+    """``opened``; then ``detached`` and ``resumed`` as WebSockets go and come; last, ``closed``.
+
+    Before that ``session_lost`` or ``superseded``, where the session ended so.
+    """
     connection: Any
     "The ``Connection`` that it happened to."
     code: int | None = None

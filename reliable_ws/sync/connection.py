@@ -118,6 +118,7 @@ class Connection(Facts):
 
         The peer is ahead by at most 256 KiB of items that were not taken. Leaving the loop
         early stops the handler, once the iterator is closed (:func:`contextlib.closing`).
+        ``timeout`` is for the whole stream. A method that streams nothing gives its one result.
         Raises as :meth:`request` does, at any item.
         """
         check_seconds(timeout)
