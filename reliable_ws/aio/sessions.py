@@ -289,19 +289,21 @@ class Sessions:
         code = 1000
         try:
             await handler(acceptor.connection)
-        except asyncio.CancelledError:
-            if not acceptor.sessions._book.draining:  # the event loop ends: wait for nobody
-                tell_left_open(acceptor.session)
-                acceptor.abort(1001, "going away")
-                raise
-            code = 1001
         except ConnectionClosed as error:
             # A client that is gone is no bug.
             logger.warning("a handler ended with %s: %s", type(error).__name__, error)
             code = 1011
-        except Exception:  # noqa: BLE001 - it ends its own session, and nothing else
-            logger.exception("a handler raised")
-            code = 1011
+        except BaseException as error:  # it ends its own session, and nothing else
+            if not _is_from_outside(error):
+                logger.exception("a handler raised")
+                code = 1011
+            elif acceptor.sessions._book.draining and isinstance(error, asyncio.CancelledError):
+                code = 1001
+            else:  # the event loop ends, or has: wait for nobody
+                if acceptor.loop.is_running():
+                    tell_left_open(acceptor.session)
+                    acceptor.abort(1001, "going away")
+                raise
         try:
             await acceptor.connection.close(code)
         except DeliveryError as error:
@@ -360,3 +362,11 @@ def check_sessions(sessions: object, **given: object) -> None:
     """
     expect("sessions", sessions, "a reliable_ws.Sessions", fits=isinstance(sessions, Sessions))
     check_unshared(**given)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether it is meant for this task, or for all, and not only for what it waited for."""
+    if not isinstance(error, asyncio.CancelledError):
+        return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

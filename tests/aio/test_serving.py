@@ -49,12 +49,31 @@ async def test_a_handler_that_returns_at_once_still_delivers_what_it_sent():
     await host.over()
 
 
+class Strange(BaseException):
+    pass
+
+
+async def fail():
+    raise LookupError("a bug")
+
+
+async def fail_strangely():
+    raise Strange("a bug")
+
+
+async def wait_for_what_is_cancelled():
+    a_bug = asyncio.create_task(asyncio.sleep(60), name="a bug")
+    a_bug.cancel("a bug")
+    await a_bug
+
+
 @on_stage
-async def test_a_handler_that_raises_closes_with_1011_and_is_logged(caplog):
+@pytest.mark.parametrize("raises", [fail, fail_strangely, wait_for_what_is_cancelled])
+async def test_a_handler_that_raises_closes_with_1011_and_is_logged(raises, caplog):
     async def handler(conn):
         await conn.send("before")
         await conn.recv()
-        raise LookupError("a bug")
+        await raises()
 
     host = Host(handler)
     client = await host.connect()
