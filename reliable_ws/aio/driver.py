@@ -187,7 +187,7 @@ class Driver:
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing after what was sent; turn new requests away."""
-        self.servant.closing = True
+        self.servant.turn_away()
         self.dispatch(self.session.finish(self.loop.time(), code, reason))
         self.sender.try_again()
 
@@ -216,6 +216,7 @@ class Driver:
         self.keep(self.loop.create_task(work()))
 
     def _close(self, code: int, reason: str, timeout: float | None) -> None:
+        self.servant.turn_away()
         self.dispatch(self.session.close(self.loop.time(), code, reason, timeout))
         self.pump.rearm()
         self.sender.try_again()  # who waits to send learns that it is too late

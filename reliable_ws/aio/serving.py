@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 from typing import Any
 
@@ -105,7 +106,7 @@ class Servant(Answering):
 
     def abort(self) -> None:
         """Cancel everything: nobody can be answered any more."""
-        self.closing = True
+        self.turn_away()
         for number, task in list(self._running.items()):
             if task is not None:
                 self._cancel(number, task)
@@ -120,7 +121,7 @@ class Servant(Answering):
 
     async def drain(self) -> None:
         """Turn new requests away, wait for those that run, then cancel what is left."""
-        self.closing = True
+        self.turn_away()
         session = self._pump.session
         try:
             async with asyncio.timeout_at(self._drained_by) as self._draining:
@@ -163,7 +164,8 @@ class Servant(Answering):
         except BaseException as error:
             if self._pump.loop.is_closed():  # nobody is there any more
                 raise
-            self._answer(event, error)
+            if number not in self._left:
+                self._answer(event, error)
         finally:
             self._ended(number)
         self._pump.wake_for_call()
@@ -187,11 +189,19 @@ class Servant(Answering):
         if method.is_coroutine:
             result = await method.function(*args, **kwargs)
         else:
-            result = await method.run_in_thread(args, kwargs)
+            result = await method.run_in_thread(
+                args, kwargs, functools.partial(self._leave, number)
+            )
         if flow is None:
             return result
         await self._item(number, result, flow)
         return None
+
+    def _leave(self, number: int, working: asyncio.Future[Any]) -> None:
+        """Go on without a thread that runs on, and has the place of its request (CALL-6)."""
+        if number in self._running and not self.closing:
+            self.keep_place(number)
+            working.add_done_callback(lambda _: self.free_place(number))
 
     def _ended(self, number: int) -> None:
         self._running.pop(number, None)

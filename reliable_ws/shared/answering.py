@@ -52,12 +52,13 @@ class Said(NamedTuple):
 class Answering:
     """What one session says in answer to requests: never a traceback."""
 
-    __slots__ = ("_calls", "_codec", "_methods", "closing")
+    __slots__ = ("_calls", "_codec", "_left", "_methods", "closing")
 
     def __init__(self, session: Session, methods: Methods | None) -> None:
         self._calls = session.calls
         self._codec = session.codec
         self._methods = methods or NOTHING
+        self._left: list[int] = []  # requests that nobody waits for, but whose threads run on
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
 
@@ -74,6 +75,27 @@ class Answering:
             return method
         self.fault(event.id, said)
         return None
+
+    def turn_away(self) -> None:
+        """Take no new requests."""
+        self.closing = True
+        for number in list(self._left):
+            self.free_place(number)
+
+    def keep_place(self, number: int) -> None:
+        """Owe an answer that nobody waits for, until :meth:`free_place`: its thread runs on.
+
+        Else a peer that asks and cancels had any number of threads run for it (CALL-6).
+        """
+        self._left.append(number)
+        if self.closing:
+            self.free_place(number)
+
+    def free_place(self, number: int) -> None:
+        """Let the peer ask again in place of a request that it has cancelled."""
+        if number in self._left:
+            self._left.remove(number)
+            self.fault(number, Said(CANCELLED, "nobody waits for the answer"))
 
     def explain(self, event: Requested, error: BaseException) -> Said:
         """Turn whatever ended a handler into a fault."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +107,25 @@ class Method:
                 if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                     bound.arguments[name] = fit(name, hint, bound.arguments[name])
 
-    async def run_in_thread(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run a handler that is no coroutine function."""
-        result, error = await asyncio.to_thread(_attempt, self.function, args, kwargs)
+    async def run_in_thread(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        left: Callable[[asyncio.Future[Any]], object],
+    ) -> Any:
+        """Run a handler that is no coroutine function.
+
+        Cancelled, ``left`` gets what is done when its thread has ended, or its turn has come.
+        """
+        attempt = Attempt(self.function, args, kwargs)
+        context = contextvars.copy_context()
+        working = asyncio.get_running_loop().run_in_executor(None, context.run, attempt)
+        try:
+            result, error = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            attempt.call_off()
+            left(working)
+            raise
         if error is None:
             return await result if inspect.isawaitable(result) else result
         if isinstance(error, Exception | asyncio.CancelledError):
@@ -182,14 +199,25 @@ class Methods:
             )
 
 
-def _attempt(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[Any, BaseException | None]:
-    """Run in a thread; what is raised is a value: no future can carry a StopIteration."""
-    try:
-        return function(*args, **kwargs), None
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
-        return None, error
+class Attempt:
+    """A call in a thread; what is raised is a value: no future can carry a StopIteration."""
+
+    def __init__(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._call: Callable[[], Any] | None = functools.partial(function, *args, **kwargs)
+
+    def __call__(self) -> tuple[Any, BaseException | None]:
+        """Call, and return the result and the error."""
+        call, self._call = self._call, None
+        try:
+            return call and call(), None
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
+            return None, error
+
+    def call_off(self) -> None:
+        """Do nothing if it has not begun, and hold nothing meanwhile."""
+        self._call = None
 
 
 def _is_connection(hint: Any) -> bool:

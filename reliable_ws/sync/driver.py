@@ -159,7 +159,7 @@ class Driver:
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing after what was sent; turn new requests away."""
-        self.servant.closing = True
+        self.servant.turn_away()
         self.dispatch(self.session.finish(time.monotonic(), code, reason))
         self.sender.line.call()
 
@@ -191,6 +191,7 @@ class Driver:
         self._close(code, reason, by)
 
     def _close(self, code: int, reason: str, by: float) -> None:
+        self.servant.turn_away()
         now = time.monotonic()
         left = max(0.0, by - now)
         self.dispatch(self.session.close(now, code, reason, left))

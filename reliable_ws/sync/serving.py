@@ -68,7 +68,9 @@ class Servant(Answering):
 
     def cancelled(self, event: Cancelled) -> None:
         """Expect no answer any more: nobody waits for it."""
-        self._dismiss(event.id, "nobody waits for the answer")
+        if event.id in self._running:
+            self._ended(event.id)
+            self.keep_place(event.id)
 
     def granted(self, event: Granted) -> None:
         """Go on with a stream."""
@@ -83,7 +85,7 @@ class Servant(Answering):
 
     def abort(self) -> None:
         """Expect nothing any more: nobody can be answered."""
-        self.closing = True
+        self.turn_away()
         self._running.clear()
         self._change.notify_all()
 
@@ -95,7 +97,7 @@ class Servant(Answering):
 
     def drain(self, by: float) -> None:
         """Turn new requests away and wait for those that run; what is late is given up."""
-        self.closing = True
+        self.turn_away()
         self._change.wait_for(lambda: not self._running, max(0.0, by - time.monotonic()))
         for number in list(self._running):
             self._dismiss(number, "it does not end")
@@ -117,7 +119,7 @@ class Servant(Answering):
             payload, _weight = seal(result, self._codec)
             self._answer(event.id, lambda: self._calls.reply(event.id, payload))
         except Left:
-            pass
+            self._answer(event.id, None)
         except BaseException as error:  # noqa: BLE001 - in a thread it ends nothing but the handler
             said = self.explain(event, error)
             self._answer(event.id, lambda: self.fault(event.id, said))
@@ -128,7 +130,9 @@ class Servant(Answering):
             if number in self._running:
                 queue()
                 self._ended(number)
-                self._pump.wake(alone=not self._running)
+            else:
+                self.free_place(number)
+            self._pump.wake(alone=not self._running)
 
     def _work(self, event: Requested, method: Method, running: Running) -> Any:
         """Run the handler, and send the items if it is a stream."""

@@ -21,7 +21,7 @@ from reliable_ws import (
 )
 from reliable_ws.sync import Connection, Sessions, connect
 
-from .conftest import SECONDS, pair, run, waits
+from .conftest import SECONDS, pair, run, until, waits
 
 
 class Handlers:
@@ -116,6 +116,28 @@ def test_a_request_that_times_out_is_not_waited_for_and_its_answer_is_dropped(co
     handlers.go.set()
     assert ours.request("add", [1, 1]) == 2
     assert theirs._driver.servant._running == {}
+
+
+def test_a_thread_that_nobody_waits_for_keeps_its_place(handlers):
+    """Else a peer that asks and cancels could have any number of them run."""
+    with pair(methods=handlers.methods, config=Config(max_requests=1)) as (ours, theirs):
+        with pytest.raises(RequestTimeout):
+            ours.request("hold", timeout=0.02)
+        with pytest.raises(RequestTimeout) as raised:
+            ours.request("add", [1], timeout=0.05)
+        assert raised.value.taken is False
+        handlers.go.set()
+        assert ours.request("add", [2], timeout=SECONDS) == 3
+        assert theirs._driver.servant._left == []
+
+
+def test_a_last_word_does_not_wait_for_a_thread_that_nobody_waits_for(conns, handlers):
+    ours, theirs = conns
+    with pytest.raises(RequestTimeout):
+        ours.request("hold", timeout=0.02)
+    until(lambda: theirs._driver.servant._left)
+    theirs.finish()
+    assert list(ours) == []
 
 
 def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
