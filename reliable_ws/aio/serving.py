@@ -30,13 +30,19 @@ GRACE = 1.0
 class Flow:
     """One stream that the peer reads: what it may still be sent (CALL-7)."""
 
-    __slots__ = ("granted", "items", "line", "sent")
+    __slots__ = ("granted", "items", "line", "over", "sent")
 
     def __init__(self, credit: int) -> None:
         self.granted = credit
         self.sent = 0
         self.items = 0
         self.line = Line()
+        self.over = False
+
+    def end(self) -> None:
+        """Let no item go any more."""
+        self.over = True
+        self.line.call()
 
 
 class Servant(Answering):
@@ -87,6 +93,9 @@ class Servant(Answering):
 
     def _cancel(self, number: int, task: asyncio.Task[None]) -> None:
         task.cancel()
+        flow = self._flows.get(number)
+        if flow is not None:
+            flow.end()
         coroutine: Any = task.get_coro()
         if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # it never will begin
             self.fault(number, Said(CANCELLED, "cancelled before it was run"))
@@ -147,6 +156,8 @@ class Servant(Answering):
 
     async def _run(self, event: Requested, method: Method) -> None:
         number, _name, payload, by, credit = event
+        if self._running[number] is None:  # an eager task
+            self._running[number] = asyncio.current_task()
         try:
             if method.is_coroutine and by is None and not credit:  # nearly every one
                 params = open_payload(payload, number, self._codec)
@@ -205,15 +216,19 @@ class Servant(Answering):
 
     def _ended(self, number: int) -> None:
         self._running.pop(number, None)
-        self._flows.pop(number, None)
+        flow = self._flows.pop(number, None)
+        if flow is not None:
+            flow.end()
         if not self._running:
             self._idle.set()
 
     async def _item(self, number: int, item: Any, flow: Flow) -> None:
         """Send one item of a stream once there is credit left (CALL-7)."""
         payload, weight = seal(item, self._codec)
-        while flow.sent >= flow.granted or self._calls.crowded:
+        while not flow.over and (flow.sent >= flow.granted or self._calls.crowded):
             await flow.line.wait()
+        if flow.over:  # its handler goes on all the same
+            raise asyncio.CancelledError
         self._calls.item(number, payload)
         flow.sent += weight
         flow.items += 1

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reliable_ws import Config, RequestTimeout, wrap
+from reliable_ws import Config, Connection, RemoteError, RequestTimeout, wrap
 from reliable_ws.adapters.memory import pair
-from tests.aio.stage import registry, rest, start, until
+from tests.aio.stage import on_stage, paired, registry, rest, start, until
 
 
 class Blocked:
@@ -86,3 +86,30 @@ async def test_a_last_word_does_not_wait_for_a_thread_that_nobody_waits_for():
         await leave(asking, server)
         await server.finish()
         assert await rest(client) == []
+
+
+@on_stage
+async def test_a_stream_that_blocks_its_cancellation_ends_with_its_next_item():
+    async def stubborn():
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+            yield bytes(100_000)
+
+    async with paired(methods=registry(stubborn)) as (_, client, server):
+        async with contextlib.aclosing(client.stream("stubborn")) as stream:
+            await anext(stream)  # the handler sleeps now
+        await until(lambda: not server._driver.servant.busy)
+
+
+@on_stage
+async def test_a_stream_whose_handler_closed_the_connection_ends_with_its_next_item():
+    async def goodbye(conn: Connection):
+        await conn.close()
+        while True:
+            yield bytes(100_000)
+
+    async with paired(methods=registry(goodbye)) as (_, client, _server):
+        with pytest.raises(RemoteError, match="closed the connection"):
+            await anext(client.stream("goodbye"))
+        await client.close()

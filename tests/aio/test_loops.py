@@ -15,7 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from reliable_ws import Backoff, Config, connect, serve, wrap
+from reliable_ws import (
+    Backoff,
+    Config,
+    Connection,
+    DeliveryError,
+    Methods,
+    RemoteError,
+    connect,
+    serve,
+    wrap,
+)
 from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import ChaosProxy, FaultPlan
 from tests.aio.stage import rest, start, take
@@ -126,6 +136,28 @@ def test_a_network_that_keeps_breaking(new_loop):
 async def _send_all(conn, count):
     for n in range(count):
         await conn.send([n, "x" * (n % 200)])
+
+
+@on_every_loop
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_a_handler_of_a_request_ends_the_session_in_its_first_step(new_loop, how):
+    async def goodbye(conn: Connection):
+        ending = getattr(conn, how)()
+        if ending is not None:
+            await ending
+        await asyncio.sleep(0 if how == "close" else 60)
+
+    async def scenario():
+        near, far = pair()
+        methods = Methods()
+        methods.add(goodbye)
+        client, server = await asyncio.gather(wrap(near), wrap(far, methods=methods))
+        with pytest.raises(RemoteError if how == "close" else DeliveryError):
+            await client.request("goodbye")
+        await client.close()
+        await server.wait_closed()
+
+    run(new_loop, scenario)
 
 
 @on_every_loop
