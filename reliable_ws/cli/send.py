@@ -113,7 +113,9 @@ def add_to(commands: Any) -> None:
 async def run(args: argparse.Namespace) -> int:
     """Send everything; return the exit code."""
     config = config_of(
-        args, close_progress_timeout=args.timeout, close_timeout=max(300.0, 10 * args.timeout)
+        args,
+        close_progress_timeout=2 * args.timeout,  # the sender gives up before, and says why
+        close_timeout=max(300.0, 10 * args.timeout),
     )
     source = Source(args.file, config.max_message)
     backoff = Backoff(initial=min(Backoff().initial, args.retry_delay), longest=args.retry_delay)
