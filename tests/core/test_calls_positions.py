@@ -9,7 +9,17 @@ from reliable_ws.protocol.frames import CallAck, CallPosition, Calls, Item, Repl
 from reliable_ws.protocol.snapshot import restore, snapshot
 
 from .calling import a_request, again, ask, calling, entries_of, heard, opened
-from .helpers import Exactly, acceptor, calls_of, counters, either_side, initiator, limits, position
+from .helpers import (
+    Exactly,
+    Lone,
+    acceptor,
+    calls_of,
+    counters,
+    either_side,
+    initiator,
+    limits,
+    position,
+)
 
 LOST = "state lost: calls"
 WRONG = {
@@ -22,17 +32,23 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-@either_side
-def test_a_peer_that_lost_its_calls(side, name):
-    """CALL-4: the session ends before anything is sent again."""
-    position, words = WRONG[name]
+def away(side) -> Lone:
+    """One side whose WebSocket is lost: of its four calls two are acked, and it has two."""
     lone = calling(side)
     for _ in range(4):
         ask(lone)
     lone.says()
     lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
     lone.link.lost(None, "", lone.now)
+    return lone
+
+
+@pytest.mark.parametrize("name", WRONG)
+@either_side
+def test_a_peer_that_lost_its_calls(side, name):
+    """CALL-4: the session ends before anything is sent again."""
+    position, words = WRONG[name]
+    lone = away(side)
     again(lone, position)
     ended = lone.session.ended
     assert ended is not None
@@ -42,12 +58,7 @@ def test_a_peer_that_lost_its_calls(side, name):
 @either_side
 def test_a_position_that_is_just_right(side):
     """CALL-4: so each wrong one above is wrong for its own reason."""
-    lone = calling(side)
-    for _ in range(4):
-        ask(lone)
-    lone.says()
-    lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
-    lone.link.lost(None, "", lone.now)
+    lone = away(side)
     again(lone, CallPosition(3, 2, 3))
     assert lone.session.ended is None
     assert lone.says() == [calls_of(4, a_request())]

@@ -32,6 +32,14 @@ from .helpers import (
     welcome,
 )
 
+STATE_LOST = [
+    (position(counters(0), sent=3, first=3), "state lost: confirmed has fallen"),
+    (position(counters(3, 1), sent=3, first=3), "counters of what was never sent"),
+    (position(counters(1), sent=5, first=5), "state lost: messages are not available"),
+    (position(counters(1), sent=2, first=3), "state lost: sent has fallen"),
+]
+"""Positions that cannot be, of a peer that had sent 3 and received 2, and confirmed 1 of them."""
+
 # ------------------------------------------------------------------ Welcome
 
 
@@ -53,15 +61,7 @@ def test_a_good_welcome_after_that():
     assert dialing().hears(welcome(resumed=True, position=good))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (position(counters(0), sent=3, first=3), "state lost: confirmed has fallen"),
-        (position(counters(3, 1), sent=3, first=3), "counters of what was never sent"),
-        (position(counters(1), sent=5, first=5), "state lost: messages are not available"),
-        (position(counters(1), sent=2, first=3), "state lost: sent has fallen"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "words"), STATE_LOST)
 def test_state_lost_at_the_acceptor(wrong, words):
     """RESUME-3: the session ends, nothing is sent again."""
     lone = dialing()
@@ -258,10 +258,7 @@ def test_a_good_hello_after_that():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (position(counters(0), sent=3, first=3), "state lost: confirmed has fallen"),
-        (position(counters(3, 1), sent=3, first=3), "counters of what was never sent"),
-        (position(counters(1), sent=5, first=5), "state lost: messages are not available"),
-        (position(counters(1), sent=2, first=3), "state lost: sent has fallen"),
+        *STATE_LOST,
         (position(counters(1), sent=3, first=3, partial=1), "more of a message than was sent"),
     ],
 )

@@ -46,19 +46,25 @@ def test_a_refuse_that_is_final(code):
     assert pair.client.outcome(2) is Outcome.NOT_TAKEN
 
 
-def test_a_book_that_is_full_says_when_to_come_again():
-    """REFUSE-3, LIMIT-3."""
-    pair = Pair(Config(max_sessions=1))
-    pair.connect()
-    other = Session("initiator", bytes(16), KEY, pair.now, pair.config)
+def refused(pair: Pair, asker: Session) -> Refuse:
+    """What the server answers to the Hello of this session, which is no."""
     arrival = pair.book.arrive(pair.now)
-    hello = other.dial(pair.now).transmit(pair.now)
+    hello = asker.dial(pair.now).transmit(pair.now)
     assert hello is not None
     arrival.receive(hello, pair.now)
     data = arrival.transmit(pair.now)
     assert data is not None
     (refuse,) = decode(data, MAX_FRAME)
     assert isinstance(refuse, Refuse)
+    return refuse
+
+
+def test_a_book_that_is_full_says_when_to_come_again():
+    """REFUSE-3, LIMIT-3."""
+    pair = Pair(Config(max_sessions=1))
+    pair.connect()
+    other = Session("initiator", bytes(16), KEY, pair.now, pair.config)
+    refuse = refused(pair, other)
     assert refuse.code == Code.BUSY
     assert refuse.retry_ms > 0
     pair.cut()
@@ -143,15 +149,7 @@ def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
     def ask(attempt: int, key: bytes = KEY) -> Refuse:
         asker = Session("initiator", ID, key, pair.now, pair.config)
         asker.attempt, asker.incarnation = attempt - 1, pair.server.incarnation
-        arrival = pair.book.arrive(pair.now)
-        hello = asker.dial(pair.now).transmit(pair.now)
-        assert hello is not None
-        arrival.receive(hello, pair.now)
-        data = arrival.transmit(pair.now)
-        assert data is not None
-        (refuse,) = decode(data, MAX_FRAME)
-        assert isinstance(refuse, Refuse)
-        return refuse
+        return refused(pair, asker)
 
     assert ask(2) == Refuse(Code.ENDED, "this session has ended", 0, final._replace(stopped=True))
     assert ask(2).code == Code.SUPERSEDED
