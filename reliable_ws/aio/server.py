@@ -27,6 +27,8 @@ class Server:
 
     inner: Any
     "The WebSocket library's own server."
+    sessions: Sessions
+    "What it serves."
 
     def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
         self.sessions = sessions
@@ -64,7 +66,11 @@ class Server:
         await self.inner.wait_closed()
 
     async def serve_forever(self) -> None:
-        """Run until cancelled."""
+        """Run until cancelled.
+
+        SIGTERM kills the process before anything is drained, unless
+        :func:`~reliable_ws.drain_on_sigterm` was told of :attr:`sessions`.
+        """
         await asyncio.get_running_loop().create_future()
 
 

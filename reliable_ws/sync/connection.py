@@ -101,11 +101,13 @@ class Connection(Facts):
         """Have the peer run its method of this name, and return the answer.
 
         Run at most once in the session's life, also when the network drops in between. A list
-        of ``params`` becomes positional arguments, a dict keyword arguments. Waits its turn
-        while the peer's limit of open requests is reached, ``timeout`` seconds in all. Raises
-        ``RemoteError`` (``MethodNotFound``, ``InvalidParams``) as answered, ``RequestTimeout``,
-        ``NotTaken`` (never reached the peer's application: safe to repeat), ``OutcomeUnknown``,
-        ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
+        of ``params`` becomes positional arguments, a dict keyword arguments, anything else the one
+        argument. Waits its turn while the peer's limit of open requests is reached, ``timeout``
+        seconds in all.
+
+        Raises ``RemoteError`` (``MethodNotFound``, ``InvalidParams``) as answered,
+        ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
+        ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
         """
         if timeout is not None:
             check_seconds(timeout)

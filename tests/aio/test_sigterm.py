@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from reliable_ws import Sessions, drain_on_sigterm, wrap
 from reliable_ws.adapters.memory import pair
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20
 
 RUNNERS = [asyncio.run]
@@ -175,3 +179,42 @@ def test_another_thread_cannot_watch_signals():
 
     with ThreadPoolExecutor() as threads:
         threads.submit(asyncio.run, elsewhere()).result()
+
+
+PROGRAM = """
+import asyncio, os, signal
+from reliable_ws import connect, drain_on_sigterm, serve
+
+def drained(reports):
+    print(*reports.values(), sep=", ", flush=True)
+
+async def handler(conn):
+    async for message in conn:
+        await conn.send(message)
+
+async def main():
+    async with serve(handler, "127.0.0.1", 0) as server:
+        drain_on_sigterm(server.sessions, on_drained=drained)
+        async with connect(f"ws://127.0.0.1:{server.port}", proxy=None) as conn:
+            await conn.send("hello")
+            await conn.flush()
+            os.kill(os.getpid(), signal.SIGTERM)
+            print([message async for message in conn], flush=True)
+        await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.transport
+def test_a_server_of_ours_drains_and_then_dies_of_the_signal():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["['hello']", "1 sent, 1 confirmed; finished (1000)"]
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
