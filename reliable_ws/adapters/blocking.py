@@ -23,7 +23,7 @@ _LIBRARIES = {
         "connections of websockets.sync", "13.1", "websockets_sync", "websockets"
     ),
     "websocket": Library(
-        "WebSocket of websocket-client", "1.8", "websocket_client", "websocket-client"
+        "WebSocket of websocket-client", "1.9.1", "websocket_client", "websocket-client"
     ),
     "starlette.testclient": Library(_TEST_SESSIONS, "0.37", "test_sessions", "starlette"),
     "litestar.testing": Library(_TEST_SESSIONS, "2.10", "test_sessions", "litestar"),
