@@ -21,7 +21,7 @@ from reliable_ws.shared.owning import release
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .clock import Alarm, call_at, start
-from .waiting import Change, until
+from .waiting import Change, retake, until
 
 __all__ = ["CLOSE_TIMEOUT", "LINGER", "Carrier"]
 
@@ -137,7 +137,7 @@ class Carrier:
                     lock.release()  # in here: Ctrl-C may come as it returns
                     sent = send(data)
                 finally:
-                    lock.acquire()
+                    retake(lock)
                 if sent is False:
                     self._left = data
                     return False

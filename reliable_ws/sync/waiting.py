@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from reliable_ws.protocol.inbox import NEVER
 
-__all__ = ["Change", "Line", "Milestones", "Turn", "take", "until"]
+__all__ = ["Change", "Line", "Milestones", "Turn", "retake", "take", "until"]
 
 GLANCE = 0.5
 """Seconds that the main thread sleeps at most before it looks for signals again."""
@@ -43,6 +43,21 @@ def take(lock: threading.Lock, by: float = NEVER) -> bool:
     return True
 
 
+def retake(lock: threading.Lock | threading.Condition) -> None:
+    """Take the lock again: Ctrl-C while it is waited for is raised once it is taken.
+
+    Else whoever holds it by a ``with`` statement would release another thread's. Signals are looked
+    at after a call, when nobody could tell whether the lock was taken; not after a step of an
+    iterator. What is left is the instant in which this is called.
+    """
+    try:
+        for _ in map(lock.acquire, (True,)):
+            return
+    except BaseException:
+        retake(lock)
+        raise
+
+
 class Change(threading.Condition):
     """A condition to be waited for in a loop: it may return too early."""
 
@@ -50,6 +65,9 @@ class Change(threading.Condition):
         """Wait until notified, or ``timeout`` seconds, or a while."""
         longest = longest_sleep()
         return super().wait(longest if timeout is None else min(timeout, longest))
+
+    def _acquire_restore(self, _: object) -> None:
+        retake(self)  # what Condition.wait() ends with
 
 
 class Turn:
@@ -74,7 +92,7 @@ class Turn:
             lock.release()  # in here: Ctrl-C may come as it returns
             take(self._door, by)
         finally:
-            lock.acquire()
+            retake(lock)
         return self.given
 
 

@@ -45,6 +45,22 @@ def run(work, *args) -> Future:
     return future
 
 
+class Interrupting:
+    """A lock, taken; when it is waited for again, Ctrl-C comes, and once more."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._left = 2
+        self._lock.acquire()
+        self.release, self.locked = self._lock.release, self._lock.locked
+
+    def acquire(self, blocking=True, timeout=-1):
+        if blocking and self._left:
+            self._left -= 1
+            raise KeyboardInterrupt
+        return self._lock.acquire(blocking, timeout)
+
+
 @contextlib.contextmanager
 def pair(kind: type[Pipe] = EagerPipe, on_event=None, **options):
     """Two connections over a pipe: an initiator, and an acceptor."""

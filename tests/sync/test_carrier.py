@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from reliable_ws import Config, NotReliablePeer, OutcomeUnknown, SessionLost
 from reliable_ws.sync import Sessions, wrap
+from reliable_ws.sync.carrier import Carrier
 from reliable_ws.transport import TransportClosed
 
-from .conftest import SECONDS, pair, run
+from .conftest import SECONDS, Interrupting, pair, run
 from .pipe import EagerPipe, Pipe, pipe
 
 
@@ -159,6 +161,19 @@ def test_a_write_that_is_interrupted_costs_the_websocket_and_no_message():
     assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [1, 2]
     assert ours.stats.resumes == 1
     ours.abort()
+
+
+def test_ctrl_c_as_a_write_ends_leaves_the_lock_taken():
+    near, far = pipe()
+    lock = Interrupting()
+    link = SimpleNamespace(restless=True, leaving=None, transmit=lambda _now: b"written")
+    carrier = Carrier(near, link, lock, dispatch=list)
+    with pytest.raises(KeyboardInterrupt):
+        carrier.flush()
+    assert lock.locked()
+    assert far.recv() == b"written"
+    with pytest.raises(TransportClosed):
+        far.recv()
 
 
 def test_a_websocket_that_is_overtaken_while_it_takes_over_carries_nothing():

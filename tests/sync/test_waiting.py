@@ -12,6 +12,8 @@ import pytest
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.sync.waiting import Change, Turn, until
 
+from .conftest import Interrupting
+
 
 def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
     class Lock:
@@ -28,6 +30,17 @@ def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
     with pytest.raises(KeyboardInterrupt):
         Turn().wait(lock, NEVER)
     assert lock.locked()
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda lock: Turn().wait(lock, 0), lambda lock: Change(lock).wait(0)]
+)
+def test_ctrl_c_as_a_wait_ends_leaves_the_lock_taken(wait):
+    lock = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        wait(lock)
+    assert lock.locked()
+    assert lock.acquire(timeout=0) is False
 
 
 class Signalled(Exception):
