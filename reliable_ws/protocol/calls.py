@@ -219,7 +219,7 @@ class CallLedger:
         by = self._deadlines.get(number)
         late = by is not None and now >= by
         if late or not self.open[number]:  # nobody waits: it need not be run
-            if late or self._abandoned:
+            if self.open[number] or self._abandoned:  # somebody will ask what became of it
                 self._never.add(number)
             self._take_back(number)
             return Void()

@@ -173,6 +173,19 @@ def test_a_lost_request_that_has_expired_is_never_run(asker):
 
 
 @both_ways
+def test_nothing_is_kept_of_a_lost_request_that_has_expired_and_was_cancelled(asker):
+    desk = Desk(asker)
+    number = desk.asking.request("do", "a", desk.pair.now + 5, 0)
+    desk.pull_and_lose()
+    desk.pair.advance(5)
+    desk.asking.cancel(number)
+    desk.pair.connect()
+    assert desk.ran() == []
+    assert desk.asking.open == {}
+    assert desk.asking._never == set()
+
+
+@both_ways
 def test_a_request_that_arrived_before_its_deadline_stays(asker):
     """CALL-9: it is not judged again by who sent it."""
     desk = Desk(asker)
