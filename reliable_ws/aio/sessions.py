@@ -263,6 +263,8 @@ class Sessions:
             acceptor = self._acceptors.get(session.id)
             if acceptor is not None:
                 acceptor.pump.settle()
+        if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
+            self._relieve_soon()  # they may come to hold more
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:

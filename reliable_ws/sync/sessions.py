@@ -289,6 +289,8 @@ class Sessions:
                 driver = self._drivers.get(session.id)
                 if driver is not None:
                     driver.pump.settle()
+            if not all(driver.session.attached for driver in self._drivers.values()):
+                self._relieve_soon()  # they may come to hold more
 
     def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
         """Close every session gracefully; return one report per session id.

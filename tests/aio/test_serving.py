@@ -229,6 +229,26 @@ async def test_memory_that_detached_sessions_hold_is_bounded():
 
 
 @on_stage
+async def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_bounded():
+    async def handler(conn):
+        await asyncio.sleep(10)
+        await conn.send(bytes(6000))
+        await conn.wait_closed()
+
+    host = Host(handler, config=Config(max_bytes=10_000, session_ttl=1000))
+    clients = [await wrap(await host.open(), resume_within=1000) for _ in range(3)]
+    for wire in host.wires:
+        wire.cut()
+    await asyncio.sleep(8)
+    assert len(host.sessions) == 3
+    await asyncio.sleep(4)
+    assert len(host.sessions) == 1
+    for conn in (*clients, *host.sessions.connections):
+        conn.abort()
+    await host.over()
+
+
+@on_stage
 async def test_a_blocked_loop_under_many_sessions():
     host = Host(echo)
     clients = [await host.connect() for _ in range(10)]
