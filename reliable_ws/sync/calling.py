@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Generator
 from typing import Any
@@ -21,6 +22,9 @@ __all__ = ["Caller"]
 
 GIVE_UP = 0.1
 """Seconds that a stream which is left tries to say so at once."""
+
+GLANCE = 0.001
+"""Seconds between two looks whether it can."""
 
 
 class Waiting(Question):
@@ -149,11 +153,13 @@ class Caller(Asking[Waiting]):
         The garbage collector may run a generator's end in a thread that holds it.
         """
         self._left.append(number)
-        if self._lock.acquire(timeout=GIVE_UP):
-            try:
-                self.admit()
-            finally:
-                self._lock.release()
+        by = until(GIVE_UP)
+        while self._lock.locked():
+            if time.monotonic() >= by:
+                return
+            time.sleep(GLANCE)
+        with self._lock:  # and not acquire(): Ctrl-C, as that returns, would leave it taken
+            self.admit()
 
     def admit(self) -> None:
         """End streams that were left, and let the next one ask if there is room."""

@@ -194,6 +194,30 @@ def test_a_stream_that_is_collected_as_garbage_in_the_midst_of_a_step_is_left(co
     assert handlers.ended.wait(SECONDS)
 
 
+def test_ctrl_c_as_a_stream_is_left_leaves_no_lock_taken(conns):
+    class Lock:
+        def __init__(self, lock):
+            self.locked, self.release, self._lock = lock.locked, lock.release, lock
+
+        def acquire(self, *args, **kwargs):
+            assert self._lock.acquire(*args, **kwargs)
+            raise KeyboardInterrupt
+
+        def __enter__(self):
+            return self._lock.__enter__()  # nothing interrupts a `with` where it takes the lock
+
+        def __exit__(self, *error):
+            self._lock.__exit__(*error)
+
+    ours, _ = conns
+    items = ours.stream("count", [10**9, 1000])
+    next(items)
+    ours._caller._lock = Lock(ours._lock)
+    with contextlib.suppress(KeyboardInterrupt):
+        items.close()
+    until(lambda: not ours._lock.locked())
+
+
 def test_a_stream_times_out(conns):
     ours, _ = conns
     items = ours.stream("hold", timeout=0.05)
