@@ -112,8 +112,8 @@ class Line:
     def wait(self, ready: Callable[[], object], by: float) -> None:
         """Return when this thread is the first and ``ready()``. Raises ``TimeoutError``."""
         turn = Turn()
-        self._turns.append(turn)
         try:
+            self._turns.append(turn)  # in here: Ctrl-C may come as it returns
             while self._turns[0] is not turn or not ready():
                 if not turn.wait(self._lock, by):
                     raise TimeoutError

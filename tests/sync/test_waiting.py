@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 
 import pytest
 
 from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.sync.waiting import Change, Turn, until
+from reliable_ws.sync.waiting import Change, Line, Turn, until
 
 from .conftest import Interrupting
 
@@ -41,6 +42,19 @@ def test_ctrl_c_as_a_wait_ends_leaves_the_lock_taken(wait):
         wait(lock)
     assert lock.locked()
     assert lock.acquire(timeout=0) is False
+
+
+def test_ctrl_c_as_a_thread_joins_a_line_leaves_nobody_in_it():
+    class Turns(deque):
+        def append(self, turn):
+            super().append(turn)
+            raise KeyboardInterrupt
+
+    line = Line(threading.Lock())
+    line._turns = Turns()
+    with pytest.raises(KeyboardInterrupt):
+        line.wait(lambda: False, NEVER)
+    assert len(line) == 0
 
 
 class Signalled(Exception):
