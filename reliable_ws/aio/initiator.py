@@ -23,6 +23,7 @@ from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
 
 from .driver import Driver
+from .waiting import is_cancelled
 
 __all__ = ["Initiator"]
 
@@ -136,7 +137,9 @@ class Initiator(Driver):
             try:
                 async with asyncio.timeout(self.session.config.open_timeout) as self._opening:
                     transport = await self._reopen()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
+            except (Exception, asyncio.CancelledError) as error:  # the next may succeed
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                    raise
                 logger.debug("opening a WebSocket failed: %r", error)
                 attempt += 1
                 continue

@@ -30,6 +30,7 @@ from reliable_ws.transport import Transport, TransportClosed
 from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .connection import Connection
 from .driver import Driver
+from .waiting import is_cancelled
 
 __all__ = ["Handler", "Sessions", "check_sessions"]
 
@@ -368,7 +369,6 @@ def check_sessions(sessions: object, **given: object) -> None:
 
 def _is_from_outside(error: BaseException) -> bool:
     """Whether it is meant for this task, or for all, and not only for what it waited for."""
-    if not isinstance(error, asyncio.CancelledError):
-        return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    if isinstance(error, asyncio.CancelledError):
+        return is_cancelled()
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)

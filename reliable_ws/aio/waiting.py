@@ -13,10 +13,16 @@ from collections.abc import Generator
 from operator import itemgetter
 from typing import TypeAlias
 
-__all__ = ["Line", "Milestones", "Signal"]
+__all__ = ["Line", "Milestones", "Signal", "is_cancelled"]
 
 Milestone: TypeAlias = tuple[int, asyncio.Future[None]]
 """A number, and who waits for it."""
+
+
+def is_cancelled() -> bool:
+    """Whether this task was cancelled, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Line:

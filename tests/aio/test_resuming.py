@@ -137,7 +137,9 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
 
 
 @on_stage
-@pytest.mark.parametrize("error", [OSError, TimeoutError, LookupError, TypeError])
+@pytest.mark.parametrize(
+    "error", [OSError, TimeoutError, LookupError, TypeError, asyncio.CancelledError]
+)
 async def test_whatever_opening_raises_it_is_tried_again(error):
     stage, opened = Stage(), []
 
