@@ -33,14 +33,43 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NEWEST = "newest"
 WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 
-# Falcon 4.0.2 broke when websockets 14.0 renamed extra_headers; the newest of both are tested where
-# the development environment has them.
+
+def oldest(*names: str) -> tuple[str, ...]:
+    """Return the oldest releases that will do: the lower bounds in pyproject.toml."""
+    bounds = dict(
+        line.split(">=") for line in PYPROJECT["dependency-groups"]["frameworks"] if ">=" in line
+    )
+    return tuple(f"{name}=={bounds[name]}" for name in names)
+
+
+# The newest releases of frameworks are tested where the development environment has them.
 COMBINATIONS = (
+    # It broke when websockets 14.0 renamed extra_headers.
     (
         "falcon-4.0.2",
         "14.0",
         ("falcon==4.0.2", "uvicorn==0.32.1"),
         ("tests/transports/test_falcon.py",),
+    ),
+    (
+        "oldest-frameworks",
+        NEWEST,
+        (
+            *oldest("aiohttp", "channels", "falcon", "fastapi", "litestar", "picows", "quart"),
+            *oldest("sanic", "starlette", "tornado", "websocket-client"),
+            *("daphne", "django", "hypercorn", "uvicorn"),
+            "sniffio",  # which Litestar of old had from anyio
+        ),
+        (
+            "tests/transports/test_aiohttp.py",
+            "tests/transports/test_channels.py",
+            "tests/transports/test_falcon.py",
+            "tests/transports/test_frameworks.py",
+            "tests/transports/test_picows.py",
+            "tests/transports/test_sanic.py",
+            "tests/transports/test_tornado.py",
+            "tests/transports/test_websocket_client.py",
+        ),
     ),
 )
 

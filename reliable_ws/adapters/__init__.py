@@ -44,7 +44,7 @@ _LIBRARIES = {
     ),
     "quart": Library("quart.websocket", "0.20", "quart", "quart"),
     "sanic": Library("WebSockets of Sanic's own server", "25.12", "sanic", "sanic"),
-    "starlette": Library("WebSockets of Starlette and FastAPI", "0.37", "starlette", "starlette"),
+    "starlette": Library("WebSockets of Starlette and FastAPI", "0.37.2", "starlette", "starlette"),
     "tornado": Library(
         "a WebSocketHandler or WebSocketClientConnection of Tornado", "6.4", "tornado", "tornado"
     ),
