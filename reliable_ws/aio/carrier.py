@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.link import Leaving, Link
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.owner import Leaving
 from reliable_ws.shared.owning import release
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 

@@ -47,7 +47,8 @@ def read_calls(item: list[Any]) -> Calls:
     if len(item) != 3:
         raise check.bad("Calls")
     _type, first, items = item
-    check.number(first, 1, "number")
+    if type(first) is not int or not 1 <= first <= MAX_NUMBER:
+        raise check.bad("number")
     if type(items) is not list or not items:
         raise check.bad("entries")
     entries = []

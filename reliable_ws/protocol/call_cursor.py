@@ -54,11 +54,11 @@ class CallCursor:
 
     def cut(self, frame_limit: int, now: float) -> tuple[Calls, int]:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
+        number = self.number
         room = min(self._batch, frame_limit - HEADROOM) // 2
-        entries, used = self._ledger.cut(self.number, MOST, room, now)
-        frame = make(Calls, (self.number, entries))
-        self.number += len(entries)
-        return frame, used
+        entries, used = self._outbox.run(number, MOST, room, self._ledger.judge, now)
+        self.number = number + len(entries)
+        return make(Calls, (number, entries)), used
 
     def take(self) -> CallAck | None:
         """Return the ack that goes now, if there is anything new to tell (CALL-3)."""

@@ -13,17 +13,22 @@ __all__ = ["VOID", "CallOutbox"]
 VOID = 24
 """Bytes of an entry without text or payload, at most."""
 
+NOTHING = (Void(), 0, None)
+"""What is kept in the place of an entry that was taken back."""
+
+Judge = Callable[[int, Request, float | None, float], Entry]
+"""Returns what goes for the request of this number, with the time when it is up, now."""
+
 
 class CallOutbox:
     """``acked <= transmitted <= last``, as in the outbox of messages."""
 
-    __slots__ = ("_entries", "_sizes", "acked", "last", "transmitted", "weight")
+    __slots__ = ("_kept", "acked", "last", "transmitted", "weight")
 
     def __init__(self) -> None:
-        self._entries: dict[int, Entry] = {}
-        self._sizes: dict[int, int] = {}  # of them, in bytes
+        self._kept: dict[int, tuple[Entry, int, float | None]] = {}  # its bytes; its time is up
         self.weight = 0
-        "In all."
+        "Bytes of all entries."
         self.last = 0
         "Highest number accepted."
         self.transmitted = 0
@@ -31,63 +36,61 @@ class CallOutbox:
         self.acked = 0
         "Highest number that the peer has received, as far as it told."
 
-    def append(self, entry: Entry, size: int) -> int:
-        """Accept an entry and return its number."""
+    def append(self, entry: Entry, size: int, by: float | None = None) -> int:
+        """Accept an entry and return its number. ``by``: when a request's time is up."""
         number = self.last = self.last + 1
-        self._entries[number] = entry
-        self._sizes[number] = size
+        self._kept[number] = (entry, size, by)
         self.weight += size
         return number
 
-    def append_cut(self, entry: Any, rest: int) -> int:
+    def append_cut(self, entry: Any, rest: int, by: float | None) -> int:
         """Accept an entry whose payload goes before it in pieces; ``rest``: its other bytes."""
         for piece in cut(entry.payload):
             self.append(piece, len(piece.data) + PIECE_HEADER)
-        return self.append(entry._replace(payload=None), rest)
+        return self.append(entry._replace(payload=None), rest, by)
 
     def take_back(self, request: int) -> None:
         """Put nothing in a request's place, and in that of the pieces before it (CALL-8)."""
-        number = request
-        while number == request or type(self._entries.get(number)) is Piece:
-            self._entries[number] = Void()
-            self.weight -= self._sizes[number]
-            self._sizes[number] = 0
+        kept, number = self._kept, request
+        while number == request or (number in kept and type(kept[number][0]) is Piece):
+            self.weight -= kept[number][1]
+            kept[number] = NOTHING
             number -= 1
 
     def run(
-        self, number: int, count: int, room: int, judge: Callable[[int, Request], Entry] | None
+        self, number: int, count: int, room: int, judge: Judge, now: float
     ) -> tuple[list[Entry], int]:
         """Return entries from ``number`` on, at most so many in so many bytes, and their size.
 
-        The first one goes in any case. ``judge`` says what goes in a request's place.
+        The first one goes in any case. ``judge`` says what goes in the place of a request that
+        has a time, or went before.
         """
-        kept, sizes, last = self._entries, self._sizes, self.last
+        kept, last, before = self._kept, self.last, self.transmitted
         entries: list[Entry] = []
         used = 0
         while number <= last and len(entries) < count:
-            entry = kept[number]
-            if judge is not None and type(entry) is Request:
-                entry = judge(number, entry)
-            size = sizes[number] or VOID
+            entry, size, by = kept[number]
+            if type(entry) is Request and (by is not None or number <= before):
+                entry = judge(number, entry, by, now)
+                size = kept[number][1]
+            size = size or VOID
             if used + size > room and entries:
                 break
             entries.append(entry)
             used += size
             number += 1
-        if number > self.transmitted:
+        if number > before:
             self.transmitted = number - 1
         return entries, used
 
     def release(self, received: int) -> None:
         """Forget what the peer has received (CALL-3)."""
-        entries, sizes = self._entries, self._sizes
+        kept = self._kept
         for number in range(self.acked + 1, received + 1):
-            del entries[number]
-            self.weight -= sizes.pop(number)
+            self.weight -= kept.pop(number)[1]
         self.acked = received
 
     def clear(self) -> None:
         """Forget everything: nothing is sent any more."""
-        self._entries.clear()
-        self._sizes.clear()
+        self._kept.clear()
         self.weight = 0

@@ -10,7 +10,7 @@ from . import check
 from .errors import Violation
 from .frames import OVERHEAD, Code, Payload, Piece
 
-__all__ = ["LARGEST_ENTRY", "PIECE_HEADER", "Pieces", "cut"]
+__all__ = ["LARGEST_ENTRY", "PIECE_HEADER", "Pieces", "cut", "whole"]
 
 LARGEST_ENTRY = 3_808
 """Most bytes of an entry; so every one fits, alone, any frame that a greeting may ask for."""
@@ -43,19 +43,15 @@ class Pieces:
             raise Violation(Code.VIOLATION, "a call above the announced limit")
         self.data += data
 
-    def drop(self) -> None:
-        """Forget them: their request was taken back (CALL-8)."""
-        self.data.clear()
 
-    def whole(self, payload: Payload | None) -> Payload:
-        """Return an entry's payload. Raises :class:`Violation`."""
-        if payload is not None:
-            if self.data:
-                raise Violation(Code.VIOLATION, "pieces that belong to nothing")
-            return payload
-        data = bytes(self.data)
-        self.data.clear()
-        try:
-            return check.payload(msgpack.unpackb(data, max_map_len=0, max_array_len=0))
-        except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it
-            raise Violation(Code.MALFORMED, "pieces that make no payload") from None
+def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
+    """Return the payload of an entry with these pieces before it. Raises :class:`Violation`."""
+    if payload is not None:
+        if pieces is not None:
+            raise Violation(Code.VIOLATION, "pieces that belong to nothing")
+        return payload
+    data = b"" if pieces is None else bytes(pieces.data)
+    try:
+        return check.payload(msgpack.unpackb(data, max_map_len=0, max_array_len=0))
+    except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it
+        raise Violation(Code.MALFORMED, "pieces that make no payload") from None

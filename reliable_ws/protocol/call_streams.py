@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterator
 
-from .errors import Violation
-from .frames import Code, Credit
+from .frames import Credit
 
 __all__ = ["CREDITS", "Streams"]
 
@@ -22,7 +21,7 @@ class Streams:
     def __init__(self) -> None:
         self._granted: dict[int, int] = {}  # request -> bytes of items in all
         self._got: dict[int, int] = {}
-        self._sent: deque[int] | tuple[()] = ()  # numbers of credits not received yet
+        self._sent: list[int] = []  # numbers of credits not received yet
         self.owed: dict[int, None] = {}
         "Requests whose credit waits, in order."
 
@@ -43,11 +42,12 @@ class Streams:
             self._granted[request] = total
             self.owed[request] = None
 
-    def count(self, request: int, weight: int) -> None:
-        """Count an item. Raises :class:`Violation` where there was no credit for it."""
+    def count(self, request: int, weight: int) -> bool:
+        """Count an item; ``False`` if there was no credit for it."""
         if self._got.get(request, 0) >= self._granted.get(request, 0):
-            raise Violation(Code.VIOLATION, "more items than the credit")
+            return False
         self._got[request] += weight
+        return True
 
     def credits(self) -> Iterator[Credit]:
         """What is owed and may be sent now; say :meth:`sent` of each."""
@@ -58,16 +58,13 @@ class Streams:
 
     def sent(self, number: int) -> None:
         """Note the number of a credit."""
-        if isinstance(self._sent, tuple):  # an empty deque takes 0.7 KiB, and most need none
-            self._sent = deque()
         self._sent.append(number)
 
     def release(self, received: int) -> None:
         """Note what the peer has received."""
-        while self._sent and self._sent[0] <= received:
-            self._sent.popleft()
+        del self._sent[: bisect_right(self._sent, received)]
 
     def stop(self) -> None:
         """Send no more credit."""
         self.owed.clear()
-        self._sent = ()
+        self._sent.clear()

@@ -23,6 +23,7 @@ from .frames import (
     Position,
     Refuse,
     Welcome,
+    make,
     may_resume,
 )
 from .framing import Framing
@@ -219,7 +220,7 @@ class Conversation:
 
     def messages_arrived(self, count: int) -> None:
         """Note that ``count`` messages can be taken."""
-        self._events.append(Arrived(count))
+        self._events.append(make(Arrived, (count,)))
 
     def finish_arrived(self, finish: Finish) -> None:
         """Note the peer's last word."""
@@ -238,15 +239,17 @@ class Conversation:
         """
         if self.outgoing.final is not None:
             return  # the first final counters stand (CLOSE-4)
+        received, confirmed = ack
         outbox = self.outbox
-        if ack.received > outbox.acked:
-            outbox.acked = ack.received
+        if received <= outbox.acked and confirmed <= outbox.confirmed:
+            return
+        self.patience.progressed(now)
+        if received > outbox.acked:
+            outbox.acked = received
             self.framing.passed()
-            self.progressed(now)
-        if ack.confirmed > outbox.confirmed:
-            outbox.confirm(ack.confirmed)
-            self._events.append(Confirmed(ack.confirmed))
-            self.progressed(now)
+        if confirmed > outbox.confirmed:
+            outbox.confirm(confirmed)
+            self._events.append(make(Confirmed, (confirmed,)))
 
     def peer_stopped(self, counters: Counters, now: float) -> None:
         """The peer takes nothing more: every outcome is known (CLOSE-5)."""

@@ -88,7 +88,8 @@ class Cursor:
         weight_room = outbox.released + peer.window_bytes - before
         if not self.offset:
             count = min(room, self._batch_messages, max(1, peer.window_messages // 4))
-            payloads = outbox.run(number, count, min(weight_room, self._batch_bytes, most - used))
+            room = min(weight_room, self._batch_bytes, most - used)
+            payloads = outbox.run(number, count, before + room)
             if payloads:
                 self.number = number + len(payloads)
                 return make(Messages, (number, payloads))

@@ -29,9 +29,11 @@ class Framing:
         Send smaller frames when link after link dies with nothing through (RESUME-8).
         """
         self.limit = min(self.limit, limit)
-        stuck = more and held == self._met
-        self._met = held
-        self._set(self._caution + 1 if stuck else 0)
+        if held != self._met:
+            self._met = held
+            self._set(0)
+        else:
+            self._set(self._caution + 1 if more else 0)
 
     def passed(self) -> None:
         """Note that something got through."""

@@ -89,7 +89,7 @@ class Inbox:
         self.queue: deque[Payload] = EMPTY
         self._sizes: deque[tuple[int, int]] = EMPTY  # last number of an arrival, its bytes
         self._ahead: dict[int, bool] = {}  # handed over above `confirmed` -> whether confirmed
-        self._partial = bytearray()
+        self._partial: bytearray | None = None  # what is held of the next message
         self._partial_total = 0
         self._partial_kind = 0
 
@@ -108,7 +108,7 @@ class Inbox:
     @property
     def partial(self) -> int:
         """Bytes held of message ``received + 1`` (PART-4)."""
-        return len(self._partial)
+        return 0 if self._partial is None else len(self._partial)
 
     def restore(self, confirmed: int, finish: Finish | None = None) -> None:
         """Begin where a store left off: what was not confirmed comes again.
@@ -133,11 +133,12 @@ class Inbox:
 
     def arrived(self, first: int, payloads: list[Payload], size: int) -> None:
         """Take in a run of messages that took ``size`` bytes on the wire."""
-        self._expect(first)
+        if first != self.received + 1 or self.finish is not None:
+            self._expect(first)
         last = first + len(payloads) - 1
         if last - self.confirmed > self.max_messages:
             raise Violation(Code.VIOLATION, "more messages than the window")
-        if self._partial:
+        if self._partial is not None:
             raise Violation(Code.VIOLATION, "a message inside another")
         self._bear(size)
         if self.queue.maxlen == 0:
@@ -151,23 +152,24 @@ class Inbox:
         self._expect(part.number)
         if part.total > self.max_message:  # PART-5
             raise Violation(Code.VIOLATION, "a message above the announced limit")
-        held = self._partial
-        if part.offset != len(held):
+        if part.offset != self.partial:
             raise Violation(Code.VIOLATION, "a part out of place")
-        if held and (part.total, part.kind) != (self._partial_total, self._partial_kind):
-            raise Violation(Code.VIOLATION, "parts of different messages under one number")
-        if not held:
+        held = self._partial
+        if held is None:
             if part.number - self.confirmed > self.max_messages:
                 raise Violation(Code.VIOLATION, "more messages than the window")
             self._bear(part.total)
-        self._partial_total, self._partial_kind = part.total, part.kind
+            held = self._partial = bytearray()
+            self._partial_total, self._partial_kind = part.total, part.kind
+        elif (part.total, part.kind) != (self._partial_total, self._partial_kind):
+            raise Violation(Code.VIOLATION, "parts of different messages under one number")
         held += part.data
         if len(held) < part.total:
             return False
         if self.queue.maxlen == 0:
             self.queue = deque()
         self.queue.append(_whole(bytes(held), part.kind))
-        held.clear()
+        self._partial = None
         self.received = part.number
         self._account(part.number, part.total)
         return True
@@ -175,7 +177,7 @@ class Inbox:
     def arrived_finish(self, finish: Finish) -> None:
         """Take in the peer's last word (CLOSE-1)."""
         self._expect(finish.number)
-        if self._partial:
+        if self._partial is not None:
             raise Violation(Code.VIOLATION, "Finish inside a message")
         self.received = finish.number
         self.finish = finish
@@ -267,7 +269,7 @@ class Inbox:
         untaken = len(self.queue)
         self.stopped = True
         self.queue.clear()
-        self._partial.clear()
+        self._partial = None
         self._sizes.clear()
         self.byte_marks.clear()
         self._held = 0

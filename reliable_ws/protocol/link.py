@@ -6,13 +6,12 @@ so the late death of an old WebSocket can hurt nobody (LINK-4).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from .acks import Acks
 from .call_cursor import CallCursor
-from .calls import BEHIND_FINISH, CallLedger
 from .codec import decode, encode
-from .config import Config
+from .config import LEAST_IDLE_MS, OVERSLEPT
 from .cursor import Cursor
 from .errors import Violation
 from .events import Event
@@ -26,74 +25,28 @@ from .frames import (
     Done,
     Finish,
     Frame,
-    Limits,
     Messages,
     Part,
     Refuse,
     Stop,
     Want,
     Welcome,
+    make,
 )
-from .framing import Framing
-from .inbox import NEVER, Inbox
-from .outbox import Outbox
+from .inbox import NEVER
+from .own_calls import BEHIND_FINISH
+from .owner import Leaving, Owner
 from .payload import seal_weight
 from .state import LINK, Phase
 
-__all__ = ["Leaving", "Link", "Owner"]
-
-OVERSLEPT = 1.0
-"""Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
-
-LEAST_IDLE_MS = 100
-"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-2)."""
-
-
-class Leaving(NamedTuple):
-    """How to close the WebSocket under a link that is over."""
-
-    code: int
-    reason: str
-    linger: bool
-    "Whether the peer shall close first, and only a bounded time later we (CLOSE-9)."
-
-
-class Owner(Protocol):
-    """What a link needs of the conversation that owns it."""
-
-    config: Config
-    inbox: Inbox
-    outbox: Outbox
-    calls: CallLedger
-    peer: Limits
-    framing: Framing
-    wanted: int
-
-    # What each means stands with :class:`~reliable_ws.protocol.conversation.Conversation`.
-    # ruff: noqa: D102
-    def greeting(self, link: Link) -> Frame: ...
-    def welcomed(self, link: Link, welcome: Welcome, now: float) -> None: ...
-    def refused(self, link: Link, refuse: Refuse, now: float) -> None: ...
-    def messages_arrived(self, count: int) -> None: ...
-    def finish_arrived(self, finish: Finish) -> None: ...
-    def calls_arrived(self, events: list[Event]) -> None: ...
-    def acked(self, ack: Ack, now: float) -> None: ...
-    def peer_stopped(self, counters: Counters, now: float) -> None: ...
-    def peer_done(self, link: Link, counters: Counters, now: float) -> None: ...
-    def link_lost(self, link: Link, code: int | None, reason: str, now: float) -> None: ...
-    def violated(self, link: Link, fault: Violation, now: float) -> None: ...
-    def link_over(
-        self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
-    ) -> None: ...
-    def progressed(self, now: float) -> None: ...
-    def settle(self, now: float) -> list[Event]: ...
+__all__ = ["Link"]
 
 
 class Link:
     """Feed it what arrives (:meth:`receive`), pull what to send (:meth:`transmit`)."""
 
     def __init__(
-        self, session: Owner, phase: Phase, now: float, max_frame: int | None = None
+        self, session: Owner[Link], phase: Phase, now: float, max_frame: int | None = None
     ) -> None:
         config = session.config
         self.session = session
@@ -131,7 +84,7 @@ class Link:
         self.heard_at = now
         try:
             frames = decode(data, self.max_frame)
-            self._size = -1 if Calls in map(type, frames) else len(data)
+            self._size = -1 if len(frames) > 1 and Calls in map(type, frames) else len(data)
             for frame in frames:
                 kind = type(frame)
                 if kind not in self._accepts:
@@ -186,7 +139,7 @@ class Link:
             self.calls.note(now)
 
     def _call_ack(self, frame: CallAck, now: float) -> None:
-        if frame.received >= self.calls.number:
+        if frame.received >= self.calls.number:  # CALL-3
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         if self.session.calls.ack(frame.received):
             self.session.progressed(now)
@@ -367,7 +320,7 @@ class Link:
         wanted = session.wanted
         if self._asked < wanted < cursor.number and wanted > outbox.confirmed:
             self._asked = wanted
-            frames.append(Want(wanted))  # ACK-5
+            frames.append(make(Want, (wanted,)))  # ACK-5
         if last is not None:
             frames.append(last)
             if finish is not None and cursor.number == finish.number and not held:

@@ -185,11 +185,11 @@ class Outbox:
             return self.released
         return self._ends[index] if index < len(self._ends) else self.total
 
-    def run(self, cursor: int, count: int, weight: int) -> list[Payload]:
-        """Return messages from number ``cursor`` on: at most ``count``, at most ``weight``."""
+    def run(self, cursor: int, count: int, end: int) -> list[Payload]:
+        """Return messages from number ``cursor`` on: at most ``count``, up to a total weight."""
         start = cursor - self._base - 1
         stop = min(start + count, len(self._payloads))
-        stop = bisect_right(self._ends, self.end_of(cursor - 1) + weight, start, stop)
+        stop = bisect_right(self._ends, end, start, stop)
         return self._payloads[start:stop]  # type: ignore[return-value]  # None only below
 
     def payload(self, number: int) -> Payload:

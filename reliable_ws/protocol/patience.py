@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .config import Config
+from .config import OVERSLEPT, Config
 from .inbox import NEVER
-from .link import OVERSLEPT
 
 __all__ = ["Patience"]
 

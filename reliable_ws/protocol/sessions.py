@@ -18,7 +18,8 @@ from .errors import Violation
 from .events import Event
 from .frames import VERSION, Code, Counters, Frame, Hello, Refuse
 from .inbox import NEVER
-from .link import Leaving, Link
+from .link import Link
+from .owner import Leaving
 from .payload import PayloadCodec
 from .report import End, Ending
 from .session import Session

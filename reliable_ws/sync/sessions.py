@@ -15,7 +15,7 @@ from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReli
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.protocol.link import Leaving
+from reliable_ws.protocol.owner import Leaving
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session

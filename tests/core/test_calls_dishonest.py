@@ -275,7 +275,7 @@ def test_a_peer_that_never_acks_requests_but_answers_them(side):
             lone.session.calls.cancel(number)
         lone.says()
         lone.hears(calls_of(number, Void() if number % 3 == 0 else Reply(number, "")))
-    assert len(lone.session.calls.outbox._entries) <= 1
+    assert len(lone.session.calls.outbox._kept) <= 1
     assert lone.session.calls.held < 1100
 
 
@@ -321,8 +321,7 @@ def test_what_is_held_is_bounded_whatever_comes(side):
         lone.hears(calls_of(number + 1, Void(), Cancel(5), Credit(9, 9)))
         number += 3
     calls = lone.session.calls
-    streams = calls._streams
-    for kept in (calls.outbox._entries, calls.served, calls.open, streams._granted, streams.owed):
+    for kept in (calls.outbox._kept, calls.served, calls.open, calls._streams):
         assert not kept
 
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
+from reliable_ws.protocol.call_streams import Streams
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import (
@@ -290,12 +291,11 @@ class Calling(Machine):
             self.judge(who)
             calls = self.calls(who)
             assert len(calls.open) <= max(calls.limit, 0)
-            assert len(calls.served) + len(calls._answers or ()) <= self.pair.config.max_requests
-            assert set(calls._streams._granted) <= set(calls.open)
-            assert set(calls._streams.owed) <= set(calls._streams._granted)
-            assert calls.outbox.weight == sum(calls.outbox._sizes.values())
-            assert calls.outbox._sizes.keys() == calls.outbox._entries.keys()
-            assert len(calls.outbox._entries) in (0, calls.outbox.last - calls.outbox.acked)
+            assert len(calls.served) + len(calls._answers) <= self.pair.config.max_requests
+            streams = calls._streams or Streams()
+            assert set(streams.owed) <= set(streams._granted) <= set(calls.open)
+            assert calls.outbox.weight == sum(kept[1] for kept in calls.outbox._kept.values())
+            assert len(calls.outbox._kept) in (0, calls.outbox.last - calls.outbox.acked)
 
     def teardown(self) -> None:
         """Heal, answer what is owed, and see that everybody knows everything."""

@@ -216,11 +216,11 @@ def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
 def judge_calls(lone: Lone, never: set[int]) -> None:
     """What is held is bounded; and what was said to be not taken stays so."""
     calls = lone.session.calls
-    assert len(calls.served) + len(calls._answers or ()) <= SHORT.max_requests
+    assert len(calls.served) + len(calls._answers) <= SHORT.max_requests
     assert len(calls.open) <= 3
-    assert len(calls._pieces.data) <= SHORT.max_message + 6
-    assert calls.outbox.weight == sum(calls.outbox._sizes.values())
-    assert set(calls._streams._granted) <= set(calls.open)
+    assert calls._pieces is None or len(calls._pieces.data) <= SHORT.max_message + 6
+    assert calls.outbox.weight == sum(kept[1] for kept in calls.outbox._kept.values())
+    assert calls._streams is None or set(calls._streams._granted) <= set(calls.open)
     for number in range(1, calls.outbox.transmitted + 1):
         if calls.was_taken(number) is False:
             never.add(number)

@@ -129,8 +129,8 @@ ARMED = frozenset(("_progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
-LAZY = frozenset(("_answers", "_sent"))
-"""Containers of another type while they are empty."""
+LAZY = frozenset(("_never", "_partial"))
+"""Containers that are made when something is put in."""
 
 
 def _names_of(sample: Any) -> list[str]:
@@ -162,8 +162,8 @@ class Tools:
                 copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
                 continue
             if name in LAZY:
-                copies.append(f"n.{name} = type(o.{name})(o.{name})")
-                plains.append(f"tuple(o.{name}), ")
+                copies.append(f"v = o.{name}; n.{name} = v and v.copy()")
+                plains.append(f"tuple(o.{name} or ()), ")
                 continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")

@@ -11,6 +11,7 @@ from typing import Any
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.call_cursor import CallCursor
 from reliable_ws.protocol.call_outbox import CallOutbox
+from reliable_ws.protocol.call_pieces import Pieces
 from reliable_ws.protocol.call_streams import Streams
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.cursor import Cursor
@@ -26,6 +27,8 @@ from reliable_ws.protocol.state import Phase
 from .copying import TOOLS, copy
 from .parts import Action, Party
 from .world import World
+
+NO_STREAMS = Streams()
 
 
 def prepare(world: World) -> None:
@@ -51,8 +54,8 @@ def prepare(world: World) -> None:
         link.calls,
         session.calls,
         session.calls.outbox,
-        session.calls._pieces,
-        session.calls._streams,
+        Pieces(0),
+        Streams(),
         world.book,
         arrival,
     ):
@@ -142,7 +145,7 @@ def _plain_party(party: Party | None) -> Any:
         plainers[Outbox](session.outbox),
         plainers[CallLedger](session.calls),
         plainers[CallOutbox](session.calls.outbox),
-        plainers[Streams](session.calls._streams),
+        plainers[Streams](session.calls._streams or NO_STREAMS),
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from reliable_ws.protocol import link as link_module
 from reliable_ws.protocol.call_cursor import CallCursor
 from reliable_ws.protocol.call_outbox import CallOutbox
-from reliable_ws.protocol.call_pieces import Pieces
 from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.codec import encode
-from reliable_ws.protocol.frames import CallAck, Calls, Stop
+from reliable_ws.protocol.frames import CallAck, Calls, Stop, Void
 from reliable_ws.protocol.link import Link
 
 from .registry import ALONE, Replace, mutant
@@ -98,11 +97,10 @@ def _taken_back_late(put: Replace) -> None:
 @mutant("what is taken back goes all the same", "a call, dropped")
 def _kept(put: Replace) -> None:
     def take_back(self, request):
-        self._deadlines.pop(request, None)
         self._close(request)
 
     put(CallLedger, "_take_back", take_back)
-    put(CallLedger, "_judge", lambda _self, _number, entry, _now: entry)
+    put(CallLedger, "judge", lambda _self, _number, entry, _by, _now: entry)
 
 
 @mutant("who waits no more is answered", "a call, dropped")
@@ -124,28 +122,33 @@ def _unknown_is_not_taken(put: Replace) -> None:
 
 @mutant("a request goes when its time is up", "a call, late")
 def _expired(put: Replace) -> None:
-    right = CallLedger._judge
+    right = CallLedger.judge
 
-    def judge(self, number, entry, now):
-        return right(self, number, entry, min(now, self._deadlines.get(number, now) - 0.1))
+    def judge(self, number, entry, by, now):
+        return right(self, number, entry, by, now if by is None else min(now, by - 0.1))
 
-    put(CallLedger, "_judge", judge)
+    put(CallLedger, "judge", judge)
 
 
 @mutant("a request that comes again has all its time again", "a call, late")
 def _time_again(put: Replace) -> None:
-    right = CallLedger._judge
+    right = CallLedger.judge
 
-    def judge(self, number, entry, now):
-        first = self.__dict__.setdefault("first", {})
-        return right(self, number, entry, first.setdefault(number, now))
+    def judge(self, number, entry, by, now):
+        again = number <= self.outbox.transmitted
+        return right(self, number, entry, by, 0.0 if again else now)
 
-    put(CallLedger, "_judge", judge)
+    put(CallLedger, "judge", judge)
 
 
 @mutant("a Void drops no pieces", "large calls")
 def _no_drop(put: Replace) -> None:
-    put(Pieces, "drop", lambda _self: None)
+    right = CallLedger._accept
+
+    def accept(self, entry, sent):
+        return None if type(entry) is Void else right(self, entry, sent)
+
+    put(CallLedger, "_accept", accept)
 
 
 # ----------------------------------------------------------------------------- streams
@@ -153,7 +156,7 @@ def _no_drop(put: Replace) -> None:
 
 @mutant("credit is never paid", "a stream")
 def _no_credit(put: Replace) -> None:
-    put(CallLedger, "_pay", lambda _self: None)
+    put(CallLedger, "_pay", lambda _self, _streams: None)
 
 
 @mutant("no stream is told that there is room again", "a crowded stream")
@@ -175,7 +178,7 @@ def _hasty_finish(put: Replace) -> None:
 
     def add(self, *args):
         calls = self.session.calls
-        served, calls.served = calls.served, set()
+        served, calls.served = calls.served, {}
         right(self, *args)
         calls.served = served
 
