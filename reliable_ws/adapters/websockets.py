@@ -151,6 +151,8 @@ def listen(
     known = typed(subprotocols)
 
     def handle(ws: ServerConnection) -> Awaitable[None]:
+        # a closure of 0.3 KiB around `select`, which is not needed any more
+        vars(ws.protocol).pop("select_subprotocol", None)
         return handler(WebSocketsTransport(ws, max_frame, send_now_limit))
 
     options.setdefault("select_subprotocol", selecting(known))

@@ -2,18 +2,18 @@
 
 This saves a hop through the library's queue and a task switch per message: most of what a
 confirmed send costs more than a plain one (see the benchmarks). It rests on one method that the
-library's own subclasses override, ``process_event``, unchanged from 13.1 to 17.4; where it is
-never called, messages go the ordinary way, through ``recv()``.
+library's own subclasses override, ``process_event``, unchanged from 13.1 to 17.4.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import DATA_OPCODES, Opcode
+from websockets.frames import DATA_OPCODES, Frame, Opcode
 
 __all__ = ["Pushing", "PushingClient", "PushingServer"]
 
@@ -21,32 +21,58 @@ __all__ = ["Pushing", "PushingClient", "PushingServer"]
 class Pushing:
     """Mixed in before a connection class."""
 
-    push: Callable[[Any], None] | None = None
-    "Where whole binary messages go; ``None``: into the library's queue."
+    # One attribute more in the library's own dictionary would make that grow by 1.3 KiB.
+    __slots__ = ("_partial", "push", "queued")
 
-    partial: bytearray | None = None
-    "What has arrived of a binary message in fragments."
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.push: Callable[[Any], None] | None = None
+        "Where messages go; ``None``: into the library's queue."
+        self.queued = 0
+        "Messages that went there."
+        self._partial: bytearray | None = None  # what has arrived of a binary one in fragments
+        super().__init__(*arguments, **options)  # begins to read, with threads
 
     def process_event(self, event: Any) -> None:
         """Take one frame that arrived, as the library's own classes do."""
         push = self.push
-        if push is not None and event.opcode in DATA_OPCODES:
-            if event.opcode is Opcode.BINARY and event.fin:
-                push(event.data)
-                return
-            partial = bytearray() if event.opcode is Opcode.BINARY else self.partial
-            if partial is not None:
-                partial += event.data
-                self.partial = None if event.fin else partial
-                if event.fin:
-                    push(bytes(partial))
-                return
-            self.push = None  # text: from now on all in the queue, in order
-        super().process_event(event)  # type: ignore[misc]
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)  # type: ignore[misc]
+        elif push is None:
+            self.queued += event.fin
+            super().process_event(event)  # type: ignore[misc]
+        elif event.opcode is Opcode.BINARY and event.fin:
+            push(event.data)
+        else:
+            self._put_together(event, push)
+
+    def _put_together(self, event: Frame, push: Callable[[Any], None]) -> None:
+        """Take a fragment, or a text: whatever it says, it is no message of ours."""
+        if event.opcode is Opcode.BINARY:
+            self._partial = bytearray()
+        if self._partial is None:
+            push("")
+            return
+        self._partial += event.data
+        if event.fin:
+            message, self._partial = bytes(self._partial), None
+            push(message)
 
 
-class _Writing(Pushing):
-    """Where one thread does everything, a write need not wait for another."""
+class _Direct(Pushing):
+    """Where one thread does everything, a write and the end need not wait for another."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.gone: asyncio.Future[None] | None = None
+        "Who waits for the end."
+        super().__init__(*arguments, **options)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end, as any asyncio protocol does."""
+        super().connection_lost(exc)  # type: ignore[misc]
+        if self.gone is not None and not self.gone.done():
+            self.gone.set_result(None)
 
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
@@ -54,9 +80,9 @@ class _Writing(Pushing):
         self.send_data()  # type: ignore[attr-defined]
 
 
-class PushingClient(_Writing, ClientConnection):
+class PushingClient(_Direct, ClientConnection):
     """The client side."""
 
 
-class PushingServer(_Writing, ServerConnection):
+class PushingServer(_Direct, ServerConnection):
     """The server side."""

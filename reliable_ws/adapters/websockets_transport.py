@@ -44,8 +44,8 @@ class WebSocketsTransport:
         "_drained",
         "_gone",
         "_limit",
+        "_pushing",
         "_reason",
-        "_write",
         "_ws",
         "max_frame",
     )
@@ -54,7 +54,7 @@ class WebSocketsTransport:
         self._ws = ws
         self._limit = send_now_limit
         self._broadcast: Any = _legacy().broadcast if is_legacy(ws) else broadcast
-        self._write: Any = getattr(ws, "write", None) if isinstance(ws, PUSHING) else None
+        self._pushing = isinstance(ws, PUSHING)
         self._gone = False  # nothing can be sent any more
         self._drained = False  # nothing can be received any more
         self._code: int | None = None
@@ -105,8 +105,8 @@ class WebSocketsTransport:
         if ws.transport.get_write_buffer_size() >= self._limit:
             return False
         try:
-            if self._write is not None:
-                self._write(data)
+            if self._pushing:
+                ws.write(data)
             else:
                 self._broadcast((ws,), data, raise_exceptions=True)
         except ExceptionGroup as group:
@@ -123,7 +123,7 @@ class WebSocketsTransport:
 
     def push_to(self, receiver: Callable[[bytes], None]) -> None:
         """Hand each message to ``receiver`` as it arrives, where the connection can."""
-        if isinstance(self._ws, PUSHING):
+        if self._pushing:
             self._ws.push = receiver
 
     async def recv(self) -> bytes | str:
@@ -132,10 +132,16 @@ class WebSocketsTransport:
         Everything already received comes before ``TransportClosed``; releases 13.1 and 14.0 drop
         what is unread when the connection ends.
         """
+        ws = self._ws
+        if self._pushing and ws.push is not None and not ws.queued:
+            if ws.state is not State.CLOSED:  # all that may come is pushed, but for the end
+                ws.gone = asyncio.get_running_loop().create_future()
+                await ws.gone
+            self._drained = True
         if self._drained:
             raise self._closed()
         try:
-            message: bytes | str = await self._ws.recv()
+            message: bytes | str = await ws.recv()
         except ConnectionClosed as exc:
             self._drained = True
             raise self._closed(exc) from exc
@@ -145,6 +151,8 @@ class WebSocketsTransport:
             self._drained = True
             self.abort()
             raise self._closed() from exc
+        if self._pushing:
+            ws.queued -= 1
         return message
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout: float = 10.0) -> None:
