@@ -35,7 +35,6 @@ class Connection(Facts):
 
     __slots__ = (
         "__weakref__",
-        "_caller",
         "_driver",
         "_outbox",
         "_pump",
@@ -54,7 +53,6 @@ class Connection(Facts):
         self._pump = driver.pump
         self._sender = driver.sender
         self._reader = driver.reader
-        self._caller = driver.caller
         self._reported = False  # close() has raised a DeliveryError
         driver.servant.connection = self
         if on_event is not None:
@@ -121,7 +119,8 @@ class Connection(Facts):
         """
         if timeout is not None:
             check_seconds(timeout)
-        return self._caller.request(method, params, timeout)
+        caller = self._driver.caller or self._driver.start_asking()
+        return caller.request(method, params, timeout)
 
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None
@@ -134,7 +133,8 @@ class Connection(Facts):
         Raises as :meth:`request` does, at any item.
         """
         check_seconds(timeout)
-        return self._caller.stream(method, params, timeout)
+        caller = self._driver.caller or self._driver.start_asking()
+        return caller.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
 

@@ -30,7 +30,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.shared.answering import time_to_close
 from reliable_ws.shared.dialing import NO_OTHER
 from reliable_ws.shared.facts import Tell, tell_end, tell_nobody
-from reliable_ws.shared.forking import end_quietly, mind_forks
+from reliable_ws.shared.forking import end_quietly
 from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
@@ -52,7 +52,6 @@ class Driver:
     """
 
     __slots__ = (
-        "__weakref__",
         "_close_by",
         "_draining",
         "_resumable",
@@ -77,7 +76,8 @@ class Driver:
         self.loop = self.pump.loop
         self.sender = Sender(self.pump)
         self.reader = Reader(self.pump)
-        self.caller = Caller(self.pump)
+        self.caller: Caller | None = None
+        "Whoever asks the peer, once anybody does."
         self.servant = Servant(self.pump, methods)
         self.tell: Tell = tell_nobody
         "The connection's ear."
@@ -91,7 +91,11 @@ class Driver:
         self._resumable = resumable
         self._draining = False
         self._close_by: float = NEVER
-        mind_forks(self)
+
+    def start_asking(self) -> Caller:
+        """Return who asks the peer."""
+        self.caller = Caller(self.pump)
+        return self.caller
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Refer to a task until it is done: the event loop does not."""
@@ -116,23 +120,26 @@ class Driver:
 
     def dispatch(self, events: list[Event]) -> None:
         """Tell everybody whom it concerns what happened."""
-        reader, caller = self.reader, self.caller
+        asked = False
         for event in events:
             if type(event) is Arrived:
-                reader.line.call(event.messages)
+                self.reader.line.call(event.messages)
             elif type(event) is Confirmed:
                 self.sender.confirmed(event.number)
             elif (answer := ANSWERS.get(type(event))) is not None:
-                answer(caller, event)
+                answer(self.caller, event)
             elif (order := ORDERS.get(type(event))) is not None:
                 order(self.servant, event)
+                asked = True
             else:
                 self._on_rare(event)
-        if reader.line.waiting:
-            reader.call_if_over()
-        if caller.line.waiting:
+        caller = self.caller
+        if caller is not None and caller.line.waiting:
             caller.admit()
-        self.pump.stepped(eventful=bool(events))
+        if asked and not self.servant.busy:  # whoever began has ended, and answered
+            self.pump.flush()
+        else:
+            self.pump.stepped(eventful=bool(events))
 
     def _on_rare(self, event: Event) -> None:
         """Deal with what happens a few times in a session's life."""
@@ -148,15 +155,17 @@ class Driver:
                 self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
-            case PeerFinished():
-                self.caller.settle()  # readers find it out when nothing is left to take
+            case PeerFinished() if self.caller is not None:
+                self.caller.settle()
             case Eased():
                 self.servant.eased()
+        self.reader.call_if_over()  # else they find it out when nothing is left to take
         self.pump.rearm()
 
     def _all_known(self) -> None:
         self.sender.settled()
-        self.caller.settle()
+        if self.caller is not None:
+            self.caller.settle()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         self.retry = retry
@@ -218,9 +227,11 @@ class Driver:
     def _close(self, code: int, reason: str, timeout: float | None) -> None:
         self.servant.turn_away()
         self.dispatch(self.session.close(self.loop.time(), code, reason, timeout))
+        self.reader.call_if_over()
         self.pump.rearm()
         self.sender.try_again()  # who waits to send learns that it is too late
-        self.caller.settle()
+        if self.caller is not None:
+            self.caller.settle()
 
     async def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
@@ -255,7 +266,7 @@ class Driver:
         self.pump.settle()
 
 
-ANSWERS: dict[type[Event], Callable[[Caller, Any], None]] = {
+ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
     Replied: Caller.replied,
     Faulted: Caller.faulted,
     Itemized: Caller.itemized,

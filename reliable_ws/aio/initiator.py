@@ -18,6 +18,7 @@ from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, unmet, why_not_met
 from reliable_ws.shared.facts import logger, tell_left_open
+from reliable_ws.shared.forking import mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
@@ -33,7 +34,7 @@ Open = Callable[[], Awaitable[Transport]]
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    __slots__ = ("_backoff", "_opening", "_pause", "_reopen", "_unwelcome")
+    __slots__ = ("__weakref__", "_backoff", "_opening", "_pause", "_reopen", "_unwelcome")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Initiator(Driver):
         "How the newest WebSocket was lost."
         self._opening: asyncio.Timeout | None = None
         self._pause: asyncio.Timeout | None = None  # before the next attempt
+        mind_forks(self)
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""

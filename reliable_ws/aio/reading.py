@@ -44,11 +44,17 @@ class Reader:
                 raise self._session.error()
             if self._pump.awake:
                 self._pump.flush()  # nobody in this task adds anything before the next message
-            if timeout is None:
-                await line.wait()
-            else:
-                async with asyncio.timeout(timeout):
-                    await line.wait()
+            turn = line.join()
+            try:
+                if timeout is None:
+                    await turn
+                else:
+                    async with asyncio.timeout(timeout):
+                        await turn
+            except BaseException:
+                line.leave(turn)
+                raise
+            line.called -= 1
             if inbox.queue:
                 return
 
@@ -67,7 +73,13 @@ class Reader:
     async def messages(self) -> AsyncIterator[Any]:
         """Iterate over messages until the peer has finished."""
         line, inbox = self.line, self._inbox
-        while await self._another():
+        while True:
+            try:
+                await self.arrival(None)
+            except ConnectionClosed as error:
+                if self._ends_quietly(error):
+                    return
+                raise
             yield self.take()
             queue, turns = inbox.queue, self._turns
             while turns > 0 and len(queue) > line.called and not line.waiting:
@@ -82,7 +94,13 @@ class Reader:
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done."""
-        while await self._another():
+        while True:
+            try:
+                await self.arrival(None)
+            except ConnectionClosed as error:
+                if self._ends_quietly(error):
+                    return
+                raise
             number, payload = self._inbox.deliver()
             if self.line.waiting:
                 self.call_if_over()
@@ -93,17 +111,9 @@ class Reader:
                 raise
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
 
-    async def _another(self) -> bool:
-        """Return when a message can be taken; ``False`` if an iteration ends quietly instead."""
-        try:
-            await self.arrival(None)
-        except ConnectionClosedOK:
-            return False
-        except ConnectionClosed:
-            if self._session.closing:
-                return False
-            raise
-        return True
+    def _ends_quietly(self, error: ConnectionClosed) -> bool:
+        """Whether this is how an iteration ends without raising."""
+        return isinstance(error, ConnectionClosedOK) or self._session.closing
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""

@@ -23,6 +23,7 @@ from reliable_ws.shared.arguments import (
     expect,
 )
 from reliable_ws.shared.facts import ConnectionEvent, logger, tell_left_open
+from reliable_ws.shared.forking import mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
@@ -111,6 +112,8 @@ class Sessions:
         self._handling: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()  # a session ended, or a handler
         self._relief: asyncio.TimerHandle | None = None
+        self._end_of_handler = self._handled  # one for all tasks
+        mind_forks(self)
 
     def __repr__(self) -> str:
         """How many sessions live."""
@@ -181,7 +184,7 @@ class Sessions:
             handling = loop.create_task(self._run(acceptor, handler))
             acceptor.handling = handling
             self._handling.add(handling)
-            handling.add_done_callback(self._handled)
+            handling.add_done_callback(self._end_of_handler)
         return carrier
 
     async def _greet(
@@ -236,6 +239,11 @@ class Sessions:
         acceptor.keep(serving)
         serving.add_done_callback(acceptor.served)
         return acceptor.connection
+
+    def orphan(self) -> None:
+        """Take no part any more: this process is a child of the sessions'."""
+        for acceptor in list(self._acceptors.values()):
+            acceptor.orphan()
 
     def _bury(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""

@@ -31,35 +31,43 @@ class Line:
     __slots__ = ("called", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[asyncio.Future[None]] | tuple[()] = ()  # an empty deque takes 0.7 KiB
+        self.waiting: list[asyncio.Future[None]] = []  # a deque takes 0.7 KiB
         "Those whose turn has not come."
         self.called = 0
         "Turns given to tasks that have not run since."
 
     async def wait(self) -> None:
         """Return when it is this task's turn. Cancelling passes the turn on."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self.waiting
-        if isinstance(waiting, tuple):
-            waiting = self.waiting = deque()
-        waiting.append(turn)
+        turn = self.join()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                if turn in waiting:
-                    waiting.remove(turn)
-            else:
-                self.called -= 1
-                self.call()
+            self.leave(turn)
             raise
         self.called -= 1
+
+    def join(self) -> asyncio.Future[None]:
+        """Wait in two steps, without a coroutine between: await this, then lower ``called``.
+
+        If the first raises, :meth:`leave` instead.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        return turn
+
+    def leave(self, turn: asyncio.Future[None]) -> None:
+        """Wait no more: pass the turn on if it has come."""
+        if turn in self.waiting:
+            self.waiting.remove(turn)
+        elif not turn.cancelled():
+            self.called -= 1
+            self.call()
 
     def call(self, count: int = 1) -> None:
         """Wake up to ``count`` waiters, the first ones first."""
         waiting = self.waiting
         while waiting and count > 0:
-            turn = waiting.popleft()
+            turn = waiting.pop(0)
             if not turn.done():
                 turn.set_result(None)
                 self.called += 1

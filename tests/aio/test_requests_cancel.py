@@ -28,7 +28,7 @@ async def test_cancelling_at_once_runs_nothing():
             await turns(patience)
             asking.cancel()
         await asyncio.sleep(1)
-        assert desk.begun == desk.cancelled
+        assert sorted(desk.begun) == sorted(desk.cancelled)
         assert not server._driver.servant.busy
         desk.gate.set()
         asked = [client.request("wait", [n], timeout=1) for n in range(10)]
@@ -47,7 +47,7 @@ async def test_a_request_and_its_cancellation_in_one_envelope():
         await turns()
         stage.wire.thaw()
         await asyncio.sleep(1)
-        assert desk.begun == desk.cancelled
+        assert sorted(desk.begun) == sorted(desk.cancelled)
         assert not server._driver.servant.busy
         desk.gate.set()
         assert await client.request("wait", ["next"], timeout=1) == "next"
@@ -97,7 +97,7 @@ def test_a_request_cancelled_at_every_suspension():
                     await asyncio.gather(*busy)
                     await asyncio.sleep(1)
                     assert desk.begun.count("it") <= 1
-                    assert not client._caller._open
+                    assert not client._driver.caller._open
                     assert not client._session.calls.open
                     assert not server._driver.servant.busy
                     asked = (client.request("echo", [n], timeout=1) for n in range(5))

@@ -150,7 +150,7 @@ def test_a_stream_cancelled_at_every_suspension():
                 assert len(tap.ends) <= 1
                 assert not server._driver.servant.busy
                 assert not c._session.calls.open
-                assert not c._caller._open
+                assert not c._driver.caller._open
                 assert await all_of(c.stream("numbers", [3], timeout=1)) == [0, 1, 2]
 
         assert len(cancel_everywhere(scenario, at=at)) >= 4

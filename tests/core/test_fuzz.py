@@ -225,7 +225,7 @@ def judge_calls(lone: Lone, never: set[int]) -> None:
         if calls.was_taken(number) is False:
             never.add(number)
         elif number in never:
-            assert number not in calls._never
+            assert number not in (calls._never or ())
             never.discard(number)  # cancel() was told
 
 
