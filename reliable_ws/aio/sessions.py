@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import Ending, Report
-from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.arguments import (
@@ -22,64 +21,20 @@ from reliable_ws.shared.arguments import (
     check_unshared,
     expect,
 )
-from reliable_ws.shared.facts import ConnectionEvent, logger, tell_left_open
+from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.forking import mind_forks
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
 
+from .acceptor import Acceptor, Handler
 from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .connection import Connection
-from .driver import Driver
-from .waiting import is_cancelled
 
 __all__ = ["Handler", "Sessions", "check_sessions"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
-
-Handler = Callable[[Connection], Awaitable[object]]
-
-
-class Acceptor(Driver):
-    """Drives a session from the side that waits for its WebSockets."""
-
-    __slots__ = ("connection", "handling", "principal", "sessions")
-
-    def __init__(
-        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
-    ) -> None:
-        super().__init__(session, resumable=resumable, methods=sessions._methods)
-        self.sessions = sessions
-        self.principal = principal
-        "Who the application found the peer to be."
-        self.connection = Connection(self, sessions._on_event)
-        self.handling: asyncio.Task[None] | None = None
-        "The task that runs the application's handler."
-
-    def _on_ended(self, ending: Ending) -> None:
-        self.sessions._bury(self)
-        super()._on_ended(ending)
-
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        super()._on_detached(code, reason, retry)
-        self.sessions._relieve_soon()
-
-    def served(self, serving: asyncio.Task[None]) -> None:
-        """Tell what ended a task that read in the background."""
-        if serving.cancelled():  # by the end of the event loop, nobody else
-            tell_left_open(self.session)
-        elif (error := serving.exception()) is not None:
-            logger.error("reliable_ws failed", exc_info=error)
-
-    async def resume(self, websocket: Any) -> None:
-        """Go on over this open WebSocket, on which the peer has to greet."""
-        if self.session.ended:
-            raise self.session.error()
-        other = await self.sessions.accept(take_over(websocket, adapt), self.principal)
-        if other is not self.connection:
-            other.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
 
 
 class Sessions:
@@ -122,6 +77,11 @@ class Sessions:
     def __len__(self) -> int:
         """Sessions that live."""
         return len(self._book)
+
+    @property
+    def draining(self) -> bool:
+        """Whether :meth:`drain` was called: new sessions are turned away."""
+        return self._book.draining
 
     @property
     def connections(self) -> list[Connection]:
@@ -181,7 +141,7 @@ class Sessions:
         if ready is not None and not ready.done():
             ready.set_result(acceptor)
         if arrival.fresh and handler is not None:
-            handling = loop.create_task(self._run(acceptor, handler))
+            handling = loop.create_task(acceptor.run(handler))
             acceptor.handling = handling
             self._handling.add(handling)
             handling.add_done_callback(self._end_of_handler)
@@ -207,7 +167,14 @@ class Sessions:
             return None
         acceptor = self._acceptors.get(session.id)
         if acceptor is None:
-            acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+            acceptor = Acceptor(
+                self,
+                session,
+                arrival.principal,
+                resumable=resumable,
+                methods=self._methods,
+                on_event=self._on_event,
+            )
             self._acceptors[session.id] = acceptor
         acceptor.dispatch(events)
         return acceptor
@@ -294,32 +261,6 @@ class Sessions:
         except TimeoutError:
             transport.abort()
 
-    @staticmethod
-    async def _run(acceptor: Acceptor, handler: Handler) -> None:
-        """Run the handler, then close; what it had sent is still delivered."""
-        code = 1000
-        try:
-            await handler(acceptor.connection)
-        except ConnectionClosed as error:
-            # A client that is gone is no bug.
-            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
-            code = 1011
-        except BaseException as error:  # it ends its own session, and nothing else
-            if not _is_from_outside(error):
-                logger.exception("a handler raised")
-                code = 1011
-            elif acceptor.sessions._book.draining and isinstance(error, asyncio.CancelledError):
-                code = 1001
-            else:  # the event loop ends, or has: wait for nobody
-                if acceptor.loop.is_running():
-                    tell_left_open(acceptor.session)
-                    acceptor.abort(1001, "going away")
-                raise
-        try:
-            await acceptor.connection.close(code)
-        except DeliveryError as error:
-            logger.warning("a session ended with undelivered messages: %s", error.report)
-
     async def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
         """Close every session gracefully; return one report per session id.
 
@@ -373,10 +314,3 @@ def check_sessions(sessions: object, **given: object) -> None:
     """
     expect("sessions", sessions, "a reliable_ws.Sessions", fits=isinstance(sessions, Sessions))
     check_unshared(**given)
-
-
-def _is_from_outside(error: BaseException) -> bool:
-    """Whether it is meant for this task, or for all, and not only for what it waited for."""
-    if isinstance(error, asyncio.CancelledError):
-        return is_cancelled()
-    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)

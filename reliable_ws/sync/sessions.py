@@ -11,14 +11,13 @@ from typing import Any
 
 from reliable_ws.adapters.blocking import adapt
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.owner import Leaving
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import Ending, Report
-from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.sessions import Arrival
 from reliable_ws.protocol.sessions import Sessions as Book
 from reliable_ws.shared.arguments import (
@@ -28,54 +27,21 @@ from reliable_ws.shared.arguments import (
     check_unshared,
     expect,
 )
-from reliable_ws.shared.facts import ConnectionEvent, logger
+from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import SyncTransport, TransportClosed
 
+from .acceptor import Acceptor, Handler
 from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .clock import call_at, start
 from .connection import Connection
-from .driver import Driver
 from .waiting import Change
 
 __all__ = ["Handler", "Sessions", "check_sessions"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
-
-Handler = Callable[[Connection], object]
-
-
-class Acceptor(Driver):
-    """Drives a session from the side to which its WebSockets come."""
-
-    def __init__(
-        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
-    ) -> None:
-        super().__init__(session, sessions._lock, resumable=resumable, methods=sessions._methods)
-        self._sessions = sessions
-        self._principal = principal
-        self.connection = Connection(self, sessions._on_event)
-        self.handling: threading.Thread | None = None
-        "The thread that runs the application's handler."
-
-    def _on_ended(self, ending: Ending) -> None:
-        self._sessions._bury(self)
-        super()._on_ended(ending)
-
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        super()._on_detached(code, reason, retry)
-        self._sessions._relieve_soon()
-
-    def resume(self, websocket: Any) -> None:
-        """Go on over this open WebSocket, on which the peer has to greet. Without lock."""
-        if self.session.ended:
-            raise self.session.error()
-        other = self._sessions.accept(take_over(websocket, adapt), self._principal)
-        if other is not self.connection:
-            other.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
 
 
 class Sessions:
@@ -105,7 +71,7 @@ class Sessions:
             methods.check_threads()
         self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._on_event = on_event
-        self._drivers: dict[bytes, Acceptor] = {}
+        self._acceptors: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
         self._handling: set[threading.Thread] = set()
         self._change = Change(self._lock)  # a session ended, or a handler
@@ -123,7 +89,7 @@ class Sessions:
     def connections(self) -> list[Connection]:
         """The connections of all sessions that live."""
         with self._lock:
-            return [driver.connection for driver in self._drivers.values()]
+            return [acceptor.connection for acceptor in self._acceptors.values()]
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket; return when it is gone.
@@ -150,9 +116,9 @@ class Sessions:
         if met is None:
             start(lambda: self._leave(transport, arrival))
             raise NotReliablePeer("the peer did not greet with a good Hello")
-        driver, carrier = met
+        acceptor, carrier = met
         start(carrier.read)
-        return driver.connection
+        return acceptor.connection
 
     def _serve(self, transport: SyncTransport, handler: Handler, principal: Hashable) -> None:
         arrival = self._arrive(transport, principal)
@@ -160,9 +126,9 @@ class Sessions:
         if met is None:
             self._leave(transport, arrival)
             return
-        driver, carrier = met
+        acceptor, carrier = met
         if arrival.fresh:
-            self._handle(driver, handler)
+            self._handle(acceptor, handler)
         carrier.read()
 
     def _arrive(self, transport: SyncTransport, principal: Hashable) -> Arrival:
@@ -186,12 +152,19 @@ class Sessions:
             session, link = arrival.session, arrival.link
             if session is None:
                 return None
-            driver = self._drivers.get(session.id)
-            if driver is None:
-                driver = Acceptor(self, session, arrival.principal, resumable=resumable)
-                self._drivers[session.id] = driver
-            driver.dispatch(events)
-            return None if link is None else (driver, driver.attach(transport, link))
+            acceptor = self._acceptors.get(session.id)
+            if acceptor is None:
+                acceptor = Acceptor(
+                    self,
+                    session,
+                    arrival.principal,
+                    resumable=resumable,
+                    methods=self._methods,
+                    on_event=self._on_event,
+                )
+                self._acceptors[session.id] = acceptor
+            acceptor.dispatch(events)
+            return None if link is None else (acceptor, acceptor.attach(transport, link))
 
     def _dismiss(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Refuse a WebSocket that has stayed silent."""
@@ -234,44 +207,26 @@ class Sessions:
             with contextlib.suppress(TransportClosed):
                 transport.send(data)
 
-    def _handle(self, driver: Acceptor, handler: Handler) -> None:
+    def _handle(self, acceptor: Acceptor, handler: Handler) -> None:
         """Run the handler in a thread."""
 
         def run() -> None:
             try:
-                self._run(driver.connection, handler)
+                acceptor.run(handler)
             finally:
                 with self._lock:
                     self._handling.discard(threading.current_thread())
                     self._change.notify_all()
 
         with self._lock:
-            driver.handling = start(run)
-            self._handling.add(driver.handling)
+            acceptor.handling = start(run)
+            self._handling.add(acceptor.handling)
 
-    @staticmethod
-    def _run(connection: Connection, handler: Handler) -> None:
-        """Run the handler, then close; what it had sent is still delivered."""
-        code = 1000
-        try:
-            handler(connection)
-        except ConnectionClosed as error:
-            # A client that is gone is no bug.
-            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
-            code = 1011
-        except BaseException:  # noqa: BLE001 - it ends its own session, and nothing else
-            logger.exception("a handler raised")
-            code = 1011
-        try:
-            connection.close(code)
-        except DeliveryError as error:
-            logger.warning("a session ended with undelivered messages: %s", error.report)
-
-    def _bury(self, driver: Acceptor) -> None:
+    def _bury(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone; with the lock held."""
-        session = driver.session
+        session = acceptor.session
         self._book.bury(session, time.monotonic())
-        self._drivers.pop(session.id, None)
+        self._acceptors.pop(session.id, None)
         if self._reports is not None:
             self._reports[session.id] = session.report()
         self._change.notify_all()
@@ -286,10 +241,10 @@ class Sessions:
         with self._lock:
             self._relieving = False
             for session in self._book.relieve(time.monotonic()):
-                driver = self._drivers.get(session.id)
-                if driver is not None:
-                    driver.pump.settle()
-            if not all(driver.session.attached for driver in self._drivers.values()):
+                acceptor = self._acceptors.get(session.id)
+                if acceptor is not None:
+                    acceptor.pump.settle()
+            if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
                 self._relieve_soon()  # they may come to hold more
 
     def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
@@ -306,23 +261,23 @@ class Sessions:
             if self._reports is None:
                 self._reports = {}
             reports = self._reports
-            drivers = list(self._drivers.values())
-            for driver in drivers:
-                if driver.handling is None:
-                    driver.start_closing(1001)
+            acceptors = list(self._acceptors.values())
+            for acceptor in acceptors:
+                if acceptor.handling is None:
+                    acceptor.start_closing(1001)
                 else:
-                    driver.finish(1001, "going away")
+                    acceptor.finish(1001, "going away")
         if not self._emptied(timeout):
             with self._lock:
-                for driver in drivers:
-                    if driver.session.attached:
-                        driver.start_closing(1001)
+                for acceptor in acceptors:
+                    if acceptor.session.attached:
+                        acceptor.start_closing(1001)
                     else:  # nobody is there to be asked
-                        driver.abort(1001, "going away")
+                        acceptor.abort(1001, "going away")
             if not self._emptied(LINGER):
                 with self._lock:
-                    for driver in drivers:
-                        driver.abort(1001, "going away")
+                    for acceptor in acceptors:
+                        acceptor.abort(1001, "going away")
                 self._emptied(LINGER)
         return reports
 
@@ -331,7 +286,7 @@ class Sessions:
         me = {threading.current_thread()}
         with self._lock:
             return self._change.wait_for(
-                lambda: not self._drivers and not self._handling - me, timeout
+                lambda: not self._acceptors and not self._handling - me, timeout
             )
 
 
