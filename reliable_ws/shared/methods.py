@@ -137,8 +137,9 @@ class Method:
 class Methods:
     """A registry of request handlers: ``methods = Methods()``, then ``@methods.register``.
 
-    Coroutine functions run as tasks of the event loop; plain functions run in a thread
-    (:func:`asyncio.to_thread`), so that they cannot block it; async generator functions answer
+    Coroutine functions run as tasks of the event loop; plain functions run in a thread of its
+    default executor, so that they cannot block it, and wait for one if all are busy
+    (:meth:`asyncio.loop.set_default_executor` gives more); async generator functions answer
     ``conn.stream()``. With :mod:`reliable_ws.sync` there are plain functions, and generator
     functions for streams.
 
