@@ -90,6 +90,18 @@ class CallOutbox:
             self.weight -= kept.pop(number)[1]
         self.acked = received
 
+    def unacked(self) -> tuple[list[Entry], list[int]]:
+        """Return what the peer has not received, and how many bytes each takes."""
+        kept = self._kept.values()
+        return [entry for entry, _, _ in kept], [size for _, size, _ in kept]
+
+    def restore(self, acked: int, last: int, entries: list[Entry], sizes: list[int]) -> None:
+        """Go on with what :meth:`unacked` gave; all up to ``last`` counts as transmitted."""
+        self.acked = self.last = acked
+        for entry, size in zip(entries, sizes, strict=True):
+            self.append(entry, size)
+        self.last = self.transmitted = last  # there are no entries where all was cleared
+
     def clear(self) -> None:
         """Forget everything: nothing is sent any more."""
         self._kept.clear()

@@ -64,6 +64,10 @@ class Streams:
         """Note what the peer has received."""
         del self._sent[: bisect_right(self._sent, received)]
 
+    def room(self) -> list[tuple[int, int]]:
+        """Return each request with the credit that is left of what it was granted."""
+        return [(request, total - self._got[request]) for request, total in self._granted.items()]
+
     def stop(self) -> None:
         """Send no more credit."""
         self.owed.clear()

@@ -9,6 +9,8 @@ their own (CALL-7).
 
 from __future__ import annotations
 
+from typing import Any
+
 from .call_pieces import Pieces, whole
 from .config import Config
 from .errors import Violation
@@ -154,6 +156,22 @@ class CallLedger(OwnCalls):
         if not stopped and not peer.first - 1 <= self.received <= peer.sent:
             raise Violation(Code.VIOLATION, "state lost: calls sent")
         self.ack(peer.received)
+
+    # ------------------------------------------------------------------ a crash
+
+    def snapshot(self, *, finishing: bool) -> dict[str, Any]:
+        """Return what must survive a crash, of both directions (CALL-12)."""
+        pieces = b"" if self._pieces is None else bytes(self._pieces.data)
+        theirs = {"received": self.received, "pieces": pieces}
+        return super().snapshot(finishing=finishing) | theirs
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Go on after a crash with what :meth:`snapshot` gave."""
+        self.received = values["received"]
+        if values["pieces"]:
+            self._pieces = Pieces(self._max_message)
+            self._pieces.add(values["pieces"])
+        super().restore(values)
 
 
 def _asked(request: int, sent: int) -> None:

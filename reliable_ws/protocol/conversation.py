@@ -148,7 +148,7 @@ class Conversation:
         self.calls.check(calls, stopped=inbox.stopped)
         if not resumed:  # LIMIT-2
             self.heed(limits)
-        if calls is not None and (self.restored or not resumed):
+        if calls is not None and not resumed:
             self.calls.limit = self.peer.max_requests
             self.calls.max_there = self.peer.max_message
         self.framing.met(

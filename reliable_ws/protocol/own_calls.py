@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Any
 
-from .call_codec import LONGEST_NAME, LONGEST_WORDS
+from .call_codec import LONGEST_NAME, LONGEST_WORDS, read_calls, wire_calls
 from .call_outbox import VOID, CallOutbox
 from .call_pieces import LARGEST_ENTRY
 from .call_streams import Streams
@@ -12,6 +13,7 @@ from .config import Config
 from .errors import MessageTooLarge
 from .frames import (
     OVERHEAD,
+    Calls,
     Cancel,
     Credit,
     Entry,
@@ -247,6 +249,48 @@ class OwnCalls:
         if never or request > self.outbox.transmitted:
             return False
         return True if request <= self.outbox.acked else None
+
+    # ------------------------------------------------------------------ a crash
+
+    def snapshot(self, *, finishing: bool) -> dict[str, Any]:
+        """Return what must survive a crash, as plain values (CALL-12).
+
+        ``finishing``: whether Finish is queued; if nothing is owed, it may go before the next one.
+        """
+        entries, sizes = self.outbox.unacked()
+        return {
+            "limit": self.limit,
+            "max_there": self.max_there,
+            "finished": self.finished or (finishing and not self.served),
+            "acked": self.outbox.acked,
+            "last": self.outbox.last,
+            "entries": wire_calls(make(Calls, (0, entries)))[-1],
+            "sizes": sizes,
+            "open": list(self.open.items()),
+            "served": list(self.served),
+            "room": [] if self._streams is None else self._streams.room(),
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Go on after a crash. Callers and handlers died with it: the peer is told (CALL-12)."""
+        self.limit, self.max_there = values["limit"], values["max_there"]
+        self.finished = values["finished"]
+        items = [list(entry) for entry in values["entries"]]
+        entries = read_calls([0, 1, items]).entries if items else []
+        self.outbox.restore(values["acked"], values["last"], entries, values["sizes"])
+        for number, entry in enumerate(entries, self.outbox.acked + 1):
+            if type(entry) in {Reply, Fault}:
+                self._answers.append(number)
+        if values["room"]:
+            self._streams = Streams()
+            for request, room in values["room"]:
+                self._streams.begin(request, room)
+        self.open = dict(values["open"])
+        self.served = dict.fromkeys(values["served"])
+        for request in list(self.open):
+            self.cancel(request)
+        for request in values["served"]:
+            self.fault(request, "cancelled", "the process was restarted")
 
     # ------------------------------------------------------------------ the end
 

@@ -36,6 +36,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         "confirmed": inbox.confirmed,
         "peer_finish": None if finish is None else tuple(finish),
         "stopped": tuple(inbox.counters()) if inbox.stopped else None,
+        "calls": session.calls.snapshot(finishing=outbox.finish is not None),
     }
 
 
@@ -62,6 +63,7 @@ def restore(
     )
     session.attempt = values["attempt"]
     session.heed(Limits(*values["peer"]))
+    session.calls.restore(values["calls"])
     _restore_outbox(session, values, now)
     finish, stopped = values["peer_finish"], values["stopped"]
     session.restored = True

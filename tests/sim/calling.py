@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from reliable_ws.protocol.codec import decode
@@ -18,7 +19,7 @@ from reliable_ws.protocol.events import (
     Requested,
     Settled,
 )
-from reliable_ws.protocol.frames import Calls, Request
+from reliable_ws.protocol.frames import Calls, Item, Request
 from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
@@ -188,6 +189,9 @@ class Calling(Stage):
         super().heard(party, events)
         if not self.options.calls:
             return
+        begins = any(isinstance(event, Requested) for event in events)
+        if party.durable and begins and "requests" in self.options.commits:
+            self.commit(party)  # what has begun must not begin again (CALL-12)
         for event in events:
             match event:
                 case Requested():
@@ -278,6 +282,38 @@ class Calling(Stage):
     def _wakes(self, party: Party, number: int) -> None:
         asked = self.partner_record(party).asked
         asked[number] = asked[number]._replace(waits=False)
+
+    # ------------------------------------------------------------------ a crash
+
+    def revive_calls(self, party: Party) -> None:
+        """Callers and handlers are gone, and so is what was asked and never written down."""
+        kept, asked = party.disk["calls"], party.record.asked
+        for number in party.waiting:
+            asked[number] = asked[number]._replace(got="died")
+        for number in [number for number in asked if number > kept["last"]]:
+            if asked.pop(number).arrived:
+                raise Broken(f"request {number} arrived, and its sender's disk never saw it")
+        party.waiting = party.owed = ()
+        other = self.other(party)
+        if other is not None:
+            self._lose_handlers(party, other)
+
+    @staticmethod
+    def _lose_handlers(party: Party, other: Party) -> None:
+        """Whoever was owed an answer gets another one, behind the items that were written down."""
+        kept, asked = party.disk["calls"], other.record.asked
+        received = other.session.calls.received
+        kept_there = party.session.calls.outbox._kept.items()
+        coming = Counter(
+            entry.request
+            for number, (entry, _size, _by) in kept_there
+            if number > received and isinstance(entry, Item)
+        )
+        for number in kept["served"]:
+            one = asked[number]
+            given = (Faulted, "cancelled", b"")
+            sent = one.items + coming[number]
+            asked[number] = one._replace(given=given, sent=sent, waits=False)
 
     # ------------------------------------------------------------------ on the wire
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from reliable_ws.protocol.sessions import Sessions
 from reliable_ws.protocol.snapshot import restore
 
+from .calling import Calling
 from .parts import Broken, Party
-from .stage import Stage
 
 
-class Crashes(Stage):
+class Crashes(Calling):
     """The process of one side dies."""
 
     def do_crash(self, side: str) -> None:
@@ -64,8 +64,9 @@ class Crashes(Stage):
         party.denied = frozenset(number for number in party.denied if number < lost)
         party.session = session
         party.open = ()
-        party.finished = party.disk["finish"] is not None
+        party.finished = party.refusing = party.disk["finish"] is not None
         party.closed = False
+        self.revive_calls(party)
         party.lives += 1
         self.seen[f"{party.role} restored"] += 1
         if partner is not None and party is self.a:

@@ -55,7 +55,9 @@ class Options:
     "What the applications and the world may do; None: everything."
     left: tuple[tuple[str, int], ...] = ()
     "How often an action may happen (explorer)."
-    commits: frozenset[str] = frozenset(("outbox", "inbox", "attempt", "tombstone"))
+    commits: frozenset[str] = frozenset(
+        ("outbox", "inbox", "attempt", "tombstone", "calls", "requests")
+    )
     "What a durable side commits in time; less is a seeded bug."
     calls: int = 0
     "Most requests that either application makes."

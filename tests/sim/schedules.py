@@ -95,7 +95,7 @@ def options_of(rng: random.Random) -> Options:
         )
         for _ in range(2)
     ]
-    calls = 0 if any(durable) else rng.choice((0, 0, 3, 12))  # calls are not stored
+    calls = rng.choice((0, 0, 3, 12))
     if calls:
         configs = [replace(one, max_requests=rng.choice((1, 3, 1024))) for one in configs]
     small = (0,)

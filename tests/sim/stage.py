@@ -19,6 +19,7 @@ COMMITS = {
     "outbox": ("sent", "messages", "finish", "settled"),
     "inbox": ("confirmed", "peer_finish", "stopped"),
     "attempt": ("attempt",),
+    "calls": ("calls",),
 }
 """Parts of a snapshot, by what is to be committed in time."""
 

@@ -100,6 +100,13 @@ CALLS: dict[str, Options] = {
     "calls and finish": calls_of(
         "finish refuse", askers="a", without="send take", left={"refuse": 1, "cut": 0}
     ),
+    "calls and a crash, with stores": calls_of(
+        "crash drop",
+        askers="i",
+        without="send take",
+        left={"crash": 1, "cut": 0, "drop": 1},
+        durable=(True, True),
+    ),
     "calls and timeouts": calls_of(
         "expire giveup abort",
         without="send take",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from tests.sim.explore import Found, explore
-from tests.sim.parts import Story
-from tests.sim.schedules import tell
+from tests.sim.parts import Options, Story
+from tests.sim.schedules import replay, tell
 
 from .registry import ALONE, WORLDS, Mutant
 
@@ -50,6 +50,13 @@ def installed(one: Mutant) -> Iterator[None]:
         yield
 
 
+def _must_hold(story: Story, one: Mutant) -> None:
+    """With the guard in its place nothing breaks: else it was not this mutant that was caught."""
+    commits = Options().commits if "commits" in one.changes else story.options.commits
+    broken, _ = replay(Story(dataclasses.replace(story.options, commits=commits), story.actions))
+    assert broken is None, f"{one.name}: {broken}, without it as well"
+
+
 def catch(one: Mutant, seeds: range = range(3000), most: int = 60_000) -> Caught:
     """Let both look for one mutant."""
     seed, broken, story, found = None, None, None, None
@@ -61,6 +68,7 @@ def catch(one: Mutant, seeds: range = range(3000), most: int = 60_000) -> Caught
                 break
         if one.world != ALONE:
             found = explore(one.world, dataclasses.replace(WORLDS[one.world], **one.changes), most)
+    _must_hold(story, one)
     for what in (broken, found and found.broken):
         if what is not None and isinstance(what.__cause__, STALE):
             raise what.__cause__  # not the guard is missing: the mutant no longer fits the core

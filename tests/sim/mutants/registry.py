@@ -67,10 +67,23 @@ WORLDS: dict[str, Options] = {
     ),
     "stores": world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)),
     "stores, cut": world_of("crash", left={"crash": 1}, preload=1, durable=(True, True)),
+    "stores, one sends": world_of(
+        "crash", left={"crash": 1}, without="close send", preload=1, durable=(False, True)
+    ),
+    "stores, a stream": calls_of(
+        "crash item",
+        askers="i",
+        left={"crash": 1, "cut": 0},
+        requests=(STREAM,),
+        durable=(True, True),
+    ),
+    "stores, a call": calls_of(
+        "crash", askers="i", left={"crash": 1, "cut": 0}, durable=(True, True)
+    ),
 }
 
 ALONE = "-"
-"""Nowhere: the simulator alone sees it, as it takes a clock, or large calls."""
+"""Nowhere: the simulator alone sees it, as it takes a clock, large calls, or a late commit."""
 
 MUTANTS: list[Mutant] = []
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from reliable_ws.protocol.calls import CallLedger
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.snapshot import snapshot
 from tests.sim import stage
 from tests.sim.parts import Options
 
-from .registry import Replace, mutant
+from .registry import ALONE, Replace, mutant
 
 
 def _nothing(_put: Replace) -> None:
@@ -18,9 +21,11 @@ ALL = Options().commits
 STORES = {"durable": (True, True)}
 for what, late, where in (
     ("messages are transmitted before they are committed", "outbox", "stores"),
-    ("confirmations are acked before they are committed", "inbox", "stores, cut"),
+    ("confirmations are acked before they are committed", "inbox", "stores, one sends"),
     ("the attempt number is volatile", "attempt", "stores, cut"),
     ("tombstones are volatile", "tombstone", "stores"),
+    ("calls are transmitted before they are committed", "calls", "stores, a call"),
+    ("requests are run before they are committed", "requests", ALONE),
 ):
     mutant(what, where, commits=ALL - {late}, **STORES)(_nothing)
 
@@ -44,3 +49,24 @@ def _restored_thaws(put: Replace) -> None:
         return right(session) | {"stopped": None}
 
     put(stage, "snapshot", forgetful)
+
+
+def _restored_without(key: str) -> Any:
+    """A restore of calls that has forgotten one list."""
+
+    def install(put: Replace) -> None:
+        right = CallLedger.restore
+
+        def restore(self, values):
+            right(self, values | {key: ()})
+
+        put(CallLedger, "restore", restore)
+
+    return install
+
+
+for what, key, where in (
+    ("a restored side has forgotten what it asked", "open", "stores, a call"),
+    ("a restored side has forgotten the room of its streams", "room", "stores, a stream"),
+):
+    mutant(what, where, **STORES)(_restored_without(key))
