@@ -3,6 +3,7 @@
 #   make demo [FILE=path]    see it work, on this machine
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
+#   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
@@ -27,7 +28,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check bench lint types pytest matrix table clean
+.PHONY: help demo test check explore bench lint types pytest matrix table clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,10 @@ pytest: $(DEV)
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core -n $(WAITERS)
+
+# 60,000 schedules, and every state of every world that the tests know, long ones included.
+explore: $(DEV)
+	RELIABLE_WS_SCHEDULES=$${RELIABLE_WS_SCHEDULES:-60000} $(PYTEST) tests/sim -m "" -n $(WORKERS)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

@@ -11,7 +11,6 @@ from reliable_ws.cli.demo.material import count, digest, last_words, make
 from .processes import PATIENCE, run, started
 
 
-@pytest.mark.slow
 @pytest.mark.transport
 def test_a_small_demo_passes():
     done = run("demo", "--lines", 3000, "--plain-limit", 10)
@@ -24,7 +23,6 @@ def test_a_small_demo_passes():
     assert int(rows["reconnects"][0]) >= 20
 
 
-@pytest.mark.slow
 def test_an_empty_input_is_no_special_case(tmp_path):
     (tmp_path / "empty").touch()
     done = run("demo", "--file", tmp_path / "empty")

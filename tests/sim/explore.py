@@ -10,7 +10,7 @@ every message has a true outcome; and that from *every* state the end can be rea
 fair network and applications that read and close do (no timeout, no more cuts): no deadlock
 and no livelock.
 
-    python -m tests.sim.explore                 every world of SMALL, as the tests do
+    python -m tests.sim.explore                 every world of SMALL, as `make explore` does
     python -m tests.sim.explore --large         those of LARGE: from a minute to days each
     python -m tests.sim.explore --large --most 2000000      at most so many states of each
     python -m tests.sim.explore NAME ...        by name; -v counts what happened

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from .explore import explore
+from .explore import Found, explore
 from .finale import over
 from .mutants import MUTANTS, catch, table
 from .schedules import explain, shrink
 from .states import clone, prepare, state_of
 from .world import World
-from .worlds import SMALL
+from .worlds import LONG, QUICK, SMALL
 
 HAPPENED = {
     "1 each way, 2 cuts": ("lost Done", "lost Welcome", "lost Ack", "lost Messages"),
     "2 each way, 1 cut": ("resumed with a replay", "tombstone answered", "not taken"),
+    "calls and a crash, with stores": ("acceptor restored", "initiator restored", "cancelled"),
+    "no cut: finish": ("everything taken, both ways",),
+    "no cut: timeouts": ("initiator expired", "acceptor expired"),
+    "no cut: a crash": ("crash of the initiator", "crash of the acceptor"),
+    "no cut: an abort": ("initiator aborted", "acceptor aborted"),
+    "no cut: deliveries": ("confirmed too late", "unknown outcome"),
+    "no cut: dialling": ("redialled over an open link",),
+    "1 cut, both close": ("tombstone answered", "resumed with a replay", "not taken"),
     "a crash": ("unknown session", "new session after a lost Welcome"),
     "a crash, with stores": ("initiator restored", "acceptor restored", "redelivered, flagged"),
     "an abort": ("initiator aborted", "acceptor aborted", "acceptor refused"),
@@ -35,22 +43,47 @@ HAPPENED = {
 }
 """What a world is there for."""
 
+FIRST = 1500
+"""States of a long world that are visited in every run."""
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("untraced")
-@pytest.mark.parametrize("name", SMALL)
-def test_every_schedule_of(name):
-    found = explore(name, SMALL[name])
+
+def walk(name: str, most: int | None = None) -> Found:
+    """Visit every state of a world, or the first ones; nothing may break."""
+    found = explore(name, SMALL[name], most)
     print(f"\n{found}")
     if found.broken is not None:
         story = found.story
         if "states from which" not in str(found.broken):
             story = shrink(story)
         pytest.fail(f"{found}\n{explain(story)}", pytrace=False)
+    return found
+
+
+def whole(name: str) -> None:
+    found = walk(name)
     assert found.complete
     assert found.ends
     for what in HAPPENED.get(name, ()):
         assert found.seen[what], f"never: {what}"
+
+
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("name", QUICK)
+def test_every_schedule_of(name):
+    whole(name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("name", LONG)
+def test_every_schedule_of_the_long(name):
+    whole(name)
+
+
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("name", LONG)
+def test_the_first_states_of(name):
+    assert walk(name, FIRST).states >= FIRST
 
 
 @pytest.mark.parametrize("name", ["finish or close", "a stream"])
@@ -77,7 +110,6 @@ def test_a_copy_of_a_world_is_the_same_and_apart(name):
     assert walked > 5
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("untraced")
 def test_every_missing_guard_is_seen():
     rows = [catch(one) for one in MUTANTS]

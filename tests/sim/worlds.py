@@ -86,12 +86,9 @@ MESSAGES: dict[str, Options] = {
     "heartbeats": world_of("beat", left={"beat": 1}, preload=1),
     "dialling over an open link": world_of("redial", left={"redial": 1}, preload=1, config=ONE),
 }
-"""Worlds of messages, for every run of the tests: two or three minutes together."""
+"""Worlds of messages in which connections break: up to minutes each."""
 
 CALLS: dict[str, Options] = {
-    "calls": calls_of("drop", left={"drop": 1}),
-    "calls, 2 cuts": calls_of(left={"cut": 2}),
-    "2 calls, 2 cuts": calls_of(count=2, askers="i", left={"cut": 2}),
     "calls that lapse": calls_of(
         "elapse lapse", askers="i", left={"elapse": 1, "cut": 2}, requests=(IMPATIENT,)
     ),
@@ -100,6 +97,18 @@ CALLS: dict[str, Options] = {
     "calls and finish": calls_of(
         "finish refuse", askers="a", without="send take", left={"refuse": 1, "cut": 0}
     ),
+    "calls and timeouts": calls_of(
+        "expire giveup abort",
+        without="send take",
+        left={"expire": 1, "giveup": 1, "abort": 1, "cut": 0},
+    ),
+}
+"""Worlds of calls, of a few seconds each."""
+
+LONG_CALLS: dict[str, Options] = {
+    "calls": calls_of("drop", left={"drop": 1}),
+    "calls, 2 cuts": calls_of(left={"cut": 2}),
+    "2 calls, 2 cuts": calls_of(count=2, askers="i", left={"cut": 2}),
     "calls and a crash, with stores": calls_of(
         "crash drop",
         askers="i",
@@ -107,15 +116,34 @@ CALLS: dict[str, Options] = {
         left={"crash": 1, "cut": 0, "drop": 1},
         durable=(True, True),
     ),
-    "calls and timeouts": calls_of(
-        "expire giveup abort",
-        without="send take",
-        left={"expire": 1, "giveup": 1, "abort": 1, "cut": 0},
-    ),
 }
-"""Worlds of calls, for every run of the tests: half a minute together."""
+"""Larger ones."""
 
-SMALL = MESSAGES | CALLS
+NO_CUT = {"cut": 0}
+TINY: dict[str, Options] = {
+    "no cut": world_of(left=NO_CUT),
+    "no cut: finish": world_of("finish", left=NO_CUT, preload=1, without="close"),
+    "no cut: timeouts": world_of(
+        "expire giveup", left=NO_CUT | {"expire": 1, "giveup": 1}, preload=1
+    ),
+    "no cut: a crash": world_of("crash", left=NO_CUT | {"crash": 1}, preload=1),
+    "no cut: an abort": world_of("abort", left=NO_CUT | {"abort": 1}, preload=1),
+    "no cut: deliveries": world_of("hand confirm", left=NO_CUT, preload=1),
+    "no cut: parts": world_of(frame_limit=256 + 2, sizes=(3,), left=NO_CUT),
+    "no cut: late links": world_of(eager=False, left=NO_CUT, preload=1, config=ONE, without="ack"),
+    "no cut: heartbeats": world_of("beat", left=NO_CUT | {"beat": 1}, preload=1),
+    "no cut: dialling": world_of("redial", left=NO_CUT | {"redial": 1}, preload=1),
+    "1 cut, both close": world_of(preload=1, without="send", config=ONE),
+}
+"""One kind of trouble at a time: a second or two each."""
+
+LONG = MESSAGES | LONG_CALLS
+"""Walked whole by ``make explore``; every run of the tests begins with each of them."""
+
+QUICK = TINY | CALLS
+"""Walked whole by every run of the tests: half a minute together."""
+
+SMALL = QUICK | LONG
 
 LARGE: dict[str, Options] = {
     "large: 2 each way, 1 cut": world_of(messages=2),
