@@ -25,12 +25,12 @@ def main() -> None:
         ThreadPoolExecutor() as pool,
     ):
 
-        def buy(item: str) -> None:
-            print(f"{item} cost {conn.request('price', [item], timeout=5)}")
+        def buy(item: str) -> str:
+            cost = conn.request("price", [item], timeout=5)
             conn.send(item).wait(timeout=5)  # the server's application has taken it
-            print(f"{item}: confirmed")
+            return f"{item} for {cost}: confirmed"
 
-        list(pool.map(buy, ("apples", "pears")))  # else what it raises is never seen
+        print(*pool.map(buy, ("apples", "pears")), sep="\n")
         print("received:", *sorted(conn.recv(timeout=5) for _ in range(2)), sep="\n  ")
     print("closed:", conn.report)
 
