@@ -221,8 +221,8 @@ class Driver:
 
     def orphan(self) -> None:
         """Take no part any more: this process is a child of the session's."""
-        if self.lock.locked():  # by a thread that is not here
-            self.lock.release()
+        # A thread that is not here may hold it, or have been about to: locked() need not tell.
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # the standard library's way
         self.pump.carrier = None
         end_quietly(self.session)
         with self.lock:
