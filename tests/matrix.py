@@ -36,9 +36,7 @@ WEBSOCKETS = ("13.1", "14.0", "14.1", "14.2", "15.0.1", "16.1.1", NEWEST)
 
 def oldest(*names: str) -> tuple[str, ...]:
     """Return the oldest releases that will do: the lower bounds in pyproject.toml."""
-    bounds = dict(
-        line.split(">=") for line in PYPROJECT["dependency-groups"]["frameworks"] if ">=" in line
-    )
+    bounds = dict(line.split(">=") for line in PYPROJECT["dependency-groups"]["frameworks"])
     return tuple(f"{name}=={bounds[name]}" for name in names)
 
 

@@ -17,7 +17,7 @@ from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .opening import Unopened
-from .sessions import Handler, Sessions, check_sessions
+from .sessions import Handler, Sessions, check_shared
 
 __all__ = ["Server", "serve"]
 
@@ -103,22 +103,10 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         **transport_options: Any,
     ) -> None:
         check_handler(handler, awaited=True)
-        check_options(
-            methods=methods,
-            config=config,
-            principal=principal,
-            on_event=on_event,
-            payload_codec=payload_codec,
-            drain_timeout=drain_timeout,
+        check_options(principal=principal, drain_timeout=drain_timeout)
+        check_shared(
+            sessions, methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
         )
-        if sessions is not None:
-            check_sessions(
-                sessions,
-                methods=methods,
-                config=config,
-                on_event=on_event,
-                payload_codec=payload_codec,
-            )
         self._handler = handler
         self._host = host
         self._port = port

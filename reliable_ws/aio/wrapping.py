@@ -12,7 +12,7 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.shared.arguments import check_options, check_reopening, role_for
+from reliable_ws.shared.arguments import check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import check_free, own
@@ -21,7 +21,7 @@ from reliable_ws.transport import Transport
 from .connection import Connection
 from .initiator import Initiator
 from .opening import Opening
-from .sessions import Sessions, check_sessions
+from .sessions import Sessions, check_shared
 
 __all__ = ["wrap"]
 
@@ -62,22 +62,14 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
-        check_options(
+        check_shared(
+            sessions,
             methods=methods,
             config=config,
-            resume_within=resume_within,
             on_event=on_event,
             payload_codec=payload_codec,
+            resume_within=resume_within,
         )
-        if sessions is not None:
-            check_sessions(
-                sessions,
-                methods=methods,
-                config=config,
-                on_event=on_event,
-                payload_codec=payload_codec,
-                resume_within=resume_within,
-            )
         check_reopening(reopen, reconnect, awaited=True)
         check_free(websocket)
         self._transport = adapt(websocket)

@@ -38,7 +38,7 @@ from .clock import call_at, start
 from .connection import Connection
 from .waiting import Change
 
-__all__ = ["Handler", "Sessions", "check_sessions"]
+__all__ = ["Handler", "Sessions", "check_sessions", "check_shared"]
 
 RELIEF_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
@@ -297,3 +297,13 @@ def check_sessions(sessions: object, **given: object) -> None:
     """
     expect("sessions", sessions, "a reliable_ws.sync.Sessions", fits=isinstance(sessions, Sessions))
     check_unshared(**given)
+
+
+def check_shared(sessions: object, **given: object) -> None:
+    """Raise ``TypeError`` for options of sessions that do not fit.
+
+    Beside ``sessions`` that are there already, if they are not ``None``, as :func:`check_sessions`.
+    """
+    check_options(**given)
+    if sessions is not None:
+        check_sessions(sessions, **given)

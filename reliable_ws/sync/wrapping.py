@@ -12,14 +12,14 @@ from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.shared.arguments import check_options, check_reopening, role_for
+from reliable_ws.shared.arguments import check_reopening, role_for
 from reliable_ws.shared.facts import ConnectionEvent
 from reliable_ws.shared.methods import Methods
 from reliable_ws.shared.owning import check_free, own
 
 from .connection import Connection
 from .initiator import Initiator
-from .sessions import Sessions, check_sessions
+from .sessions import Sessions, check_shared
 
 __all__ = ["wrap"]
 
@@ -55,22 +55,14 @@ def wrap(
     cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
     does not greet within ``config.open_timeout``.
     """
-    check_options(
-        config=config,
-        resume_within=resume_within,
+    check_shared(
+        sessions,
         methods=methods,
+        config=config,
         on_event=on_event,
         payload_codec=payload_codec,
+        resume_within=resume_within,
     )
-    if sessions is not None:
-        check_sessions(
-            sessions,
-            methods=methods,
-            config=config,
-            on_event=on_event,
-            payload_codec=payload_codec,
-            resume_within=resume_within,
-        )
     check_reopening(reopen, reconnect, awaited=False)
     check_free(websocket)
     transport = adapt(websocket)
