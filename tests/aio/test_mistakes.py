@@ -23,6 +23,7 @@ from reliable_ws import (
 from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import Network
 from tests.aio.stage import on_stage, paired, rest, start, turns
+from tests.support.mistakes import FOR_CONNECT, FOR_ENDPOINTS, FOR_WRAP, OPTIONS, refused
 
 COROUTINE_FUNCTION = r"must be a coroutine function \(async def\)"
 
@@ -160,38 +161,8 @@ def test_what_may_be_awaited_is_a_handler(right):
 
 # -- options -------------------------------------------------------------------------------------
 
-
-async def telling(event): ...
-
-
-OPTIONS = [
-    ("methods", {}, "a reliable_ws.Methods"),
-    ("config", {}, "a reliable_ws.Config"),
-    ("config", Config, "a reliable_ws.Config"),
-    ("on_event", "closed", "a plain function"),
-    ("on_event", telling, "a plain function"),
-    ("payload_codec", "json", "an object with dumps() and loads()"),
-]
-FOR_CONNECT = [*OPTIONS, ("reconnect", 5, "True, False or a reliable_ws.Backoff")]
-FOR_WRAP = [
-    *OPTIONS,
-    ("sessions", reliable_ws.sync.Sessions(), "a reliable_ws.Sessions"),
-    ("reopen", 5, "a coroutine function (async def) that opens another WebSocket"),
-    ("reopen", plain, "a coroutine function (async def) that opens another WebSocket"),
-    ("reconnect", True, "a reliable_ws.Backoff"),
-    ("resume_within", "60", "a number of seconds"),
-]
-FOR_ENDPOINTS = [
-    *OPTIONS,
-    ("sessions", reliable_ws.sync.Sessions(), "a reliable_ws.Sessions"),
-    ("principal", "ann", "a function"),
-    ("drain_timeout", "10", "a number of seconds"),
-]
-
-
-def refused(name, expected, value):
-    what = re.escape(repr(value)[:30])
-    return pytest.raises(TypeError, match=f"^{name}=? must be {re.escape(expected)}, not .*{what}")
+SESSIONS = ("sessions", reliable_ws.sync.Sessions(), "a reliable_ws.Sessions")
+REOPENING = "a coroutine function (async def) that opens another WebSocket"
 
 
 @pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)
@@ -200,13 +171,16 @@ def test_options_of_connect(name, wrong, expected):
         connect("ws://127.0.0.1", **{name: wrong})
 
 
-@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_WRAP)
+@pytest.mark.parametrize(
+    ("name", "wrong", "expected"),
+    [*FOR_WRAP, SESSIONS, ("reopen", 5, REOPENING), ("reopen", plain, REOPENING)],
+)
 def test_options_of_wrap(name, wrong, expected):
     with refused(name, expected, wrong):
         wrap(pair()[0], **{name: wrong})
 
 
-@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_ENDPOINTS)
+@pytest.mark.parametrize(("name", "wrong", "expected"), [*FOR_ENDPOINTS, SESSIONS])
 @pytest.mark.parametrize("endpoint", [serve, ASGIApp])
 def test_options_of_endpoints(endpoint, name, wrong, expected):
     with refused(name, expected, wrong):

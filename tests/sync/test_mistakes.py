@@ -10,6 +10,7 @@ import pytest
 import reliable_ws
 from reliable_ws import Config, Methods
 from reliable_ws.sync import Sessions, connect, serve, wrap
+from tests.support.mistakes import FOR_CONNECT, FOR_ENDPOINTS, FOR_WRAP, OPTIONS, refused
 
 from .conftest import SECONDS, pair
 from .pipe import pipe
@@ -104,34 +105,8 @@ def test_a_plain_function_is_a_handler_whatever_it_calls():
 
 # -- options -------------------------------------------------------------------------------------
 
-OPTIONS = [
-    ("methods", {}, "a reliable_ws.Methods"),
-    ("config", {}, "a reliable_ws.Config"),
-    ("config", Config, "a reliable_ws.Config"),
-    ("on_event", "closed", "a plain function"),
-    ("on_event", awaited, "a plain function"),
-    ("payload_codec", "json", "an object with dumps() and loads()"),
-]
-FOR_CONNECT = [*OPTIONS, ("reconnect", 5, "True, False or a reliable_ws.Backoff")]
-FOR_WRAP = [
-    *OPTIONS,
-    ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions"),
-    ("reopen", 5, "a plain function that opens another WebSocket"),
-    ("reopen", awaited, "a plain function that opens another WebSocket"),
-    ("reconnect", True, "a reliable_ws.Backoff"),
-    ("resume_within", "60", "a number of seconds"),
-]
-FOR_SERVE = [
-    *OPTIONS,
-    ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions"),
-    ("principal", "ann", "a function"),
-    ("drain_timeout", "10", "a number of seconds"),
-]
-
-
-def refused(name, expected, value):
-    what = re.escape(repr(value)[:30])
-    return pytest.raises(TypeError, match=f"^{name}=? must be {re.escape(expected)}, not .*{what}")
+SESSIONS = ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions")
+REOPENING = "a plain function that opens another WebSocket"
 
 
 @pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)
@@ -140,13 +115,16 @@ def test_options_of_connect(name, wrong, expected):
         connect("ws://127.0.0.1", **{name: wrong})
 
 
-@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_WRAP)
+@pytest.mark.parametrize(
+    ("name", "wrong", "expected"),
+    [*FOR_WRAP, SESSIONS, ("reopen", 5, REOPENING), ("reopen", awaited, REOPENING)],
+)
 def test_options_of_wrap(name, wrong, expected):
     with refused(name, expected, wrong):
         wrap(pipe()[0], **{name: wrong})
 
 
-@pytest.mark.parametrize(("name", "wrong", "expected"), FOR_SERVE)
+@pytest.mark.parametrize(("name", "wrong", "expected"), [*FOR_ENDPOINTS, SESSIONS])
 def test_options_of_serve(name, wrong, expected):
     with refused(name, expected, wrong):
         serve(handler, "127.0.0.1", 0, **{name: wrong})
