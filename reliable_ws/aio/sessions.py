@@ -228,7 +228,7 @@ class Sessions:
         self._change.set()
 
     def _relieve_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        """See within a second whether detached sessions hold too much (LIMIT-4)."""
         if self._relief is None:
             loop = asyncio.get_running_loop()
             self._relief = loop.call_later(RELIEF_INTERVAL, self._relieve)
@@ -244,7 +244,7 @@ class Sessions:
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:
-        """Say why not, and let the peer close first (CLOSE-9)."""
+        """Say why not, and let the peer close first (CLOSE-19)."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LINGER):

@@ -38,14 +38,17 @@ class Pieces:
         self._most = max_message + OVERHEAD
 
     def add(self, data: bytes) -> None:
-        """Keep a slice. Raises :class:`Violation`."""
+        """Keep a slice (CALL-25). Raises :class:`Violation`."""
         if len(self.data) + len(data) > self._most:
             raise Violation(Code.VIOLATION, "a call above the announced limit")
         self.data += data
 
 
 def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
-    """Return the payload of an entry with these pieces before it. Raises :class:`Violation`."""
+    """Return the payload of an entry with these pieces before it (CALL-24).
+
+    Raises :class:`Violation`.
+    """
     if payload is not None:
         if pieces is not None:
             raise Violation(Code.VIOLATION, "pieces that belong to nothing")

@@ -49,7 +49,7 @@ MAX_LIST = 4096
 """Most frames in one WebSocket message, and most payloads in one run (FRAME-2)."""
 
 MAX_RANGES = 64
-"""Most ranges in one set of counters (COUNT-3)."""
+"""Most ranges in one set of counters (COUNT-6)."""
 
 RAW = 32 * 1024
 """From this size on a lone payload is joined to its header instead of copied by msgpack."""
@@ -86,11 +86,13 @@ def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
 def decode(data: bytes | str, max_frame: int) -> list[Frame]:
     """Return the frames of one WebSocket message, every field checked.
 
-    Raises :class:`Violation`. Frames of an unknown type without the critical bit are left out.
+    Raises :class:`Violation`: then no frame has had an effect (FRAME-14). Frames of an unknown
+    type without the critical bit are left out (FRAME-13); msgpack's own bound of nesting is far
+    above the one that is promised (FRAME-12).
     """
     if isinstance(data, str):
         raise Violation(Code.MALFORMED, "a text message; frames are binary")
-    if len(data) > max_frame:
+    if len(data) > max_frame:  # FRAME-10
         raise Violation(Code.VIOLATION, "a frame above the announced limit")
     try:
         items = msgpack.unpackb(
@@ -154,7 +156,7 @@ def _limits(value: Any) -> Limits:
     )
     if 0 in limits:
         raise check.bad("limits: each is above 0")
-    if limits.max_frame < MIN_FRAME:  # there would be no room for content (PART-6)
+    if limits.max_frame < MIN_FRAME:  # there would be no room for content (LIMIT-1)
         raise check.bad("limits: frames too small")
     return limits
 
@@ -187,7 +189,7 @@ def _part(item: list[Any]) -> Part:
     check.number(total, 1, "total")
     if type(kind) is not int or kind not in (0, 1, 2):
         raise check.bad("kind")
-    if type(data) is not bytes or not data or offset + len(data) > total:
+    if type(data) is not bytes or not data or offset + len(data) > total:  # PART-9
         raise check.bad("part")
     return Part(number, offset, total, kind, data)
 
@@ -239,7 +241,7 @@ def _hello(item: list[Any]) -> Hello:
     fields = check.grown(item, 9, "Hello")[1:]
     low, high, session, key, attempt, incarnation, position, limits = fields
     check.number(low, 1, "version")
-    check.number(high, low, "version")
+    check.number(high, low, "version")  # HELLO-10
     return Hello(
         low,
         high,

@@ -29,7 +29,7 @@ the headers of Calls and Messages (FRAME-7).
 """
 
 LARGEST_PART = 256 * 1024
-"""A part is never larger, so that acks and heartbeats pass between parts (PART-1)."""
+"""A part is never larger, so that acks and heartbeats pass between parts (PART-7)."""
 
 
 class Cursor:

@@ -41,7 +41,7 @@ class Framing:
             self._set(0)
 
     def halve(self) -> bool:
-        """The peer's transport refused a frame as too big; ``False`` if there is no smaller."""
+        """The peer's transport refused a frame (PART-6); ``False`` if there is no smaller."""
         self.limit //= 2
         self._met = (-1, 0)  # known why: no reason to be cautious, too
         return self.limit >= MIN_FRAME

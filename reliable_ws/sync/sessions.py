@@ -181,7 +181,7 @@ class Sessions:
         call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort)
 
     def _leave(self, transport: SyncTransport, arrival: Arrival) -> None:
-        """Say why not, and let the peer close first (CLOSE-9)."""
+        """Say why not, and let the peer close first (CLOSE-19)."""
         leaving = arrival.leaving or Leaving(Code.FINISHED, "", linger=False)
 
         def close() -> None:
@@ -232,7 +232,7 @@ class Sessions:
         self._change.notify_all()
 
     def _relieve_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        """See within a second whether detached sessions hold too much (LIMIT-4)."""
         if not self._relieving:
             self._relieving = True
             call_at(time.monotonic() + RELIEF_INTERVAL, self._relieve)
