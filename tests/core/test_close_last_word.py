@@ -17,7 +17,7 @@ from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, acceptor, counters, ini
 
 
 def test_done_is_said_in_the_same_step():
-    """CLOSE-7, CLOSE-9: the acceptor lingers, the initiator closes."""
+    """CLOSE-7, CLOSE-9, CLOSE-19: the acceptor lingers, the initiator closes."""
     lone = acceptor()
     lone.hears(run_of(1, "a"), Finish(2, 1000, ""), Stop(counters(stopped=True)))
     lone.session.inbox.take()
@@ -127,7 +127,7 @@ def test_a_lost_last_ack_is_told_by_the_next_hello():
 
 
 def test_an_acceptor_that_is_done_before_its_welcome_refuses():
-    """HELLO-7, END-2: Done needs an open link; the counters say the same."""
+    """CLOSE-18, HELLO-7, END-2: Done needs an open link; the counters say the same."""
     pair = opened()
     do(pair, "client", "finish")
     pair.run()

@@ -28,7 +28,7 @@ from .helpers import LIMITS, NOW, Lone, acceptor, counters, initiator, limits, r
 
 
 def test_the_first_hello_says_nothing_but_zeros():
-    """HELLO-1, HELLO-4, CALL-4: 0 is a valid counter."""
+    """HELLO-1, HELLO-4, COUNT-1, CALL-4: 0 is a valid counter."""
     session = Session("initiator", ID, KEY, NOW)
     session.send("a")
     lone = Lone(session, session.dial(NOW))
@@ -209,7 +209,7 @@ def test_a_welcome_repeats_what_has_arrived():
 
 
 def test_an_abort_while_dialing_says_nothing():
-    """END-2: an initiator that has not been welcomed just closes."""
+    """END-5: an initiator that has not been welcomed just closes."""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
     lone.says()

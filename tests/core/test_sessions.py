@@ -38,7 +38,7 @@ def bury(book: Sessions, arrival: Arrival, now: float = NOW) -> None:
 
 
 def test_too_many_sessions():
-    """LIMIT-3, REFUSE-3: new ones are to come again later, held ones resume."""
+    """LIMIT-3: new ones are to come again later, held ones resume."""
     book = Sessions(1, Config(max_sessions=2))
     first, _ = knock(book, 1)
     knock(book, 2)
@@ -73,7 +73,7 @@ def test_a_drained_book_takes_no_new_session():
 
 
 def test_a_tombstone_answers_its_holder_only():
-    """TOMB-1, HELLO-5"""
+    """TOMB-1, HELLO-5, RESUME-9"""
     book = Sessions(1)
     arrival, _ = knock(book, 1, principal="ann")
     bury(book, arrival)
@@ -107,7 +107,7 @@ def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
     ("own", "peers_ms", "kept"), [(100, 1000, 200), (10, 60_000, 120), (10, 2**53 - 1, 7200)]
 )
 def test_how_long_a_session_is_remembered(own, peers_ms, kept):
-    """TOMB-1: twice the longer retry time, within reason."""
+    """TOMB-3: twice the longer retry time, within reason."""
     book = Sessions(1, Config(session_ttl=own))
     arrival, _ = knock(book, 1, limits=limits(ttl_ms=peers_ms))
     bury(book, arrival)
@@ -136,7 +136,7 @@ def load(book: Sessions, number: int, now: float, size: int) -> Lone:
 
 
 def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
-    """LIMIT-3, G5: with a truthful report, told by the tombstone."""
+    """LIMIT-4, G5: with a truthful report, told by the tombstone."""
     book = Sessions(1, Config(max_bytes=2000))
     lones = [load(book, number, NOW + number, 1000) for number in range(1, 5)]
     assert book.held > 4000
@@ -153,7 +153,7 @@ def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
 
 
 def test_a_book_lets_go_no_more_than_it_must():
-    """LIMIT-3"""
+    """LIMIT-4"""
     book = Sessions(1, Config(max_bytes=3000))
     lones = [load(book, number, NOW + number, 1000) for number in range(1, 4)]
     assert book.relieve(NOW) == []  # attached ones are bounded by their windows
@@ -164,7 +164,7 @@ def test_a_book_lets_go_no_more_than_it_must():
 
 
 def test_a_book_that_holds_too_much_all_the_same_takes_no_new_sessions():
-    """LIMIT-3, G5: attached sessions are not ended for it, and none are added."""
+    """LIMIT-4, G5: attached sessions are not ended for it, and none are added."""
     book = Sessions(1, Config(max_bytes=2000))
     lones = [load(book, number, NOW, 1000) for number in range(1, 4)]
     assert book.relieve(NOW) == []

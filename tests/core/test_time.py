@@ -102,7 +102,7 @@ def test_oversleeping_does_not_end_a_close(side):
 
 
 def test_a_dial_that_is_not_answered_is_given_up():
-    """LIVE-1"""
+    """LIVE-5"""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
     assert session.deadline == NOW + 10
