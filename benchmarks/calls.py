@@ -48,7 +48,7 @@ async def concurrent(peers: Peers, size: int, count: int) -> Pair:
 
 
 async def sequential(peers: Peers, size: int, count: int) -> Pair:
-    """One caller: the time of a request against that of an echo."""
+    """One rpc_client: the time of a request against that of an echo."""
     payload = b"x" * size
     async with both(peers.echo, peers.reliable) as (ws, conn):
 

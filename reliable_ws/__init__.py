@@ -4,16 +4,18 @@ See README.md for a tour, protocol.md for the wire.
 """
 
 from .aio.asgi import ASGIApp
-from .aio.client import connect
+from .aio.connect import connect
 from .aio.connection import Connection
 from .aio.groups import Fate, Group, Publication, Recipient
-from .aio.reading import Delivery
-from .aio.sending import Receipt
-from .aio.server import Server, serve
+from .aio.receiver import Delivery
+from .aio.sender import Receipt
+from .aio.serve import Server, serve
 from .aio.sessions import Sessions
 from .aio.sigterm import drain_on_sigterm
-from .aio.wrapping import wrap
+from .aio.wrap import wrap
 from .backoff import Backoff
+from .driver.methods import Methods
+from .driver.status import ConnectionEvent, State, Stats
 from .protocol.config import Config
 from .protocol.errors import (
     ConfirmTooLate,
@@ -38,8 +40,6 @@ from .protocol.errors import (
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
-from .shared.facts import ConnectionEvent, State, Stats
-from .shared.methods import Methods
 from .transport import Transport, TransportClosed, select_subprotocol
 
 __version__ = "0.1.0"

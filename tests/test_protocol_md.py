@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
+from reliable_ws.driver import rpc_server
 from reliable_ws.protocol import (
-    call_codec,
-    call_pieces,
     codec,
     config,
     cursor,
     frames,
     link,
     payload,
-    sessions,
+    registry,
     state,
 )
+from reliable_ws.protocol.calls import codec as calls_codec
+from reliable_ws.protocol.calls import fragments
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
-from reliable_ws.shared import answering
 from tests.vectors.stage import frame_from, to_json, value_from
 
 ROOT = Path(__file__).parent.parent
@@ -182,8 +182,8 @@ def test_codes():
 
 def test_codes_of_faults():
     said = {code.strip("`") for code, *_ in table("fault", "meaning")}
-    ours = {answering.NOT_FOUND, answering.BAD_PARAMS, answering.CLOSING, answering.TIMEOUT}
-    assert said == ours | {answering.CANCELLED, answering.INTERNAL}
+    ours = {rpc_server.NOT_FOUND, rpc_server.BAD_PARAMS, rpc_server.CLOSING, rpc_server.TIMEOUT}
+    assert said == ours | {rpc_server.CANCELLED, rpc_server.INTERNAL}
 
 
 def test_fixed_limits():
@@ -196,11 +196,11 @@ def test_fixed_limits():
         "weight besides content": payload.OVERHEAD,
         "bytes of a part": cursor.LARGEST_PART,
         "smallest max frame": config.MIN_FRAME,
-        "bytes of a method's name, or of a fault's code": call_codec.LONGEST_NAME,
-        "bytes of a fault's message": call_codec.LONGEST_WORDS,
-        "bytes of an entry of calls": call_pieces.LARGEST_ENTRY,
+        "bytes of a method's name, or of a fault's code": calls_codec.LONGEST_NAME,
+        "bytes of a fault's message": calls_codec.LONGEST_WORDS,
+        "bytes of an entry of calls": fragments.LARGEST_ENTRY,
         "shortest idle time that is honoured": link.LEAST_IDLE_MS / 1000,
-        "longest ttl that is honoured by tombstones": sessions.LONGEST_TTL,
+        "longest ttl that is honoured by tombstones": registry.LONGEST_TTL,
     }
 
 
@@ -258,16 +258,16 @@ def test_halves(columns, ours):
     assert columns == [half.value for half in ours]
     # the wider table begins like the narrower one: the width decides
     blocks = re.findall(r"(?:^\|.*\n)+", TEXT, re.MULTILINE)
-    head = f"| deed | {' | '.join(columns)} |\n"
+    head = f"| trigger | {' | '.join(columns)} |\n"
     (block,) = [block for block in blocks if block.startswith(head)]
     said = {}
     for line in block.splitlines()[2:]:
-        deed, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        trigger, *cells = [cell.strip() for cell in line.strip("|").split("|")]
         for half, after in zip(columns, cells, strict=True):
             if after != "–":
-                said[half, deed.split(":")[0]] = after
+                said[half, trigger.split(":")[0]] = after
     assert said == {
-        (half.value, deed.name): after.value
+        (half.value, trigger.name): after.value
         for half, moves in ours.items()
-        for deed, after in moves.items()
+        for trigger, after in moves.items()
     }

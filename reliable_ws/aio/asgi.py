@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.status import ConnectionEvent, logger
+from reliable_ws.driver.validation import check_handler, check_options
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.shared.arguments import check_handler, check_options
-from reliable_ws.shared.facts import ConnectionEvent, logger
-from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import select_subprotocol
 
 from .sessions import Handler, Sessions, check_sessions

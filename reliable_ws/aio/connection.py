@@ -7,25 +7,25 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, OutboxFull
-from reliable_ws.shared.arguments import check_seconds
-from reliable_ws.shared.facts import (
+from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
-    Facts,
+    Status,
     logger,
     raise_undelivered,
 )
+from reliable_ws.driver.validation import check_seconds
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, OutboxFull
 from reliable_ws.transport import Transport
 
 from .driver import Driver
-from .reading import Delivery
-from .sending import Receipt
+from .receiver import Delivery
+from .sender import Receipt
 
 __all__ = ["Connection"]
 
 
-class Connection(Facts):
+class Connection(Status):
     """One session with a peer: made by ``connect``, ``serve`` and ``wrap``.
 
     Messages arrive in the order in which they were sent, each once, however many WebSockets it
@@ -38,7 +38,7 @@ class Connection(Facts):
         "_driver",
         "_outbox",
         "_pump",
-        "_reader",
+        "_receiver",
         "_reported",
         "_sender",
         "_session",
@@ -52,16 +52,16 @@ class Connection(Facts):
         self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
-        self._reader = driver.reader
+        self._receiver = driver.receiver
         self._reported = False  # close() has raised a DeliveryError
-        driver.servant.connection = self
+        driver.rpc_server.connection = self
         if on_event is not None:
             driver.tell = partial(self._tell, on_event)
 
     @property
     def _current(self) -> Transport | None:
-        carrier = self._pump.carrier
-        return None if carrier is None else carrier.transport
+        link_io = self._pump.link_io
+        return None if link_io is None else link_io.transport
 
     # ------------------------------------------------------------------ sending
 
@@ -119,8 +119,8 @@ class Connection(Facts):
         """
         if timeout is not None:
             check_seconds(timeout)
-        caller = self._driver.caller or self._driver.start_asking()
-        return caller.request(method, params, timeout)
+        rpc_client = self._driver.rpc_client or self._driver.start_asking()
+        return rpc_client.request(method, params, timeout)
 
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None
@@ -133,8 +133,8 @@ class Connection(Facts):
         Raises as :meth:`request` does, at any item.
         """
         check_seconds(timeout)
-        caller = self._driver.caller or self._driver.start_asking()
-        return caller.stream(method, params, timeout)
+        rpc_client = self._driver.rpc_client or self._driver.start_asking()
+        return rpc_client.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
 
@@ -148,8 +148,8 @@ class Connection(Facts):
         """
         if timeout is not None:
             check_seconds(timeout)
-        await self._reader.arrival(timeout)
-        return self._reader.take()
+        await self._receiver.arrival(timeout)
+        return self._receiver.take()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate over messages as :meth:`recv` returns them, until the peer has finished.
@@ -158,7 +158,7 @@ class Connection(Facts):
         otherwise raises as ``recv`` does. A message is confirmed when it is handed over: for
         confirmation after the work, see :meth:`deliveries`.
         """
-        return self._reader.messages()
+        return self._receiver.messages()
 
     def deliveries(self) -> AsyncIterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done.
@@ -166,7 +166,7 @@ class Connection(Facts):
         ``async for d in conn.deliveries(): async with d: …``. Ends as ``async for`` over the
         connection does.
         """
-        return self._reader.deliveries()
+        return self._receiver.deliveries()
 
     # ------------------------------------------------------------------ ending
 

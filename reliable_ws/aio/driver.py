@@ -6,6 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from reliable_ws.driver.fork import end_quietly
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.reconnect import NO_OTHER
+from reliable_ws.driver.rpc_server import time_to_close
+from reliable_ws.driver.status import Tell, tell_end, tell_nobody
 from reliable_ws.protocol.events import (
     Arrived,
     Cancelled,
@@ -27,26 +32,21 @@ from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.answering import time_to_close
-from reliable_ws.shared.dialing import NO_OTHER
-from reliable_ws.shared.facts import Tell, tell_end, tell_nobody
-from reliable_ws.shared.forking import end_quietly
-from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport
 
-from .calling import Caller
-from .carrier import Carrier
+from .link_io import LinkIO
 from .pump import Pump
-from .reading import Reader
-from .sending import Sender
-from .serving import Servant
-from .waiting import Signal
+from .receiver import Receiver
+from .rpc_client import RpcClient
+from .rpc_server import RpcServer
+from .sender import Sender
+from .waiters import Signal
 
 __all__ = ["Driver"]
 
 
 class Driver:
-    """One session, its four workers (sender, reader, caller, servant), and its end.
+    """One session, its four workers (sender, receiver, RPC client, RPC server), and its end.
 
     Where WebSockets come from is for subclasses to know.
     """
@@ -55,16 +55,16 @@ class Driver:
         "_close_by",
         "_draining",
         "_resumable",
-        "caller",
         "detached",
         "ended",
         "loop",
         "opened",
         "pump",
-        "reader",
+        "receiver",
         "retry",
+        "rpc_client",
+        "rpc_server",
         "sender",
-        "servant",
         "session",
         "tasks",
         "tell",
@@ -75,10 +75,10 @@ class Driver:
         self.pump = Pump(session, self.dispatch)
         self.loop = self.pump.loop
         self.sender = Sender(self.pump)
-        self.reader = Reader(self.pump)
-        self.caller: Caller | None = None
+        self.receiver = Receiver(self.pump)
+        self.rpc_client: RpcClient | None = None
         "Whoever asks the peer, once anybody does."
-        self.servant = Servant(self.pump, methods)
+        self.rpc_server = RpcServer(self.pump, methods)
         self.tell: Tell = tell_nobody
         "The connection's ear."
         self.opened = Signal()
@@ -92,10 +92,10 @@ class Driver:
         self._draining = False
         self._close_by: float = NEVER
 
-    def start_asking(self) -> Caller:
+    def start_asking(self) -> RpcClient:
         """Return who asks the peer."""
-        self.caller = Caller(self.pump)
-        return self.caller
+        self.rpc_client = RpcClient(self.pump)
+        return self.rpc_client
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Refer to a task until it is done: the event loop does not."""
@@ -104,8 +104,8 @@ class Driver:
 
     # ------------------------------------------------------------------ transports
 
-    def attach(self, transport: Transport, link: Link) -> Carrier:
-        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+    def attach(self, transport: Transport, link: Link) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``."""
         return self.pump.attach(transport, link)
 
     async def resume(self, websocket: Any) -> None:
@@ -123,20 +123,20 @@ class Driver:
         asked = False
         for event in events:
             if type(event) is Arrived:
-                self.reader.line.call(event.messages)
+                self.receiver.line.call(event.messages)
             elif type(event) is Confirmed:
                 self.sender.confirmed(event.number)
             elif (answer := ANSWERS.get(type(event))) is not None:
-                answer(self.caller, event)
+                answer(self.rpc_client, event)
             elif (order := ORDERS.get(type(event))) is not None:
-                order(self.servant, event)
+                order(self.rpc_server, event)
                 asked = True
             else:
                 self._on_rare(event)
-        caller = self.caller
-        if caller is not None and caller.line.waiting:
-            caller.admit()
-        if asked and not self.servant.busy:  # whoever began has ended, and answered
+        rpc_client = self.rpc_client
+        if rpc_client is not None and rpc_client.line.waiting:
+            rpc_client.admit()
+        if asked and not self.rpc_server.busy:  # whoever began has ended, and answered
             self.pump.flush()
         else:
             self.pump.stepped(eventful=bool(events))
@@ -150,22 +150,22 @@ class Driver:
                 self.tell("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 self._all_known()
-                self.servant.abort()  # nobody hears the answers
+                self.rpc_server.abort()  # nobody hears the answers
             case Detached(code, reason, retry):
                 self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
-            case PeerFinished() if self.caller is not None:
-                self.caller.settle()
+            case PeerFinished() if self.rpc_client is not None:
+                self.rpc_client.settle()
             case Eased():
-                self.servant.eased()
-        self.reader.call_if_over()  # else they find it out when nothing is left to take
+                self.rpc_server.eased()
+        self.receiver.call_if_over()  # else they find it out when nothing is left to take
         self.pump.rearm()
 
     def _all_known(self) -> None:
         self.sender.settled()
-        if self.caller is not None:
-            self.caller.settle()
+        if self.rpc_client is not None:
+            self.rpc_client.settle()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         self.retry = retry
@@ -182,11 +182,11 @@ class Driver:
 
     def _on_ended(self, ending: Ending) -> None:
         self._all_known()
-        self.reader.line.call_all()
-        self.servant.abort()
+        self.receiver.line.call_all()
+        self.rpc_server.abort()
         self.pump.flush()  # the last word goes before anybody hears of the end
-        if ending.kind is End.EXPIRED and self.pump.carrier is not None:
-            self.pump.carrier.abort()  # nobody there would answer a closing handshake
+        if ending.kind is End.EXPIRED and self.pump.link_io is not None:
+            self.pump.link_io.abort()  # nobody there would answer a closing handshake
         self.ended.set()
         self.opened.set()
         self.detached.set()
@@ -196,7 +196,7 @@ class Driver:
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing after what was sent; turn new requests away."""
-        self.servant.turn_away()
+        self.rpc_server.turn_away()
         self.dispatch(self.session.finish(self.loop.time(), code, reason))
         self.sender.try_again()
 
@@ -204,7 +204,7 @@ class Driver:
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
         """Begin to close, and wait for nothing."""
-        if self.servant.busy and not (self.session.closing or self.session.ended):
+        if self.rpc_server.busy and not (self.session.closing or self.session.ended):
             self._drain(code, reason, timeout)
         else:
             self._close(code, reason, timeout)
@@ -213,50 +213,50 @@ class Driver:
         """Let the handlers of requests end, then close; in the background."""
         limit, rest = time_to_close(self.session.config, timeout)
         self._close_by = min(self._close_by, self.loop.time() + limit)
-        self.servant.hurry(self._close_by - rest)
+        self.rpc_server.hurry(self._close_by - rest)
         if self._draining:
             return
         self._draining = True
 
         async def work() -> None:
-            await self.servant.drain()
+            await self.rpc_server.drain()
             self._close(code, reason, max(0.0, self._close_by - self.loop.time()))
 
         self.keep(self.loop.create_task(work()))
 
     def _close(self, code: int, reason: str, timeout: float | None) -> None:
-        self.servant.turn_away()
+        self.rpc_server.turn_away()
         self.dispatch(self.session.close(self.loop.time(), code, reason, timeout))
-        self.reader.call_if_over()
+        self.receiver.call_if_over()
         self.pump.rearm()
         self.sender.try_again()  # who waits to send learns that it is too late
-        if self.caller is not None:
-            self.caller.settle()
+        if self.rpc_client is not None:
+            self.rpc_client.settle()
 
     async def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
         by = None if timeout is None else self.loop.time() + timeout
-        self.servant.release(asyncio.current_task())
+        self.rpc_server.release(asyncio.current_task())
         self.start_closing(code, reason, timeout=timeout)
         await self.ended.wait()
-        carrier = self.pump.carrier
-        if carrier is not None:
+        link_io = self.pump.link_io
+        if link_io is not None:
             try:
                 async with asyncio.timeout_at(by):
-                    await carrier.closed()
+                    await link_io.closed()
             except TimeoutError:
-                carrier.abort()
+                link_io.abort()
 
     def abort(self, code: int = 4499, reason: str = "") -> None:
         """End at once, waiting for nothing."""
         self.dispatch(self.session.abort(self.loop.time(), code, reason))
-        if self.pump.carrier is not None:
-            self.pump.carrier.flush()
-            self.pump.carrier.abort()
+        if self.pump.link_io is not None:
+            self.pump.link_io.flush()
+            self.pump.link_io.abort()
 
     def orphan(self) -> None:
         """Take no part any more: this process is a child of the session's."""
-        self.pump.carrier = None
+        self.pump.link_io = None
         end_quietly(self.session)
         self.ended.set()
 
@@ -267,15 +267,15 @@ class Driver:
 
 
 ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
-    Replied: Caller.replied,
-    Faulted: Caller.faulted,
-    Itemized: Caller.itemized,
+    Replied: RpcClient.replied,
+    Faulted: RpcClient.faulted,
+    Itemized: RpcClient.itemized,
 }
 """What comes for our requests."""
 
-ORDERS: dict[type[Event], Callable[[Servant, Any], None]] = {
-    Requested: Servant.requested,
-    Granted: Servant.granted,
-    Cancelled: Servant.cancelled,
+ORDERS: dict[type[Event], Callable[[RpcServer, Any], None]] = {
+    Requested: RpcServer.requested,
+    Granted: RpcServer.granted,
+    Cancelled: RpcServer.cancelled,
 }
 """What comes for the peer's."""

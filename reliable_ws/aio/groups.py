@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Hashable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from reliable_ws.driver.validation import check_options, check_seconds, expect
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
 from reliable_ws.protocol.frames import OVERHEAD, Payload
 from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
-from reliable_ws.shared.arguments import check_options, check_seconds, expect
 
 from .connection import Connection
 

@@ -10,21 +10,21 @@ from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.fork import mind_forks
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.reconnect import OPENS_BY_ITSELF, patience, unmet, why_not_met
+from reliable_ws.driver.status import logger, tell_left_open
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, unmet, why_not_met
-from reliable_ws.shared.facts import logger, tell_left_open
-from reliable_ws.shared.forking import mind_forks
-from reliable_ws.shared.methods import Methods
-from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import Transport, TransportClosed
 
 from .driver import Driver
-from .waiting import is_cancelled
+from .waiters import is_cancelled
 
 __all__ = ["Initiator"]
 
@@ -123,9 +123,9 @@ class Initiator(Driver):
             transport.abort()
             return
         link = self.session.dial(self.loop.time(), transport.max_frame)
-        carrier = self.attach(transport, link)
+        link_io = self.attach(transport, link)
         self.pump.flush()
-        await carrier.read()
+        await link_io.read()
 
     async def _open_another(self, attempt: int) -> Transport | None:
         """Open a WebSocket, with back-off, as long as the session lives."""

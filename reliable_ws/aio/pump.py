@@ -11,7 +11,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
-from .carrier import Carrier
+from .link_io import LinkIO
 
 __all__ = ["BURST", "CROWD", "Pump"]
 
@@ -41,8 +41,8 @@ class Pump:
         "_outbox",
         "_timer",
         "awake",
-        "carrier",
         "dispatch",
+        "link_io",
         "loop",
         "session",
     )
@@ -51,7 +51,7 @@ class Pump:
         self.session = session
         self.dispatch = dispatch
         self.loop = asyncio.get_running_loop()
-        self.carrier: Carrier | None = None
+        self.link_io: LinkIO | None = None
         self.awake = False
         "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
         self._calls = 0  # queued since the last flush
@@ -59,13 +59,13 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._due: float = NEVER  # when it fires
 
-    def attach(self, transport: Transport, link: Link) -> Carrier:
-        """Carry the session over this transport from now on; read with ``carrier.read()``."""
-        old, self.carrier = self.carrier, Carrier(transport, link, self.dispatch)
+    def attach(self, transport: Transport, link: Link) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``."""
+        old, self.link_io = self.link_io, LinkIO(transport, link, self.dispatch)
         if old is not None:
             old.flush()  # says superseded, and closes
         self.rearm()
-        return self.carrier
+        return self.link_io
 
     # ------------------------------------------------------------------ sending
 
@@ -91,19 +91,19 @@ class Pump:
         """Send now, as far as the transport has room."""
         self.awake = False
         self._calls = 0
-        carrier = self.carrier
-        if carrier is not None:
-            carrier.flush()
+        link_io = self.link_io
+        if link_io is not None:
+            link_io.flush()
         self._outbox.allow(BURST, CROWD)
-        if carrier is None or carrier.link.ack_by < self._due:
+        if link_io is None or link_io.link.ack_by < self._due:
             self.rearm()
 
     def stepped(self, *, eventful: bool) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
-        if self.awake or self.carrier is None:
+        if self.awake or self.link_io is None:
             return
-        link = self.carrier.link
-        if eventful or link.restless:
+        link = self.link_io.link
+        if eventful or link.has_output:
             # whom this wakes runs in the next turn, and the flush behind it in the same one
             self.wake()
         elif link.ack_by < self._due:

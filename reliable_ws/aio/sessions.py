@@ -8,32 +8,31 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
-from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
-from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import Report
-from reliable_ws.protocol.sessions import Arrival
-from reliable_ws.protocol.sessions import Sessions as Book
-from reliable_ws.shared.arguments import (
+from reliable_ws.driver.fork import mind_forks
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import (
     check_handler,
     check_options,
     check_seconds,
     check_unshared,
     expect,
 )
-from reliable_ws.shared.facts import ConnectionEvent
-from reliable_ws.shared.forking import mind_forks
-from reliable_ws.shared.methods import Methods
-from reliable_ws.shared.owning import take_over
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
+from reliable_ws.protocol.report import Report
 from reliable_ws.transport import Transport, TransportClosed
 
 from .acceptor import Acceptor, Handler
-from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
 from .connection import Connection
+from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
 
 __all__ = ["Handler", "Sessions", "check_sessions", "check_shared"]
 
-RELIEF_INTERVAL = 1.0
+EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
 
@@ -60,13 +59,13 @@ class Sessions:
         self._methods = methods
         if methods is not None:
             methods.check_loop()
-        self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
+        self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._on_event = on_event
         self._acceptors: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
         self._handling: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()  # a session ended, or a handler
-        self._relief: asyncio.TimerHandle | None = None
+        self._eviction: asyncio.TimerHandle | None = None
         self._end_of_handler = self._handled  # one for all tasks
         mind_forks(self)
 
@@ -76,12 +75,12 @@ class Sessions:
 
     def __len__(self) -> int:
         """Sessions that live."""
-        return len(self._book)
+        return len(self._registry)
 
     @property
     def draining(self) -> bool:
         """Whether :meth:`drain` was called: new sessions are turned away."""
-        return self._book.draining
+        return self._registry.draining
 
     @property
     def connections(self) -> list[Connection]:
@@ -112,9 +111,9 @@ class Sessions:
         resumable: bool = True,
         ready: asyncio.Future[Acceptor] | None = None,
     ) -> None:
-        carrier = await self._attach(transport, handler, principal, ready, resumable=resumable)
-        if carrier is not None:
-            await carrier.read()
+        link_io = await self._attach(transport, handler, principal, ready, resumable=resumable)
+        if link_io is not None:
+            await link_io.read()
 
     async def _attach(
         self,
@@ -124,10 +123,10 @@ class Sessions:
         ready: asyncio.Future[Acceptor] | None,
         *,
         resumable: bool,
-    ) -> Carrier | None:
+    ) -> LinkIO | None:
         """Greet; return what carries the session now, or ``None`` if the peer was refused."""
         loop = asyncio.get_running_loop()
-        arrival = self._book.arrive(loop.time(), principal, transport.max_frame)
+        arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
         try:
             acceptor = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
@@ -136,7 +135,7 @@ class Sessions:
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
             raise
-        carrier = acceptor.attach(transport, arrival.link)
+        link_io = acceptor.attach(transport, arrival.link)
         acceptor.pump.flush()
         if ready is not None and not ready.done():
             ready.set_result(acceptor)
@@ -145,12 +144,12 @@ class Sessions:
             acceptor.handling = handling
             self._handling.add(handling)
             handling.add_done_callback(self._end_of_handler)
-        return carrier
+        return link_io
 
     async def _greet(
         self, transport: Transport, arrival: Arrival, *, resumable: bool
     ) -> Acceptor | None:
-        """Read the Hello and let the book answer it."""
+        """Read the Hello and let the registry answer it."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(arrival.deadline):
@@ -161,7 +160,7 @@ class Sessions:
         except TransportClosed:
             return None
         events = arrival.receive(data, loop.time())
-        self._relieve_soon()
+        self._evict_soon()
         session = arrival.session
         if session is None:
             return None
@@ -212,10 +211,10 @@ class Sessions:
         for acceptor in list(self._acceptors.values()):
             acceptor.orphan()
 
-    def _bury(self, acceptor: Acceptor) -> None:
+    def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
         session = acceptor.session
-        self._book.bury(session, acceptor.loop.time())
+        self._registry.retire(session, acceptor.loop.time())
         self._acceptors.pop(session.id, None)
         if self._reports is not None:
             self._reports[session.id] = session.report()
@@ -227,20 +226,20 @@ class Sessions:
             handling.exception()  # SystemExit and its like have left the event loop already
         self._change.set()
 
-    def _relieve_soon(self) -> None:
+    def _evict_soon(self) -> None:
         """See within a second whether detached sessions hold too much (LIMIT-4)."""
-        if self._relief is None:
+        if self._eviction is None:
             loop = asyncio.get_running_loop()
-            self._relief = loop.call_later(RELIEF_INTERVAL, self._relieve)
+            self._eviction = loop.call_later(EVICTION_INTERVAL, self._evict)
 
-    def _relieve(self) -> None:
-        self._relief = None
-        for session in self._book.relieve(asyncio.get_running_loop().time()):
+    def _evict(self) -> None:
+        self._eviction = None
+        for session in self._registry.evict(asyncio.get_running_loop().time()):
             acceptor = self._acceptors.get(session.id)
             if acceptor is not None:
                 acceptor.pump.settle()
         if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
-            self._relieve_soon()  # they may come to hold more
+            self._evict_soon()  # they may come to hold more
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:
@@ -254,10 +253,10 @@ class Sessions:
                     await transport.recv()
         except (TransportClosed, TimeoutError):
             pass
-        leaving = arrival.leaving
+        close_action = arrival.close_action
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await transport.close(*(leaving[:2] if leaving else (1000, "")))
+                await transport.close(*(close_action[:2] if close_action else (1000, "")))
         except TimeoutError:
             transport.abort()
 
@@ -269,7 +268,7 @@ class Sessions:
         soon after that are aborted. A second call joins the first.
         """
         check_seconds(timeout)
-        self._book.draining = True
+        self._registry.draining = True
         if self._reports is None:
             self._reports = {}
         reports = self._reports

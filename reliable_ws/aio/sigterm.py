@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from reliable_ws.driver.status import logger
+from reliable_ws.driver.validation import check_seconds
 from reliable_ws.protocol.report import Report
-from reliable_ws.shared.arguments import check_seconds
-from reliable_ws.shared.facts import logger
 
 from .sessions import Sessions, check_sessions
 

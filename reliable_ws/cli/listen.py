@@ -8,8 +8,9 @@ import base64
 from typing import Any
 
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.reading import Delivery
-from reliable_ws.aio.server import serve
+from reliable_ws.aio.receiver import Delivery
+from reliable_ws.aio.serve import serve
+from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.protocol.errors import (
     ConfirmTooLate,
     ConnectionClosed,
@@ -17,7 +18,6 @@ from reliable_ws.protocol.errors import (
     PayloadError,
 )
 from reliable_ws.protocol.report import End
-from reliable_ws.shared.facts import ConnectionEvent
 
 from .common import FINE, UNDELIVERED, Failure, add_limits, complain, config_of, on_signals, seconds
 from .sink import Sink

@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.exceptions import WebSocketException
 
-from reliable_ws.aio.client import connect
+from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.errors import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .config import Config
-from .frames import Ack, Counters, make
+from .frames import Ack, Counters, new_unchecked
 from .inbox import NEVER, Inbox
 
 __all__ = ["Acks"]
@@ -84,7 +84,7 @@ class Acks:
         self.now = False
         self.by = None
         inbox.watch(confirmed + 1)
-        return make(Ack, (received, confirmed))
+        return new_unchecked(Ack, (received, confirmed))
 
     def tick(self, now: float) -> None:
         """Do what is due."""

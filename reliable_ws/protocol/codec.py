@@ -12,11 +12,11 @@ from typing import Any
 
 import msgpack
 
-from . import check
-from .call_codec import read_calls, wire_calls
-from .check import MAX_REASON, PAYLOADS
+from . import fields
+from .calls.codec import read_calls, wire_calls
 from .config import MIN_FRAME
 from .errors import Violation
+from .fields import MAX_REASON, PAYLOADS
 from .frames import (
     CRITICAL,
     EXT_VALUE,
@@ -40,7 +40,7 @@ from .frames import (
     Stop,
     Want,
     Welcome,
-    make,
+    new_unchecked,
 )
 
 __all__ = ["MAX_LIST", "MAX_RANGES", "MAX_REASON", "decode", "encode"]
@@ -123,41 +123,41 @@ def _why(error: Exception) -> str:
 
 
 def _counters(value: Any) -> Counters:
-    received, confirmed, handed, stopped, ranges = check.array(value, 5, "counters")
-    check.numbers((received, confirmed, handed), "counters")
+    received, confirmed, handed, stopped, ranges = fields.array(value, 5, "counters")
+    fields.numbers((received, confirmed, handed), "counters")
     if confirmed > received or (handed > received and stopped is not True):  # COUNT-2
-        raise check.bad("counters: confirmed and handed are at most received")
+        raise fields.bad("counters: confirmed and handed are at most received")
     if type(ranges) is not list or len(ranges) > MAX_RANGES:
-        raise check.bad("ranges")
+        raise fields.bad("ranges")
     pairs: list[tuple[int, int]] = []
     low = confirmed + 2  # confirmed + 1 would belong to the confirmed run (COUNT-3)
     for pair in ranges:
-        first, last = check.numbers(check.array(pair, 2, "range"), "range")
+        first, last = fields.numbers(fields.array(pair, 2, "range"), "range")
         if not low <= first <= last <= received:
-            raise check.bad("range")
+            raise fields.bad("range")
         pairs.append((first, last))
         low = last + 2
-    return Counters(received, confirmed, handed, check.flag(stopped, "stopped"), tuple(pairs))
+    return Counters(received, confirmed, handed, fields.flag(stopped, "stopped"), tuple(pairs))
 
 
 def _position(value: Any) -> Position:
-    counters, sent, first, partial = check.array(value, 4, "position")
+    counters, sent, first, partial = fields.array(value, 4, "position")
     return Position(
         _counters(counters),
-        check.number(sent, 0, "sent"),
-        check.number(first, 1, "first"),
-        check.number(partial, 0, "partial"),
+        fields.number(sent, 0, "sent"),
+        fields.number(first, 1, "first"),
+        fields.number(partial, 0, "partial"),
     )
 
 
 def _limits(value: Any) -> Limits:
     limits = Limits._make(
-        check.numbers(check.grown(value, len(Limits._fields), "limits"), "limits")
+        fields.numbers(fields.grown(value, len(Limits._fields), "limits"), "limits")
     )
     if 0 in limits:
-        raise check.bad("limits: each is above 0")
+        raise fields.bad("limits: each is above 0")
     if limits.max_frame < MIN_FRAME:  # there would be no room for content (LIMIT-1)
-        raise check.bad("limits: frames too small")
+        raise fields.bad("limits: frames too small")
     return limits
 
 
@@ -166,89 +166,89 @@ def _limits(value: Any) -> Limits:
 
 def _messages(item: list[Any]) -> Messages:
     if len(item) != 3:
-        raise check.bad("Messages")
+        raise fields.bad("Messages")
     _type, first, payloads = item
     if type(first) is not int or not 1 <= first <= MAX_NUMBER:
-        raise check.bad("number")
+        raise fields.bad("number")
     if type(payloads) is not list or not payloads:
-        raise check.bad("payloads")
+        raise fields.bad("payloads")
     kinds = set(map(type, payloads))
     if not kinds <= PAYLOADS:
-        raise check.bad("payload type")
+        raise fields.bad("payload type")
     if msgpack.ExtType in kinds:
         for payload in payloads:
             if type(payload) is msgpack.ExtType and payload.code != EXT_VALUE:
-                raise check.bad("extension code")
-    return make(Messages, (first, payloads))
+                raise fields.bad("extension code")
+    return new_unchecked(Messages, (first, payloads))
 
 
 def _part(item: list[Any]) -> Part:
-    _type, number, offset, total, kind, data = check.array(item, 6, "Part")
-    check.number(number, 1, "number")
-    check.number(offset, 0, "offset")
-    check.number(total, 1, "total")
+    _type, number, offset, total, kind, data = fields.array(item, 6, "Part")
+    fields.number(number, 1, "number")
+    fields.number(offset, 0, "offset")
+    fields.number(total, 1, "total")
     if type(kind) is not int or kind not in (0, 1, 2):
-        raise check.bad("kind")
+        raise fields.bad("kind")
     if type(data) is not bytes or not data or offset + len(data) > total:  # PART-9
-        raise check.bad("part")
+        raise fields.bad("part")
     return Part(number, offset, total, kind, data)
 
 
 def _finish(item: list[Any]) -> Finish:
-    _type, number, code, reason = check.array(item, 4, "Finish")
-    return Finish(check.number(number, 1, "number"), check.code(code), check.reason(reason))
+    _type, number, code, reason = fields.array(item, 4, "Finish")
+    return Finish(fields.number(number, 1, "number"), fields.code(code), fields.reason(reason))
 
 
 def _ack(item: list[Any]) -> Ack:
     if len(item) != 3:
-        raise check.bad("Ack")
+        raise fields.bad("Ack")
     _type, received, confirmed = item
     if type(received) is not int or type(confirmed) is not int or received > MAX_NUMBER:
-        raise check.bad("Ack")
+        raise fields.bad("Ack")
     if not 0 <= confirmed <= received:
-        raise check.bad("Ack: confirmed is at most received")
-    return make(Ack, (received, confirmed))
+        raise fields.bad("Ack: confirmed is at most received")
+    return new_unchecked(Ack, (received, confirmed))
 
 
 def _want(item: list[Any]) -> Want:
     if len(item) != 2:
-        raise check.bad("Want")
-    return make(Want, (check.number(item[1], 1, "number"),))
+        raise fields.bad("Want")
+    return new_unchecked(Want, (fields.number(item[1], 1, "number"),))
 
 
 def _stop(item: list[Any]) -> Stop:
-    counters = _counters(check.array(item, 2, "Stop")[1])
+    counters = _counters(fields.array(item, 2, "Stop")[1])
     if not counters.stopped:
-        raise check.bad("Stop: its counters are frozen")
+        raise fields.bad("Stop: its counters are frozen")
     return Stop(counters)
 
 
 def _done(item: list[Any]) -> Done:
-    return Done(_counters(check.array(item, 2, "Done")[1]))
+    return Done(_counters(fields.array(item, 2, "Done")[1]))
 
 
 def _refuse(item: list[Any]) -> Refuse:
-    _type, code, reason, retry_ms, counters = check.grown(item, 5, "Refuse")
+    _type, code, reason, retry_ms, counters = fields.grown(item, 5, "Refuse")
     return Refuse(
-        check.code(code),
-        check.reason(reason),
-        check.number(retry_ms, 0, "retry"),
+        fields.code(code),
+        fields.reason(reason),
+        fields.number(retry_ms, 0, "retry"),
         None if counters is None else _counters(counters),
     )
 
 
 def _hello(item: list[Any]) -> Hello:
-    fields = check.grown(item, 9, "Hello")[1:]
-    low, high, session, key, attempt, incarnation, position, limits = fields
-    check.number(low, 1, "version")
-    check.number(high, low, "version")  # HELLO-10
+    values = fields.grown(item, 9, "Hello")[1:]
+    low, high, session, key, attempt, incarnation, position, limits = values
+    fields.number(low, 1, "version")
+    fields.number(high, low, "version")  # HELLO-10
     return Hello(
         low,
         high,
-        check.octets(session, 16, "session id"),
-        check.octets(key, 32, "key"),
-        check.number(attempt, 1, "attempt"),
-        check.number(incarnation, 0, "incarnation"),
+        fields.octets(session, 16, "session id"),
+        fields.octets(key, 32, "key"),
+        fields.number(attempt, 1, "attempt"),
+        fields.number(incarnation, 0, "incarnation"),
         _position(position),
         _limits(limits),
         _call_position(item, 9),
@@ -256,11 +256,11 @@ def _hello(item: list[Any]) -> Hello:
 
 
 def _welcome(item: list[Any]) -> Welcome:
-    version, resumed, incarnation, position, limits = check.grown(item, 6, "Welcome")[1:]
+    version, resumed, incarnation, position, limits = fields.grown(item, 6, "Welcome")[1:]
     return Welcome(
-        check.number(version, 1, "version"),
-        check.flag(resumed, "resumed"),
-        check.number(incarnation, 1, "incarnation"),
+        fields.number(version, 1, "version"),
+        fields.flag(resumed, "resumed"),
+        fields.number(incarnation, 1, "incarnation"),
         _position(position),
         _limits(limits),
         _call_position(item, 6),
@@ -269,19 +269,19 @@ def _welcome(item: list[Any]) -> Welcome:
 
 def _call_ack(item: list[Any]) -> CallAck:
     if len(item) != 2:
-        raise check.bad("CallAck")
-    return make(CallAck, (check.number(item[1], 0, "CallAck"),))
+        raise fields.bad("CallAck")
+    return new_unchecked(CallAck, (fields.number(item[1], 0, "CallAck"),))
 
 
 def _call_position(item: list[Any], index: int) -> CallPosition | None:
     """Return a field that came later than its frame: absent means that there are no calls."""
     if len(item) <= index or item[index] is None:
         return None
-    received, sent, first = check.grown(item[index], 3, "calls")
+    received, sent, first = fields.grown(item[index], 3, "calls")
     return CallPosition(
-        check.number(received, 0, "calls"),
-        check.number(sent, 0, "calls"),
-        check.number(first, 1, "calls"),
+        fields.number(received, 0, "calls"),
+        fields.number(sent, 0, "calls"),
+        fields.number(first, 1, "calls"),
     )
 
 

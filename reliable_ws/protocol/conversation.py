@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .calls import CallLedger
+from .calls.ledger import CallLedger
 from .config import Config
 from .errors import Violation
 from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
+from .frame_size import FrameSize
 from .frames import (
     VERSION,
     Ack,
@@ -23,17 +24,16 @@ from .frames import (
     Position,
     Refuse,
     Welcome,
-    make,
     may_resume,
+    new_unchecked,
 )
-from .framing import Framing
 from .halves import Incoming, Outgoing
+from .handshake import check_position
 from .link import Link
-from .meeting import check_position
-from .patience import Patience
 from .payload import MsgpackCodec, PayloadCodec
 from .report import End, Ending
 from .state import Phase, Receiving, Sending
+from .timers import Timers
 
 __all__ = ["Conversation", "Role"]
 
@@ -73,14 +73,14 @@ class Conversation:
         "Highest number whose confirmation somebody waits for."
         self.peer = self.config.limits(None)
         "The peer's limits; until the first greeting, a guess from ours."
-        self.framing = Framing(self.config.max_frame)
+        self.frame_size = FrameSize(self.config.max_frame)
         self.outgoing = Outgoing(self.config, self.codec)
         self.incoming = Incoming(self.config)
         self.outbox = self.outgoing.outbox
         self.inbox = self.incoming.inbox
         self.calls = CallLedger(self.config)
         "Requests and replies: a ledger of their own (CALL-1)."
-        self.patience = Patience(self.config, now)
+        self.timers = Timers(self.config, now)
         self.resumes = 0
         "How many links were opened after the first."
         self._resumed = False
@@ -151,7 +151,7 @@ class Conversation:
         if calls is not None and not resumed:
             self.calls.limit = self.peer.max_requests
             self.calls.max_there = self.peer.max_message
-        self.framing.met(
+        self.frame_size.met(
             limits.max_frame,
             held=(counters.received, position.partial),
             more=resumed and outbox.last > counters.received,
@@ -159,7 +159,7 @@ class Conversation:
         if self.restored and not inbox.stopped:
             inbox.redelivered_upto = position.sent
         self.restored = False
-        self.patience.contact_at = now
+        self.timers.contact_at = now
         link.opened(counters.received, position.partial, calls, now)
         self.resumes += resumed
         replayed = max(0, outbox.transmitted - counters.received)
@@ -179,7 +179,7 @@ class Conversation:
         """Take in a Refuse: later, or never (REFUSE-2)."""
         if refuse.counters is not None:
             self._settle_by(refuse.counters, now)
-        self.patience.contact_at = now
+        self.timers.contact_at = now
         link.leave(Code.FINISHED)  # CLOSE-9
         retry = refuse.retry_ms / 1000
         if may_resume(refuse.code) and refuse.counters is None:  # REFUSE-4
@@ -206,11 +206,11 @@ class Conversation:
         retry: float | None = None,
     ) -> None:
         """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
-        self.patience.heard(link.heard_at)
+        self.timers.heard(link.heard_at)
         self.link = None
         if self.ended:
             return
-        if code == Code.TOO_BIG and not self.framing.halve():
+        if code == Code.TOO_BIG and not self.frame_size.halve():
             words = "the peer's transport refuses even small frames"
             self.end(Ending(End.LOST, Code.TOO_BIG, words))
             return
@@ -220,7 +220,7 @@ class Conversation:
 
     def messages_arrived(self, count: int) -> None:
         """Note that ``count`` messages can be taken."""
-        self._events.append(make(Arrived, (count,)))
+        self._events.append(new_unchecked(Arrived, (count,)))
 
     def finish_arrived(self, finish: Finish) -> None:
         """Note the peer's last word."""
@@ -243,13 +243,13 @@ class Conversation:
         outbox = self.outbox
         if received <= outbox.acked and confirmed <= outbox.confirmed:
             return
-        self.patience.progressed(now)
+        self.timers.progressed(now)
         if received > outbox.acked:
             outbox.acked = received
-            self.framing.passed()
+            self.frame_size.passed()
         if confirmed > outbox.confirmed:
             outbox.confirm(confirmed)
-            self._events.append(make(Confirmed, (confirmed,)))
+            self._events.append(new_unchecked(Confirmed, (confirmed,)))
 
     def peer_stopped(self, counters: Counters, now: float) -> None:
         """The peer takes nothing more: every outcome is known (CLOSE-5)."""
@@ -278,7 +278,7 @@ class Conversation:
         """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
         if link.phase is Phase.DIALING and self.incarnation:
             # whoever answers there now, it is not the peer we know: try again (HELLO-13)
-            link.heard_at = self.patience.contact_at
+            link.heard_at = self.timers.contact_at
             link.leave(fault.code, fault.reason)
             self.link_over(link, fault.code, fault.reason, now)
             return
@@ -286,7 +286,7 @@ class Conversation:
 
     def progressed(self, now: float) -> None:
         """Note that the peer moved on: ``close()`` may go on waiting (CLOSE-21)."""
-        self.patience.progressed(now)
+        self.timers.progressed(now)
 
     # ------------------------------------------------------------------ ends
 
@@ -327,7 +327,7 @@ class Conversation:
         self.ended = ending
         if self.link is not None:
             self._take_leave(self.link, ending)
-            self.patience.heard(self.link.heard_at)
+            self.timers.heard(self.link.heard_at)
             self.link = None
         self._events.append(Ended(ending))
 
@@ -340,8 +340,8 @@ class Conversation:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
         else:  # no effect where the peer has had its say, and the link is over already (CLOSE-20)
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
-            farewell = Refuse(code, ending.reason, 0, counters)
-            link.leave(code, ending.reason, farewell, linger=not link.greeted)  # CLOSE-18
+            last_frame = Refuse(code, ending.reason, 0, counters)
+            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # CLOSE-18
 
     def _stop(self) -> None:
         """Freeze intake in the step that reads its counters (CLOSE-3)."""

@@ -6,6 +6,7 @@ import msgpack
 
 from .codec import MAX_LIST
 from .config import Config
+from .frame_size import HEADROOM
 from .frames import (
     KIND_BYTES,
     KIND_TEXT,
@@ -15,18 +16,11 @@ from .frames import (
     Messages,
     Part,
     Payload,
-    make,
+    new_unchecked,
 )
 from .outbox import Outbox
 
 __all__ = ["Cursor"]
-
-HEADROOM = 256
-"""Bytes of a WebSocket message that are kept for everything but one message's content.
-
-Enough for an Ack, a CallAck, a Stop without ranges, a Want, a Finish with the longest reason, and
-the headers of Calls and Messages (FRAME-7).
-"""
 
 LARGEST_PART = 256 * 1024
 """A part is never larger, so that acks and heartbeats pass between parts (PART-7)."""
@@ -92,7 +86,7 @@ class Cursor:
             payloads = outbox.run(number, count, before + room)
             if payloads:
                 self.number = number + len(payloads)
-                return make(Messages, (number, payloads))
+                return new_unchecked(Messages, (number, payloads))
             weight = outbox.end_of(number) - before
             if weight > weight_room and number > outbox.confirmed + 1:
                 return None  # a message above the window goes alone (WINDOW-3)

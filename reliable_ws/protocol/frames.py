@@ -34,7 +34,7 @@ Payload: TypeAlias = str | bytes | msgpack.ExtType
 Range: TypeAlias = tuple[int, int]
 """First and last number of a run, both included."""
 
-make = tuple.__new__
+new_unchecked = tuple.__new__
 """Make a frame or an entry of all its fields, in half the time that its own constructor takes.
 
 For those that come and go with every message; it counts nothing and knows no defaults.

@@ -17,7 +17,7 @@ from .inbox import Inbox
 from .outbox import Outbox
 from .payload import PayloadCodec, open_payload
 from .report import Ending, Outcome, Report, Undelivered
-from .state import RECEIVING, SENDING, Deed, Receiving, Sending
+from .state import RECEIVING, SENDING, Receiving, Sending, Trigger
 
 __all__ = ["Incoming", "Outgoing", "words"]
 
@@ -76,7 +76,7 @@ class Outgoing:
         """Say what the outbox may let in without asking, and whether links may take from it."""
         is_open = self.state is Sending.OPEN and not self._shut
         self.outbox.gate = self._max_message + OVERHEAD if is_open else -1
-        self.outbox.muted = self.state in (Sending.STOPPED, Sending.ENDED)
+        self.outbox.blocked = self.state in (Sending.STOPPED, Sending.ENDED)
 
     # ------------------------------------------------------------------ where it stands
 
@@ -89,7 +89,7 @@ class Outgoing:
         """Queue Finish (CLOSE-1); again: no effect. ValueError for a code that may not be."""
         said = words(code, reason)
         if self.state is Sending.OPEN:
-            self._move(Deed.FINISH)
+            self._move(Trigger.FINISH)
             self.outbox.close(code, said)
 
     def conclude(self) -> None:
@@ -100,7 +100,7 @@ class Outgoing:
             and finish is not None
             and self.outbox.confirmed == finish.number
         ):
-            self._move(Deed.CONFIRMED)
+            self._move(Trigger.CONFIRMED)
 
     def check_final(self, counters: Counters) -> None:
         """Raise :class:`Violation` for final counters that cannot be true (CLOSE-13)."""
@@ -114,17 +114,17 @@ class Outgoing:
         if self.state is Sending.ENDED:
             return False
         self.conclude()
-        self._move(Deed.PEER_STOPPED)
+        self._move(Trigger.PEER_STOPPED)
         self.final = final
         return True
 
     def end(self) -> None:
         """End with the session: what is not confirmed stays unknown, or never left (END-3)."""
         self.conclude()
-        self._move(Deed.END)
+        self._move(Trigger.END)
 
-    def _move(self, deed: Deed) -> None:
-        self.state = SENDING[self.state][deed]
+    def _move(self, trigger: Trigger) -> None:
+        self.state = SENDING[self.state][trigger]
         self._set_gate()
 
     # ------------------------------------------------------------------ what became of them
@@ -185,17 +185,17 @@ class Incoming:
 
     def finish_arrived(self) -> None:
         """Note that the inbox has the peer's last word."""
-        self._move(Deed.PEER_FINISHED)
+        self._move(Trigger.PEER_FINISHED)
 
     def conclude(self) -> None:
         """See whether everything before the peer's last word is confirmed (CLOSE-2)."""
         if self.inbox.take_finish():
-            self._move(Deed.TAKEN)
+            self._move(Trigger.TAKEN)
 
     def stop(self) -> None:
         """Freeze intake in the step that reads its counters (CLOSE-3)."""
         self.conclude()
-        self._move(Deed.STOP)
+        self._move(Trigger.STOP)
         if self.state is Receiving.STOPPED and not self.inbox.stopped:
             self.inbox.freeze()
 
@@ -203,14 +203,14 @@ class Incoming:
         """Begin where a store left off (RESUME-7)."""
         self.inbox.restore(confirmed, finish)
         if finish is not None:
-            self._move(Deed.PEER_FINISHED)
-            self._move(Deed.TAKEN)
+            self._move(Trigger.PEER_FINISHED)
+            self._move(Trigger.TAKEN)
         if stopped is not None:
             self.inbox.restore_stopped(stopped)
-            self._move(Deed.STOP)
+            self._move(Trigger.STOP)
 
-    def _move(self, deed: Deed) -> None:
-        self.state = RECEIVING[self.state][deed]
+    def _move(self, trigger: Trigger) -> None:
+        self.state = RECEIVING[self.state][trigger]
 
 
 def words(code: int, reason: str) -> str:

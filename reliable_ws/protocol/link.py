@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from .acks import Acks
-from .call_cursor import CallCursor
+from .calls.cursor import CallCursor
+from .calls.outgoing import BEHIND_FINISH
 from .codec import decode, encode
 from .config import LEAST_IDLE_MS, OVERSLEPT
 from .cursor import Cursor
@@ -31,11 +32,10 @@ from .frames import (
     Stop,
     Want,
     Welcome,
-    make,
+    new_unchecked,
 )
 from .inbox import NEVER
-from .own_calls import BEHIND_FINISH
-from .owner import Leaving, Owner
+from .owner import CloseAction, Owner
 from .payload import seal_weight
 from .state import LINK, Phase
 
@@ -53,7 +53,7 @@ class Link:
         self.enter(phase)
         self.max_frame = min(config.max_frame, max_frame or config.max_frame)
         "Largest WebSocket message that the transport under us takes."
-        self.leaving: Leaving | None = None
+        self.close_action: CloseAction | None = None
         "Set once the link is over: how to close the WebSocket."
         self.cursor = Cursor(session.outbox, config)
         self.acks = Acks(session.inbox, config)
@@ -62,7 +62,7 @@ class Link:
         self._inbox = session.inbox
         self._outbox = session.outbox
         self.greeted = False
-        self._farewell: Frame | None = None
+        self._last_frame: Frame | None = None
         self._stop_told = False
         self._asked = 0  # our highest Want on this link
         self._size = 0  # bytes of the WebSocket message being read, until accounted; -1: weigh them
@@ -88,7 +88,7 @@ class Link:
             for frame in frames:  # in their order (FRAME-9)
                 kind = type(frame)
                 if kind not in self._accepts:
-                    if self.leaving is not None:
+                    if self.close_action is not None:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {self.phase.value}")
                 _ACCEPT[kind](self, frame, now)
@@ -190,13 +190,13 @@ class Link:
         return self.session.settle(now)
 
     def leave(
-        self, code: int, reason: str = "", farewell: Frame | None = None, *, linger: bool = False
+        self, code: int, reason: str = "", last_frame: Frame | None = None, *, linger: bool = False
     ) -> None:
-        """Become inert; ``farewell`` is the last thing that :meth:`transmit` gives."""
-        if self.leaving is None:
+        """Become inert; ``last_frame`` is the last thing that :meth:`transmit` gives."""
+        if self.close_action is None:
             self.enter(Phase.OVER)
-            self.leaving = Leaving(code, reason, linger)
-            self._farewell = farewell
+            self.close_action = CloseAction(code, reason, linger)
+            self._last_frame = last_frame
 
     # ------------------------------------------------------------------ time
 
@@ -248,12 +248,12 @@ class Link:
         return self.cursor.number > self._outbox.last and self.calls.at_end
 
     @property
-    def restless(self) -> bool:
+    def has_output(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
         if self.phase is Phase.OVER or not self.greeted:
             return True
         return (
-            not (self.at_end or self._outbox.muted)
+            not (self.at_end or self._outbox.blocked)
             or self.calls.now
             or self.acks.due
             or self.session.wanted > max(self._asked, self._outbox.confirmed)
@@ -267,8 +267,8 @@ class Link:
         something happened and the transport has room.
         """
         if self.phase is Phase.OVER:
-            farewell, self._farewell = self._farewell, None
-            return None if farewell is None else encode([farewell])
+            last_frame, self._last_frame = self._last_frame, None
+            return None if last_frame is None else encode([last_frame])
         if not self.greeted:
             self.greeted = True
             return encode([self.session.greeting(self)])
@@ -299,8 +299,8 @@ class Link:
     def _add_content(self, frames: list[Frame], now: float) -> None:
         """Add the next run of calls, unless it is the turn of messages, and then of messages."""
         session, cursor, outbox, used = self.session, self.cursor, self._outbox, 0
-        if not (self.calls.at_end or cursor.starved or outbox.muted):
-            frame, used = self.calls.cut(session.framing.size, now)
+        if not (self.calls.at_end or cursor.starved or outbox.blocked):
+            frame, used = self.calls.cut(session.frame_size.size, now)
             frames.append(frame)
         if cursor.number <= outbox.last or session.wanted > self._asked or outbox.finish:
             self._add_sequenced(frames, now, used)
@@ -313,14 +313,14 @@ class Link:
         # an answer that is owed goes first: nothing comes behind Finish (CALL-10)
         held = finish is not None and not (self.calls.at_end and not session.calls.served)
         upto = outbox.messages if held else outbox.last
-        if cursor.number <= upto and not outbox.muted:
-            last = cursor.cut(session.peer, session.framing.size, used)
+        if cursor.number <= upto and not outbox.blocked:
+            last = cursor.cut(session.peer, session.frame_size.size, used)
             if type(last) is Part:
                 session.progressed(now)
         wanted = session.wanted
         if self._asked < wanted < cursor.number and wanted > outbox.confirmed:
             self._asked = wanted
-            frames.append(make(Want, (wanted,)))  # once on each link (ACK-9)
+            frames.append(new_unchecked(Want, (wanted,)))  # once on each link (ACK-9)
         if last is not None:
             frames.append(last)
             if finish is not None and cursor.number == finish.number and not held:

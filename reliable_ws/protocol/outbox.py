@@ -28,13 +28,13 @@ class Outbox:
         "_total_upto",
         "_upto",
         "acked",
+        "blocked",
         "confirmed",
         "finish",
         "gate",
         "last",
         "max_bytes",
         "max_messages",
-        "muted",
         "released",
         "total",
         "transmitted",
@@ -64,7 +64,7 @@ class Outbox:
         self._total_upto = max_bytes
         self.gate = -1
         "Heaviest message that :meth:`offer` lets in; nothing passes a gate below 0."
-        self.muted = False
+        self.blocked = False
         "Whether links may take nothing sequenced any more, calls included (CLOSE-5)."
         self.finish: Finish | None = None
         "Our last word, once queued. Its number is ``last``."

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, TypeVar
 
-from .calls import CallLedger
+from .calls.ledger import CallLedger
 from .config import Config
 from .errors import Violation
 from .events import Event
+from .frame_size import FrameSize
 from .frames import Ack, Counters, Finish, Frame, Limits, Refuse, Welcome
-from .framing import Framing
 from .inbox import Inbox
 from .outbox import Outbox
 
-__all__ = ["Leaving", "Owner"]
+__all__ = ["CloseAction", "Owner"]
 
 Link = TypeVar("Link", contravariant=True)  # noqa: PLC0105 - reads as what it stands for
 
 
-class Leaving(NamedTuple):
+class CloseAction(NamedTuple):
     """How to close the WebSocket under a link that is over."""
 
     code: int
@@ -35,7 +35,7 @@ class Owner(Protocol[Link]):
     outbox: Outbox
     calls: CallLedger
     peer: Limits
-    framing: Framing
+    frame_size: FrameSize
     wanted: int
 
     # What each means stands with :class:`~reliable_ws.protocol.conversation.Conversation`.

@@ -31,7 +31,7 @@ class Session(Conversation):
     @property
     def closing(self) -> bool:
         """Whether ``close()`` was called."""
-        return self.patience.closing
+        return self.timers.closing
 
     @property
     def held(self) -> int:
@@ -103,7 +103,7 @@ class Session(Conversation):
     ) -> list[Event]:
         """Finish, and take nothing more (CLOSE-2); bounded. Again: only shortens the limit."""
         self.outgoing.finish(code, reason)
-        self.patience.close(now, timeout)
+        self.timers.close(now, timeout)
         self._stop()
         return self.settle(now)
 
@@ -124,7 +124,7 @@ class Session(Conversation):
     def answer(
         self, hello: Hello, now: float, max_frame: int | None = None, *, resumed: bool
     ) -> Link:
-        """Begin a link at the acceptor, for a Hello that the book has found good.
+        """Begin a link at the acceptor, for a Hello that the registry has found good.
 
         An older link is fenced (RESUME-2). Raises :class:`Violation` if the counters show
         that the peer lost its state; then the caller ends the session.
@@ -153,7 +153,7 @@ class Session(Conversation):
         """When to call :meth:`tick` at the latest."""
         if self.ended:
             return NEVER
-        by = self.patience.deadline(attached=self.attached)
+        by = self.timers.deadline(attached=self.attached)
         return by if self.link is None else min(by, self.link.deadline)
 
     def tick(self, now: float) -> list[Event]:
@@ -162,7 +162,7 @@ class Session(Conversation):
             return self.settle(now)
         if self.link is not None:
             self.link.tick(now)
-        why = self.patience.spent(now, attached=self.attached)
+        why = self.timers.expired(now, attached=self.attached)
         if why is not None and not self.ended:
             self.end(Ending(End.EXPIRED, Code.ENDED, why))
         return self.settle(now)

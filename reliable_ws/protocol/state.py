@@ -34,10 +34,10 @@ __all__ = [
     "LINK",
     "RECEIVING",
     "SENDING",
-    "Deed",
     "Phase",
     "Receiving",
     "Sending",
+    "Trigger",
 ]
 
 
@@ -113,7 +113,7 @@ class Receiving(enum.Enum):
     "We take nothing more; what we said of it is frozen."
 
 
-class Deed(enum.Enum):
+class Trigger(enum.Enum):
     """What moves a half."""
 
     FINISH = "finish() or close()"
@@ -125,43 +125,43 @@ class Deed(enum.Enum):
     END = "the session's end"
 
 
-SENDING: dict[Sending, dict[Deed, Sending]] = {
+SENDING: dict[Sending, dict[Trigger, Sending]] = {
     Sending.OPEN: {
-        Deed.FINISH: Sending.FINISHING,
-        Deed.PEER_STOPPED: Sending.STOPPED,
-        Deed.END: Sending.ENDED,
+        Trigger.FINISH: Sending.FINISHING,
+        Trigger.PEER_STOPPED: Sending.STOPPED,
+        Trigger.END: Sending.ENDED,
     },
     Sending.FINISHING: {
-        Deed.CONFIRMED: Sending.FINISHED,
-        Deed.PEER_STOPPED: Sending.STOPPED,
-        Deed.END: Sending.ENDED,
+        Trigger.CONFIRMED: Sending.FINISHED,
+        Trigger.PEER_STOPPED: Sending.STOPPED,
+        Trigger.END: Sending.ENDED,
     },
     Sending.FINISHED: {
-        Deed.PEER_STOPPED: Sending.FINISHED,
-        Deed.END: Sending.FINISHED,
+        Trigger.PEER_STOPPED: Sending.FINISHED,
+        Trigger.END: Sending.FINISHED,
     },
     Sending.STOPPED: {
-        Deed.PEER_STOPPED: Sending.STOPPED,
-        Deed.END: Sending.STOPPED,
+        Trigger.PEER_STOPPED: Sending.STOPPED,
+        Trigger.END: Sending.STOPPED,
     },
     Sending.ENDED: {},
 }
-"""Half -> deed -> half after it."""
+"""Half -> trigger -> half after it."""
 
-RECEIVING: dict[Receiving, dict[Deed, Receiving]] = {
+RECEIVING: dict[Receiving, dict[Trigger, Receiving]] = {
     Receiving.OPEN: {
-        Deed.PEER_FINISHED: Receiving.FINISHING,
-        Deed.STOP: Receiving.STOPPED,
+        Trigger.PEER_FINISHED: Receiving.FINISHING,
+        Trigger.STOP: Receiving.STOPPED,
     },
     Receiving.FINISHING: {
-        Deed.TAKEN: Receiving.FINISHED,
-        Deed.STOP: Receiving.STOPPED,
+        Trigger.TAKEN: Receiving.FINISHED,
+        Trigger.STOP: Receiving.STOPPED,
     },
     Receiving.FINISHED: {
-        Deed.STOP: Receiving.FINISHED,
+        Trigger.STOP: Receiving.FINISHED,
     },
     Receiving.STOPPED: {
-        Deed.STOP: Receiving.STOPPED,
+        Trigger.STOP: Receiving.STOPPED,
     },
 }
-"""Half -> deed -> half after it."""
+"""Half -> trigger -> half after it."""

@@ -4,13 +4,13 @@
 mean; errors, ``Config``, ``Backoff`` and everything else are the same objects.
 """
 
-from .client import connect
+from .connect import connect
 from .connection import Connection
-from .reading import Delivery
-from .sending import Receipt
-from .server import Server, serve
+from .receiver import Delivery
+from .sender import Receipt
+from .serve import Server, serve
 from .sessions import Sessions
-from .wrapping import wrap
+from .wrap import wrap
 
 __all__ = [
     "Connection",

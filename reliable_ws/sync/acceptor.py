@@ -7,12 +7,12 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from reliable_ws.adapters.blocking import adapt
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.facts import ConnectionEvent, logger
-from reliable_ws.shared.methods import Methods
-from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
@@ -32,10 +32,10 @@ class Home(Protocol):
         """Greet on a transport and return the connection of its session. Without lock."""
         raise NotImplementedError
 
-    def _bury(self, acceptor: Acceptor) -> None:
+    def _retire(self, acceptor: Acceptor) -> None:
         """Keep no more of a session that has ended than that it has."""
 
-    def _relieve_soon(self) -> None:
+    def _evict_soon(self) -> None:
         """Look at what detached sessions hold."""
 
 
@@ -60,12 +60,12 @@ class Acceptor(Driver):
         "The thread that runs the application's handler."
 
     def _on_ended(self, ending: Ending) -> None:
-        self._home._bury(self)
+        self._home._retire(self)
         super()._on_ended(ending)
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         super()._on_detached(code, reason, retry)
-        self._home._relieve_soon()
+        self._home._evict_soon()
 
     def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, on which the peer has to greet. Without lock."""

@@ -7,28 +7,28 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError
-from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.report import Report
-from reliable_ws.shared.arguments import check_seconds
-from reliable_ws.shared.facts import (
+from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
-    Facts,
+    Status,
     logger,
     raise_undelivered,
 )
+from reliable_ws.driver.validation import check_seconds
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.report import Report
 from reliable_ws.transport import SyncTransport
 
-from .clock import start
 from .driver import Driver
-from .reading import Delivery
-from .sending import Receipt
+from .receiver import Delivery
+from .sender import Receipt
+from .timers import start
 
 __all__ = ["Connection"]
 
 
-class Connection(Facts):
+class Connection(Status):
     """One session with a peer: made by ``connect``, ``serve`` and ``wrap``.
 
     Messages arrive in the order in which they were sent, each once, however many WebSockets it
@@ -46,17 +46,17 @@ class Connection(Facts):
         self._offer = driver.session.outbox.offer
         self._pump = driver.pump
         self._sender = driver.sender
-        self._reader = driver.reader
-        self._caller = driver.caller
+        self._receiver = driver.receiver
+        self._rpc_client = driver.rpc_client
         self._reported = False  # close() has raised a DeliveryError
-        driver.servant.connection = self
+        driver.rpc_server.connection = self
         if on_event is not None:
             driver.tell = Teller(self, on_event).tell
 
     @property
     def _current(self) -> SyncTransport | None:
-        carrier = self._pump.carrier
-        return carrier.transport if carrier is not None else None
+        link_io = self._pump.link_io
+        return link_io.transport if link_io is not None else None
 
     @property
     def report(self) -> Report:
@@ -111,7 +111,7 @@ class Connection(Facts):
         """
         if timeout is not None:
             check_seconds(timeout)
-        return self._caller.request(method, params, timeout)
+        return self._rpc_client.request(method, params, timeout)
 
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None
@@ -124,7 +124,7 @@ class Connection(Facts):
         Raises as :meth:`request` does, at any item.
         """
         check_seconds(timeout)
-        return self._caller.stream(method, params, timeout)
+        return self._rpc_client.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
 
@@ -137,7 +137,7 @@ class Connection(Facts):
         """
         if timeout is not None:
             check_seconds(timeout)
-        return self._reader.take(timeout)
+        return self._receiver.take(timeout)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over messages as :meth:`recv` returns them, until the peer has finished.
@@ -146,7 +146,7 @@ class Connection(Facts):
         otherwise raises as ``recv`` does. A message is confirmed when it is handed over: for
         confirmation after the work, see :meth:`deliveries`.
         """
-        return self._reader.messages()
+        return self._receiver.messages()
 
     def deliveries(self) -> Iterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done.
@@ -154,7 +154,7 @@ class Connection(Facts):
         ``for d in conn.deliveries(): with d as message: …``. Ends as iterating over the
         connection does.
         """
-        return self._reader.deliveries()
+        return self._receiver.deliveries()
 
     # ------------------------------------------------------------------ ending
 

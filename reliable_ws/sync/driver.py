@@ -9,6 +9,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from reliable_ws.driver.fork import end_quietly, mind_forks
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.reconnect import NO_OTHER
+from reliable_ws.driver.rpc_server import time_to_close
+from reliable_ws.driver.status import Tell, tell_end, tell_left_open, tell_nobody
 from reliable_ws.protocol.events import (
     Arrived,
     Cancelled,
@@ -30,27 +35,22 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.answering import time_to_close
-from reliable_ws.shared.dialing import NO_OTHER
-from reliable_ws.shared.facts import Tell, tell_end, tell_left_open, tell_nobody
-from reliable_ws.shared.forking import end_quietly, mind_forks
-from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import SyncTransport
 
-from .calling import Caller
-from .carrier import Carrier
-from .clock import start
+from .link_io import LinkIO
 from .pump import Pump
-from .reading import Reader
-from .sending import Sender
-from .serving import Servant
-from .waiting import Change, until
+from .receiver import Receiver
+from .rpc_client import RpcClient
+from .rpc_server import RpcServer
+from .sender import Sender
+from .timers import start
+from .waiters import Change, until
 
 __all__ = ["Driver"]
 
 
 class Driver:
-    """One session, its four workers (sender, reader, caller, servant), and its end.
+    """One session, its four workers (sender, receiver, RPC client, RPC server), and its end.
 
     Where WebSockets come from is for subclasses to know. Methods are called with the lock held,
     unless they say otherwise.
@@ -63,9 +63,9 @@ class Driver:
         self.lock = lock
         self.pump = Pump(session, lock, self.dispatch)
         self.sender = Sender(self.pump)
-        self.reader = Reader(self.pump)
-        self.caller = Caller(self.pump)
-        self.servant = Servant(self.pump, methods)
+        self.receiver = Receiver(self.pump)
+        self.rpc_client = RpcClient(self.pump)
+        self.rpc_server = RpcServer(self.pump, methods)
         self.tell: Tell = tell_nobody
         "The connection's ear."
         self.change = Change(lock)
@@ -80,8 +80,8 @@ class Driver:
 
     # ------------------------------------------------------------------ transports
 
-    def attach(self, transport: SyncTransport, link: Link) -> Carrier:
-        """Carry the session over this transport from now on; read with ``carrier.read()``."""
+    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``."""
         return self.pump.attach(transport, link)
 
     def resume(self, websocket: Any) -> None:
@@ -96,7 +96,7 @@ class Driver:
             is_rare = False
             for event in events:
                 if type(event) is Arrived:
-                    self.reader.line.call()
+                    self.receiver.line.call()
                 elif type(event) is Confirmed:
                     self.sender.confirmed(event.number)
                 elif (deal := CALLS.get(type(event))) is not None:
@@ -105,7 +105,7 @@ class Driver:
                     is_rare = True
                     self._on_rare(event)
             events = self.session.settle(time.monotonic()) if is_rare else []
-        self.caller.admit()
+        self.rpc_client.admit()
         self.pump.stepped()
 
     def _on_rare(self, event: Event) -> None:
@@ -116,22 +116,22 @@ class Driver:
                 self.tell("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 self._all_known()
-                self.servant.abort()  # nobody hears the answers
+                self.rpc_server.abort()  # nobody hears the answers
             case Detached(code, reason, retry):
                 self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
             case PeerFinished():
-                self.caller.settle()
-                self.reader.line.call()
+                self.rpc_client.settle()
+                self.receiver.line.call()
             case Eased():
-                self.servant.eased()
+                self.rpc_server.eased()
         self.change.notify_all()
 
     def _all_known(self) -> None:
         self.sender.settled()
-        self.reader.line.call()
-        self.caller.settle()
+        self.receiver.line.call()
+        self.rpc_client.settle()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
         self.met = True
@@ -149,17 +149,17 @@ class Driver:
     def _on_ended(self, ending: Ending) -> None:
         self.met = True
         self._all_known()
-        self.servant.abort()
+        self.rpc_server.abort()
         self.pump.silence()
-        if ending.kind is End.EXPIRED and self.pump.carrier is not None:
-            self.pump.carrier.transport.abort()  # nobody there would answer a closing handshake
+        if ending.kind is End.EXPIRED and self.pump.link_io is not None:
+            self.pump.link_io.transport.abort()  # nobody there would answer a closing handshake
         tell_end(self.tell, ending)
 
     # ------------------------------------------------------------------ the end
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing after what was sent; turn new requests away."""
-        self.servant.turn_away()
+        self.rpc_server.turn_away()
         self.dispatch(self.session.finish(time.monotonic(), code, reason))
         self.sender.line.call()
 
@@ -179,25 +179,25 @@ class Driver:
 
     def _owes_answers(self) -> bool:
         """Whether handlers of requests may end before the session does."""
-        self.servant.release()
-        return self.servant.busy and not self.session.closing
+        self.rpc_server.release()
+        return self.rpc_server.busy and not self.session.closing
 
     def _drain_and_close(self, code: int, reason: str, timeout: float | None) -> None:
         """Let the handlers of requests end, in a part of the time there is, then close."""
         limit, rest = time_to_close(self.session.config, timeout)
         by = until(limit)
         if self._owes_answers():
-            self.servant.drain(by - rest)
+            self.rpc_server.drain(by - rest)
         self._close(code, reason, by)
 
     def _close(self, code: int, reason: str, by: float) -> None:
-        self.servant.turn_away()
+        self.rpc_server.turn_away()
         now = time.monotonic()
         left = max(0.0, by - now)
         self.dispatch(self.session.close(now, code, reason, left))
         self.sender.line.call()  # who waits to send or to receive learns that it is too late
-        self.reader.line.call()
-        self.caller.settle()
+        self.receiver.line.call()
+        self.rpc_client.settle()
         self.change.notify_all()
 
     def close(self, code: int, reason: str, timeout: float | None) -> None:
@@ -206,9 +206,9 @@ class Driver:
         try:
             self._drain_and_close(code, reason, timeout)
             self.change.wait_for(lambda: self.session.ended)
-            carrier = self.pump.carrier
-            if carrier is not None and not carrier.wait_over(by):
-                carrier.transport.abort()
+            link_io = self.pump.link_io
+            if link_io is not None and not link_io.wait_over(by):
+                link_io.transport.abort()
         except KeyboardInterrupt:  # nobody waits any more
             self.abort()
             raise
@@ -216,17 +216,17 @@ class Driver:
     def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
         """End at once, waiting for nothing."""
         self.dispatch(self.session.abort(time.monotonic(), code, reason))
-        if self.pump.carrier is not None:
-            self.pump.carrier.transport.abort()
+        if self.pump.link_io is not None:
+            self.pump.link_io.transport.abort()
 
     def orphan(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         # A thread that is not here may hold it, or have been about to: locked() need not tell.
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # the standard library's way
-        self.pump.carrier = None
+        self.pump.link_io = None
         end_quietly(self.session)
         with self.lock:
-            self.servant.abort()  # what runs there ends nowhere
+            self.rpc_server.abort()  # what runs there ends nowhere
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""
@@ -248,11 +248,11 @@ atexit.register(_at_exit)
 
 
 CALLS: dict[type[Event], Callable[[Driver, Any], None]] = {
-    Replied: lambda driver, event: driver.caller.replied(event),
-    Faulted: lambda driver, event: driver.caller.faulted(event),
-    Itemized: lambda driver, event: driver.caller.itemized(event),
-    Requested: lambda driver, event: driver.servant.requested(event),
-    Granted: lambda driver, event: driver.servant.granted(event),
-    Cancelled: lambda driver, event: driver.servant.cancelled(event),
+    Replied: lambda driver, event: driver.rpc_client.replied(event),
+    Faulted: lambda driver, event: driver.rpc_client.faulted(event),
+    Itemized: lambda driver, event: driver.rpc_client.itemized(event),
+    Requested: lambda driver, event: driver.rpc_server.requested(event),
+    Granted: lambda driver, event: driver.rpc_server.granted(event),
+    Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
 }
 """Who deals with what calls bring."""

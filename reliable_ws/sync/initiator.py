@@ -11,20 +11,20 @@ from typing import Any
 
 from reliable_ws.adapters.blocking import adapt
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.reconnect import OPENS_BY_ITSELF, patience, unmet, why_not_met
+from reliable_ws.driver.status import logger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.shared.dialing import OPENS_BY_ITSELF, patience, unmet, why_not_met
-from reliable_ws.shared.facts import logger
-from reliable_ws.shared.methods import Methods
-from reliable_ws.shared.owning import take_over
 from reliable_ws.transport import SyncTransport, TransportClosed
 
-from .clock import start
 from .driver import Driver
+from .timers import start
 
 __all__ = ["Initiator"]
 
@@ -112,8 +112,8 @@ class Initiator(Driver):
                 transport.abort()
                 return
             link = self.session.dial(time.monotonic(), transport.max_frame)
-            carrier = self.attach(transport, link)
-        carrier.read()
+            link_io = self.attach(transport, link)
+        link_io.read()
 
     def _open_another(self, reopen: Open, attempt: int) -> SyncTransport | None:
         """Open a WebSocket, with back-off, as long as the session lives."""

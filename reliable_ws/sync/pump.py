@@ -16,8 +16,8 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
 
-from .carrier import Carrier
-from .clock import Alarm, call_at
+from .link_io import LinkIO
+from .timers import Timer, call_at
 
 __all__ = ["Pump"]
 
@@ -28,7 +28,7 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_alarms", "carrier", "dispatch", "lock", "session")
+    __slots__ = ("_alarms", "dispatch", "link_io", "lock", "session")
 
     def __init__(
         self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
@@ -36,42 +36,42 @@ class Pump:
         self.session = session
         self.lock = lock
         self.dispatch = dispatch
-        self.carrier: Carrier | None = None
-        self._alarms: list[tuple[float, Alarm]] = []  # the next one is the last
+        self.link_io: LinkIO | None = None
+        self._alarms: list[tuple[float, Timer]] = []  # the next one is the last
 
-    def attach(self, transport: SyncTransport, link: Link) -> Carrier:
-        """Carry the session over this transport from now on; read with ``carrier.read()``."""
-        carrier = Carrier(transport, link, self.lock, self.dispatch)
+    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``."""
+        link_io = LinkIO(transport, link, self.lock, self.dispatch)
         if link is self.session.link:  # else the next one has overtaken it
-            old, self.carrier = self.carrier, carrier
+            old, self.link_io = self.link_io, link_io
             if old is not None:
                 old.flush()  # says superseded, and closes
-        carrier.flush()
+        link_io.flush()
         self.rearm()
-        return carrier
+        return link_io
 
     # ------------------------------------------------------------------ sending
 
     def wake(self, *, alone: bool = False) -> None:
         """Send what was queued: at once if it is alone, else what the writer finds together."""
-        if self.carrier is None:
+        if self.link_io is None:
             return
         if alone:
-            self.carrier.flush()
+            self.link_io.flush()
         else:
-            self.carrier.wake()
+            self.link_io.wake()
 
     def flush(self) -> None:
         """Send now what there is: this thread is about to wait."""
-        if self.carrier is not None:
-            self.carrier.flush()
+        if self.link_io is not None:
+            self.link_io.flush()
 
     def stepped(self) -> None:
         """Send what follows from a step: acks and last words now, messages by the writer."""
         self.rearm()
-        carrier = self.carrier
-        if carrier is not None and carrier.link.restless:
-            self.wake(alone=carrier.link.at_end or carrier.link.leaving is not None)
+        link_io = self.link_io
+        if link_io is not None and link_io.link.has_output:
+            self.wake(alone=link_io.link.at_end or link_io.link.close_action is not None)
 
     # ------------------------------------------------------------------ the clock
 

@@ -10,37 +10,36 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from reliable_ws.adapters.blocking import adapt
-from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
-from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.protocol.owner import Leaving
-from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import Report
-from reliable_ws.protocol.sessions import Arrival
-from reliable_ws.protocol.sessions import Sessions as Book
-from reliable_ws.shared.arguments import (
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import (
     check_handler,
     check_options,
     check_seconds,
     check_unshared,
     expect,
 )
-from reliable_ws.shared.facts import ConnectionEvent
-from reliable_ws.shared.methods import Methods
-from reliable_ws.shared.owning import take_over
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.owner import CloseAction
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
+from reliable_ws.protocol.report import Report
 from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .acceptor import Acceptor, Handler
-from .carrier import CLOSE_TIMEOUT, LINGER, Carrier
-from .clock import call_at, start
 from .connection import Connection
-from .waiting import Change
+from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .timers import call_at, start
+from .waiters import Change
 
 __all__ = ["Handler", "Sessions", "check_sessions", "check_shared"]
 
-RELIEF_INTERVAL = 1.0
+EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
 
@@ -69,13 +68,13 @@ class Sessions:
         self._methods = methods
         if methods is not None:
             methods.check_threads()
-        self._book = Book(secrets.randbelow(2**48) + 1, self.config, payload_codec)
+        self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._on_event = on_event
         self._acceptors: dict[bytes, Acceptor] = {}
         self._reports: dict[bytes, Report] | None = None
         self._handling: set[threading.Thread] = set()
         self._change = Change(self._lock)  # a session ended, or a handler
-        self._relieving = False
+        self._evicting = False
 
     def __repr__(self) -> str:
         """How many sessions live."""
@@ -83,7 +82,7 @@ class Sessions:
 
     def __len__(self) -> int:
         """Sessions that live."""
-        return len(self._book)
+        return len(self._registry)
 
     @property
     def connections(self) -> list[Connection]:
@@ -116,8 +115,8 @@ class Sessions:
         if met is None:
             start(lambda: self._leave(transport, arrival))
             raise NotReliablePeer("the peer did not greet with a good Hello")
-        acceptor, carrier = met
-        start(carrier.read)
+        acceptor, link_io = met
+        start(link_io.read)
         return acceptor.connection
 
     def _serve(self, transport: SyncTransport, handler: Handler, principal: Hashable) -> None:
@@ -126,19 +125,19 @@ class Sessions:
         if met is None:
             self._leave(transport, arrival)
             return
-        acceptor, carrier = met
+        acceptor, link_io = met
         if arrival.fresh:
             self._handle(acceptor, handler)
-        carrier.read()
+        link_io.read()
 
     def _arrive(self, transport: SyncTransport, principal: Hashable) -> Arrival:
         with self._lock:
-            return self._book.arrive(time.monotonic(), principal, transport.max_frame)
+            return self._registry.arrive(time.monotonic(), principal, transport.max_frame)
 
     def _greet(
         self, transport: SyncTransport, arrival: Arrival, *, resumable: bool
-    ) -> tuple[Acceptor, Carrier] | None:
-        """Read the Hello, let the book answer it, and attach the transport to its session."""
+    ) -> tuple[Acceptor, LinkIO] | None:
+        """Read the Hello, let the registry answer it, and attach the transport to its session."""
         alarm = call_at(arrival.deadline, lambda: self._dismiss(transport, arrival))
         try:
             data = transport.recv()
@@ -148,7 +147,7 @@ class Sessions:
             alarm.cancel()
         with self._lock:
             events: list[Event] = arrival.receive(data, time.monotonic())
-            self._relieve_soon()
+            self._evict_soon()
             session, link = arrival.session, arrival.link
             if session is None:
                 return None
@@ -182,10 +181,10 @@ class Sessions:
 
     def _leave(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Say why not, and let the peer close first (CLOSE-19)."""
-        leaving = arrival.leaving or Leaving(Code.FINISHED, "", linger=False)
+        close_action = arrival.close_action or CloseAction(Code.FINISHED, "", linger=False)
 
         def close() -> None:
-            start(lambda: transport.close(leaving.code, leaving.reason))
+            start(lambda: transport.close(close_action.code, close_action.reason))
 
         alarms = [
             call_at(time.monotonic() + LINGER, close),
@@ -222,30 +221,30 @@ class Sessions:
             acceptor.handling = start(run)
             self._handling.add(acceptor.handling)
 
-    def _bury(self, acceptor: Acceptor) -> None:
+    def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone; with the lock held."""
         session = acceptor.session
-        self._book.bury(session, time.monotonic())
+        self._registry.retire(session, time.monotonic())
         self._acceptors.pop(session.id, None)
         if self._reports is not None:
             self._reports[session.id] = session.report()
         self._change.notify_all()
 
-    def _relieve_soon(self) -> None:
+    def _evict_soon(self) -> None:
         """See within a second whether detached sessions hold too much (LIMIT-4)."""
-        if not self._relieving:
-            self._relieving = True
-            call_at(time.monotonic() + RELIEF_INTERVAL, self._relieve)
+        if not self._evicting:
+            self._evicting = True
+            call_at(time.monotonic() + EVICTION_INTERVAL, self._evict)
 
-    def _relieve(self) -> None:
+    def _evict(self) -> None:
         with self._lock:
-            self._relieving = False
-            for session in self._book.relieve(time.monotonic()):
+            self._evicting = False
+            for session in self._registry.evict(time.monotonic()):
                 acceptor = self._acceptors.get(session.id)
                 if acceptor is not None:
                     acceptor.pump.settle()
             if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
-                self._relieve_soon()  # they may come to hold more
+                self._evict_soon()  # they may come to hold more
 
     def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
         """Close every session gracefully; return one report per session id.
@@ -257,7 +256,7 @@ class Sessions:
         """
         check_seconds(timeout)
         with self._lock:
-            self._book.draining = True
+            self._registry.draining = True
             if self._reports is None:
                 self._reports = {}
             reports = self._reports

@@ -7,10 +7,10 @@ pytest.
 from __future__ import annotations
 
 from .network import Network
-from .pairing import Pair, pair
+from .pair import Pair, pair
 from .plan import Fault, FaultPlan, Strike
 from .proxy import ChaosProxy
-from .sweeping import Run, sweep
+from .sweep import Run, sweep
 from .virtual_clock import VirtualClockLoop, run, virtual_clock
 
 __all__ = [

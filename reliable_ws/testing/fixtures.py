@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from .network import Network
-from .pairing import Pair, pair
+from .pair import Pair, pair
 from .plan import FaultPlan, Strike
 from .proxy import ChaosProxy
 

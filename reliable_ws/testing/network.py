@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reliable_ws.aio.client import connect
-from reliable_ws.aio.server import serve
+from reliable_ws.aio.connect import connect
+from reliable_ws.aio.serve import serve
 from reliable_ws.aio.sessions import Handler
 
 from .plan import Fault, FaultName, FaultPlan, Schedule, Side, Strike

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from reliable_ws.aio.client import connect
+from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.server import Server, serve
+from reliable_ws.aio.serve import Server, serve
 from reliable_ws.aio.sessions import Handler, Sessions
-from reliable_ws.shared.facts import tell_nobody
+from reliable_ws.driver.status import tell_nobody
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire

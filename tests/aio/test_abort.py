@@ -99,7 +99,7 @@ async def test_abort_while_the_writer_is_stuck():
             await turns()
         client.abort()
         await turns()
-        assert not [t for t in asyncio.all_tasks() if "Carrier._write" in repr(t)]
+        assert not [t for t in asyncio.all_tasks() if "LinkIO._write" in repr(t)]
 
 
 @on_stage

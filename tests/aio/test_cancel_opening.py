@@ -149,11 +149,11 @@ async def test_drain(attempt, peers):
         assert await rest(client) == ["x"]
         await client.close()
 
-    leaving = start(leave()) if peers == "closing" else None
+    close_action = start(leave()) if peers == "closing" else None
     await attempt.run(sessions.drain(2))
     reports = await sessions.drain(2)  # joins, or begins again
     assert set(reports) == {client.id}
-    if leaving is not None:
-        await leaving
+    if close_action is not None:
+        await close_action
     client.abort()
     await handling

@@ -236,7 +236,7 @@ async def test_a_member_that_stopped_while_its_last_messages_are_unread():
     async with Room(1) as room:
         await room.clients[0].send("unread")
         closing = start(room.clients[0].close())
-        await until(lambda: room.members[0]._session.outbox.muted)
+        await until(lambda: room.members[0]._session.outbox.blocked)
         publication = room.group.publish("x")
         assert publication.done
         assert [r.fate async for r in publication] in ([Fate.NOT_TAKEN], [])

@@ -48,7 +48,7 @@ async def leave(request, server, count=1):
     """Cancel a request that runs there, or waits for a thread."""
     request.cancel()
     await asyncio.wait((request,))
-    await until(lambda: len(server._driver.servant._left) == count)
+    await until(lambda: len(server._driver.rpc_server._left) == count)
 
 
 async def test_a_thread_that_nobody_waits_for_keeps_its_place():
@@ -99,7 +99,7 @@ async def test_a_stream_that_blocks_its_cancellation_ends_with_its_next_item():
     async with paired(methods=registry(stubborn)) as (_, client, server):
         async with contextlib.aclosing(client.stream("stubborn")) as stream:
             await anext(stream)  # the handler sleeps now
-        await until(lambda: not server._driver.servant.busy)
+        await until(lambda: not server._driver.rpc_server.busy)
 
 
 @on_stage

@@ -79,7 +79,7 @@ async def test_a_handler_that_misbehaves_fails_its_caller_and_nothing_else(what)
         assert await server.recv() == "goes on"
         assert await client.request("anything", ["goes on"]) == "goes on"
         assert client.state is State.OPEN
-        assert not server._driver.servant.busy
+        assert not server._driver.rpc_server.busy
 
 
 @on_stage(seeds=(None,))

@@ -29,7 +29,7 @@ async def test_cancelling_at_once_runs_nothing():
             asking.cancel()
         await asyncio.sleep(1)
         assert sorted(desk.begun) == sorted(desk.cancelled)
-        assert not server._driver.servant.busy
+        assert not server._driver.rpc_server.busy
         desk.gate.set()
         asked = [client.request("wait", [n], timeout=1) for n in range(10)]
         assert await asyncio.gather(*asked) == list(range(10))
@@ -48,7 +48,7 @@ async def test_a_request_and_its_cancellation_in_one_envelope():
         stage.wire.thaw()
         await asyncio.sleep(1)
         assert sorted(desk.begun) == sorted(desk.cancelled)
-        assert not server._driver.servant.busy
+        assert not server._driver.rpc_server.busy
         desk.gate.set()
         assert await client.request("wait", ["next"], timeout=1) == "next"
 
@@ -97,9 +97,9 @@ def test_a_request_cancelled_at_every_suspension():
                     await asyncio.gather(*busy)
                     await asyncio.sleep(1)
                     assert desk.begun.count("it") <= 1
-                    assert not client._driver.caller._open
+                    assert not client._driver.rpc_client._open
                     assert not client._session.calls.open
-                    assert not server._driver.servant.busy
+                    assert not server._driver.rpc_server.busy
                     asked = (client.request("echo", [n], timeout=1) for n in range(5))
                     assert await asyncio.gather(*asked) == list(range(5))
 

@@ -26,7 +26,7 @@ async def test_leaving_early_closes_the_generator():
         await until(lambda: tap.ends)
         assert got == [1, 2, 3]
         assert tap.ends[0] in ("CancelledError", "GeneratorExit")
-        assert not server._driver.servant.busy
+        assert not server._driver.rpc_server.busy
         await until(lambda: not client._session.calls.open)
 
 
@@ -39,7 +39,7 @@ async def test_leaving_early_closes_a_generator_that_waits_for_credit():
             await asyncio.sleep(1)
         await until(lambda: tap.ends)
         assert tap.ends == ["closed"]
-        await until(lambda: not server._driver.servant.busy)
+        await until(lambda: not server._driver.rpc_server.busy)
 
 
 @on_stage
@@ -148,9 +148,9 @@ def test_a_stream_cancelled_at_every_suspension():
                 assert outcome.how == ("cancelled" if outcome.reached else "returned")
                 await asyncio.sleep(1)
                 assert len(tap.ends) <= 1
-                assert not server._driver.servant.busy
+                assert not server._driver.rpc_server.busy
                 assert not c._session.calls.open
-                assert not c._driver.caller._open
+                assert not c._driver.rpc_client._open
                 assert await all_of(c.stream("numbers", [3], timeout=1)) == [0, 1, 2]
 
         assert len(cancel_everywhere(scenario, at=at)) >= 4

@@ -54,13 +54,13 @@ def a_request(payload="", timeout=None, credit=0) -> Request:
 
 def again(lone: Lone, calls: CallPosition | None, **changes) -> list:
     """Greet anew, with this position of calls."""
-    if lone.book is None:
+    if lone.registry is None:
         lone.link = lone.session.dial(lone.now)
         (greeting,) = lone.says()
         assert isinstance(greeting, Hello)
         assert greeting.calls == lone.session.calls.position()
         return lone.hears(welcome(resumed=True, calls=calls, **changes))
-    arrival = lone.book.arrive(lone.now)
+    arrival = lone.registry.arrive(lone.now)
     greeting = hello(attempt=lone.session.attempt + 1, calls=calls, **changes)
     events = arrival.receive(encode([greeting]), lone.now)
     if arrival.link is not None:

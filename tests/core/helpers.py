@@ -25,9 +25,9 @@ from reliable_ws.protocol.frames import (
     Welcome,
 )
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival, Sessions
 from tests.support.pair import ID, KEY
 
 CONFIRMED, NOT_TAKEN, UNKNOWN = Outcome.CONFIRMED, Outcome.NOT_TAKEN, Outcome.UNKNOWN
@@ -110,10 +110,12 @@ def frames_of(end: Link | Arrival, now: float) -> list[Frame]:
 class Lone:
     """One side, its peer played by hand."""
 
-    def __init__(self, session: Session, link: Link, book: Sessions | None = None) -> None:
+    def __init__(
+        self, session: Session, link: Link, registry: SessionRegistry | None = None
+    ) -> None:
         self.session = session
         self.link = link
-        self.book = book
+        self.registry = registry
         self.now = NOW
         self.events: list[Event] = []
 
@@ -160,12 +162,12 @@ def initiator(config: Config | None = None, **changes: Any) -> Lone:
 
 def acceptor(config: Config | None = None, **changes: Any) -> Lone:
     """An acceptor that has just answered a Hello."""
-    book = Sessions(INCARNATION - 1, config)
-    arrival = book.arrive(NOW)
+    registry = SessionRegistry(INCARNATION - 1, config)
+    arrival = registry.arrive(NOW)
     events = arrival.receive(encode([hello(**changes)]), NOW)
     assert arrival.session is not None
     assert arrival.link is not None
-    lone = Lone(arrival.session, arrival.link, book)
+    lone = Lone(arrival.session, arrival.link, registry)
     lone.events += events
     lone.says()
     return lone
@@ -180,8 +182,8 @@ def blamed(lone: Lone, events: list[Event], code: int, words: str = "") -> None:
     ended = [event for event in events if isinstance(event, Ended)]
     assert [end.ending.kind for end in ended] == [End.VIOLATION]
     assert (ended[0].ending.code, words in ended[0].ending.reason) == (code, True), ended
-    assert lone.link.leaving is not None
-    assert lone.link.leaving.code == code
+    assert lone.link.close_action is not None
+    assert lone.link.close_action.code == code
     (refuse,) = lone.says()
     assert isinstance(refuse, Refuse)
     assert refuse.code == code

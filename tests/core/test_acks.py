@@ -216,7 +216,7 @@ def test_the_greeting_tells_what_an_ack_would():
     lone.hears(run_of(1, "a"))
     lone.takes(1)
     lone.link.lost(None, "", NOW)
-    arrival = lone.book.arrive(NOW)
+    arrival = lone.registry.arrive(NOW)
     arrival.receive(encode([hello(attempt=2, position=position(sent=1))]), NOW)
     lone.link = arrival.link
     (welcome,) = lone.says()

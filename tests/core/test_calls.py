@@ -45,7 +45,7 @@ def test_what_is_queued_in_one_turn_is_one_run(side):
     lone = calling(side)
     assert [ask(lone), ask(lone), ask(lone)] == [1, 2, 3]
     assert lone.says() == [calls_of(1, a_request(), a_request(), a_request())]
-    assert not lone.link.restless
+    assert not lone.link.has_output
 
 
 @either_side

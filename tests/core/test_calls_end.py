@@ -52,7 +52,7 @@ def test_finish_waits_for_the_answers_that_are_owed(side):
     lone.session.calls.reply(1, "a")
     frames = lone.says()
     assert frames == [calls_of(2, Reply(1, "a")), Finish(2, 1000, "")]
-    assert not lone.link.restless
+    assert not lone.link.has_output
 
 
 @either_side

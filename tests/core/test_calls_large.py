@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from reliable_ws.protocol.call_pieces import LARGEST_ENTRY
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.fragments import LARGEST_ENTRY
+from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.cursor import HEADROOM

@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from reliable_ws.protocol.call_streams import Streams
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.flow import Streams
+from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import (
     Cancelled,
@@ -73,7 +73,7 @@ def weight(item: str) -> int:
     return len(item) + 6
 
 
-class Caller:
+class RpcClient:
     """What one side's application asked."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Calling(Machine):
     @initialize(config=st.sampled_from([NARROW, WIDE]))
     def begin(self, config: Config) -> None:
         self.pair = Pair(config)
-        self.apps = {"client": Caller(), "server": Caller()}
+        self.apps = {"client": RpcClient(), "server": RpcClient()}
         self.pair.connect()
 
     # -------------------------------------------------------------- helpers
@@ -138,7 +138,7 @@ class Calling(Machine):
                     case Ended(ending):
                         assert ending.kind is not End.VIOLATION, ending
 
-    def judge(self, who: str) -> None:
+    def refresh(self, who: str) -> None:
         """What a ledger says of requests must be true."""
         calls = self.calls(who)
         for number, asked in self.apps[who].asked.items():
@@ -288,7 +288,7 @@ class Calling(Machine):
             return
         self.listen()
         for who in WHO:
-            self.judge(who)
+            self.refresh(who)
             calls = self.calls(who)
             assert len(calls.open) <= max(calls.limit, 0)
             assert len(calls.served) + len(calls._answers) <= self.pair.config.max_requests

@@ -35,7 +35,7 @@ def comes_back(pair: Pair, who: str, kept: dict | None = None) -> Session:
     if who == "client":
         pair.client = session
     else:
-        pair.book._sessions[old.id] = session
+        pair.registry._sessions[old.id] = session
         pair._server = session
     return session
 

@@ -216,7 +216,7 @@ def test_who_is_told_stop_sends_nothing_sequenced_any_more(who):
     do(pair, who, "close")
     pair.run()
     told = getattr(pair, other(who))
-    assert told.outbox.muted
+    assert told.outbox.blocked
     do(pair, other(who), "close")
     assert told.outbox.finish is None
 

@@ -24,7 +24,7 @@ def test_done_is_said_in_the_same_step():
     (end,) = lone.session.settle(NOW)
     assert isinstance(end, Ended)
     assert lone.says() == [Done(counters(2, handed=1))]
-    assert lone.link.leaving == (1000, "", True)
+    assert lone.link.close_action == (1000, "", True)
 
 
 def test_the_initiator_goes_on_until_it_hears_done():
@@ -39,7 +39,7 @@ def test_the_initiator_goes_on_until_it_hears_done():
     lone.says()
     *_, end = lone.hears(Refuse(4410, "this session has ended", 0, counters(1, handed=0)))
     assert end.ending == (End.FINISHED, 1000, "")
-    assert lone.link.leaving.code == 1000
+    assert lone.link.close_action.code == 1000
 
 
 def closing() -> Pair:
@@ -102,7 +102,7 @@ def test_a_forgotten_tombstone_leaves_the_initiator_with_what_it_knows():
     pair.deliver_up()
     pair.cut()
     do(pair, "server", "close")
-    pair.book._tombstones.clear()
+    pair.registry._tombstones.clear()
     pair.connect()
     assert pair.client.ended is not None
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.REFUSED, 4404)

@@ -8,9 +8,9 @@ from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended, Event
 from reliable_ws.protocol.frames import Ack, Code, Part, Refuse, Welcome
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival, Sessions
 from tests.support.pair import ID, KEY
 
 from .helpers import (
@@ -138,23 +138,25 @@ def test_the_smallest_limits_work(side):
 # ------------------------------------------------------------------ Hello
 
 
-def arrive(book: Sessions, data: bytes | str, **options: object) -> tuple[Arrival, list[Event]]:
-    arrival = book.arrive(NOW, **options)  # type: ignore[arg-type]
+def arrive(
+    registry: SessionRegistry, data: bytes | str, **options: object
+) -> tuple[Arrival, list[Event]]:
+    arrival = registry.arrive(NOW, **options)  # type: ignore[arg-type]
     return arrival, arrival.receive(data, NOW)
 
 
 def refusal(arrival: Arrival) -> Refuse:
     """The one thing that an arrival says; it is over then."""
     assert arrival.link is None
-    assert arrival.leaving is not None
-    assert arrival.leaving.linger
+    assert arrival.close_action is not None
+    assert arrival.close_action.linger
     data = arrival.transmit(NOW)
     assert data is not None
     assert arrival.transmit(NOW) is None
     assert arrival.receive(encode([hello(attempt=99)]), NOW) == []
     (refuse,) = decode(data, 2**20)
     assert isinstance(refuse, Refuse)
-    assert refuse.code == arrival.leaving.code
+    assert refuse.code == arrival.close_action.code
     return refuse
 
 
@@ -176,28 +178,28 @@ def refusal(arrival: Arrival) -> Refuse:
 )
 def test_anything_but_one_hello_as_the_first_message(data):
     """HELLO-1, HELLO-7: malformed, and no session comes of it."""
-    book = Sessions(1)
-    arrival, events = arrive(book, data)
-    assert (refusal(arrival).code, events, len(book)) == (Code.MALFORMED, [], 0)
+    registry = SessionRegistry(1)
+    arrival, events = arrive(registry, data)
+    assert (refusal(arrival).code, events, len(registry)) == (Code.MALFORMED, [], 0)
 
 
 def test_a_hello_above_the_limit():
     """FRAME-10"""
-    arrival, _events = arrive(Sessions(1, Config(max_frame=4096)), bytes(4097))
+    arrival, _events = arrive(SessionRegistry(1, Config(max_frame=4096)), bytes(4097))
     assert refusal(arrival).code == Code.VIOLATION
 
 
 @pytest.mark.parametrize(("low", "high"), [(2, 3), (2, 2**53 - 1)])
 def test_no_version_in_common(low, high):
     """HELLO-11"""
-    book = Sessions(1)
-    arrival, _events = arrive(book, encode([hello(min_version=low, max_version=high)]))
-    assert (refusal(arrival).code, len(book)) == (Code.VERSION, 0)
+    registry = SessionRegistry(1)
+    arrival, _events = arrive(registry, encode([hello(min_version=low, max_version=high)]))
+    assert (refusal(arrival).code, len(registry)) == (Code.VERSION, 0)
 
 
 def test_a_version_range_that_has_ours_in_it():
     """HELLO-11"""
-    arrival, _events = arrive(Sessions(1), encode([hello(max_version=9)]))
+    arrival, _events = arrive(SessionRegistry(1), encode([hello(max_version=9)]))
     assert arrival.link is not None
     (answer,) = decode(arrival.link.transmit(NOW) or b"", 2**20)
     assert isinstance(answer, Welcome)
@@ -216,12 +218,12 @@ INTRUDERS = {
 def test_who_is_not_the_holder_learns_nothing_and_touches_nothing(name):
     """HELLO-5, HELLO-12, HELLO-14: one answer for unknown, wrong key and not yours."""
     lone = acceptor()
-    assert lone.book is not None
+    assert lone.registry is not None
     principal = "somebody else" if name == "another principal" else None
     data = encode([hello(attempt=2, **INTRUDERS[name])])
-    arrival, events = arrive(lone.book, data, principal=principal)
+    arrival, events = arrive(lone.registry, data, principal=principal)
     assert refusal(arrival) == Refuse(Code.UNKNOWN, "no such session here", 0, None)
-    assert (events, arrival.session, len(lone.book)) == ([], None, 1)
+    assert (events, arrival.session, len(lone.registry)) == ([], None, 1)
     assert (lone.session.link, lone.session.attempt) == (lone.link, 1)
     assert lone.hears(run_of(1, "still here"))
 
@@ -230,8 +232,8 @@ def test_who_is_not_the_holder_learns_nothing_and_touches_nothing(name):
 def test_a_stale_attempt(attempt):
     """RESUME-1: it leaves the session and its link alone."""
     lone = acceptor(attempt=3)
-    assert lone.book is not None
-    arrival, events = arrive(lone.book, encode([hello(attempt=attempt)]))
+    assert lone.registry is not None
+    arrival, events = arrive(lone.registry, encode([hello(attempt=attempt)]))
     assert (refusal(arrival).code, events) == (Code.SUPERSEDED, [])
     assert lone.session.link is lone.link
 
@@ -249,9 +251,9 @@ def holding() -> Lone:
 def test_a_good_hello_after_that():
     """So that each bad one is bad for its own reason."""
     lone = holding()
-    assert lone.book is not None
+    assert lone.registry is not None
     good = position(counters(1), sent=3, first=3)
-    arrival, _events = arrive(lone.book, encode([hello(attempt=2, position=good)]))
+    arrival, _events = arrive(lone.registry, encode([hello(attempt=2, position=good)]))
     assert arrival.link is lone.session.link is not None
 
 
@@ -265,8 +267,8 @@ def test_a_good_hello_after_that():
 def test_state_lost_at_the_initiator(wrong, words):
     """RESUME-3, PART-11: decided before Welcome; refused with final counters."""
     lone = holding()
-    assert lone.book is not None
-    arrival, events = arrive(lone.book, encode([hello(attempt=2, position=wrong)]))
+    assert lone.registry is not None
+    arrival, events = arrive(lone.registry, encode([hello(attempt=2, position=wrong)]))
     refuse = refusal(arrival)
     assert (refuse.code, words in refuse.reason) == (Code.VIOLATION, True)
     assert refuse.counters == counters(3, 2, stopped=True)
@@ -277,15 +279,17 @@ def test_state_lost_at_the_initiator(wrong, words):
 
 def test_a_new_hello_that_claims_to_have_received():
     """RESUME-11"""
-    book = Sessions(1)
-    arrival, events = arrive(book, encode([hello(position=position(counters(1)))]))
+    registry = SessionRegistry(1)
+    arrival, events = arrive(registry, encode([hello(position=position(counters(1)))]))
     assert refusal(arrival).code == Code.VIOLATION
     assert [event.ending.kind for event in events if isinstance(event, Ended)] == [End.VIOLATION]
 
 
 def test_a_new_hello_that_cannot_send_its_first_message():
     """RESUME-11"""
-    arrival, _events = arrive(Sessions(1), encode([hello(position=position(sent=5, first=6))]))
+    arrival, _events = arrive(
+        SessionRegistry(1), encode([hello(position=position(sent=5, first=6))])
+    )
     assert refusal(arrival).code == Code.VIOLATION
 
 

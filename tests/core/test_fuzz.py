@@ -11,8 +11,8 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, OutboxFull, Violation
 from reliable_ws.protocol.events import Ended
 from reliable_ws.protocol.frames import Code, Frame
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
-from reliable_ws.protocol.sessions import Sessions
 
 from .helpers import INCARNATION, NO_CALLS_YET, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
 from .test_codec import EVERY
@@ -80,27 +80,27 @@ def test_a_link_understands_or_blames(side, inputs):
     for data in inputs:
         lone.hears_raw(data)
         lone.says()
-    judge(lone)
+    refresh(lone)
 
 
 @settings(max_examples=300)
 @given(st.lists(anything, min_size=1, max_size=3), st.booleans())
 def test_an_arrival_understands_or_blames(inputs, known):
-    book = Sessions(INCARNATION - 1, SMALL)
+    registry = SessionRegistry(INCARNATION - 1, SMALL)
     if known:
-        book.arrive(NOW).receive(encode([hello()]), NOW)
-    arrival = book.arrive(NOW)
+        registry.arrive(NOW).receive(encode([hello()]), NOW)
+    arrival = registry.arrive(NOW)
     for data in inputs:
         arrival.receive(data, NOW)
-    assert (arrival.link is None) or (arrival.leaving is None)
-    assert len(book) <= 2
-    if arrival.leaving is not None:
+    assert (arrival.link is None) or (arrival.close_action is None)
+    assert len(registry) <= 2
+    if arrival.close_action is not None:
         answer = arrival.transmit(NOW)
         assert answer is not None
         assert decode(answer, 2**20)
 
 
-def judge(lone: Lone) -> None:
+def refresh(lone: Lone) -> None:
     """The session ended as a session may end, or lives; it holds no more than it may."""
     session = lone.session
     if session.ended is not None:
@@ -229,10 +229,10 @@ def judge_calls(lone: Lone, never: set[int]) -> None:
             never.discard(number)  # cancel() was told
 
 
-def act_on_calls(lone: Lone, deed: str, data: st.DataObject) -> None:
+def act_on_calls(lone: Lone, trigger: str, data: st.DataObject) -> None:
     calls, now = lone.session.calls, lone.now
     mine, theirs = sorted(calls.open), sorted(calls.served)
-    match deed:
+    match trigger:
         case "ask" if calls.has_room:
             by = data.draw(st.none() | st.just(now + 1))
             calls.request("do", data.draw(texts | st.just("x" * 9000)), by, data.draw(few))
@@ -246,11 +246,11 @@ def act_on_calls(lone: Lone, deed: str, data: st.DataObject) -> None:
             calls.item(data.draw(st.sampled_from(theirs)), data.draw(texts))
 
 
-def act(lone: Lone, deed: str, opened: list[int], data: st.DataObject) -> None:
+def act(lone: Lone, trigger: str, opened: list[int], data: st.DataObject) -> None:
     session = lone.session
-    match deed:
+    match trigger:
         case "ask" | "cancel" | "grant" | "answer" | "item":
-            act_on_calls(lone, deed, data)
+            act_on_calls(lone, trigger, data)
         case "send":
             try:
                 session.send(data.draw(texts | st.just(b"y" * 3000)))
@@ -264,7 +264,7 @@ def act(lone: Lone, deed: str, opened: list[int], data: st.DataObject) -> None:
             session.inbox.confirm(opened.pop(data.draw(st.integers(0, len(opened) - 1))))
             lone.events += session.settle(lone.now)
         case "close" | "finish":
-            lone.events += getattr(session, deed)(lone.now)
+            lone.events += getattr(session, trigger)(lone.now)
         case "abort" if data.draw(st.booleans()):
             lone.events += session.abort(lone.now)
         case "wait":
@@ -291,12 +291,12 @@ def again(lone: Lone, data: st.DataObject) -> None:
     if honest:
         drawn_calls = (calls.outbox.acked, calls.received, 1)
     told = drawn_calls and list(drawn_calls)
-    if lone.book is None:
+    if lone.registry is None:
         lone.link = session.dial(lone.now)
         lone.says()
         lone.hears_raw(raw([87, 1, True, INCARNATION, list(drawn), list(welcome().limits), told]))
         return
-    arrival = lone.book.arrive(lone.now)
+    arrival = lone.registry.arrive(lone.now)
     greeting = [72, *hello(attempt=session.attempt + 1)]
     greeting[7] = list(drawn)
     greeting[9] = told

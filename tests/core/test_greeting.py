@@ -138,9 +138,9 @@ def test_a_session_that_the_acceptor_forgot_is_not_made_anew():
     pair.client.send("a")
     pair.pull()
     pair.cut()
-    pair.book._sessions.clear()
+    pair.registry._sessions.clear()
     pair.connect()
-    assert len(pair.book) == 0
+    assert len(pair.registry) == 0
     assert pair.client.ended is not None
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.REFUSED, 4404)
     assert str(pair.client.report()).startswith("1 sent, 0 confirmed, 1 unknown")
@@ -216,7 +216,7 @@ def test_an_abort_while_dialing_says_nothing():
     (ended,) = session.abort(NOW)
     assert isinstance(ended, Ended)
     assert lone.says() == []
-    assert lone.link.leaving is not None
+    assert lone.link.close_action is not None
     assert lone.hears(Ack(0, 0)) == []
 
 

@@ -169,11 +169,11 @@ class Conversation(Machine):
             return
         for end, line in ((wire.dialer, wire.up), (wire.listener, wire.down)):
             for _ in range(100):
-                restless = not isinstance(end, Link) or end.restless
+                has_output = not isinstance(end, Link) or end.has_output
                 data = end.transmit(self.pair.now)
                 if data is None:
                     break
-                assert restless, "it had something to say and did not know"
+                assert has_output, "it had something to say and did not know"
                 if wire.alive:
                     line.append(data)
             else:

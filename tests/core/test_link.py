@@ -47,36 +47,36 @@ from .helpers import (
 def test_a_link_is_restless_while_it_may_have_something_to_say(side):
     """A driver asks this before it asks for bytes; too often is allowed, too seldom is not."""
     lone = side()
-    assert not lone.link.restless
+    assert not lone.link.has_output
     lone.session.send("a")
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
-    assert not lone.link.restless
+    assert not lone.link.has_output
     lone.session.want(1)
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
-    assert not lone.link.restless
+    assert not lone.link.has_output
     lone.hears(run_of(1, "x"), Finish(2, 1000, ""))
-    assert not lone.link.restless
+    assert not lone.link.has_output
     lone.takes(1)
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
     lone.session.tick(NOW + 7)
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
     lone.hears(Ack(1, 1))
     lone.session.close(NOW)
-    assert lone.link.restless
+    assert lone.link.has_output
 
 
 def test_a_link_is_restless_until_it_has_greeted_and_when_it_is_over():
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
     lone.hears(welcome())
     session.abort(NOW)
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
 
 
@@ -86,9 +86,9 @@ def test_a_stop_makes_a_link_restless_until_it_is_told(side):
     lone.hears(run_of(1, "untaken"))
     lone.says()
     lone.session.close(NOW)
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
-    assert not lone.link.restless
+    assert not lone.link.has_output
 
 
 @either_side
@@ -112,11 +112,11 @@ def test_a_link_is_at_its_end_when_messages_and_calls_are(side):
     assert lone.link.at_end
     lone.session.calls.request("do", "", None, 0)
     assert not lone.link.at_end
-    assert lone.link.restless
+    assert lone.link.has_output
     lone.says()
     assert lone.link.at_end
     lone.hears(Stop(counters(1, stopped=True)))
-    assert not lone.link.restless
+    assert not lone.link.has_output
 
 
 @either_side

@@ -177,14 +177,14 @@ def test_1009_halves_the_envelopes_and_the_session_goes_on():
     part = lone.says()[0]
     assert part.offset == 400_000
     assert len(part.data) < 256 * 1024
-    assert lone.session.framing.limit == 256 * 1024
+    assert lone.session.frame_size.limit == 256 * 1024
 
 
 def test_1009_again_and_again_is_the_end():
     """PART-14: no two peers reconnect for ever."""
     lone = initiator()
     lone.sends(b"x" * 5000)
-    limit = lone.session.framing.limit
+    limit = lone.session.frame_size.limit
     while not lone.session.ended:
         events = lone.link.lost(1009, "", NOW)
         limit //= 2
@@ -215,5 +215,5 @@ def test_a_later_greeting_can_only_lower_the_envelopes():
     for most, expected in ((20_000, 10_000), (5000, 5000), (6000, 5000)):
         lone.link.lost(None, "", NOW)
         lone.dials(limits=limits(max_frame=most, window_messages=1))
-        assert lone.session.framing.limit == expected
+        assert lone.session.frame_size.limit == expected
     assert lone.session.peer == limits(max_frame=10_000)

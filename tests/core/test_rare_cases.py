@@ -194,7 +194,7 @@ def test_who_refuses_an_open_link_closes_with_the_same_code(side):
     lone.session.abort(NOW, reason="fire")
     (refuse,) = lone.says()
     assert isinstance(refuse, Refuse)
-    assert lone.link.leaving == (refuse.code, "fire", False)
+    assert lone.link.close_action == (refuse.code, "fire", False)
 
 
 def test_an_initiator_that_is_done_does_not_wait_for_done_without_end():

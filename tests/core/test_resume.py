@@ -100,7 +100,7 @@ def test_the_newest_attempt_wins():
     assert pair.server.link is pair.wire.arrival.link
     (refuse,) = decode(old.arrival.link.transmit(pair.now), 2**20)
     assert refuse == Refuse(4409, "another WebSocket took over", 0, None)
-    assert old.arrival.link.leaving.code == 4409
+    assert old.arrival.link.close_action.code == 4409
     pair.run()
     assert pair.server_take() == ["a"]
 
@@ -129,7 +129,7 @@ def test_an_initiator_drops_its_older_websocket_without_a_word():
     old = pair.wire
     pair.client.send("a")
     pair.dial()
-    assert old.dialer.leaving is not None
+    assert old.dialer.close_action is not None
     assert old.dialer.transmit(pair.now) is None
     pair.run()
     assert (pair.client.ended, pair.server.ended) == (None, None)
@@ -145,7 +145,7 @@ def test_a_second_holder_is_told_and_does_not_come_again():
     rival.incarnation = pair.client.incarnation
     rival.attempt = 5
     wire = pair.wire
-    pair.wires.append(type(wire)(rival.dial(pair.now), pair.book.arrive(pair.now)))
+    pair.wires.append(type(wire)(rival.dial(pair.now), pair.registry.arrive(pair.now)))
     pair.run()
     assert pair.client.ended is not None
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.SUPERSEDED, 4409)
@@ -157,7 +157,7 @@ def test_a_holder_with_an_old_attempt_is_superseded():
     pair = opened()
     rival = Session("initiator", ID, KEY, pair.now)
     wire = pair.wire
-    pair.wires.append(type(wire)(rival.dial(pair.now), pair.book.arrive(pair.now)))
+    pair.wires.append(type(wire)(rival.dial(pair.now), pair.registry.arrive(pair.now)))
     pair.run()
     assert rival.ended is not None
     assert rival.ended.kind is End.SUPERSEDED
@@ -237,17 +237,17 @@ def test_a_session_that_is_held_is_not_refused_for_being_busy():
     pair = Pair(Config(max_sessions=1))
     pair.connect()
     pair.cut()
-    pair.book.draining = True
+    pair.registry.draining = True
     pair.connect()
     assert pair.server.attached
 
 
 def test_one_session_after_the_other_over_one_book():
     pair = opened()
-    arrival = pair.book.arrive(pair.now)
+    arrival = pair.registry.arrive(pair.now)
     arrival.receive(encode([hello(session=bytes(16))]), pair.now)
-    assert len(pair.book) == 2
-    assert {session.id for session in pair.book} == {ID, bytes(16)}
+    assert len(pair.registry) == 2
+    assert {session.id for session in pair.registry} == {ID, bytes(16)}
 
 
 def test_a_stranger_between_two_links_does_no_harm():

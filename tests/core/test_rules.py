@@ -143,7 +143,7 @@ def test_id_and_key_are_the_initiators_and_a_greeting_can_be_repeated():
     pair.deliver_up()
     pair.cut(wire)
     pair.connect()
-    assert len(pair.book) == 1
+    assert len(pair.registry) == 1
     assert pair.client.attached
     assert (pair.server.id, pair.client.key) == (ID, KEY)
 
@@ -173,7 +173,7 @@ def test_the_older_link_is_fenced():
     old = pair.wire
     rival = Session("initiator", ID, KEY, pair.now, pair.config)
     rival.attempt, rival.incarnation = 5, pair.client.incarnation
-    arrival = pair.book.arrive(pair.now)
+    arrival = pair.registry.arrive(pair.now)
     link = rival.dial(pair.now)
     hello = link.transmit(pair.now)
     assert hello is not None
@@ -183,8 +183,8 @@ def test_the_older_link_is_fenced():
     assert pair.client.ended[:2] == (End.SUPERSEDED, Code.SUPERSEDED)
     assert pair.server.ended is None
     assert pair.server.link is arrival.link
-    assert old.listener.leaving is not None
-    assert old.listener.leaving.code == Code.SUPERSEDED
+    assert old.listener.close_action is not None
+    assert old.listener.close_action.code == Code.SUPERSEDED
 
 
 def test_an_initiator_that_dials_anew_says_nothing_on_its_older_link():
@@ -243,7 +243,7 @@ def test_limits_are_those_of_the_first_greetings():
     """LIMIT-2."""
     pair = connected()
     pair.cut()
-    pair.book.config = pair.server.config = Config(window_messages=7, max_frame=8192)
+    pair.registry.config = pair.server.config = Config(window_messages=7, max_frame=8192)
     pair.connect()
     assert pair.client.peer.window_messages == Config().window_messages
-    assert pair.client.framing.limit == 8192
+    assert pair.client.frame_size.limit == 8192

@@ -66,10 +66,10 @@ def test_who_hears_the_last_word_closes_first():
     pair = connected()
     pair.client.close(pair.now)
     pair.run()
-    assert pair.wire.dialer.leaving is not None
-    assert pair.wire.dialer.leaving[::2] == (Code.FINISHED, False)
-    assert pair.wire.listener.leaving is not None
-    assert pair.wire.listener.leaving.linger
+    assert pair.wire.dialer.close_action is not None
+    assert pair.wire.dialer.close_action[::2] == (Code.FINISHED, False)
+    assert pair.wire.listener.close_action is not None
+    assert pair.wire.listener.close_action.linger
 
 
 def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
@@ -85,7 +85,7 @@ def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
     pair.deliver_up()
     assert pair.server.ended is not None
     assert pair.server.ended.kind is End.FINISHED
-    assert pair.wire.listener.leaving == (Code.ENDED, "", True)
+    assert pair.wire.listener.close_action == (Code.ENDED, "", True)
     final = Counters(0, 0, 0, stopped=True)
     assert said(pair, "server") == [Refuse(Code.ENDED, "", 0, final)]
 

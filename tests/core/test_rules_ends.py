@@ -48,7 +48,7 @@ def test_a_refuse_that_is_final(code):
 
 def refused(pair: Pair, asker: Session) -> Refuse:
     """What the server answers to the Hello of this session, which is no."""
-    arrival = pair.book.arrive(pair.now)
+    arrival = pair.registry.arrive(pair.now)
     hello = asker.dial(pair.now).transmit(pair.now)
     assert hello is not None
     arrival.receive(hello, pair.now)
@@ -76,9 +76,9 @@ def test_a_book_that_holds_too_much_ends_what_is_detached():
     """LIMIT-4."""
     pair = connected(Config(max_bytes=100))
     pair.server.send("x" * 200)
-    assert pair.book.relieve(pair.now) == []
+    assert pair.registry.evict(pair.now) == []
     pair.cut()
-    assert pair.book.relieve(pair.now) == [pair.server]
+    assert pair.registry.evict(pair.now) == [pair.server]
     assert pair.server.ended is not None
     assert pair.server.ended.kind is End.EXPIRED
 
@@ -144,7 +144,7 @@ def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
     final = pair.server.inbox.counters()
     pair.cut()
     pair.server.abort(pair.now)
-    pair.book.bury(pair.server, pair.now)
+    pair.registry.retire(pair.server, pair.now)
 
     def ask(attempt: int, key: bytes = KEY) -> Refuse:
         asker = Session("initiator", ID, key, pair.now, pair.config)
@@ -155,10 +155,10 @@ def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
     assert ask(2).code == Code.SUPERSEDED
     assert ask(3, bytes(32)).code == Code.UNKNOWN
     pair.now += 119
-    pair.book.relieve(pair.now)
+    pair.registry.evict(pair.now)
     assert ask(3).code == Code.ENDED
     pair.now += 2
-    pair.book.relieve(pair.now)
+    pair.registry.evict(pair.now)
     assert ask(4).code == Code.UNKNOWN
 
 
@@ -169,12 +169,12 @@ def test_tombstones_are_bounded_in_number():
         other = Session("initiator", bytes([number] * 16), KEY, pair.now, pair.config)
         hello = other.dial(pair.now).transmit(pair.now)
         assert hello is not None
-        arrival = pair.book.arrive(pair.now)
+        arrival = pair.registry.arrive(pair.now)
         arrival.receive(hello, pair.now)
         assert arrival.session is not None
         arrival.session.abort(pair.now)
-        pair.book.bury(arrival.session, pair.now)
-    assert [key[0] for key in pair.book._tombstones] == [2, 3]
+        pair.registry.retire(arrival.session, pair.now)
+    assert [key[0] for key in pair.registry._tombstones] == [2, 3]
 
 
 # -------------------------------------------------------------------------- time
@@ -183,12 +183,12 @@ def test_tombstones_are_bounded_in_number():
 def test_a_websocket_without_a_hello_is_refused():
     """LIVE-1."""
     pair = Pair()
-    arrival = pair.book.arrive(pair.now)
+    arrival = pair.registry.arrive(pair.now)
     arrival.tick(pair.now + 9.9)
-    assert arrival.leaving is None
+    assert arrival.close_action is None
     arrival.tick(pair.now + 10)
-    assert arrival.leaving is not None
-    assert arrival.leaving.code == Code.NO_HELLO
+    assert arrival.close_action is not None
+    assert arrival.close_action.code == Code.NO_HELLO
 
 
 def test_an_initiator_does_not_wait_for_ever_for_an_answer():
@@ -224,8 +224,8 @@ def test_a_link_on_which_nothing_is_heard_is_dropped():
     pair.advance(9)
     assert pair.client.ended is None
     assert not pair.client.attached
-    assert wire.dialer.leaving is not None
-    assert wire.dialer.leaving.code == Code.SILENT
+    assert wire.dialer.close_action is not None
+    assert wire.dialer.close_action.code == Code.SILENT
 
 
 def test_a_sleeper_does_not_blame_its_peer():

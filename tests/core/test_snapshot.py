@@ -33,7 +33,7 @@ def crash_server(pair: Pair) -> Session:
     pair.cut()
     old = pair.server
     session = restore(snapshot(old), pair.now, pair.config)
-    pair.book._sessions[old.id] = session
+    pair.registry._sessions[old.id] = session
     pair._server = session
     return session
 
@@ -114,7 +114,7 @@ def test_a_restored_session_may_be_told_of_anything_it_had_accepted(who):
     if who == "client":
         pair.client = restored
     else:
-        pair.book._sessions[restored.id] = restored
+        pair.registry._sessions[restored.id] = restored
         pair._server = restored
     pair.connect()
     pair.advance(1)
@@ -211,7 +211,7 @@ def test_what_the_peer_settled_stays_settled(side):
     lone.sends("a", "b", "c")
     lone.hears(Ack(1, 1), Stop(counters(3, 1, 2, stopped=True)))
     session = restore(snapshot(lone.session), NOW)
-    assert session.outbox.muted
+    assert session.outbox.blocked
     assert [session.outcome(n) for n in (1, 2, 3)] == [
         Outcome.CONFIRMED,
         Outcome.UNKNOWN,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reliable_ws.protocol.frames import TYPES, Hello
-from reliable_ws.protocol.state import LINK, RECEIVING, SENDING, Deed, Phase, Receiving, Sending
+from reliable_ws.protocol.state import LINK, RECEIVING, SENDING, Phase, Receiving, Sending, Trigger
 
 STORED = Path(__file__).with_name("state_table.txt")
 
@@ -28,10 +28,10 @@ def cells(title: str, table: dict, states: type[enum.Enum], steps: dict) -> list
 
 def drawn() -> str:
     frames = {frame: frame.__name__ for frame in sorted(TYPES, key=lambda kind: kind.__name__)}
-    deeds = {deed: deed.name for deed in Deed}
+    deeds = {trigger: trigger.name for trigger in Trigger}
     lines = cells("LINK: phase, frame that comes, phase after it", LINK, Phase, frames)
-    lines += cells("SENDING: half, deed, half after it", SENDING, Sending, deeds)
-    lines += cells("RECEIVING: half, deed, half after it", RECEIVING, Receiving, deeds)
+    lines += cells("SENDING: half, trigger, half after it", SENDING, Sending, deeds)
+    lines += cells("RECEIVING: half, trigger, half after it", RECEIVING, Receiving, deeds)
     return "\n".join(lines) + "\n"
 
 

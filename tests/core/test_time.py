@@ -44,7 +44,7 @@ def test_a_link_on_which_nothing_is_heard_is_dropped(side):
     assert lone.session.deadline == NOW + 30
     assert lone.session.tick(NOW + 29.9) == []
     assert lone.session.tick(NOW + 30) == [Detached(4509, "nothing heard in time")]
-    assert lone.link.leaving.code == 4509
+    assert lone.link.close_action.code == 4509
     assert lone.says() == []
     assert lone.session.deadline == NOW + 120
 

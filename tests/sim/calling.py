@@ -113,7 +113,7 @@ class Calling(Stage):
         self.stir(party)
 
     def _got(self, party: Party, number: int, outcome: str, *, never: bool = False) -> None:
-        """The caller is told how its request ended: once, and truly."""
+        """The rpc_client is told how its request ended: once, and truly."""
         asked = party.record.asked[number]
         if asked.got:
             raise Broken(f"request {number} has ended twice: {asked.got}, {outcome}")

@@ -32,7 +32,7 @@ class Clock(Stage):
         self.now += seconds
 
     def do_elapse(self) -> None:
-        """So much time passes that no caller is patient any more (explorer)."""
+        """So much time passes that no rpc_client is patient any more (explorer)."""
         self.now += 2.0
 
     def do_tick(self, side: str) -> None:
@@ -71,7 +71,7 @@ class Clock(Stage):
 
     def do_expire(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session.patience.contact_at + 1e6))
+        self.heard(party, party.session.tick(party.session.timers.contact_at + 1e6))
         self._gave_up(party)
         if not party.session.ended:
             raise Broken("the session outlives its time to live")
@@ -82,13 +82,13 @@ class Clock(Stage):
 
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session.patience._progress_at + 20.0))
+        self.heard(party, party.session.tick(party.session.timers._progress_at + 20.0))
         self._gave_up(party)
         if not party.session.ended:
             raise Broken("close() outlives its progress timeout")
 
     def do_forget(self) -> None:
-        self.book._forget(1e15)
+        self.registry._forget(1e15)
         self.tombs_on_disk = {}
         self.excuse("forgotten")
         self.seen["tombstone forgotten"] += 1

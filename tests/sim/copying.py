@@ -9,28 +9,28 @@ from collections import Counter, deque
 from typing import Any
 
 from reliable_ws.protocol.acks import Acks
-from reliable_ws.protocol.call_cursor import CallCursor
-from reliable_ws.protocol.call_outbox import CallOutbox
-from reliable_ws.protocol.call_pieces import Pieces
-from reliable_ws.protocol.call_streams import Streams
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.cursor import CallCursor
+from reliable_ws.protocol.calls.flow import Streams
+from reliable_ws.protocol.calls.fragments import Pieces
+from reliable_ws.protocol.calls.ledger import CallLedger
+from reliable_ws.protocol.calls.queue import CallOutbox
 from reliable_ws.protocol.cursor import Cursor
-from reliable_ws.protocol.framing import Framing
+from reliable_ws.protocol.frame_size import FrameSize
 from reliable_ws.protocol.halves import Incoming, Outgoing
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
-from reliable_ws.protocol.patience import Patience
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival, Sessions
 from reliable_ws.protocol.state import Phase
+from reliable_ws.protocol.timers import Timers
 
 CORE = (
     Session,
     Outgoing,
     Incoming,
-    Framing,
-    Patience,
+    FrameSize,
+    Timers,
     Link,
     Acks,
     Cursor,
@@ -41,7 +41,7 @@ CORE = (
     CallCursor,
     Pieces,
     Streams,
-    Sessions,
+    SessionRegistry,
     Arrival,
 )
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
@@ -89,7 +89,7 @@ CONSTANT = frozenset(
         "_speak_every",
         "_accepts",
         "_met",
-        "_caution",
+        "_probe",
         "size",
         "_codec",
         "_config",
@@ -106,7 +106,7 @@ HANGING = frozenset(
     (
         "session",
         "link",
-        "book",
+        "registry",
         "outgoing",
         "incoming",
         "framing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reliable_ws.protocol.sessions import Sessions
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.snapshot import restore
 
 from .calling import Calling
@@ -45,10 +45,10 @@ class Crashes(Calling):
             self.do_crash(side)
 
     def _restart_book(self) -> None:
-        old = self.book
-        self.book = Sessions(old._incarnation + 1000, self.options.acceptor)
+        old = self.registry
+        self.registry = SessionRegistry(old._incarnation + 1000, self.options.acceptor)
         if self.options.durable[1]:
-            self.book._tombstones = dict(self.tombs_on_disk)
+            self.registry._tombstones = dict(self.tombs_on_disk)
         elif old._tombstones or len(old):
             self.excuse("crash")
 
@@ -70,7 +70,7 @@ class Crashes(Calling):
         party.lives += 1
         self.seen[f"{party.role} restored"] += 1
         if partner is not None and party is self.a:
-            self.book._sessions[session.id] = session
-            self.book._principals[session.id] = "somebody"
-            self.book._per_principal["somebody"] += 1
+            self.registry._sessions[session.id] = session
+            self.registry._principals[session.id] = "somebody"
+            self.registry._per_principal["somebody"] += 1
             self.records[session.incarnation] = record

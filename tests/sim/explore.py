@@ -2,7 +2,7 @@
 
 The world is that of world.py, with time abstracted: a deadline may pass whenever it is armed
 (an ack's delay, the time to live, the progress timeout of ``close()``, a tombstone's time), which
-includes every real order. A state is what decides the future: both sessions, the book, the
+includes every real order. A state is what decides the future: both sessions, the registry, the
 wires with all that is in flight, the applications and the truth. It is kept as a 64-bit hash.
 
 Checked: every invariant of :class:`~tests.sim.world.World` at every step; at every end, that
@@ -25,7 +25,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .finale import over
-from .guarantees import judge, probe
+from .guarantees import probe, refresh
 from .parts import Action, Broken, Options, Story
 from .schedules import explain, kind_of, shrink
 from .states import clone, prepare, state_of, touched
@@ -136,7 +136,7 @@ class Walk:
                     probe(new)
                     is_over = over(new)
                     if is_over and self.options.goal == "end":
-                        judge(new)
+                        refresh(new)
                 except Broken:
                     found.story = Story(self.options, [*self.path(at), action])
                     raise

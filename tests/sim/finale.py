@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reliable_ws.protocol.state import Receiving, Sending
 
-from .guarantees import check, judge, probe
+from .guarantees import check, probe, refresh
 from .parts import Broken, Party, Wire
 from .world import World
 
@@ -37,9 +37,9 @@ def _all_answered(world: World) -> bool:
 
 
 def finish(world: World) -> None:
-    """Let it end, in one of several ways, and judge."""
+    """Let it end, in one of several ways, and refresh."""
     finale = world.options.finale
-    world.book.draining = False
+    world.registry.draining = False
     if finale == "gone":
         vanish(world)
     elif finale == "calm":
@@ -47,7 +47,7 @@ def finish(world: World) -> None:
         heal(world, "read")
     else:
         heal(world, finale)
-    judge(world)
+    refresh(world)
 
 
 def heal(world: World, finale: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reliable_ws.protocol.call_streams import CREDITS, Streams
+from reliable_ws.protocol.calls.flow import CREDITS, Streams
 from reliable_ws.protocol.frames import Item, Request
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
@@ -107,7 +107,7 @@ def _check(world: Stage, party: Party) -> None:
         raise Broken("G5: more messages accepted than the limit")
     if outbox.held > outbox.max_bytes and len(outbox) > 1:
         raise Broken("G5: more bytes accepted than the limit")
-    if len(outbox) and not outbox.muted:
+    if len(outbox) and not outbox.blocked:
         link = session.link
         if (
             link is not None
@@ -141,7 +141,7 @@ def probe(world: Stage) -> None:
                     raise Broken(f"{side} owes an ack of calls and has set no time for it")
 
 
-def judge(world: Stage) -> None:
+def refresh(world: Stage) -> None:
     """Every message has an outcome, and it is true."""
     for party in (world.i, world.a, *world.past):
         if party is None or not party.alive:

@@ -6,7 +6,7 @@ from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.events import Eased
 from reliable_ws.protocol.frames import Code, Refuse
 from reliable_ws.protocol.link import Link
-from reliable_ws.protocol.sessions import Arrival
+from reliable_ws.protocol.registry import Arrival
 from reliable_ws.protocol.state import Phase
 
 from .applications import Applications
@@ -51,7 +51,7 @@ class Network(Applications):
         limits = options.max_frames
         limit = limits[self.serial % len(limits)]
         link = self.i.session.dial(self.now, limit)
-        arrival = self.book.arrive(self.now, "somebody", limit)
+        arrival = self.registry.arrive(self.now, "somebody", limit)
         self.serial += 1
         self.wires.append(Wire(self.serial, link, arrival))
         if self.serial > 1:
@@ -73,11 +73,11 @@ class Network(Applications):
             self.commit(party)
         limit = self.options.transport_limit
         for _ in range(most):
-            restless = not isinstance(end, Link) or end.restless
+            has_output = not isinstance(end, Link) or end.has_output
             data = end.transmit(self.now)
             if data is None:
                 break
-            if not restless:
+            if not has_output:
                 raise Broken(f"{side} had something to say and did not know: {told(data)}")
             if self.options.calls and party is not None and party.session is session:
                 self.check_sent(party, data)
@@ -95,7 +95,7 @@ class Network(Applications):
             wire.i_stirred = False
         else:
             wire.a_stirred = False
-        if end.leaving is not None:
+        if end.close_action is not None:
             self._hang_up(wire, side)
 
     def do_pull1(self, serial: int, side: str) -> None:
@@ -103,7 +103,7 @@ class Network(Applications):
 
     def _hang_up(self, wire: Wire, side: str) -> None:
         """Close the WebSocket from one end; what is in flight from here still arrives."""
-        code = wire.end(side).leaving.code
+        code = wire.end(side).close_action.code
         if side == "i":
             wire.i_open = False
             wire.i_code = code
@@ -128,7 +128,7 @@ class Network(Applications):
             dialing = link.phase is Phase.DIALING
             events = link.receive(data, self.now)
             wire.i_stirred = True
-            if link.phase is Phase.OVER and link.leaving is not None and dialing:
+            if link.phase is Phase.OVER and link.close_action is not None and dialing:
                 frame = decode(data, 1 << 30)[0]
                 if isinstance(frame, Refuse):
                     self._refused(frame)
@@ -147,20 +147,20 @@ class Network(Applications):
         events = arrival.receive(data, self.now)
         if arrival.link is not None and arrival.fresh:
             self._accepted(arrival)
-        if arrival.leaving is not None and arrival.leaving.code == Code.SUPERSEDED:
+        if arrival.close_action is not None and arrival.close_action.code == Code.SUPERSEDED:
             self.seen["stale Hello refused"] += 1
         if self.a is not None and arrival.session is self.a.session:
             self.heard(self.a, events)
 
     def _accepted(self, arrival: Arrival) -> None:
-        """The book made a new session, for a new application."""
+        """The registry made a new session, for a new application."""
         if self.a is not None and self.a.alive:
             if not self.a.session.ended:
                 raise Broken("a second session under the same id")
             self.past.append(self.a)
         session = arrival.session
         if self.options.frame_limit:
-            session.framing.limit = self.options.frame_limit
+            session.frame_size.limit = self.options.frame_limit
         self.a = Party("acceptor", session, durable=self.options.durable[1])
         self.records[session.incarnation] = self.a.record
         for _ in range(self.options.preload):
@@ -181,7 +181,7 @@ class Network(Applications):
     def _note(self, data: bytes, link: Link, side: str, serial: int) -> None:
         if self.say:
             self.say(f"    {side} hears on {serial}: {told(data)}")
-        if link.phase is Phase.OVER and link.leaving is not None:
+        if link.phase is Phase.OVER and link.close_action is not None:
             self.seen["frames on an inert link"] += 1
 
     def do_cut(self, serial: int, side: str) -> None:
@@ -219,7 +219,7 @@ class Network(Applications):
             wire.a_open = False
         if isinstance(end, Link):
             current = end.session.link
-            inert = end.leaving is not None
+            inert = end.close_action is not None
             waited = len(end.session._events)  # a session that was restored may have news
             events = end.lost(code, "", self.now)
             # that calls may go on may be older, too

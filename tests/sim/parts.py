@@ -10,9 +10,9 @@ from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import Messages, Part
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.registry import Arrival
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival
 
 KEY = bytes(range(32))
 ID = b"0123456789abcdef"
@@ -101,7 +101,7 @@ class Asked(NamedTuple):
     "Items that came, and their weight."
     got_weight: int = 0
     got: str = ""
-    "How it ended, for its caller."
+    "How it ended, for its rpc_client."
     never: bool = False
     "Whether its caller was told that it was not taken."
 

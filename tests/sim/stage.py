@@ -7,9 +7,9 @@ from typing import Any
 
 from reliable_ws.protocol.events import Detached, Ended, Event, Opened, Settled
 from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Sessions
 from reliable_ws.protocol.snapshot import snapshot
 from reliable_ws.protocol.state import Receiving
 
@@ -25,7 +25,7 @@ COMMITS = {
 
 
 class Stage:
-    """The parties, the book, the wires, the clock; and what is said to them is checked."""
+    """The parties, the registry, the wires, the clock; and what is said to them is checked."""
 
     def __init__(self, options: Options, seen: Counter[str] | None = None) -> None:
         self.options = options
@@ -37,13 +37,13 @@ class Stage:
             durable=options.durable[0],
         )
         if options.frame_limit:
-            self.i.session.framing.limit = options.frame_limit
+            self.i.session.frame_size.limit = options.frame_limit
         self.a: Party | None = None
         self.past: list[Party] = []
         "Acceptor's processes that died."
         self.records: dict[int, Record] = {}
         "What each incarnation at the acceptor has sent."
-        self.book = Sessions(41, options.acceptor)
+        self.registry = SessionRegistry(41, options.acceptor)
         self.tombs_on_disk: dict[bytes, Any] = {}
         self.wires: list[Wire] = []
         self.serial = 0
@@ -176,8 +176,8 @@ class Stage:
         if not session.inbox.stopped and session.receiving is not Receiving.FINISHED:
             raise Broken(f"the {party.role} ended and may still take messages")
         if party is self.a:
-            self.book.bury(session, self.now)
+            self.registry.retire(session, self.now)
             if "tombstone" in self.options.commits:
-                self.tombs_on_disk = dict(self.book._tombstones)
+                self.tombs_on_disk = dict(self.registry._tombstones)
         party.over_on_disk = True
         self._told(party)

@@ -1,6 +1,6 @@
 """Worlds as states: copied, and reduced to what decides the future.
 
-A state is kept as a 64-bit hash of both sessions, the book, the wires with all that is in
+A state is kept as a 64-bit hash of both sessions, the registry, the wires with all that is in
 flight, the applications and the truth.
 """
 
@@ -9,20 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from reliable_ws.protocol.acks import Acks
-from reliable_ws.protocol.call_cursor import CallCursor
-from reliable_ws.protocol.call_outbox import CallOutbox
-from reliable_ws.protocol.call_pieces import Pieces
-from reliable_ws.protocol.call_streams import Streams
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.cursor import CallCursor
+from reliable_ws.protocol.calls.flow import Streams
+from reliable_ws.protocol.calls.fragments import Pieces
+from reliable_ws.protocol.calls.ledger import CallLedger
+from reliable_ws.protocol.calls.queue import CallOutbox
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.halves import Incoming, Outgoing
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
-from reliable_ws.protocol.patience import Patience
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival, Sessions
 from reliable_ws.protocol.state import Phase
+from reliable_ws.protocol.timers import Timers
 
 from .copying import TOOLS, copy
 from .parts import Action, Party
@@ -39,13 +39,13 @@ def prepare(world: World) -> None:
     "Sides that no other world shares."
     session = world.i.session
     link = Link(session, Phase.DIALING, world.now)
-    arrival = world.book.arrive(world.now)
+    arrival = world.registry.arrive(world.now)
     for sample in (
         session,
         session.outgoing,
         session.incoming,
-        session.framing,
-        session.patience,
+        session.frame_size,
+        session.timers,
         session.inbox,
         session.outbox,
         link,
@@ -56,7 +56,7 @@ def prepare(world: World) -> None:
         session.calls.outbox,
         Pieces(0),
         Streams(),
-        world.book,
+        world.registry,
         arrival,
     ):
         TOOLS.learn(sample)
@@ -97,7 +97,7 @@ def clone(world: World, sides: str = "ia") -> World:
                 if old is not None and old.record is record:
                     new.records[number] = party.record
     if both:
-        new.book = copy(world.book, memo)
+        new.registry = copy(world.registry, memo)
     wires = new.wires = []
     for old in world.wires:
         wire = old.clone()
@@ -117,7 +117,7 @@ def _plain_link(link: Link | None) -> Any:
     if link is None:
         return None
     if link.phase is Phase.OVER:
-        return (link.leaving, link._farewell)
+        return (link.close_action, link._last_frame)
     plainers = TOOLS.plainers
     return (
         plainers[Link](link),
@@ -140,7 +140,7 @@ def _plain_party(party: Party | None) -> Any:
         plainers[Session](session),
         plainers[Outgoing](session.outgoing),
         plainers[Incoming](session.incoming),
-        plainers[Patience](session.patience),
+        plainers[Timers](session.timers),
         plainers[Inbox](session.inbox),
         plainers[Outbox](session.outbox),
         plainers[CallLedger](session.calls),
@@ -170,8 +170,8 @@ def _side_key(world: World, side: str) -> int:
                 links.append(party is not None and link.session is party.session)
         if link is current and link is not None:
             at = index
-    book = TOOLS.plainers[Sessions](world.book) if side == "a" else None
-    key = hash((_plain_party(party), tuple(links), at, book))
+    registry = TOOLS.plainers[SessionRegistry](world.registry) if side == "a" else None
+    key = hash((_plain_party(party), tuple(links), at, registry))
     world.keys[side] = (serials, key)
     return key
 

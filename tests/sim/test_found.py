@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Sessions
 from reliable_ws.protocol.snapshot import restore, snapshot
 from tests.support.pair import Pair
 
@@ -22,9 +22,9 @@ def crash_server(pair: Pair) -> None:
     kept = snapshot(pair.server)
     pair.cut_client()
     session = restore(kept, pair.now, pair.config)
-    pair.book = Sessions(1000, pair.config)
-    pair.book._sessions[session.id] = session
-    pair.book._principals[session.id] = None
+    pair.registry = SessionRegistry(1000, pair.config)
+    pair.registry._sessions[session.id] = session
+    pair.registry._principals[session.id] = None
     pair._server = session
 
 
@@ -48,7 +48,7 @@ class TestDialling:
         pair.run()
         assert pair.server.ended is None
         assert pair.server.link is new.arrival.link
-        assert old.dialer.leaving is not None
+        assert old.dialer.close_action is not None
         assert pair.server_take() == ["hello"]
 
 

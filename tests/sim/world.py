@@ -53,7 +53,7 @@ class World(Network, Clock, Crashes):
         for wire in self.wires:
             self.offer_network(wire, found)
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
-        if self.book._tombstones and not self.stale_hello():
+        if self.registry._tombstones and not self.stale_hello():
             found.append(("forget",))
         found.append(("advance",) if options.timed else ("elapse",))
         return [
@@ -81,4 +81,4 @@ class World(Network, Clock, Crashes):
 
     def do_drain(self) -> None:
         """Toggle whether the acceptor takes new sessions."""
-        self.book.draining = not self.book.draining
+        self.registry.draining = not self.registry.draining

@@ -15,8 +15,8 @@ from typing import Any
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Arrival, Sessions
 
 KEY = bytes(range(32))
 ID = b"0123456789abcdef"
@@ -39,13 +39,13 @@ class Wire:
 
 
 class Pair:
-    """An initiator, an acceptor's book, and the wires between them."""
+    """An initiator, an acceptor's registry, and the wires between them."""
 
     def __init__(self, config: Config | None = None, server_config: Config | None = None) -> None:
         self.now = 1000.0
         self.config = config or Config()
         self.client = Session("initiator", ID, KEY, self.now, self.config)
-        self.book = Sessions(41, server_config or self.config)
+        self.registry = SessionRegistry(41, server_config or self.config)
         self.wires: list[Wire] = []
         self.client_events: list[Event] = []
         self.server_events: list[Event] = []
@@ -66,7 +66,7 @@ class Pair:
 
     def dial(self) -> Wire:
         """Open a WebSocket; nothing has been said on it yet."""
-        wire = Wire(self.client.dial(self.now), self.book.arrive(self.now))
+        wire = Wire(self.client.dial(self.now), self.registry.arrive(self.now))
         self.wires.append(wire)
         return wire
 
@@ -170,7 +170,7 @@ class Pair:
     def _server_said(self, events: list[Event]) -> None:
         self.server_events += events
         if self._server is not None and self._server.ended is not None:
-            self.book.bury(self._server, self.now)
+            self.registry.retire(self._server, self.now)
 
     # ------------------------------------------------------------------ applications
 

@@ -174,19 +174,19 @@ class WaitThenPop:
 class ItemInTheFuture(WaitThenPop):
     """The classic mistake: the item travels in the future's result."""
 
-    carrier: asyncio.Future[str] | None = None
+    link_io: asyncio.Future[str] | None = None
 
     def put(self, item: str) -> None:
-        if self.carrier is not None and not self.carrier.done():
-            self.carrier.set_result(item)
+        if self.link_io is not None and not self.link_io.done():
+            self.link_io.set_result(item)
         else:
             self.items.append(item)
 
     async def take(self) -> str:
         if self.items:
             return self.items.popleft()
-        self.carrier = asyncio.get_running_loop().create_future()
-        return await self.carrier
+        self.link_io = asyncio.get_running_loop().create_future()
+        return await self.link_io
 
 
 class AwaitAfterPop(WaitThenPop):

@@ -9,7 +9,7 @@ import pytest
 
 from reliable_ws import Config, NotReliablePeer, OutcomeUnknown, SessionLost
 from reliable_ws.sync import Sessions, wrap
-from reliable_ws.sync.carrier import Carrier
+from reliable_ws.sync.link_io import LinkIO
 from reliable_ws.transport import TransportClosed
 
 from .conftest import SECONDS, Interrupting, pair, run
@@ -166,10 +166,10 @@ def test_a_write_that_is_interrupted_costs_the_websocket_and_no_message():
 def test_ctrl_c_as_a_write_ends_leaves_the_lock_taken():
     near, far = pipe()
     lock = Interrupting()
-    link = SimpleNamespace(restless=True, leaving=None, transmit=lambda _now: b"written")
-    carrier = Carrier(near, link, lock, dispatch=list)
+    link = SimpleNamespace(has_output=True, close_action=None, transmit=lambda _now: b"written")
+    link_io = LinkIO(near, link, lock, dispatch=list)
     with pytest.raises(KeyboardInterrupt):
-        carrier.flush()
+        link_io.flush()
     assert lock.locked()
     assert far.recv() == b"written"
     with pytest.raises(TransportClosed):

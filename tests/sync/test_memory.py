@@ -10,11 +10,11 @@ from .pipe import pipe
 
 
 def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_bounded(monkeypatch):
-    monkeypatch.setattr("reliable_ws.sync.sessions.RELIEF_INTERVAL", 0.01)
+    monkeypatch.setattr("reliable_ws.sync.sessions.EVICTION_INTERVAL", 0.01)
     sessions = Sessions(config=Config(max_bytes=10_000))
     looks = []
-    relieve = sessions._book.relieve
-    monkeypatch.setattr(sessions._book, "relieve", lambda now: looks.append(now) or relieve(now))
+    evict = sessions._registry.evict
+    monkeypatch.setattr(sessions._registry, "evict", lambda now: looks.append(now) or evict(now))
     near, far = pipe()
     accepted = run(sessions.accept, far)
     ours = wrap(near, resume_within=SECONDS)

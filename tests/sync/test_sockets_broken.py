@@ -10,7 +10,7 @@ import websockets.sync.server
 
 import reliable_ws
 from reliable_ws import Backoff, Config, ConnectionClosed, Outcome, SessionLost
-from reliable_ws.shared.facts import State
+from reliable_ws.driver.status import State
 from reliable_ws.sync import Sessions, serve, wrap
 
 from .conftest import SECONDS, run

@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 
 from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.sync.waiting import Change, Line, Turn, until
+from reliable_ws.sync.waiters import Change, Line, Turn, until
 
 from .conftest import Interrupting
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import (
     ENTRIES,
@@ -23,9 +23,9 @@ from reliable_ws.protocol.frames import (
     Limits,
     Position,
 )
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Sessions
 from tests.support.pair import Pair
 
 BY_LETTER = {chr(number): kind for kind, number in TYPES.items()}
@@ -124,14 +124,14 @@ class Stage:
                 pair.now += step["seconds"]
                 pair.tick()
             case "forget", _:
-                pair.book = Sessions(77, pair.config)
+                pair.registry = SessionRegistry(77, pair.config)
             case verb, _:
                 self._verb(verb, pair.client if at == "initiator" else pair.server, step)
                 for side in (pair.client, pair._server):
                     if side is not None:
                         side.settle(pair.now)
                 if pair._server is not None and pair._server.ended:
-                    pair.book.bury(pair._server, pair.now)
+                    pair.registry.retire(pair._server, pair.now)
 
     def _verb(self, verb: str, session: Session, step: dict[str, Any]) -> None:
         now = self.pair.now

@@ -147,7 +147,7 @@ async def _contest(
                 "connection that broke is gone"
             )
         tell(f"{contestant.name}: {last.lines:,} last lines, closing at once; the reader is late")
-        parted = await stage.farewell(contestant, last, files[1], tell)
+        parted = await stage.last_frame(contestant, last, files[1], tell)
         tell(f"  {parted.arrived.taken:,} lines arrived")
         results.append((contestant, streamed, parted))
     return results

@@ -25,7 +25,7 @@ __all__ = [
     "LEAST",
     "Contestant",
     "Result",
-    "farewell",
+    "last_frame",
     "limits_for",
     "plan_for",
     "stream",
@@ -130,7 +130,7 @@ async def stream(
     )
 
 
-async def farewell(
+async def last_frame(
     contestant: Contestant, material: Material, received: Path, tell: Tell
 ) -> Result:
     """Send a few lines and close at once; the reader is late, and the network breaks meanwhile."""

@@ -16,9 +16,9 @@ from typing import Any, cast
 from reliable_ws.adapters import adapt
 from reliable_ws.aio.connection import Connection
 from reliable_ws.aio.sessions import Sessions
+from reliable_ws.driver.methods import Methods
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed
-from reliable_ws.shared.methods import Methods
 from reliable_ws.transport import Transport, TransportClosed
 
 __all__ = [

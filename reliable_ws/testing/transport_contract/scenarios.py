@@ -14,7 +14,7 @@ import websockets.asyncio.client as plain
 
 from reliable_ws.adapters.websockets import HAS_PROXY
 from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.wrapping import wrap
+from reliable_ws.aio.wrap import wrap
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import SUBPROTOCOL

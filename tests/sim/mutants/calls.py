@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reliable_ws.protocol import link as link_module
-from reliable_ws.protocol.call_cursor import CallCursor
-from reliable_ws.protocol.call_outbox import CallOutbox
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.cursor import CallCursor
+from reliable_ws.protocol.calls.ledger import CallLedger
+from reliable_ws.protocol.calls.queue import CallOutbox
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import CallAck, Calls, Stop, Void
 from reliable_ws.protocol.link import Link
@@ -49,15 +49,15 @@ def _no_deadline(put: Replace) -> None:
 
 @mutant("nobody knows that calls wait to be sent", "a call")
 def _not_restless(put: Replace) -> None:
-    right = Link.restless.fget
+    right = Link.has_output.fget
 
-    def restless(self):
+    def has_output(self):
         number, self.calls.number = self.calls.number, self.session.calls.outbox.last + 1
         found = right(self)
         self.calls.number = number
         return found
 
-    put(Link, "restless", property(restless))
+    put(Link, "has_output", property(has_output))
 
 
 @mutant("an ack of calls goes behind calls", "one at a time")
@@ -100,7 +100,7 @@ def _kept(put: Replace) -> None:
         self._close(request)
 
     put(CallLedger, "_take_back", take_back)
-    put(CallLedger, "judge", lambda _self, _number, entry, _by, _now: entry)
+    put(CallLedger, "refresh", lambda _self, _number, entry, _by, _now: entry)
 
 
 @mutant("who waits no more is answered", "a call, dropped")
@@ -122,23 +122,23 @@ def _unknown_is_not_taken(put: Replace) -> None:
 
 @mutant("a request goes when its time is up", "a call, late")
 def _expired(put: Replace) -> None:
-    right = CallLedger.judge
+    right = CallLedger.refresh
 
-    def judge(self, number, entry, by, now):
+    def refresh(self, number, entry, by, now):
         return right(self, number, entry, by, now if by is None else min(now, by - 0.1))
 
-    put(CallLedger, "judge", judge)
+    put(CallLedger, "refresh", refresh)
 
 
 @mutant("a request that comes again has all its time again", "a call, late")
 def _time_again(put: Replace) -> None:
-    right = CallLedger.judge
+    right = CallLedger.refresh
 
-    def judge(self, number, entry, by, now):
+    def refresh(self, number, entry, by, now):
         again = number <= self.outbox.transmitted
         return right(self, number, entry, by, 0.0 if again else now)
 
-    put(CallLedger, "judge", judge)
+    put(CallLedger, "refresh", refresh)
 
 
 @mutant("a Void drops no pieces", "large calls")
@@ -215,6 +215,6 @@ def _no_stop(put: Replace) -> None:
 @mutant("calls are kept when the session is over", "a call, close")
 def _kept_for_ever(put: Replace) -> None:
     def end(self):
-        self.finished = self._mute = True
+        self.finished = self._blocked = True
 
     put(CallLedger, "end", end)

@@ -10,10 +10,10 @@ from reliable_ws.protocol.frames import Finish, Messages, Stop
 from reliable_ws.protocol.halves import Incoming
 from reliable_ws.protocol.inbox import NEVER, Inbox
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Sessions
-from reliable_ws.protocol.state import Deed, Phase, Receiving, Sending
+from reliable_ws.protocol.state import Phase, Receiving, Sending, Trigger
 
 from .registry import Replace, mutant
 
@@ -57,7 +57,7 @@ def _stale_stop(put: Replace) -> None:
 
     def stop(self):
         self.incoming.conclude()
-        self.incoming._move(Deed.STOP)
+        self.incoming._move(Trigger.STOP)
         if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
             self.stale = self.inbox.counters()._replace(stopped=True)
 
@@ -82,38 +82,38 @@ def _stale_stop(put: Replace) -> None:
     put(link_module, "_ACCEPT", {**link_module._ACCEPT, Finish: finished})
     move = Incoming._move
 
-    def moved(self, deed):
-        if self.state is not Receiving.STOPPED or deed is not Deed.TAKEN:
-            move(self, deed)
+    def moved(self, trigger):
+        if self.state is not Receiving.STOPPED or trigger is not Trigger.TAKEN:
+            move(self, trigger)
 
     put(Session, "_stop", stop)
     put(Incoming, "_move", moved)
     put(Session, "_end_as", end)
     put(Link, "transmit", late)
-    put(Link, "restless", property(lambda _self: True))
+    put(Link, "has_output", property(lambda _self: True))
 
 
 @mutant("no tombstone")
 def _no_tombstone(put: Replace) -> None:
-    right = Sessions.bury
+    right = SessionRegistry.retire
 
-    def bury(self, session, now):
+    def retire(self, session, now):
         right(self, session, now)
         self._tombstones.pop(session.id, None)
 
-    put(Sessions, "bury", bury)
+    put(SessionRegistry, "retire", retire)
 
 
 @mutant("a tombstone has no counters")
 def _blank_tombstone(put: Replace) -> None:
-    right = Sessions.bury
+    right = SessionRegistry.retire
 
-    def bury(self, session, now):
+    def retire(self, session, now):
         right(self, session, now)
         if session.id in self._tombstones:
             self._tombstones[session.id] = self._tombstones[session.id]._replace(counters=None)
 
-    put(Sessions, "bury", bury)
+    put(SessionRegistry, "retire", retire)
 
 
 @mutant("expiry does not freeze the inbox", "timeouts")

@@ -7,8 +7,8 @@ from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Ack, Code, Finish, Refuse
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.sessions import Sessions
 from reliable_ws.protocol.state import Phase, Sending
 
 from .registry import Replace, mutant
@@ -37,7 +37,7 @@ def _late_death(put: Replace) -> None:
 
 @mutant("the attempt number is not checked")
 def _no_attempt(put: Replace) -> None:
-    right = Sessions.answer
+    right = SessionRegistry.answer
 
     def answer(self, arrival, hello, now):
         known = self._sessions.get(hello.session) or self._tombstones.get(hello.session)
@@ -45,7 +45,7 @@ def _no_attempt(put: Replace) -> None:
             hello = hello._replace(attempt=known.attempt + 1)
         return right(self, arrival, hello, now)
 
-    put(Sessions, "answer", answer)
+    put(SessionRegistry, "answer", answer)
 
 
 @mutant("transport closed means confirmed")
@@ -94,20 +94,20 @@ def _parts_again(put: Replace) -> None:
 
 @mutant("data before Welcome, and no check of numbers")
 def _early_data(put: Replace) -> None:
-    right, restless = Link.transmit, Link.restless.fget
+    right, has_output = Link.transmit, Link.has_output.fget
 
     def transmit(self, now):
         if self.phase is Phase.DIALING and self.greeted:
             session, cursor = self.session, self.cursor
             cursor.number = max(cursor.number, session.outbox.confirmed + 1)
-            if cursor.number > session.outbox.last or session.outbox.muted:
+            if cursor.number > session.outbox.last or session.outbox.blocked:
                 return None
-            frame = cursor.cut(session.peer, session.framing.size)
+            frame = cursor.cut(session.peer, session.frame_size.size)
             return None if frame is None else encode([frame])
         return right(self, now)
 
     put(Link, "transmit", transmit)
-    put(Link, "restless", property(lambda self: self.phase is Phase.DIALING or restless(self)))
+    put(Link, "has_output", property(lambda self: self.phase is Phase.DIALING or has_output(self)))
     put(Inbox, "_expect", lambda _self, _number: None)
     finish = link_module._ACCEPT[Finish]
 
@@ -120,7 +120,7 @@ def _early_data(put: Replace) -> None:
 
 @mutant("the incarnation is not checked", "forget")
 def _no_incarnation(put: Replace) -> None:
-    right, welcomed = Sessions._is_holder, Session.welcomed
+    right, welcomed = SessionRegistry._is_holder, Session.welcomed
 
     def is_holder(self, known, hello, principal):
         return known is None or right(self, known, hello._replace(incarnation=0), principal)
@@ -129,7 +129,7 @@ def _no_incarnation(put: Replace) -> None:
         self.incarnation = 0
         welcomed(self, link, frame, now)
 
-    put(Sessions, "_is_holder", is_holder)
+    put(SessionRegistry, "_is_holder", is_holder)
     put(Session, "welcomed", welcome)
 
 

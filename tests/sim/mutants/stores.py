@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reliable_ws.protocol.calls import CallLedger
+from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.snapshot import snapshot
 from tests.sim import stage

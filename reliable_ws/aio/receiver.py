@@ -1,0 +1,150 @@
+"""Messages from the peer: handed over in order, to whoever came first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+
+from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.status import is_last_taken
+from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
+from reliable_ws.protocol.payload import open_payload
+
+from .pump import BURST, Pump
+from .waiters import Line
+
+__all__ = ["Delivery", "Receiver"]
+
+
+class Receiver:
+    """The messages of one connection, from the other side."""
+
+    __slots__ = ("_inbox", "_pump", "_session", "_turns", "line")
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._session = pump.session
+        self._inbox = pump.session.inbox
+        self._turns = BURST
+        self.line = Line()
+        "Who waits for a message."
+
+    async def arrival(self, timeout: float | None) -> None:
+        """Return when a message can be taken; no await may stand between this and taking it."""
+        self._turns -= 1
+        if self._turns < 0:
+            self._turns = BURST
+            await asyncio.sleep(0)
+        line, inbox = self.line, self._inbox
+        while len(inbox.queue) <= line.called or line.waiting:
+            if not inbox.queue and is_last_taken(self._session):
+                raise self._session.error()
+            if self._pump.awake:
+                self._pump.flush()  # nobody in this task adds anything before the next message
+            turn = line.join()
+            try:
+                if timeout is None:
+                    await turn
+                else:
+                    async with asyncio.timeout(timeout):
+                        await turn
+            except BaseException:
+                line.leave(turn)
+                raise
+            line.called -= 1
+            if inbox.queue:
+                return
+
+    def take(self) -> Any:
+        """Take the next message, and confirm it in the same step."""
+        inbox = self._inbox
+        payload = inbox.take()
+        if inbox.due:
+            self._pump.settle()
+        if inbox.finish is not None and self.line.waiting:
+            self.call_if_over()
+        if type(payload) is msgpack.ExtType:
+            return open_payload(payload, inbox.handed, self._session.codec)
+        return payload
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Iterate over messages until the peer has finished."""
+        line, inbox = self.line, self._inbox
+        while True:
+            try:
+                await self.arrival(None)
+            except ConnectionClosed as error:
+                if self._ends_quietly(error):
+                    return
+                raise
+            yield self.take()
+            queue, turns = inbox.queue, self._turns
+            while turns > 0 and len(queue) > line.called and not line.waiting:
+                turns -= 1
+                payload = inbox.take()
+                if inbox.due:
+                    self._pump.settle()
+                if type(payload) is msgpack.ExtType:
+                    payload = open_payload(payload, inbox.handed, self._session.codec)
+                yield payload
+            self._turns = turns
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done."""
+        while True:
+            try:
+                await self.arrival(None)
+            except ConnectionClosed as error:
+                if self._ends_quietly(error):
+                    return
+                raise
+            number, payload = self._inbox.deliver()
+            if self.line.waiting:
+                self.call_if_over()
+            try:
+                message = open_payload(payload, number, self._session.codec)
+            except PayloadError:
+                self.confirm(number)
+                raise
+            yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
+
+    def _ends_quietly(self, error: ConnectionClosed) -> bool:
+        """Whether this is how an iteration ends without raising."""
+        return isinstance(error, ConnectionClosedOK) or self._session.closing
+
+    def confirm(self, number: int) -> None:
+        """Confirm what was delivered."""
+        if self._inbox.confirm(number) and self._inbox.due:
+            self._pump.settle()
+
+    # ------------------------------------------------------------------ what happened
+
+    def call_if_over(self) -> None:
+        """Wake readers that nothing more can come for."""
+        if not self._inbox.queue and is_last_taken(self._session):
+            self.line.call_all()
+
+
+class Delivery(Unconfirmed):
+    """A message that is confirmed when its work is done.
+
+    ``async with delivery: …`` confirms on a clean exit. On an exception it stays unconfirmed;
+    ``confirm()`` may follow later. What is never confirmed is *unknown* to the sender in the
+    end, and meanwhile holds back its window.
+    """
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Any:
+        """Return the message."""
+        return self.message
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: object
+    ) -> None:
+        """Confirm unless the block raised."""
+        if kind is None:
+            self.confirm()

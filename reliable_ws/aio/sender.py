@@ -1,0 +1,181 @@
+"""Messages to the peer: accepted in call order, and waited for until their outcome is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from reliable_ws.driver.status import raise_undelivered
+from reliable_ws.protocol.errors import OutboxFull
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.payload import seal
+from reliable_ws.protocol.report import Outcome
+
+from .pump import BURST, CROWD, Pump
+from .waiters import Line, Milestones
+
+__all__ = ["Receipt", "Sender"]
+
+
+class Watcher(Protocol):
+    """Who wants to know what becomes of messages: a group's member."""
+
+    def confirmed(self, number: int, /) -> None:
+        """Everything up to ``number`` is confirmed."""
+
+    def settled(self) -> None:
+        """Every outcome is known."""
+
+
+class Sender:
+    """The messages of one connection, from this side."""
+
+    __slots__ = (
+        "_confirmations",
+        "_outbox",
+        "_pump",
+        "_room",
+        "_turn",
+        "session",
+        "waiting",
+        "watchers",
+    )
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self.session = pump.session
+        self._outbox = pump.session.outbox
+        self._turn: asyncio.Lock | None = None  # until somebody has to wait
+        self._room = Line()  # the first of those that wait, for room in the outbox
+        self.waiting = 0
+        "How many wait for their turn, or for room."
+        self._confirmations: Milestones | None = None  # until somebody waits for one
+        self.watchers: tuple[Watcher, ...] = ()
+
+    # ------------------------------------------------------------------ accepting
+
+    async def accept(self, message: Any, timeout: float | None) -> int:
+        """Accept what :meth:`Outbox.offer` did not: behind those that wait, when there is room.
+
+        Sends are accepted in call order: while anybody waits here, the gate is shut.
+        """
+        session, outbox = self.session, self._outbox
+        payload, weight = seal(message, session.codec)
+        if not self.waiting and outbox.rested and outbox.has_room(weight):
+            number = session.send_sealed(payload, weight)
+            if outbox.crowded:
+                outbox.allow_weight(CROWD)
+                if self._pump.link_io is not None:
+                    self._pump.link_io.flush()
+            return number
+        self.waiting += 1
+        session.outgoing.shut()
+        turn = self._turn = self._turn or asyncio.Lock()
+        try:
+            async with asyncio.timeout(timeout) as limit, turn:
+                if not outbox.rested:
+                    by = limit.when()
+                    limit.reschedule(None)  # letting others run is not waiting for room
+                    await asyncio.sleep(0)
+                    limit.reschedule(by)
+                    outbox.allow(BURST, CROWD)
+                while True:
+                    try:
+                        return session.send_sealed(payload, weight)
+                    except OutboxFull:
+                        await self._room.wait()
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                session.outgoing.unshut()
+
+    def try_again(self) -> None:
+        """Let who waits for room see whether there is some, or that it is too late."""
+        self._room.call()
+
+    # ------------------------------------------------------------------ outcomes
+
+    async def flush(self, timeout: float | None) -> None:
+        """Wait until the outcome of everything sent so far is known; raise if one is bad."""
+        number = self._outbox.messages
+        async with asyncio.timeout(timeout):
+            await _Awaitable(self._known(number))
+        raise_undelivered(self.session.report(upto=number))
+
+    def confirmation(self, number: int) -> Generator[object, None, None]:
+        """Wait for one message (see :class:`Receipt`)."""
+        if self._outbox.confirmed < number:
+            yield from self._known(number)
+            if self._outbox.confirmed < number:
+                raise_undelivered(self.session.report_of(number))
+
+    def _known(self, number: int) -> Generator[object, None, None]:
+        """Wait until the outcome of everything up to ``number`` is known."""
+        session, outbox = self.session, self._outbox
+        confirmations = self._confirmations = self._confirmations or Milestones()
+        while outbox.confirmed < number and session.outcome(number) is Outcome.PENDING:
+            session.want(number)
+            self._pump.flush()
+            yield from confirmations.wait(number)
+
+    def confirmed(self, number: int) -> None:
+        """Tell whoever waits that everything up to ``number`` is confirmed."""
+        if self._confirmations is not None:
+            self._confirmations.reach(number)
+        self._room.call()
+        for watcher in self.watchers:
+            watcher.confirmed(number)
+
+    def settled(self) -> None:
+        """Tell whoever waits that every outcome is known."""
+        if self._confirmations is not None:
+            self._confirmations.reach(NEVER)
+        self._room.call()
+        watchers, self.watchers = self.watchers, ()
+        for watcher in watchers:
+            watcher.settled()
+
+
+class Receipt:
+    """What ``send()`` returns: await it, and the peer's application has taken the message.
+
+    Awaiting returns ``None`` when the message is confirmed, and raises
+    :class:`~reliable_ws.NotTaken` or :class:`~reliable_ws.OutcomeUnknown` when it never will
+    be. It waits as long as the session lives; bound it with :func:`asyncio.timeout`.
+    Cancelling touches neither the message nor other waiters. Nothing is lost by not awaiting:
+    ``flush()``, ``close()`` and ``report`` cover every message. A receipt is awaitable, not a
+    coroutine: ``asyncio.gather`` takes it, ``create_task`` does not.
+    """
+
+    __slots__ = ("_sender", "number")
+
+    def __init__(self, sender: Sender, number: int) -> None:
+        self._sender = sender
+        self.number = number
+        "The message's sequence number."
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait for the confirmation."""
+        return self._sender.confirmation(self.number)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known now, without waiting."""
+        return self._sender.session.outcome(self.number)
+
+    def __repr__(self) -> str:
+        """Number and outcome."""
+        return f"<Receipt {self.number} {self.outcome.value}>"
+
+
+class _Awaitable:
+    """A generator that yields futures, to be awaited."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Generator[object, None, None]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._steps

@@ -1,0 +1,174 @@
+"""``serve``: a server of sessions over websockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import check_handler, check_options
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.report import Report
+from reliable_ws.transport import Transport
+
+from .connection import Connection
+from .opening import Unopened
+from .sessions import Handler, Sessions, check_shared
+
+__all__ = ["Server", "serve"]
+
+
+class Server:
+    """A running server: made by :func:`serve`."""
+
+    inner: Any
+    "The WebSocket library's own server."
+    sessions: Sessions
+    "What it serves."
+
+    def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
+        self.sessions = sessions
+        self._drain_timeout = drain_timeout
+
+    @property
+    def sockets(self) -> Any:
+        """The listening sockets."""
+        return self.inner.sockets
+
+    @property
+    def port(self) -> int:
+        """The port of the first listening socket."""
+        port: int = self.inner.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections of all sessions that live."""
+        return self.sessions.connections
+
+    async def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
+        """Close every session gracefully (see :meth:`Sessions.drain`), then the server."""
+        reports = await self.sessions.drain(self._drain_timeout if timeout is None else timeout)
+        await self.close()
+        return reports
+
+    async def close(self) -> None:
+        """Close the listening sockets and every WebSocket. Sessions are not told: see drain."""
+        self.inner.close()
+        await self.inner.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Return when the server is closed."""
+        await self.inner.wait_closed()
+
+    async def serve_forever(self) -> None:
+        """Run until cancelled.
+
+        SIGTERM kills the process before anything is drained, unless
+        :func:`~reliable_ws.drain_on_sigterm` was told of :attr:`sessions`.
+        """
+        await asyncio.get_running_loop().create_future()
+
+
+class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in websockets
+    """Serve sessions: ``handler(conn)`` runs once per session, not once per WebSocket.
+
+    ``async with serve(handler, host, port) as server`` or ``server = await serve(…)``. CloseAction
+    the block drains: see :meth:`Sessions.drain`. ``sessions`` shares sessions with other
+    endpoints; else ``config``, ``on_event`` and ``payload_codec`` are those of new ones.
+    ``principal`` is called with the WebSocket of every arrival and returns who it is (or an
+    awaitable of it): only the same principal can resume a session. Everything else goes to
+    websockets' ``serve``.
+    """
+
+    verb = "serve"
+
+    def __init__(
+        self,
+        handler: Handler,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        methods: Methods | None = None,
+        config: Config | None = None,
+        sessions: Sessions | None = None,
+        principal: Callable[[Any], Any] | None = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+        drain_timeout: float = 10.0,
+        **transport_options: Any,
+    ) -> None:
+        check_handler(handler, awaited=True)
+        check_options(principal=principal, drain_timeout=drain_timeout)
+        check_shared(
+            sessions, methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+        )
+        self._handler = handler
+        self._host = host
+        self._port = port
+        self._sessions = sessions
+        self._methods = methods
+        self._config = config
+        self._principal = principal
+        self._on_event = on_event
+        self._codec = payload_codec
+        self._drain_timeout = drain_timeout
+        self._options = transport_options
+        self._server: Server | None = None
+
+    async def _start(self) -> Server:
+        sessions = self._sessions
+        if sessions is None:  # `or` would take an empty one for none
+            sessions = self._make_sessions()
+        server = Server(sessions, self._drain_timeout)
+
+        def on_transport(transport: Transport) -> Awaitable[None]:
+            if self._principal is None:  # no coroutine of ours between those of each connection
+                return server.sessions._serve(transport, self._handler, None)
+            return ask(transport, self._principal)
+
+        async def ask(transport: Transport, who: Callable[[Any], Any]) -> None:
+            principal = who(transport.websocket)
+            if isinstance(principal, Awaitable):
+                principal = await principal
+            await server.sessions._serve(transport, self._handler, principal)
+
+        server.inner = await self._listen(on_transport)
+        return server
+
+    def _make_sessions(self) -> Sessions:
+        return Sessions(
+            methods=self._methods,
+            config=self._config,
+            on_event=self._on_event,
+            payload_codec=self._codec,
+        )
+
+    async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
+        from reliable_ws.adapters import websockets
+
+        return await websockets.listen(on_transport, self._host, self._port, **self._options)
+
+    def __await__(self) -> Generator[Any, None, Server]:
+        """Start the server."""
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Server:
+        """Start the server; leaving the block drains it."""
+        self._server = await self._start()
+        return self._server
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Drain; at once if the block was left by cancellation."""
+        if self._server is not None:
+            graceful = kind is None or issubclass(kind, Exception)
+            await self._server.drain(None if graceful else 0.0)

@@ -1,0 +1,132 @@
+"""``wrap``: reliability over a WebSocket that is open already, of any supported library."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from reliable_ws.adapters import adapt, role_of
+from reliable_ws.backoff import Backoff
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import check_free, own
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import check_reopening, role_for
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.conversation import Role
+from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.transport import Transport
+
+from .connection import Connection
+from .initiator import Initiator
+from .opening import Opening
+from .sessions import Sessions, check_shared
+
+__all__ = ["wrap"]
+
+
+class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
+    """Take over an open WebSocket: ``async with wrap(ws) as conn``, or ``await wrap(ws)``.
+
+    The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
+    closed with the connection. ``role`` is which side says Hello: ``"initiator"`` for the
+    client, ``"acceptor"`` for the server; inferred where the library tells, else required.
+
+    What happens when the WebSocket is lost: without more, the session ends at once with
+    ``SessionLost``. An initiator goes on by itself with ``reopen``, a coroutine function that
+    returns a new open WebSocket. Either side waits ``resume_within`` seconds for
+    ``await conn.resume(ws)``. An acceptor resumes across wrapped connections that share
+    ``sessions``: then a WebSocket of a session that lives gives the same connection again, and
+    ``methods``, ``config``, ``on_event`` and ``payload_codec`` are for ``Sessions()`` to say.
+
+    Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
+    cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
+    does not greet within ``config.open_timeout``.
+    """
+
+    verb = "wrap"
+
+    def __init__(
+        self,
+        websocket: Any,
+        *,
+        role: Role | None = None,
+        methods: Methods | None = None,
+        config: Config | None = None,
+        sessions: Sessions | None = None,
+        reopen: Callable[[], Awaitable[Any]] | None = None,
+        resume_within: float | None = None,
+        reconnect: Backoff | None = None,
+        principal: Hashable = None,
+        on_event: Callable[[ConnectionEvent], object] | None = None,
+        payload_codec: PayloadCodec | None = None,
+    ) -> None:
+        check_shared(
+            sessions,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            resume_within=resume_within,
+        )
+        check_reopening(reopen, reconnect, awaited=True)
+        check_free(websocket)
+        self._transport = adapt(websocket)
+        self._role = role_for(
+            websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
+        )
+        own(websocket, self._transport)
+        self._methods = methods
+        if methods is not None:
+            methods.check_loop()
+        self._config = config or Config()
+        if resume_within is not None:
+            self._config = dataclasses.replace(self._config, session_ttl=resume_within)
+        self._sessions = sessions
+        self._reopen = reopen
+        self._resumable = resume_within is not None or sessions is not None or reopen is not None
+        self._backoff = reconnect
+        self._principal = principal
+        self._on_event = on_event
+        self._codec = payload_codec
+
+    async def _open(self) -> Connection:
+        if self._role == "acceptor":
+            return await self._accept()
+        initiator = Initiator(
+            self._config,
+            self._codec,
+            reopen=self._another if self._reopen else None,
+            backoff=self._backoff,
+            resumable=self._resumable,
+            methods=self._methods,
+        )
+        connection = Connection(initiator, self._on_event)
+        await initiator.start(self._transport)
+        return connection
+
+    async def _accept(self) -> Connection:
+        if self._sessions is not None:
+            return await self._sessions.accept(
+                self._transport, self._principal, resumable=self._resumable
+            )
+        sessions = Sessions(
+            methods=self._methods,
+            config=self._config,
+            on_event=self._on_event,
+            payload_codec=self._codec,
+        )
+        try:
+            return await sessions.accept(
+                self._transport, self._principal, resumable=self._resumable
+            )
+        except BaseException:  # cancelled: nobody else could resume what has begun
+            for connection in sessions.connections:
+                connection.abort()
+            raise
+
+    async def _another(self) -> Transport:
+        if self._reopen is None:
+            raise NotReliablePeer("there is no way to open another WebSocket")
+        return adapt(await self._reopen())

@@ -1,0 +1,37 @@
+"""Messages that are confirmed when their work is done, whatever hands them over."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+__all__ = ["Unconfirmed"]
+
+
+class Receiver(Protocol):
+    """What hands messages over."""
+
+    def confirm(self, number: int) -> None:
+        """Confirm one; again: no effect."""
+
+
+class Unconfirmed:
+    """A message that was handed over, and waits to be confirmed."""
+
+    __slots__ = ("_receiver", "message", "number", "redelivered")
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        number: int,
+        message: Any,
+        redelivered: bool,  # noqa: FBT001
+    ) -> None:
+        self._receiver = receiver
+        self.number = number
+        self.message = message
+        self.redelivered = redelivered
+        "Whether it may have been handed over before, to a process of ours that died."
+
+    def confirm(self) -> None:
+        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
+        self._receiver.confirm(self.number)

@@ -1,0 +1,230 @@
+"""``Methods``: what the peer may ask for, and how a request becomes a Python call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from reliable_ws.protocol.errors import InvalidParams
+
+from .coerce import fit, hints_of
+
+__all__ = ["Method", "Methods"]
+
+Bound = tuple[Sequence[Any], Mapping[str, Any]]
+"""Arguments of a call."""
+
+ANYTHING = object()
+"""The hint of a parameter that has none."""
+
+IN_ORDER = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Method:
+    """One handler: how its parameters are bound, and how it is run."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.function = function
+        self.streams = inspect.isasyncgenfunction(function)
+        self.is_coroutine = inspect.iscoroutinefunction(function)
+        self.generates = inspect.isgeneratorfunction(function)
+        self._signature = inspect.signature(function)
+        hints = hints_of(function)
+        self._connection = next((key for key, hint in hints.items() if _is_connection(hint)), None)
+        self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
+        parameters = self._signature.parameters.values()
+        self._names = [parameter.name for parameter in parameters]
+        self._in_turn = [(name, self._hints.get(name, ANYTHING)) for name in self._names]
+        self._least, self._most = 0, -1  # arguments, if only their order has to be known
+        if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
+            self._least = sum(p.default is p.empty for p in parameters)
+            self._most = len(self._names)
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether it can only be run by asyncio."""
+        return self.is_coroutine or self.streams
+
+    def bind(self, connection: object, params: Any) -> Bound:
+        """Return the arguments of the call. Raises :class:`~reliable_ws.InvalidParams`.
+
+        A list becomes positional arguments, a dict with text keys keyword arguments, ``None``
+        no arguments, anything else the one argument. A parameter that is annotated with
+        ``Connection`` gets the connection.
+        """
+        args: Sequence[Any] = ()
+        kwargs: dict[str, Any] = {}
+        if isinstance(params, list):
+            args = params
+        elif isinstance(params, dict) and all(isinstance(key, str) for key in params):
+            kwargs = params
+        elif params is not None:
+            args = (params,)
+        try:
+            if not kwargs and self._least <= len(args) <= self._most:
+                return self._in_order(args), {}
+            if self._connection is not None:
+                if self._connection in kwargs:
+                    raise TypeError(f"{self._connection!r} is not for the peer to say")
+                bound = self._with_connection(connection, args, kwargs)
+            else:
+                bound = self._signature.bind(*args, **kwargs)
+            self._check(bound)
+        except (TypeError, ValueError) as error:
+            raise InvalidParams("invalid-params", f"{self.name}: {error}") from None
+        return bound.args, bound.kwargs
+
+    def _in_order(self, args: Sequence[Any]) -> Sequence[Any]:
+        """Check arguments for plain positional parameters, the way of nearly every call."""
+        if not self._hints:
+            return args
+        return [
+            value if hint is ANYTHING or type(value) is hint else fit(name, hint, value)
+            for value, (name, hint) in zip(args, self._in_turn, strict=False)
+        ]
+
+    def _with_connection(
+        self, connection: object, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> inspect.BoundArguments:
+        place = self._names.index(self._connection or "")
+        name = self._names[place]
+        kind = self._signature.parameters[name].kind
+        if kind is inspect.Parameter.KEYWORD_ONLY or len(args) < place:
+            return self._signature.bind(*args, **kwargs, **{name: connection})
+        return self._signature.bind(*args[:place], connection, *args[place:], **kwargs)
+
+    def _check(self, bound: inspect.BoundArguments) -> None:
+        for name, hint in self._hints.items():
+            if name in bound.arguments:
+                parameter = self._signature.parameters[name]
+                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                    bound.arguments[name] = fit(name, hint, bound.arguments[name])
+
+    async def run_in_thread(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        left: Callable[[asyncio.Future[Any]], object],
+    ) -> Any:
+        """Run a handler that is no coroutine function.
+
+        Cancelled, ``left`` gets what is done when its thread has ended, or its turn has come.
+        """
+        attempt = Attempt(self.function, args, kwargs)
+        context = contextvars.copy_context()
+        working = asyncio.get_running_loop().run_in_executor(None, context.run, attempt)
+        try:
+            result, error = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            attempt.call_off()
+            left(working)
+            raise
+        if error is None:
+            return await result if inspect.isawaitable(result) else result
+        if isinstance(error, Exception | asyncio.CancelledError):
+            raise error
+        # in a thread this ends nothing but the handler
+        raise RuntimeError(f"{type(error).__name__} in a thread") from error
+
+
+class Methods:
+    """A registry of request handlers: ``methods = Methods()``, then ``@methods.register``.
+
+    Coroutine functions run as tasks of the event loop; plain functions run in a thread of its
+    default executor, so that they cannot block it, and wait for one if all are busy
+    (:meth:`asyncio.loop.set_default_executor` gives more); async generator functions answer
+    ``conn.stream()``. With :mod:`reliable_ws.sync` there are plain functions, and generator
+    functions for streams.
+
+    Parameters are checked against annotations: plain types, dataclasses and enums (which are
+    built), unions, lists, dicts and tuples of them; others are let through. Results are sent as
+    they are: of a dataclass, return :func:`dataclasses.asdict`.
+
+    An exception becomes a fault for the caller: ``RemoteError`` with its code, message and
+    data, anything else as ``internal``, logged here, without its text.
+    """
+
+    def __init__(self) -> None:
+        self._methods: dict[str, Method] = {}
+
+    @overload
+    def register(self, function: F, /) -> F: ...
+    @overload
+    def register(self, /, *, name: str) -> Callable[[F], F]: ...
+    def register(self, function: Any = None, /, *, name: str | None = None) -> Any:
+        """Register a handler under its own name, or under ``name``. Returns it unchanged.
+
+        Raises ``ValueError`` if there is one of that name already.
+        """
+        if function is None:
+            return functools.partial(self.add, name=name)
+        return self.add(function, name)
+
+    def add(self, function: F, name: str | None = None) -> F:
+        """Register ``function``; see :meth:`register`."""
+        key = name or getattr(function, "__name__", "")
+        if not key:
+            raise ValueError(f"{function!r} has no name of its own: use add(function, name)")
+        if key in self._methods:
+            raise ValueError(f"there is a method {key!r} already")
+        self._methods[key] = Method(key, function)
+        return function
+
+    def get(self, name: str) -> Method | None:
+        """Return the handler of this name."""
+        return self._methods.get(name)
+
+    def check_threads(self) -> None:
+        """Raise ``TypeError`` if any handler needs an event loop."""
+        names = [name for name, method in self._methods.items() if method.needs_loop]
+        if names:
+            raise TypeError(
+                f"{', '.join(names)}: coroutine functions need an event loop; for reliable_ws.sync "
+                "register plain functions, and generator functions for streams"
+            )
+
+    def check_loop(self) -> None:
+        """Raise ``TypeError`` if any handler can only be run in a thread."""
+        names = [name for name, method in self._methods.items() if method.generates]
+        if names:
+            raise TypeError(
+                f"{', '.join(names)}: generator functions are for reliable_ws.sync; for an event "
+                "loop register async generator functions"
+            )
+
+
+class Attempt:
+    """A call in a thread; what is raised is a value: no future can carry a StopIteration."""
+
+    def __init__(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._call: Callable[[], Any] | None = functools.partial(function, *args, **kwargs)
+
+    def __call__(self) -> tuple[Any, BaseException | None]:
+        """Call, and return the result and the error."""
+        call, self._call = self._call, None
+        try:
+            return call and call(), None
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
+            return None, error
+
+    def call_off(self) -> None:
+        """Do nothing if it has not begun, and hold nothing meanwhile."""
+        self._call = None
+
+
+def _is_connection(hint: Any) -> bool:
+    if isinstance(hint, str):  # a name that only a type checker can see
+        return hint.rpartition(".")[2] == "Connection"
+    return isinstance(hint, type) and any(
+        base.__name__ == "Connection" and base.__module__.startswith("reliable_ws.")
+        for base in hint.__mro__
+    )

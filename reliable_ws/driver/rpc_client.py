@@ -1,0 +1,178 @@
+"""Requests to the peer, but for how one waits for their answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from reliable_ws.protocol.calls.codec import LONGEST_NAME
+from reliable_ws.protocol.errors import (
+    DeliveryError,
+    InvalidParams,
+    MethodNotFound,
+    NotTaken,
+    ReliableWSError,
+    RemoteError,
+    RequestTimeout,
+)
+from reliable_ws.protocol.events import Faulted, Itemized, Replied
+from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.payload import open_payload, seal, seal_weight
+from reliable_ws.protocol.report import Outcome, Report, Undelivered
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Receiving, Sending
+
+from .rpc_server import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
+
+__all__ = ["STREAM_CREDIT", "Asking", "Question"]
+
+STREAM_CREDIT = 256 * 1024
+"""Bytes of items of one stream that may be on their way or unread."""
+
+
+class Question:
+    """One request of ours. Drivers add how to wait for what becomes of it."""
+
+    __slots__ = ("_granted", "_taken", "answer", "items", "message", "payload")
+
+    def __init__(self, method: str, params: Any, payload: Payload) -> None:
+        self.message = (method, params)
+        self.payload = payload
+        self.answer: Payload | Faulted | DeliveryError | None = None  # until it is known
+        self.items: deque[Payload] | None = None  # until the first one comes
+        self._taken = self._granted = 0  # bytes of items
+
+    def wake(self) -> None:
+        """Let whoever waits look."""
+        raise NotImplementedError
+
+    def take(self) -> tuple[Payload, int]:
+        """Take the next item; with what is to be granted then, if anything."""
+        payload = cast("deque[Payload]", self.items).popleft()
+        self._taken += seal_weight(payload)
+        if self._taken - self._granted < STREAM_CREDIT // 2:
+            return payload, 0
+        self._granted = self._taken
+        return payload, self._taken + STREAM_CREDIT
+
+
+Q = TypeVar("Q", bound=Question)
+
+
+class Asking(Generic[Q]):
+    """The open requests of one session, from this side."""
+
+    __slots__ = ("_calls", "_open", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._calls = session.calls
+        self._open: dict[int, Q] = {}
+
+    def seal(self, method: str, params: Any) -> Payload:
+        """Return parameters as they travel. Raises for what cannot be sent."""
+        short = method.isascii() and len(method) <= LONGEST_NAME
+        if not short and len(method.encode()) > LONGEST_NAME:
+            raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
+        return seal(params, self._session.codec)[0]
+
+    def open(self, question: Q, by: float | None, credit: int) -> int:
+        """Queue a request for which there is room, and return its number."""
+        number = self._calls.request(question.message[0], question.payload, by, credit)
+        self._open[number] = question
+        return number
+
+    def check(self, question: Q) -> None:
+        """Raise where no answer can come any more (CALL-38)."""
+        session = self._session
+        if session.ended or session.closing:
+            raise session.error()
+        if session.sending is not Sending.OPEN or session.receiving is not Receiving.OPEN:
+            raise self._undelivered(0, question, taken=False)
+        if session.incarnation and not self._calls.limit:
+            raise NotTaken(Report(1, 0), "the peer does not take requests")
+
+    def timed_out(self, number: int, method: str) -> RequestTimeout:
+        """Wait no more; return the error that says what is known."""
+        taken = self._calls.was_taken(number)
+        return RequestTimeout(method, False if self.drop(number) else taken)
+
+    def drop(self, number: int) -> bool:
+        """Wait no more; whether the request was taken back before it went."""
+        return self._open.pop(number, None) is not None and self._calls.cancel(number)
+
+    def result(self, number: int, question: Q) -> Any:
+        """Return the answer, or raise it."""
+        answer = question.answer
+        if type(answer) is Faulted:
+            raise self._error(answer, question)
+        if isinstance(answer, DeliveryError):
+            raise answer
+        return open_payload(cast("Payload", answer), number, self._session.codec)
+
+    # ------------------------------------------------------------------ what the peer says
+
+    def replied(self, event: Replied) -> None:
+        """Hand the answer to whoever asked."""
+        question = self._open.get(event.id)
+        if question is not None:
+            question.answer = event.payload
+            question.wake()
+
+    def faulted(self, event: Faulted) -> None:
+        """Hand the error to whoever asked."""
+        question = self._open.get(event.id)
+        if question is not None:
+            question.answer = event
+            question.wake()
+
+    def itemized(self, event: Itemized) -> None:
+        """Hand an item to whoever reads the stream."""
+        question = self._open.get(event.id)
+        if question is not None:
+            if question.items is None:
+                question.items = deque()
+            question.items.append(event.payload)
+            question.wake()
+
+    def _error(self, event: Faulted, question: Q) -> ReliableWSError:
+        if event.payload == b"":  # a handler's own error of such a code has data (CALL-11)
+            if event.code == CLOSING:
+                return self._undelivered(event.id, question, taken=False)
+            if event.code == TIMEOUT:
+                return RequestTimeout(question.message[0], taken=True)
+        try:
+            data = open_payload(event.payload, event.id, self._session.codec)
+        except ReliableWSError:
+            data = None
+        kind = {NOT_FOUND: MethodNotFound, BAD_PARAMS: InvalidParams}.get(event.code, RemoteError)
+        return kind(event.code, event.message, data if data != b"" else None)
+
+    def settle(self) -> None:
+        """Let every request fail to which no answer can come any more; at once (G6)."""
+        for number, taken in list(self._hopeless()):
+            question = self._open[number]
+            question.answer = self._undelivered(number, question, taken=taken)
+            question.wake()
+
+    def _hopeless(self) -> Iterator[tuple[int, bool | None]]:
+        """Find them, with whether the peer got them."""
+        session = self._session
+        over = session.ended or session.closing or session.receiving is not Receiving.OPEN
+        for number, question in self._open.items():
+            taken = self._calls.was_taken(number)
+            if taken is not False and number not in self._calls.open:
+                continue  # its answer came in the same step
+            if question.answer is None and (over or taken is False):
+                yield number, False if self._calls.cancel(number) else taken
+
+    def _undelivered(self, number: int, question: Q, *, taken: bool | None) -> DeliveryError:
+        if taken is False:
+            outcome, fate = Outcome.NOT_TAKEN, "never reached the peer's application"
+        else:
+            outcome, fate = Outcome.UNKNOWN, "has no answer, and nobody can say if it was run"
+        ended = self._session.ended
+        words = f"request {question.message[0]!r} {fate}{f'; {ended}' if ended else ''}"
+        entry = Undelivered(number, outcome, question.message)
+        return DeliveryError.of(Report(1, 0, (entry,), ended), words)

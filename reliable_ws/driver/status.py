@@ -1,0 +1,204 @@
+"""What a connection says about itself, and what it tells, whatever drives it."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reliable_ws.protocol.errors import DeliveryError
+from reliable_ws.protocol.report import End, Ending, Report
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Receiving
+
+__all__ = [
+    "ConnectionEvent",
+    "EventName",
+    "State",
+    "Stats",
+    "Status",
+    "Tell",
+    "is_last_taken",
+    "logger",
+    "raise_undelivered",
+    "tell_end",
+    "tell_left_open",
+    "tell_nobody",
+]
+
+logger = logging.getLogger("reliable_ws")
+
+EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+
+Tell = Callable[[EventName, int | None, str, int], None]
+"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
+
+LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
+"""Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""
+
+
+class State(enum.Enum):
+    """Where a connection stands."""
+
+    CONNECTING = "connecting"
+    "No greeting has been completed yet."
+    OPEN = "open"
+    DETACHED = "detached"
+    "Between two WebSockets: messages are accepted and wait."
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent:
+    """What ``on_event`` is called with."""
+
+    name: EventName
+    """``opened``; then ``detached`` and ``resumed`` as WebSockets go and come; last, ``closed``.
+
+    Before that ``session_lost`` or ``superseded``, where the session ended so.
+    """
+    connection: Any
+    "The ``Connection`` that it happened to."
+    code: int | None = None
+    reason: str = ""
+    replayed: int = 0
+    "Of ``resumed``: how many messages are sent again."
+    report: Report | None = None
+    "Of ``closed``, ``session_lost`` and ``superseded``."
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts since the session began."""
+
+    sent: int
+    confirmed: int
+    received: int
+    taken: int
+    resumes: int
+    "How many WebSockets carried the session after the first."
+    outbox_bytes: int
+    inbox_bytes: int
+
+
+class Status:
+    """A connection, as far as it can be read off its session and its transport."""
+
+    __slots__ = ()
+
+    _session: Session
+
+    def __repr__(self) -> str:
+        """State and short id."""
+        return f"<Connection {self.id.hex()[:8]} {self._session.role} {self.state.value}>"
+
+    @property
+    def _current(self) -> Any:
+        """The transport that carried the session last, or carries it, or ``None``."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> bytes:
+        """The session's id: public, the same at both ends."""
+        return self._session.id
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        session = self._session
+        if session.ended:
+            return State.CLOSED
+        if session.closing:
+            return State.CLOSING
+        if session.attached:
+            return State.OPEN
+        return State.DETACHED if session.incarnation else State.CONNECTING
+
+    @property
+    def report(self) -> Report:
+        """What is known of every message that was sent."""
+        return self._session.report()
+
+    @property
+    def stats(self) -> Stats:
+        """Counts since the session began."""
+        outbox, inbox = self._session.outbox, self._session.inbox
+        finish = inbox.finish is not None
+        return Stats(
+            sent=outbox.messages,
+            confirmed=min(outbox.confirmed, outbox.messages),
+            received=inbox.received - finish,
+            taken=inbox.handed,
+            resumes=self._session.resumes,
+            outbox_bytes=outbox.held,
+            inbox_bytes=inbox.held,
+        )
+
+    @property
+    def transport(self) -> Any:
+        """The transport that carries the session; ``None`` while detached."""
+        alive = self._session.attached or self._session.ended is not None
+        return self._current if alive else None
+
+    @property
+    def websocket(self) -> Any:
+        """The library's current WebSocket (path, headers); ``None`` while detached.
+
+        After the end of the session it is the last one.
+        """
+        transport = self.transport
+        return transport.websocket if transport is not None else None
+
+    @property
+    def remote_address(self) -> Any:
+        """Address of the peer's current socket, as the library tells it, or ``None``."""
+        return getattr(self.websocket, "remote_address", None)
+
+    @property
+    def subprotocol(self) -> str | None:
+        """Subprotocol of the current WebSocket, as the library tells it, or ``None``."""
+        return getattr(self.websocket, "subprotocol", None)
+
+    @property
+    def close_code(self) -> int | None:
+        """The code that the session ended with; ``None`` while it lives."""
+        return self._session.ended.code if self._session.ended else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that came with it; ``None`` while it lives."""
+        return self._session.ended.reason if self._session.ended else None
+
+
+def is_last_taken(session: Session) -> bool:
+    """With nothing in the inbox: whether nothing will come any more."""
+    return session.ended is not None or session.receiving in LAST_WORD_CAME
+
+
+def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+    """Nobody listens."""
+
+
+def tell_end(tell: Tell, ending: Ending) -> None:
+    """Tell how a session ended, and that it did."""
+    if ending.kind is End.SUPERSEDED:
+        tell("superseded", ending.code, ending.reason, 0)
+    elif ending.kind not in (End.FINISHED, End.ABORTED):
+        tell("session_lost", ending.code, ending.reason, 0)
+    tell("closed", ending.code, ending.reason, 0)
+
+
+def raise_undelivered(report: Report) -> None:
+    """Raise :class:`~reliable_ws.DeliveryError` unless everything is confirmed."""
+    if report.undelivered:
+        raise DeliveryError.of(report)
+
+
+def tell_left_open(session: Session) -> None:
+    """Log what is lost with a program that ends and has not closed its connection."""
+    report = session.report()
+    if report.undelivered and (report.ending is None or report.ending.kind is End.LOST):
+        logger.warning("a connection was left without close(): %s", report)

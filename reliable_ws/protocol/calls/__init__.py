@@ -1,0 +1,1 @@
+"""Calls: requests, replies, faults and streams, numbered beside the messages (CALL-1)."""

@@ -1,0 +1,59 @@
+"""How large a WebSocket message we send may be: what the peer takes, and what gets through."""
+
+from __future__ import annotations
+
+from .config import MIN_FRAME
+
+__all__ = ["HEADROOM", "FrameSize"]
+
+HEADROOM = 256
+"""Bytes of a WebSocket message that are kept for everything but one message's content.
+
+Enough for an Ack, a CallAck, a Stop without ranges, a Want, a Finish with the longest reason, and
+the headers of Calls and Messages (FRAME-7).
+"""
+
+PROBE_FRAME = 256 * 1024
+"""A quarter of this, a sixteenth, … is sent in one frame on links that die at once."""
+
+
+class FrameSize:
+    """The sizes of one session's WebSocket messages, learnt from link to link."""
+
+    __slots__ = ("_met", "_probe", "limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        "Largest WebSocket message that the peer takes: what it says, or less after a 1009."
+        self.size = limit
+        "Largest one that we send: less than the limit on links that die before it is through."
+        self._probe = 0
+        self._met = (0, 0)  # what the peer held at the last greeting
+
+    def met(self, limit: int, held: tuple[int, int], *, more: bool) -> None:
+        """Note a greeting: what the peer takes, what it holds, whether we have more for it.
+
+        Send smaller frames when link after link dies with nothing through (RESUME-8).
+        """
+        self.limit = min(self.limit, limit)
+        if held != self._met:
+            self._met = held
+            self._set(0)
+        else:
+            self._set(self._probe + 1 if more else 0)
+
+    def passed(self) -> None:
+        """Note that something got through."""
+        if self._probe:
+            self._set(0)
+
+    def halve(self) -> bool:
+        """The peer's transport refused a frame (PART-6); ``False`` if there is no smaller."""
+        self.limit //= 2
+        self._met = (-1, 0)  # known why: no reason to be smaller, too
+        return self.limit >= MIN_FRAME
+
+    def _set(self, probe: int) -> None:
+        self._probe = probe
+        smaller = max(MIN_FRAME, PROBE_FRAME >> 2 * probe)
+        self.size = min(self.limit, smaller) if probe else self.limit

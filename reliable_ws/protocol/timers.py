@@ -1,0 +1,69 @@
+"""How long a session waits: for contact with its peer, and for its own end."""
+
+from __future__ import annotations
+
+from .config import OVERSLEPT, Config
+from .inbox import NEVER
+
+__all__ = ["Timers"]
+
+
+class Timers:
+    """The deadlines of a session that no link minds: they go on between two WebSockets."""
+
+    __slots__ = ("_config", "_hard_by", "_progress_at", "contact_at")
+
+    def __init__(self, config: Config, now: float) -> None:
+        self._config = config
+        self.contact_at = now
+        "When the peer was heard of last, as far as links have told."
+        self._progress_at: float | None = None  # set while closing
+        self._hard_by: float = NEVER
+
+    @property
+    def closing(self) -> bool:
+        """Whether the session waits for its own end."""
+        return self._progress_at is not None
+
+    def close(self, now: float, timeout: float | None) -> None:
+        """Wait for the end, within bounds; again: only shortens the limit (CLOSE-10, CLOSE-22)."""
+        if self._progress_at is None:
+            self._progress_at = now
+            self._hard_by = now + self._config.close_timeout
+        if timeout is not None:
+            self._hard_by = min(self._hard_by, now + timeout)
+
+    def heard(self, at: float) -> None:
+        """Note a contact with the peer (END-6)."""
+        self.contact_at = max(self.contact_at, at)
+
+    def progressed(self, now: float) -> None:
+        """Note that the peer moved on: closing may go on waiting (CLOSE-21)."""
+        if self._progress_at is not None:
+            self._progress_at = max(self._progress_at, now)
+
+    def deadline(self, *, attached: bool) -> float:
+        """When to ask :meth:`expired` at the latest."""
+        by: float = self._hard_by
+        if self._progress_at is not None:
+            by = min(by, self._progress_at + self._config.close_progress_timeout)
+        return by if attached else min(by, self.contact_at + self._config.session_ttl)
+
+    def expired(self, now: float, *, attached: bool) -> str | None:
+        """Return why to wait no longer, or ``None``; every deadline that has passed moves."""
+        config = self._config
+        if now >= self._hard_by:
+            return "close() took too long"
+        if self._progress_at is not None:
+            late = now - (self._progress_at + config.close_progress_timeout)  # as in `deadline`
+            if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
+                self._progress_at = now - config.close_progress_timeout / 2
+            elif late >= 0:
+                return "no progress while closing"
+        if not attached:
+            late = now - (self.contact_at + config.session_ttl)
+            if late > OVERSLEPT:
+                self.contact_at = now - config.session_ttl + config.open_timeout
+            elif late >= 0:  # END-4
+                return "no contact with the peer"
+        return None

@@ -1,0 +1,196 @@
+"""One WebSocket that carries one link: who reads, who writes, and the end.
+
+One thread reads. Whoever has something short to say, or is about to wait for an answer, writes
+it, if the transport has room: that never blocks, so even the reader may. Everything else is for
+the writer, a thread that may block, and meanwhile more is queued that goes as one message. Only
+one thread writes at a time, and it takes what it writes from the link itself: so what was
+numbered first is sent first, though the lock is free while anybody writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from reliable_ws.driver.ownership import release
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.owner import CloseAction
+from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
+
+from .timers import Timer, call_at, start
+from .waiters import Change, retake, until
+
+__all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
+
+logger = logging.getLogger("reliable_ws")
+
+LINGER = 5.0
+"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
+
+
+class LinkIO:
+    """Moves bytes between a link and a transport; what happens goes to ``dispatch``.
+
+    All methods but :meth:`read` are called with the lock held; it is free while they write.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_busy",
+        "_change",
+        "_dispatch",
+        "_left",
+        "_lock",
+        "_send_now",
+        "_wanted",
+        "_writer",
+        "link",
+        "over",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        transport: SyncTransport,
+        link: Link,
+        lock: threading.Lock,
+        dispatch: Callable[[list[Event]], None],
+    ) -> None:
+        self.transport = transport
+        self.link = link
+        self.over = False
+        "Whether the transport is gone."
+        self._lock = lock
+        self._dispatch = dispatch
+        self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
+        self._change = Change(lock)  # for the writer, and for who waits for the end
+        self._writer: threading.Thread | None = None
+        self._wanted = False  # the writer shall look
+        self._busy = False  # a thread is writing; it goes on until there is nothing
+        self._left: bytes | None = None  # found no room
+        self._alarm: Timer | None = None  # set once the link is over
+        if isinstance(transport, SyncPushTransport):
+            transport.push_to(self._receive)
+
+    def _receive(self, data: bytes | str) -> None:
+        with self._lock:
+            self._dispatch(self.link.receive(data, time.monotonic()))
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self) -> None:
+        """Read until the transport is gone. Never raises for what the peer did."""
+        recv, receive = self.transport.recv, self._receive
+        try:
+            while True:
+                receive(recv())
+        except TransportClosed as end:
+            self._lost(end.code, end.reason)
+        except Exception:  # a transport's bug: use another
+            logger.exception("a transport failed")
+            self.transport.abort()
+            self._lost(None, "the transport failed")
+
+    def _lost(self, code: int | None, reason: str) -> None:
+        release(self.transport)
+        with self._lock:
+            self.over = True
+            self._change.notify_all()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._dispatch(self.link.lost(code, reason, time.monotonic()))
+
+    # ------------------------------------------------------------------ writing
+
+    def wake(self) -> None:
+        """Let the writer look soon: what is queued until then goes together."""
+        if self._wanted or self.over:
+            return
+        self._wanted = True
+        if self._writer is None:
+            self._writer = start(self._write)
+        else:
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Write what is to be sent as far as there is room, the rest is for the writer."""
+        may = self.link.has_output and not self._busy and self._left is None and not self.over
+        if self._send_now is None or (may and not self._send_all(self._send_now)):
+            self.wake()
+        if self.link.close_action is not None:
+            self._take_leave(self.link.close_action)
+
+    def _send_all(self, send: Callable[[bytes], object]) -> bool:
+        """Send until nothing is left; ``False`` if ``send`` said so: there is no room."""
+        lock, link = self._lock, self.link
+        self._busy = True
+        try:
+            data, self._left = self._left or link.transmit(time.monotonic()), None
+            while data is not None:
+                try:
+                    lock.release()  # in here: Ctrl-C may come as it returns
+                    sent = send(data)
+                finally:
+                    retake(lock)
+                if sent is False:
+                    self._left = data
+                    return False
+                data = link.transmit(time.monotonic()) if link.has_output else None
+        except TransportClosed:
+            pass  # the reader learns it too, after what had arrived before
+        except Exception:  # a transport's bug, and what it was given is lost: use another
+            logger.exception("a transport failed")
+            self.transport.abort()
+        except BaseException:  # Ctrl-C in the midst of a write, which is lost as well
+            self.transport.abort()
+            raise
+        finally:
+            self._busy = False
+            if self._wanted:
+                self._change.notify_all()  # the writer may have waited for us
+        return True
+
+    def _write(self) -> None:
+        """Be the writer, and the one who closes."""
+        with self._lock:
+            while not self.over:
+                if self._busy or not self._wanted:
+                    self._change.wait()
+                    continue
+                self._wanted = False
+                self._send_all(self.transport.send)
+                if self.link.close_action is not None:
+                    break
+            close_action = self.link.close_action
+            if close_action is None or self.wait_over(
+                until(LINGER if close_action.linger else 0.0)
+            ):
+                return
+        self.transport.close(close_action.code, close_action.reason)
+
+    # ------------------------------------------------------------------ the end
+
+    def _take_leave(self, close_action: CloseAction) -> None:
+        """Close the transport once the link is over and has said its last word.
+
+        Within a limit of our own: a library's may never end on a full buffer.
+        """
+        if self._alarm is not None or self.over:
+            return
+        self._alarm = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
+        if close_action.code == Code.SILENT:  # nobody would answer a closing handshake
+            self.transport.abort()
+        else:
+            self.wake()
+
+    def wait_over(self, by: float) -> bool:
+        """Return when the transport is gone; ``False`` if it is not by then, or in time."""
+        left = min(by - time.monotonic(), CLOSE_TIMEOUT + 1.0)
+        return self._change.wait_for(lambda: self.over, left)

@@ -1,0 +1,116 @@
+"""Messages from the peer: handed over in order, to whoever came first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.status import is_last_taken
+from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.payload import open_payload
+
+from .pump import Pump
+from .waiters import Line, until
+
+__all__ = ["Delivery", "Receiver"]
+
+
+class Receiver:
+    """The messages of one connection, from the other side."""
+
+    __slots__ = ("_inbox", "_lock", "_pump", "_session", "line")
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._lock = pump.lock
+        self._session = pump.session
+        self._inbox = pump.session.inbox
+        self.line = Line(pump.lock)
+        "Who waits for a message."
+
+    def take(self, timeout: float | None) -> Any:
+        """Take the next message, and confirm it in the same step."""
+        inbox = self._inbox
+        with self._lock:
+            if not self._inbox.queue or self.line:
+                self._arrival(until(timeout))
+            payload = inbox.take()
+            number = inbox.handed
+            if inbox.due:
+                self._pump.settle()
+        return open_payload(payload, number, self._session.codec)
+
+    def messages(self) -> Iterator[Any]:
+        """Iterate over messages until the peer has finished."""
+        while True:
+            try:
+                message = self.take(None)
+            except ConnectionClosed as error:
+                if self._is_quiet(error):
+                    return
+                raise
+            yield message
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done."""
+        while True:
+            try:
+                with self._lock:
+                    if not self._inbox.queue or self.line:
+                        self._arrival(NEVER)
+                    number, payload = self._inbox.deliver()
+            except ConnectionClosed as error:
+                if self._is_quiet(error):
+                    return
+                raise
+            try:
+                message = open_payload(payload, number, self._session.codec)
+            except PayloadError:
+                self.confirm(number)
+                raise
+            yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
+
+    def _is_quiet(self, error: ConnectionClosed) -> bool:
+        """Whether this end of messages is one that iterators do not raise."""
+        return isinstance(error, ConnectionClosedOK) or self._session.closing
+
+    def _arrival(self, by: float) -> None:
+        """Return when a message can be taken, first come first served."""
+        if not self._can_read():
+            self._pump.flush()  # nobody in this thread adds anything before the next message
+        self.line.wait(self._can_read, by)
+        if not self._inbox.queue:
+            raise self._session.error()
+
+    def _can_read(self) -> bool:
+        return bool(self._inbox.queue) or is_last_taken(self._session)
+
+    def confirm(self, number: int) -> None:
+        """Confirm what was delivered."""
+        with self._lock:
+            if self._inbox.confirm(number) and self._inbox.due:
+                self._pump.settle()
+
+
+class Delivery(Unconfirmed):
+    """A message that is confirmed when its work is done.
+
+    ``with delivery as message: …`` confirms on a clean exit. On an exception it stays
+    unconfirmed; ``confirm()`` may follow later. What is never confirmed is *unknown* to the
+    sender in the end, and meanwhile holds back its window.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Any:
+        """Return the message."""
+        return self.message
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: object
+    ) -> None:
+        """Confirm unless the block raised."""
+        if kind is None:
+            self.confirm()

@@ -1,0 +1,174 @@
+"""Requests to the peer: each ends in an answer, or in an error that says what is known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+from reliable_ws.driver.rpc_client import STREAM_CREDIT, Asking, Question
+from reliable_ws.protocol.config import HIGHEST
+from reliable_ws.protocol.errors import RequestTimeout
+from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.payload import open_payload
+
+from .pump import Pump
+from .waiters import Line, Turn, until
+
+__all__ = ["RpcClient"]
+
+GIVE_UP = 0.1
+"""Seconds that a stream which is left tries to say so at once."""
+
+GLANCE = 0.001
+"""Seconds between two looks whether it can."""
+
+
+class Waiting(Question):
+    """One open request of ours, and the thread that waits for what becomes of it."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, method: str, params: Any, payload: Payload) -> None:
+        super().__init__(method, params, payload)
+        self._turn = Turn()
+
+    def wake(self) -> None:
+        """Let the thread look."""
+        self._turn.give()
+
+    def wait(self, lock: threading.Lock, by: float) -> bool:
+        """Return when there is something to look at; ``False`` when time is up."""
+        if not self._turn.wait(lock, by):
+            return False
+        self._turn = Turn()
+        return True
+
+
+class RpcClient(Asking[Waiting]):
+    """The requests of one connection, from this side. Its lock is held unless it says otherwise."""
+
+    __slots__ = ("_left", "_lock", "_pump", "line")
+
+    def __init__(self, pump: Pump) -> None:
+        super().__init__(pump.session)
+        self._pump = pump
+        self._lock = pump.lock
+        self._left: deque[int] = deque()  # streams that were left while the lock was taken
+        self.line = Line(pump.lock)
+        "Who waits for the peer to have room for a request."
+
+    def request(self, method: str, params: Any, timeout: float | None) -> Any:
+        """Ask, and return the answer. Without the lock."""
+        by = _by(timeout)
+        waiting = Waiting(method, params, self.seal(method, params))
+        with self._lock:
+            number = self._begin(waiting, by, 0)
+            try:
+                while waiting.answer is None:
+                    if not waiting.wait(self._lock, by):
+                        raise self.timed_out(number, method)
+            finally:
+                self._end(number, waiting)
+        return self.result(number, waiting)
+
+    def stream(self, method: str, params: Any, timeout: float | None) -> Generator[Any, None, None]:
+        """Ask for a stream, and yield its items. Without the lock."""
+        by = _by(timeout)
+        waiting = Waiting(method, params, self.seal(method, params))
+        with self._lock:
+            number = self._begin(waiting, by, STREAM_CREDIT)
+        try:
+            while (payload := self._next_item(number, waiting, by)) is not None:
+                yield open_payload(payload, number, self._session.codec)
+            self.result(number, waiting)
+        finally:
+            self._leave(number)
+
+    def _next_item(self, number: int, waiting: Waiting, by: float) -> Payload | None:
+        """Take the next item of a stream, or ``None`` if it has ended. Without the lock."""
+        with self._lock:
+            while not waiting.items:
+                if waiting.answer is not None:
+                    return None
+                if not waiting.wait(self._lock, by):
+                    raise self.timed_out(number, waiting.message[0])
+            payload, granted = waiting.take()
+            if granted:
+                self._calls.grant(number, granted)
+                self._pump.wake()
+            return payload
+
+    def _begin(self, waiting: Waiting, by: float, credit: int) -> int:
+        """Send a request as soon as there is room, and return its number."""
+        self.check(waiting)
+        if self.line or not self._may_ask(waiting):
+            try:
+                self.line.wait(lambda: self._may_ask(waiting), by)
+            except TimeoutError:
+                raise RequestTimeout(waiting.message[0], taken=False) from None
+            self.check(waiting)
+        number = self.open(waiting, None if by >= NEVER else by, credit)
+        self._pump.wake(alone=len(self._open) == 1)
+        return number
+
+    def _may_ask(self, waiting: Waiting) -> bool:
+        """Whether there is room for one more, or nothing to wait for."""
+        if len(self._calls.open) < self._calls.limit:
+            return True
+        try:
+            self.check(waiting)
+        except Exception:  # noqa: BLE001 - whatever it is, who waits will raise it
+            return True
+        return False
+
+    def drop(self, number: int) -> bool:
+        """Wait no more; whether the request was taken back before it went."""
+        if number not in self._open:
+            return False
+        taken_back = super().drop(number)
+        self._pump.wake()
+        self.admit()
+        return taken_back
+
+    def _end(self, number: int, waiting: Waiting) -> None:
+        """Go: there is an answer, or nobody waits for it any more."""
+        if waiting.answer is None:
+            self.drop(number)
+        else:
+            self._open.pop(number, None)
+            self.admit()
+
+    def settle(self) -> None:
+        """Let every request fail to which no answer can come any more; at once (G6)."""
+        super().settle()
+        self.line.call()
+
+    def _leave(self, number: int) -> None:
+        """End a stream. Without the lock, for which a finalizer must not wait.
+
+        The garbage collector may run a generator's end in a thread that holds it.
+        """
+        self._left.append(number)
+        by = until(GIVE_UP)
+        while self._lock.locked():
+            if time.monotonic() >= by:
+                return
+            time.sleep(GLANCE)
+        with self._lock:  # and not acquire(): Ctrl-C, as that returns, would leave it taken
+            self.admit()
+
+    def admit(self) -> None:
+        """End streams that were left, and let the next one ask if there is room."""
+        while self._left:
+            self.drop(self._left.popleft())
+        if self.line:
+            self.line.call()
+
+
+def _by(timeout: float | None) -> float:
+    """Return when time is up; what a deadline cannot say is none."""
+    return until(timeout if timeout is not None and timeout < HIGHEST else None)

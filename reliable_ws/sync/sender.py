@@ -1,0 +1,166 @@
+"""Messages to the peer: accepted in call order, and waited for until their outcome is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reliable_ws.driver.status import raise_undelivered
+from reliable_ws.driver.validation import check_seconds
+from reliable_ws.protocol.errors import OutboxFull
+from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.payload import seal
+from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.state import Sending
+
+from .pump import Pump
+from .waiters import Line, Milestones, until
+
+__all__ = ["Receipt", "Sender"]
+
+
+class Sender:
+    """The messages of one connection, from this side."""
+
+    __slots__ = (
+        "_confirmations",
+        "_lock",
+        "_outbox",
+        "_pump",
+        "_session",
+        "_was_waited_for",
+        "line",
+    )
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._lock = pump.lock
+        self._session = pump.session
+        self._outbox = pump.session.outbox
+        self._confirmations = Milestones(pump.lock)
+        self._was_waited_for = False  # the last message
+        self.line = Line(pump.lock)
+        "Who waits for room in the outbox."
+
+    def send(self, message: Any, timeout: float | None) -> int:
+        """Accept a message as soon as there is room for it."""
+        payload, weight = seal(message, self._session.codec)
+        with self._lock:
+            if self.line or not self._has_room(weight):
+                self._wait_for_room(weight, until(timeout))
+            return self._accept(payload, weight)
+
+    def send_nowait(self, message: Any) -> int:
+        """Accept a message now."""
+        payload, weight = seal(message, self._session.codec)
+        with self._lock:
+            if self.line:
+                raise OutboxFull(f"{len(self.line)} callers of send() are before this one")
+            return self._accept(payload, weight)
+
+    def _accept(self, payload: Any, weight: int) -> int:
+        number = self._session.send_sealed(payload, weight)
+        self.accepted(number)
+        return number
+
+    def accepted(self, number: int) -> None:
+        """Send what was accepted; with the lock held.
+
+        A message with none before it that waits is sent by its own thread, which is the fastest
+        way; and if the last one was waited for, so will this one be: it says so itself.
+        """
+        alone = number == self._outbox.confirmed + 1
+        if alone and self._was_waited_for:
+            self._session.want(number)
+        self._was_waited_for = False
+        self._pump.wake(alone=alone)
+
+    def _has_room(self, weight: int) -> bool:
+        """Whether a message is accepted, or refused for another reason, at once."""
+        return self._session.sending is not Sending.OPEN or self._outbox.has_room(weight)
+
+    def _wait_for_room(self, weight: int, by: float) -> None:
+        """Stand behind those that wait; meanwhile the gate is shut: nobody overtakes."""
+        self._session.outgoing.shut()
+        try:
+            self.line.wait(lambda: self._has_room(weight), by)
+        finally:
+            if not self.line:
+                self._session.outgoing.unshut()
+
+    def flush(self, timeout: float | None) -> None:
+        """Wait until everything sent so far is confirmed, or raise."""
+        with self._lock:
+            number = self._outbox.messages
+            self._know(number, until(timeout))
+            report = self._session.report(upto=number)
+        raise_undelivered(report)
+
+    def confirmation(self, number: int, timeout: float | None) -> None:
+        """Wait for one message (see :class:`Receipt`)."""
+        with self._lock:
+            self._know(number, until(timeout))
+            report = None
+            if self._outbox.confirmed < number:
+                report = self._session.report_of(number)
+        if report is not None:
+            raise_undelivered(report)
+
+    def _know(self, number: int, by: float) -> None:
+        """Wait until the outcome of everything up to ``number`` is known."""
+        session = self._session
+        self._was_waited_for = True
+        while session.outcome(number) is Outcome.PENDING:
+            session.want(number)
+            self._pump.flush()
+            if session.outcome(number) is Outcome.PENDING:
+                self._confirmations.wait(number, by)
+
+    def outcome(self, number: int) -> Outcome:
+        """Return what is known of one message."""
+        with self._lock:
+            return self._session.outcome(number)
+
+    # ------------------------------------------------------------------ what happened
+
+    def confirmed(self, number: int) -> None:
+        """Everything up to ``number`` is confirmed."""
+        self._confirmations.reach(number)
+        self.line.call()
+
+    def settled(self) -> None:
+        """Every outcome is known."""
+        self.confirmed(NEVER)
+
+
+class Receipt:
+    """What ``send()`` returns: wait for it, and the peer's application has taken the message.
+
+    Nothing is lost by not waiting: ``flush()``, ``close()`` and ``report`` cover every message.
+    """
+
+    __slots__ = ("_sender", "number")
+
+    def __init__(self, sender: Sender, number: int) -> None:
+        self._sender = sender
+        self.number = number
+        "The message's sequence number."
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when the message is confirmed.
+
+        Raises :class:`~reliable_ws.NotTaken` or :class:`~reliable_ws.OutcomeUnknown` when it
+        never will be, ``TimeoutError`` after ``timeout`` seconds (default: as long as the
+        session lives); then it may be waited for again.
+        """
+        if timeout is not None:
+            check_seconds(timeout)
+        self._sender.confirmation(self.number, timeout)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known now, without waiting."""
+        return self._sender.outcome(self.number)
+
+    def __repr__(self) -> str:
+        """Number and outcome."""
+        return f"<Receipt {self.number} {self.outcome.value}>"

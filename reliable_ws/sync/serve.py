@@ -1,0 +1,158 @@
+"""``serve``: a server of sessions over ``websockets.sync``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import check_handler, check_options
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.report import Report
+from reliable_ws.transport import SyncTransport
+
+from .connection import Connection
+from .link_io import CLOSE_TIMEOUT
+from .sessions import Handler, Sessions, check_sessions
+from .timers import start
+from .waiters import Change, take
+
+__all__ = ["Server", "serve"]
+
+
+class Server:
+    """A running server: made by :func:`serve`. Leaving its ``with`` block drains it."""
+
+    def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
+        self.sessions = sessions
+        self.inner: Any = None
+        "The WebSocket library's own server."
+        self._drain_timeout = drain_timeout
+        self._open: set[SyncTransport] = set()
+        self._change = Change()  # a WebSocket came, or is gone
+        self._stopped = threading.Lock()  # held until shutdown(); safe in a signal's handler
+        self._stopped.acquire()
+
+    @property
+    def port(self) -> int:
+        """The port of the listening socket."""
+        port: int = self.inner.socket.getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections of all sessions that live."""
+        return self.sessions.connections
+
+    def serve_forever(self) -> None:
+        """Return after :meth:`shutdown`, called in another thread or in a signal's handler.
+
+        WebSockets are accepted without it, from the beginning to the end of the block.
+        """
+        take(self._stopped)
+        self.shutdown()  # for others that wait; it may have been called again meanwhile
+
+    def shutdown(self) -> None:
+        """Let :meth:`serve_forever` return. Never waits; again: no effect."""
+        with contextlib.suppress(RuntimeError):  # released already
+            self._stopped.release()
+
+    def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
+        """Close every session gracefully (see :meth:`Sessions.drain`), then the server."""
+        reports = self.sessions.drain(self._drain_timeout if timeout is None else timeout)
+        self.close()
+        return reports
+
+    def close(self) -> None:
+        """Close every WebSocket and the listening socket. Sessions are not told: see drain."""
+        self.shutdown()
+        with self._change:
+            for transport in self._open:
+                start(functools.partial(transport.close, 1001))
+            self._change.wait_for(lambda: not self._open, CLOSE_TIMEOUT)
+            for transport in self._open:
+                transport.abort()
+        self.inner.shutdown()
+
+    def _serve(
+        self, transport: SyncTransport, handler: Handler, principal: Callable[[Any], Any] | None
+    ) -> None:
+        with self._change:
+            self._open.add(transport)
+        try:
+            who = principal(transport.websocket) if principal is not None else None
+            self.sessions._serve(transport, handler, who)
+        finally:
+            with self._change:
+                self._open.discard(transport)
+                self._change.notify_all()
+
+    def __enter__(self) -> Self:
+        """Return the server itself; it runs already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Drain; at once after Ctrl-C and its like."""
+        self.drain(None if kind is None or issubclass(kind, Exception) else 0.0)
+
+
+def serve(
+    handler: Handler,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    config: Config | None = None,
+    sessions: Sessions | None = None,
+    principal: Callable[[Any], Any] | None = None,
+    methods: Methods | None = None,
+    on_event: Callable[[ConnectionEvent], object] | None = None,
+    payload_codec: PayloadCodec | None = None,
+    drain_timeout: float = 10.0,
+    **transport_options: Any,
+) -> Server:
+    """Serve sessions: ``handler(conn)`` runs once per session, in a thread of its own.
+
+    ``with serve(handler, host, port) as server: server.serve_forever()``. Leaving the block
+    drains: see :meth:`Sessions.drain`. ``sessions`` shares sessions with other endpoints; else
+    ``config``, ``on_event`` and ``payload_codec`` are those of new ones. ``principal`` is called
+    with the WebSocket of every arrival and returns who it is: only the same principal can resume
+    a session. Everything else goes to websockets' ``sync.server.serve``.
+
+    Raises ``TypeError`` for a handler that is no plain function.
+    """
+    from reliable_ws.adapters import websockets_sync
+
+    check_handler(handler, awaited=False)
+    check_options(principal=principal, drain_timeout=drain_timeout)
+    if sessions is None:  # `or` would take an empty one for none
+        sessions = Sessions(
+            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+        )
+    else:
+        check_sessions(
+            sessions,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+        )
+    server = Server(sessions, drain_timeout)
+    server.inner = websockets_sync.listen(
+        lambda transport: server._serve(transport, handler, principal),
+        host,
+        port,
+        **transport_options,
+    )
+    start(server.inner.serve_forever)  # what a daemon starts is one, too
+    return server

@@ -1,0 +1,91 @@
+"""``wrap``: reliability over a WebSocket that is open already, of any library that blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from reliable_ws.adapters import role_of
+from reliable_ws.adapters.blocking import adapt
+from reliable_ws.backoff import Backoff
+from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.ownership import check_free, own
+from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.validation import check_reopening, role_for
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.conversation import Role
+from reliable_ws.protocol.payload import PayloadCodec
+
+from .connection import Connection
+from .initiator import Initiator
+from .sessions import Sessions, check_shared
+
+__all__ = ["wrap"]
+
+
+def wrap(
+    websocket: Any,
+    *,
+    role: Role | None = None,
+    config: Config | None = None,
+    sessions: Sessions | None = None,
+    reopen: Callable[[], Any] | None = None,
+    resume_within: float | None = None,
+    reconnect: Backoff | None = None,
+    principal: Hashable = None,
+    methods: Methods | None = None,
+    on_event: Callable[[ConnectionEvent], object] | None = None,
+    payload_codec: PayloadCodec | None = None,
+) -> Connection:
+    """Take over an open WebSocket and greet the peer.
+
+    ``with wrap(ws) as conn``, or ``conn = wrap(ws)`` and later ``conn.close()``.
+    The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
+    closed with the connection. ``role`` is which side says Hello: ``"initiator"`` for the
+    client, ``"acceptor"`` for the server; inferred where the library tells, else required.
+
+    What happens when the WebSocket is lost: without more, the session ends at once with
+    ``SessionLost``. An initiator goes on by itself with ``reopen``, a function that returns a new
+    open WebSocket. Either side waits ``resume_within`` seconds for ``conn.resume(ws)``. An
+    acceptor resumes across wrapped connections that share ``sessions``: then a WebSocket of a
+    session that lives gives the same connection again.
+
+    Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
+    cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
+    does not greet within ``config.open_timeout``.
+    """
+    check_shared(
+        sessions,
+        methods=methods,
+        config=config,
+        on_event=on_event,
+        payload_codec=payload_codec,
+        resume_within=resume_within,
+    )
+    check_reopening(reopen, reconnect, awaited=False)
+    check_free(websocket)
+    transport = adapt(websocket)
+    role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
+    own(websocket, transport)
+    config = config or Config()
+    if resume_within is not None:
+        config = dataclasses.replace(config, session_ttl=resume_within)
+    resumable = resume_within is not None or sessions is not None or reopen is not None
+    if role == "acceptor":
+        if sessions is None:
+            sessions = Sessions(
+                methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+            )
+        return sessions.accept(transport, principal, resumable=resumable)
+    driver = Initiator(
+        config,
+        payload_codec,
+        reopen=None if reopen is None else lambda: adapt(reopen()),
+        backoff=reconnect,
+        resumable=resumable,
+        methods=methods,
+    )
+    connection = Connection(driver, on_event)
+    driver.start(transport)
+    return connection
