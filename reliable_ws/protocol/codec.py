@@ -2,6 +2,7 @@
 
 Decoding is the one door for a peer's bytes: whatever comes in becomes frames whose every field
 has the right type and range, or a :class:`Violation`. Nothing else escapes (FRAME-5).
+Every msgpack encoding of a value is read (FRAME-15).
 """
 
 from __future__ import annotations

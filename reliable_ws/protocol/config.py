@@ -22,7 +22,7 @@ OVERSLEPT = 1.0
 """Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
 
 LEAST_IDLE_MS = 100
-"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-2)."""
+"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-7)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class FrameSize:
 
         Send smaller frames when link after link dies with nothing through (RESUME-8).
         """
-        self.limit = min(self.limit, limit)
+        self.limit = min(self.limit, limit)  # LIMIT-5
         if held != self._met:
             self._met = held
             self._set(0)

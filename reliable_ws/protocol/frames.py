@@ -103,10 +103,10 @@ class Hello(NamedTuple):
     position: Position
     limits: Limits
     calls: CallPosition | None = None
-    "``None``: this side does not take calls."
+    "``None``: this side does not take calls (CALL-20)."
 
     def __repr__(self) -> str:
-        """Everything but the key: it is a secret and reprs end in logs."""
+        """Everything but the key: it is a secret and reprs end in logs (HELLO-17)."""
         return (
             f"Hello({self.min_version}, {self.max_version}, {self.session.hex()}, "
             f"attempt={self.attempt}, incarnation={self.incarnation}, {self.position}, "

@@ -127,7 +127,7 @@ class Link:
 
     def _calls(self, frame: Calls, now: float) -> None:
         calls = self.session.calls
-        if not calls.limit:  # CALL-20
+        if not calls.limit:  # CALL-41
             raise Violation(Code.VIOLATION, "a call of a side that has none")
         if self._inbox.finish is not None and not BEHIND_FINISH.issuperset(
             map(type, frame.entries)
@@ -226,7 +226,7 @@ class Link:
             return
         self.acks.tick(now)
         self.calls.tick(now)
-        if now >= self._speak_by:  # LIVE-2
+        if now >= self._speak_by:  # LIVE-6
             self.acks.now = True
             self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`

@@ -34,7 +34,7 @@ LONGEST_TTL = 3600.0
 
 
 def hash_key(key: bytes) -> bytes:
-    """Return what an acceptor keeps of a session's key (HELLO-3)."""
+    """Return what an acceptor keeps of a session's key (HELLO-16)."""
     return hashlib.sha256(key).digest()
 
 
@@ -161,6 +161,7 @@ class SessionRegistry:
         if tombstone is not None:
             # RESUME-9
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
+            # TOMB-4
             arrival.refuse(Code.ENDED, "this session has ended", tombstone.counters)
             return []
         arrival.fresh = session is None
@@ -177,7 +178,7 @@ class SessionRegistry:
         """
         right = hmac.compare_digest(known.key if known else NOBODY, hash_key(hello.key))
         if known is None:  # a session is made only for a Hello that knows none (HELLO-9)
-            return hello.incarnation == 0
+            return hello.incarnation == 0  # else it asks too late (TOMB-5)
         owner = known.principal if isinstance(known, Tombstone) else self._principals[hello.session]
         return right and owner == principal and hello.incarnation in (0, known.incarnation)
 

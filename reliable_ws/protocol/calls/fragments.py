@@ -56,5 +56,5 @@ def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
     data = b"" if pieces is None else bytes(pieces.data)
     try:
         return fields.payload(msgpack.unpackb(data, max_map_len=0, max_array_len=0))
-    except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it
+    except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it (CALL-42)
         raise Violation(Code.MALFORMED, "pieces that make no payload") from None
