@@ -179,7 +179,7 @@ GUARDS: dict[str, tuple[list[Entry], Frame, int, str]] = {
 @pytest.mark.parametrize("name", GUARDS)
 @either_side
 def test_a_guard(side, name):
-    """CALL-2, CALL-6, CALL-19, CALL-24, CALL-25, CALL-28"""
+    """CALL-2, CALL-6, CALL-19, CALL-24, CALL-25, CALL-28, CALL-42"""
     before, frame, code, words = GUARDS[name]
     lone = sent(side, *before)
     blamed(lone, lone.hears(frame), code, words)
@@ -210,7 +210,7 @@ def test_a_call_behind_finish(side):
 
 @either_side
 def test_a_call_of_a_side_that_has_none(side):
-    """CALL-20"""
+    """CALL-41"""
     lone = side()
     blamed(lone, lone.hears(calls_of(1, a_request())), 4422, "a call of a side that has none")
 

@@ -66,7 +66,7 @@ def test_without_contact_a_session_ends_at_its_ttl(who):
 
 
 def test_an_acceptor_that_expired_still_tells_what_it_took():
-    """TOMB-1, END-1: the initiator comes late and hears the truth."""
+    """TOMB-4, END-1: the initiator comes late and hears the truth."""
     pair = Pair(Config(session_ttl=200), Config(session_ttl=50))
     pair.connect()
     pair.client.send("taken")

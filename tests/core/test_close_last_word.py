@@ -56,7 +56,7 @@ def closing() -> Pair:
 
 
 def test_a_lost_done_is_told_by_the_tombstone():
-    """TOMB-1, CLOSE-8: the initiator's report is all confirmed."""
+    """TOMB-4, CLOSE-8: the initiator's report is all confirmed."""
     pair = closing()
     pair.pull()
     pair.cut()
@@ -75,7 +75,7 @@ def test_a_lost_done_is_told_by_the_tombstone():
 
 
 def test_the_answer_of_the_tombstone_may_be_lost_as_well():
-    """TOMB-1"""
+    """TOMB-4"""
     pair = closing()
     pair.pull()
     for _ in range(3):
@@ -91,7 +91,7 @@ def test_the_answer_of_the_tombstone_may_be_lost_as_well():
 
 
 def test_a_forgotten_tombstone_leaves_the_initiator_with_what_it_knows():
-    """TOMB-2: unknown never means that it went well; but the done one was sure before."""
+    """TOMB-5: unknown never means that it went well; but the done one was sure before."""
     pair = opened()
     pair.client.send("a")
     pair.pull()

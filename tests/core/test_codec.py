@@ -117,7 +117,7 @@ def test_greetings_may_have_grown():
 
 
 def test_the_repr_of_a_hello_has_no_key():
-    """HELLO-3: it is a secret, and reprs end in logs."""
+    """HELLO-17: it is a secret, and reprs end in logs."""
     shown = repr(hello())
     assert hello().session.hex() in shown
     assert repr(hello().key) not in shown

@@ -121,7 +121,7 @@ def test_a_greeting_that_leaves_no_room_for_content(max_frame):
 
 @either_side
 def test_the_smallest_limits_work(side):
-    """LIMIT-1: one message at a time, however large, and a heartbeat not without pause."""
+    """LIMIT-1, LIVE-7: one message at a time, however large, and a heartbeat not without pause."""
     least = limits(
         window_messages=1, window_bytes=1, max_frame=4096, max_requests=1, idle_ms=1, ttl_ms=1
     )
@@ -216,7 +216,7 @@ INTRUDERS = {
 
 @pytest.mark.parametrize("name", INTRUDERS)
 def test_who_is_not_the_holder_learns_nothing_and_touches_nothing(name):
-    """HELLO-5, HELLO-12, HELLO-14: one answer for unknown, wrong key and not yours."""
+    """HELLO-3, HELLO-5, HELLO-12, HELLO-14: one answer for unknown, wrong key and not yours."""
     lone = acceptor()
     assert lone.registry is not None
     principal = "somebody else" if name == "another principal" else None

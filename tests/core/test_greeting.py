@@ -113,7 +113,7 @@ def test_a_lost_welcome_leaves_no_orphan():
 
 
 def test_the_acceptor_keeps_only_the_hash_of_the_key():
-    """HELLO-3"""
+    """HELLO-16"""
     lone = acceptor()
     assert lone.session.key == hashlib.sha256(KEY).digest()
     assert KEY not in repr(vars(lone.session)).encode()

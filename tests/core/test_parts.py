@@ -210,7 +210,7 @@ def test_a_transport_that_takes_little_gets_little():
 
 
 def test_a_later_greeting_can_only_lower_the_envelopes():
-    """LIMIT-2: of the other limits the first greeting counts."""
+    """LIMIT-5: of the other limits the first greeting counts."""
     lone = initiator(limits=limits(max_frame=10_000))
     for most, expected in ((20_000, 10_000), (5000, 5000), (6000, 5000)):
         lone.link.lost(None, "", NOW)

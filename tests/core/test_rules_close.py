@@ -44,7 +44,7 @@ def test_nothing_sequenced_goes_behind_the_peers_stop():
 
 
 def test_the_initiator_comes_back_until_it_hears_done():
-    """CLOSE-8, TOMB-1: it knows every outcome already, the acceptor does not."""
+    """CLOSE-8, TOMB-4: it knows every outcome already, the acceptor does not."""
     pair = connected()
     pair.client.close(pair.now)
     pair.server.close(pair.now)

@@ -136,7 +136,7 @@ def test_a_websocket_on_which_nobody_answers_is_no_contact():
 
 
 def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
-    """TOMB-1, TOMB-2."""
+    """TOMB-1, TOMB-4, TOMB-5."""
     pair = connected(Config(session_ttl=60))
     pair.client.send("hi")
     pair.run()

@@ -77,7 +77,7 @@ def test_a_drained_book_takes_no_new_session():
 
 
 def test_a_tombstone_answers_its_holder_only():
-    """TOMB-1, HELLO-5, RESUME-9"""
+    """TOMB-4, HELLO-5, RESUME-9"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1, principal="ann")
     retire(registry, arrival)
@@ -99,7 +99,7 @@ def test_burying_again_has_no_effect():
 
 
 def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
-    """TOMB-1"""
+    """TOMB-4"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1)
     arrival.session.abort(NOW)

@@ -35,7 +35,7 @@ def test_the_files_are_what_the_generator_makes():
 
 @pytest.mark.parametrize("row", rows("good.json"))
 def test_good(row):
-    """FRAME-1, FRAME-3, FRAME-6, FRAME-8."""
+    """FRAME-1, FRAME-3, FRAME-6, FRAME-8, FRAME-15."""
     data = bytes.fromhex(row["hex"])
     frames = decode(data, MAX_FRAME)
     assert to_json(frames) == row["frames"]
