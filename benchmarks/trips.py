@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Self
 
 import reliable_ws
 from reliable_ws.testing import pair
@@ -29,7 +30,7 @@ class Profile:
     def __init__(self) -> None:
         self.calls: Counter[CodeType] = Counter()
 
-    def __enter__(self) -> Profile:
+    def __enter__(self) -> Self:
         sys.setprofile(self._note)
         return self
 

@@ -111,10 +111,8 @@ class Pump:
         session, link_io = self.session, self.link_io
         # Once for everything that was done in this turn.
         if session.due:
-            events = session.poll(self.loop.time())
-            if events:
-                self.dispatch(events)
-                self.awake = False  # what it has woken goes now
+            self._conclude()
+            self.awake = False  # what that has woken goes now
         if link_io is not None:
             link_io.flush()
         # Allow the application another run of messages.
@@ -124,6 +122,24 @@ class Pump:
         # An ack that could not ride has a deadline of its own.
         if link_io is None or link_io.link.ack_by < self._due:
             self.rearm()
+
+    def taken(self) -> None:
+        """Draw the conclusions of what the application has taken (``session.due``).
+
+        That is news to the peer, for the end of this turn. What was the last message before the
+        peer's Finish may be the end of the session: whoever looks next shall see it (CLOSE-14).
+        """
+        if self.session.inbox.finish is not None:
+            self._conclude()
+        elif not self.awake:
+            self.wake()
+
+    def _conclude(self) -> None:
+        events = self.session.poll(self.loop.time())
+        if events:
+            self.dispatch(events)
+        else:
+            self.stepped(eventful=False)
 
     def stepped(self, *, eventful: bool) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""

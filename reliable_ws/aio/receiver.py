@@ -65,7 +65,7 @@ class Receiver:
         session = self._session
         payload = session.take()
         if session.due:
-            self._pump.wake()
+            self._pump.taken()
         if self.line.waiting and self._inbox.finish is not None:
             self.call_if_over()
         if type(payload) is msgpack.ExtType:
@@ -89,7 +89,7 @@ class Receiver:
                 turns -= 1
                 payload = session.take()
                 if session.due:
-                    pump.wake()
+                    pump.taken()
                 if type(payload) is msgpack.ExtType:
                     payload = open_payload(payload, inbox.handed, session.codec)
                 yield payload
@@ -122,7 +122,7 @@ class Receiver:
         """Confirm what was delivered."""
         self._session.confirm(number)
         if self._session.due:
-            self._pump.wake()
+            self._pump.taken()
 
     # ------------------------------------------------------------------ what happened
 

@@ -48,7 +48,7 @@ def check_position(peer: Position, outbox: Outbox, inbox: Inbox) -> None:
 
 
 def _fits(outbox: Outbox, number: int, partial: int) -> bool:
-    """Whether the peer can hold so many bytes of this message of ours (PART-4)."""
+    """Whether the peer can hold so many bytes of this message of ours (PART-11)."""
     if number > outbox.messages:
         return False
     weight = outbox.end_of(number) - outbox.end_of(number - 1)
@@ -63,7 +63,7 @@ def check_calls(
     *,
     stopped: bool,
 ) -> None:
-    """Compare both sides' positions in calls (CALL-4). Raises :class:`Violation`.
+    """Compare both sides' positions in calls (CALL-21). Raises :class:`Violation`.
 
     ``stopped``: whether our intake is frozen, so that the peer's calls do not matter any more.
     """

@@ -46,7 +46,7 @@ UNUSED: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
 
 ENVELOPE_BYTES = 64
-"""Bytes that an envelope may add to the messages in it (WINDOW-4)."""
+"""Bytes that an envelope may add to the messages in it (WINDOW-7)."""
 
 
 class Inbox:
@@ -140,9 +140,9 @@ class Inbox:
         if first != self.received + 1 or self.finish is not None:
             self._expect(first)
         last = first + len(payloads) - 1
-        if last - self.confirmed > self.max_messages:
+        if last - self.confirmed > self.max_messages:  # WINDOW-4
             raise Violation(Code.VIOLATION, "more messages than the window")
-        if self._partial is not None:
+        if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
         self._check_held(size)
         self._count(last, size)
@@ -154,15 +154,15 @@ class Inbox:
     def arrived_part(self, part: Part) -> bool:
         """Take in a slice; return whether it completed its message (PART-3)."""
         self._expect(part.number)
-        if part.total > self.max_message:  # PART-5
+        if part.total > self.max_message:  # PART-13
             raise Violation(Code.VIOLATION, "a message above the announced limit")
-        if part.offset != self.partial:
+        if part.offset != self.partial:  # PART-1
             raise Violation(Code.VIOLATION, "a part out of place")
         held = self._partial
         if held is None:
             if part.number - self.confirmed > self.max_messages:
                 raise Violation(Code.VIOLATION, "more messages than the window")
-            self._check_held(part.total)
+            self._check_held(part.total)  # whole, from its first part on (WINDOW-8)
             held = self._partial = bytearray()
             self._partial_total, self._partial_kind = part.total, part.kind
         elif (part.total, part.kind) != (self._partial_total, self._partial_kind):
@@ -181,7 +181,7 @@ class Inbox:
     def arrived_finish(self, finish: Finish) -> None:
         """Take in the peer's last word (CLOSE-1)."""
         self._expect(finish.number)
-        if self._partial is not None:
+        if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "Finish inside a message")
         self.received = finish.number
         self.finish = finish
@@ -197,7 +197,7 @@ class Inbox:
             raise Violation(Code.VIOLATION, f"{word} the numbers: {number} after {self.received}")
 
     def _check_held(self, size: int) -> None:
-        """Refuse what no sender within the window would send (WINDOW-4)."""
+        """Refuse what no sender within the window would send (WINDOW-7)."""
         sizes = self._sizes
         while sizes and sizes[0][0] <= self.confirmed:  # as `held` does, without a call
             self._held -= sizes.popleft()[1]
@@ -267,7 +267,7 @@ class Inbox:
         """Confirm the peer's Finish if everything before it is confirmed (CLOSE-2)."""
         finish = self.finish
         if finish is not None and not self.stopped and self.confirmed == finish.number - 1:
-            self.confirmed = finish.number
+            self.confirmed = finish.number  # and it is not handed over (COUNT-4)
             self._move(Trigger.TAKEN)
 
     def stop(self) -> None:
@@ -281,7 +281,7 @@ class Inbox:
         """Hand over nothing more, ever."""
         self.stopped = True
         self.queue.clear()
-        self._partial = None
+        self._partial = None  # hence `partial` is 0 (PART-12)
         self._sizes.clear()
         self.byte_marks.clear()
         self._held = 0
@@ -296,11 +296,11 @@ class Inbox:
             if ranges and ranges[-1][1] == number - 1:
                 ranges[-1] = (ranges[-1][0], number)
             elif len(ranges) == MAX_RANGES:
-                break  # the rest are at most `handed`: unknown, which is no lie (COUNT-3)
+                break  # the rest are at most `handed`: unknown, which is no lie (COUNT-6)
             else:
                 ranges.append((number, number))
         handed = self.handed
-        if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-2)
+        if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-5)
             handed = max(handed, self.redelivered_upto)
         return Counters(self.received, self.confirmed, handed, self.stopped, tuple(ranges))
 
@@ -341,5 +341,5 @@ def _whole(data: bytes, kind: int) -> Payload:
         return data
     try:
         return data.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # PART-10
         raise Violation(Code.MALFORMED, "text that is not UTF-8") from None

@@ -43,7 +43,7 @@ class CloseAction(NamedTuple):
     code: int
     reason: str
     linger: bool
-    "Whether the peer shall close first, and only a bounded time later we (CLOSE-9)."
+    "Whether the peer shall close first, and only a bounded time later we (CLOSE-19)."
 
 
 class Link:
@@ -130,7 +130,7 @@ class Link:
         idle_ms: int,
         now: float,
     ) -> None:
-        """Start at what the peer has received (RESUME-4, CALL-4); it is idle for ``idle_ms``."""
+        """Start at what the peer has received (RESUME-4, CALL-22); it is idle for ``idle_ms``."""
         if calls is not None:
             self.calls.begin(calls.received)
         self.cursor.number = peer_received + 1
@@ -175,10 +175,10 @@ class Link:
         if self.phase is Phase.OVER:
             return False
         if self.phase is Phase.DIALING:
-            return now >= self._open_by
+            return now >= self._open_by  # LIVE-5
         self.acks.tick(now)
         self.calls.tick(now)
-        if now >= self._speak_by:  # LIVE-2
+        if now >= self._speak_by:  # LIVE-6
             self.acks.now = True
             self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
@@ -231,7 +231,7 @@ class Link:
         # Acks ride in front; alone they go when they are due.
         if frames or calls.now:
             call_ack = calls.take()
-            if call_ack is not None:  # before a Stop it is the last one (CALL-10)
+            if call_ack is not None:  # before a Stop it is the last one (CALL-37)
                 frames.insert(0, call_ack)
         ack = acks.take(riding=bool(frames))
         if ack is not None:
@@ -263,14 +263,14 @@ class Link:
         outbox = cursor.outbox
         last: Frame | None = None
         finish = outbox.finish
-        # An answer that is owed goes first: nothing comes behind Finish.
+        # An answer that is owed goes first: nothing comes behind Finish (CALL-10).
         held = finish is not None and self.calls.owes_answers
         upto = outbox.messages if held else outbox.last
         if cursor.number <= upto and not outbox.blocked:
             last = cursor.cut(used)
             if type(last) is Part:
                 self._timers.progressed(now)
-        # Ask for an ack of what somebody waits for (ACK-5).
+        # Ask for an ack of what somebody waits for, once on each link (ACK-5, ACK-9).
         wanted = outbox.wanted
         if self._asked < wanted < cursor.number and wanted > outbox.confirmed:
             self._asked = wanted

@@ -119,7 +119,7 @@ class Outbox:
     # ------------------------------------------------------------------ what is let in
 
     def heed(self, peer: Limits) -> None:
-        """Keep to what the peer takes (LIMIT-2)."""
+        """Keep to what the peer takes (PART-5, LIMIT-2)."""
         if peer != self.peer:  # else the object that sessions of one configuration share
             self.peer = peer
         self._set_limits()
@@ -182,8 +182,8 @@ class Outbox:
         return self.append(payload, weight)
 
     def append(self, payload: Payload, weight: int) -> int:
-        """Accept one message, whatever the room, and return its number."""
-        if self.last >= MAX_NUMBER - 1:
+        """Accept one message, whatever the room, and return its number (NUM-1)."""
+        if self.last >= MAX_NUMBER - 1:  # the highest is left for Finish (NUM-3)
             raise OverflowError("the session has used all its sequence numbers")
         self.total += weight
         self.last += 1
@@ -234,7 +234,7 @@ class Outbox:
             self._move(Trigger.CONFIRMED)
 
     def check_final(self, counters: Counters) -> None:
-        """Raise :class:`Violation` for final counters that cannot be true."""
+        """Raise :class:`Violation` for final counters that cannot be true (CLOSE-13)."""
         if counters.received > self.transmitted:
             raise Violation(Code.VIOLATION, "counters of what was never sent")
         if counters.confirmed < self.confirmed:

@@ -172,7 +172,7 @@ class Session:
 
     @property
     def held(self) -> int:
-        """Bytes of messages and calls that this session holds, both directions."""
+        """Bytes of messages and calls held, both directions; no window bounds calls (CALL-27)."""
         messages = self.outbox.held + self.inbox.held + self.inbox.partial
         return messages + self.call_queue.weight + self.incoming_calls.partial
 
@@ -213,8 +213,8 @@ class Session:
         """Accept a message that is packed already (a broadcast packs once). Raises as `send`."""
         outbox = self.outbox
         if outbox.state is not Sending.OPEN:
-            # The end is seen in message order (CLOSE-5): while messages of the peer are still to
-            # be taken, what is accepted is *not taken* from the start.
+            # The end is seen in message order: while messages of the peer are still to
+            # be taken, what is accepted is *not taken* from the start (CLOSE-14).
             unseen = outbox.state is Sending.STOPPED and self.inbox.state in (
                 Receiving.OPEN,
                 Receiving.FINISHING,
@@ -355,14 +355,15 @@ class Session:
         )
         if old is not None:
             words = "another WebSocket took over"
-            # The initiator's refusal would end the session where the old link still carries it.
+            # The initiator's refusal would end the session where the old link still carries it
+            # (RESUME-10).
             told = self.role == "acceptor"
             refuse = Refuse(Code.SUPERSEDED, words, 0, None) if told else None
             old.leave(Code.SUPERSEDED if told else Code.GOING_AWAY, words, refuse)
         return link
 
     def _greeting(self, link: Link) -> Frame:
-        """Return our greeting, built when it is sent (HELLO-4)."""
+        """Return our greeting, built when it is sent (HELLO-4); it is short (FRAME-11)."""
         counters = self.inbox.counters()
         link.tell(counters)
         where = position(self.outbox, self.inbox, counters)
@@ -433,8 +434,8 @@ class Session:
             frames = decode(data, link.max_frame)
             size = len(data)
             if len(frames) > 1 and Calls in map(type, frames):
-                size = -1  # the bytes of calls are not the window's (WINDOW-4)
-            for frame in frames:
+                size = -1  # the bytes of calls are not the window's (WINDOW-8)
+            for frame in frames:  # in their order (FRAME-9)
                 kind = type(frame)
                 after = link.accepts.get(kind)
                 if after is None:
@@ -466,17 +467,17 @@ class Session:
     def _violated(self, link: Link, fault: Violation) -> None:
         """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
         if not link.met and self.incarnation:
-            # Whatever answers there now is not the peer that we know: try again (HELLO-8).
+            # Whatever answers there now is not the peer that we know: try again (HELLO-13).
             link.heard_at = self.timers.contact_at
             link.leave(fault.code, fault.reason)
             self._link_over(link, fault.code, fault.reason)
             return
-        self._end(Ending(End.VIOLATION, fault.code, fault.reason))
+        self._end(Ending(End.VIOLATION, fault.code, fault.reason))  # HELLO-8, while dialing
 
     def _messages_arrived(self, frame: Messages, size: int) -> None:
         inbox = self.inbox
         if inbox.stopped:
-            return  # behind our Stop, everything is discarded (CLOSE-3)
+            return  # behind our Stop, everything is discarded (CLOSE-11)
         first, payloads = frame
         if size < 0:
             size = sum(map(seal_weight, payloads))
@@ -505,7 +506,7 @@ class Session:
         """
         outbox = self.outbox
         if outbox.final is not None:
-            return  # the first final counters stand (CLOSE-4)
+            return  # the first final counters stand (CLOSE-12)
         if received <= outbox.acked and confirmed <= outbox.confirmed:
             return
         self.timers.progressed(now)
@@ -517,25 +518,25 @@ class Session:
             self._events.append(new_unchecked(Confirmed, (confirmed,)))
 
     def _calls_arrived(self, link: Link, frame: Calls, now: float) -> None:
-        if not self.outgoing_calls.limit:
+        if not self.outgoing_calls.limit:  # CALL-41
             raise Violation(Code.VIOLATION, "a call of a side that has none")
         inbox = self.inbox
         if inbox.finish is not None and not BEHIND_FINISH.issuperset(map(type, frame.entries)):
             raise Violation(Code.VIOLATION, "a call behind Finish")
-        if not inbox.stopped:
+        if not inbox.stopped:  # CALL-36
             sent = link.calls.number - 1
             self._events += self.incoming_calls.arrived(frame.first, frame.entries, now, sent)
             link.calls.note(now)
 
     def _call_ack_arrived(self, link: Link, frame: CallAck, now: float) -> None:
-        if frame.received >= link.calls.number:  # CALL-3
+        if frame.received >= link.calls.number:  # CALL-19
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         if self.outgoing_calls.ack(frame.received):
             self.timers.progressed(now)
 
     def _want_arrived(self, link: Link, frame: Want, _now: float) -> None:
         if frame.number > self.inbox.received + self.inbox.max_messages + 1:
-            raise Violation(Code.VIOLATION, "Want beyond the window")
+            raise Violation(Code.VIOLATION, "Want beyond the window")  # ACK-10
         link.acks.wanted = max(link.acks.wanted, frame.number)
 
     def _stop_arrived(self, link: Link, frame: Stop, now: float) -> None:
@@ -546,18 +547,18 @@ class Session:
         """The acceptor needs nothing more (CLOSE-7)."""
         self._check_sent(link, frame.counters)
         self._settle_by(frame.counters, now)
-        if not self.done:
+        if not self.done:  # CLOSE-17
             raise Violation(Code.VIOLATION, "Done before both directions ended")
         link.leave(Code.FINISHED)
         self._end_as(self._agreed_end())
 
     def _welcome_arrived(self, link: Link, frame: Welcome, now: float) -> None:
-        """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
+        """Take in the acceptor's answer. What is wrong with it ends the session (END-5)."""
         link.met = True
         link.enter(Phase.INITIATED)
         if frame.version != VERSION:
             raise Violation(Code.VERSION, f"version {frame.version} was not offered")
-        if self.incarnation not in (0, frame.incarnation):  # HELLO-9
+        if self.incarnation not in (0, frame.incarnation):  # HELLO-15
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0
         self.incarnation = frame.incarnation
@@ -571,8 +572,8 @@ class Session:
                 self._check_sent(link, counters)
             self._settle_by(counters, now)
         self.timers.contact_at = now
-        link.leave(Code.FINISHED)
-        if may_resume(code) and counters is None:
+        link.leave(Code.FINISHED)  # CLOSE-9
+        if may_resume(code) and counters is None:  # REFUSE-4
             self._link_over(link, code, reason, retry_ms / 1000)
             return
         # RESUME-6: the driver reopens nothing after an end.
@@ -630,17 +631,17 @@ class Session:
     def _take_leave(self, link: Link, ending: Ending) -> None:
         """Say our final counters on the last link: Done, or Refuse (CLOSE-7, END-2)."""
         counters = self.inbox.counters()
-        if not link.met:  # the peer has not been heard: nothing may be said
+        if not link.met:  # the peer has not been heard: say nothing (END-5)
             link.leave(Code.GOING_AWAY)
         elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
-        else:  # no effect where the peer has had its say, and the link is over already
+        else:  # no effect where the peer has had its say, and the link is over already (CLOSE-20)
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
             last_frame = Refuse(code, ending.reason, 0, counters)
-            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # a refused Hello
+            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # CLOSE-18
 
     def _agreed_end(self) -> Ending:
-        """Return the end that was agreed: the peer's word goes first."""
+        """Return the end that was agreed: the peer's word goes first (CLOSE-16)."""
         finish = self.inbox.finish or self.outbox.finish
         said = (finish.code, finish.reason) if finish else (Code.FINISHED, "")
         return Ending(End.FINISHED, *said)
@@ -669,7 +670,10 @@ class Session:
         return self.poll(now)
 
     def poll(self, now: float) -> list[Event]:
-        """Draw the conclusions from the facts; return what happened since the last call."""
+        """Draw the conclusions from the facts; return what happened since the last call.
+
+        An envelope is taken in whole before (CLOSE-15).
+        """
         self.due = False
         inbox, outbox = self.inbox, self.outbox
         # A direction may have come to its end; both ends are that of the acceptor's session,

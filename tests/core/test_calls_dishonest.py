@@ -27,6 +27,7 @@ from reliable_ws.protocol.frames import (
     Void,
 )
 from reliable_ws.protocol.report import End
+from tests.support.calls import session_calls
 
 from .calling import a_request, ask, calling, entries_of
 from .helpers import NO_CALLS_YET, Lone, calls_of, counters, either_side, limits, raw, run_of
@@ -43,7 +44,7 @@ def blamed(lone: Lone, events: list, code: int, words: str) -> None:
     (refuse,) = lone.says()
     assert isinstance(refuse, Refuse)
     assert refuse.code == code
-    assert lone.session.calls.held <= 10_006
+    assert session_calls(lone.session).held <= 10_006
 
 
 def sent(side, *entries: Entry) -> Lone:
@@ -179,7 +180,7 @@ GUARDS: dict[str, tuple[list[Entry], Frame, int, str]] = {
 @pytest.mark.parametrize("name", GUARDS)
 @either_side
 def test_a_guard(side, name):
-    """CALL-2, CALL-3, CALL-5, CALL-6, CALL-7, CALL-8"""
+    """CALL-2, CALL-6, CALL-19, CALL-24, CALL-25, CALL-28, CALL-42"""
     before, frame, code, words = GUARDS[name]
     lone = sent(side, *before)
     blamed(lone, lone.hears(frame), code, words)
@@ -201,7 +202,7 @@ def test_just_below_each_guard(side):
 
 @either_side
 def test_a_call_behind_finish(side):
-    """CALL-10"""
+    """CALL-34"""
     lone = sent(side)
     lone.hears(Finish(1, 1000, ""))
     assert lone.hears(calls_of(1, Cancel(9), Credit(9, 9))) == []
@@ -210,18 +211,18 @@ def test_a_call_behind_finish(side):
 
 @either_side
 def test_a_call_of_a_side_that_has_none(side):
-    """CALL-4"""
+    """CALL-41"""
     lone = side()
     blamed(lone, lone.hears(calls_of(1, a_request())), 4422, "a call of a side that has none")
 
 
 @either_side
 def test_an_answer_to_what_was_not_sent_on_this_link(side):
-    """CALL-3: it said in its greeting that it had not received it."""
+    """CALL-19: it said in its greeting that it had not received it."""
     lone = calling(side)
     ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, NO_CALLS_YET)
     events = lone.hears(calls_of(1, Reply(1, "")))
     assert lone.session.ended is not None
@@ -231,11 +232,11 @@ def test_an_answer_to_what_was_not_sent_on_this_link(side):
 
 @either_side
 def test_an_ack_of_what_was_not_sent_on_this_link(side):
-    """CALL-3"""
+    """CALL-19"""
     lone = calling(side)
     ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, NO_CALLS_YET)
     lone.hears(CallAck(1))
     assert lone.session.ended is not None
@@ -244,10 +245,10 @@ def test_an_ack_of_what_was_not_sent_on_this_link(side):
 
 @either_side
 def test_no_entry_of_a_malformed_envelope_has_an_effect(side):
-    """FRAME-5"""
+    """FRAME-14"""
     lone = sent(side)
     blamed(lone, lone.hears_raw(raw([67, 1, [[82, 1, "x"], [90]]])), 4400, "entry type")
-    assert lone.session.calls.received == 0
+    assert session_calls(lone.session).received == 0
 
 
 # ------------------------------------------------------------------ what it may make us hold
@@ -255,60 +256,60 @@ def test_no_entry_of_a_malformed_envelope_has_an_effect(side):
 
 @either_side
 def test_a_peer_that_never_acks_answers_cannot_ask_for_ever(side):
-    """CALL-6: a request is open until its answer was acked."""
+    """CALL-26: a request is open until its answer was acked."""
     lone = calling(side, TIGHT)
     for number in range(1, 4):
         lone.hears(calls_of(number, a_request()))
-        lone.session.calls.reply(number, "x" * 10_000)
+        session_calls(lone.session).reply(number, "x" * 10_000)
         lone.says()
-    assert len(lone.session.calls._answers or ()) == 3
+    assert len(session_calls(lone.session).answers or ()) == 3
     blamed(lone, lone.hears(calls_of(4, a_request())), Code.VIOLATION, "more open requests")
 
 
 @either_side
 def test_a_peer_that_never_acks_requests_but_answers_them(side):
-    """CALL-3: an answer is an ack; nothing is kept."""
+    """CALL-18: an answer is an ack; nothing is kept."""
     lone = calling(side, limits=limits(max_requests=2))
     for number in range(1, 500):
         assert ask(lone, payload="x" * 1000) == number
         if number % 3 == 0:
-            lone.session.calls.cancel(number)
+            lone.session.cancel(number)
         lone.says()
         lone.hears(calls_of(number, Void() if number % 3 == 0 else Reply(number, "")))
-    assert len(lone.session.calls.outbox._kept) <= 1
-    assert lone.session.calls.held < 1100
+    assert len(lone.session.call_queue._kept) <= 1
+    assert session_calls(lone.session).held < 1100
 
 
 @either_side
 def test_a_peer_that_takes_nothing_but_asks_on(side):
-    """CALL-10: what it cannot take is not kept for it."""
+    """CALL-37: what it cannot take is not kept for it."""
     lone = calling(side, Config(max_requests=5))
     lone.hears(Stop(counters(stopped=True)))
     for number in range(1, 500):
         lone.hears(calls_of(number, a_request("x" * 1000, credit=2**50)))
-        lone.session.calls.item(number, "x" * 1000)
-        lone.session.calls.reply(number, "x" * 1000)
-        assert lone.session.calls.held == 0
+        session_calls(lone.session).item(number, "x" * 1000)
+        session_calls(lone.session).reply(number, "x" * 1000)
+        assert session_calls(lone.session).held == 0
     assert entries_of(lone.says()) == []
-    assert lone.session.calls.outbox.last == 0
+    assert lone.session.call_queue.last == 0
 
 
 @either_side
 def test_acks_after_the_last_one_mean_nothing(side):
-    """CALL-10: what was said to be not taken stays so."""
+    """CALL-37: what was said to be not taken stays so."""
     lone = calling(side)
     ask(lone), ask(lone)
     lone.says()
     lone.hears(CallAck(1), Stop(counters(stopped=True)))
-    assert [lone.session.calls.was_taken(number) for number in (1, 2)] == [True, False]
+    assert [session_calls(lone.session).was_taken(number) for number in (1, 2)] == [True, False]
     lone.hears(CallAck(2), calls_of(1, Reply(2, "")))
-    assert lone.session.calls.was_taken(2) is False
+    assert session_calls(lone.session).was_taken(2) is False
     assert lone.session.ended is None
 
 
 @either_side
 def test_what_is_held_is_bounded_whatever_comes(side):
-    """CALL-5, CALL-6"""
+    """CALL-25, CALL-32"""
     lone = calling(side, TIGHT)
     number = 1
     for _ in range(2):
@@ -320,14 +321,14 @@ def test_what_is_held_is_bounded_whatever_comes(side):
     for _ in range(200):
         lone.hears(calls_of(number + 1, Void(), Cancel(5), Credit(9, 9)))
         number += 3
-    calls = lone.session.calls
-    for kept in (calls.outbox._kept, calls.served, calls.open, calls._streams):
+    calls = session_calls(lone.session)
+    for kept in (calls.queue._kept, calls.served, calls.open, calls._streams):
         assert not kept
 
 
 @either_side
 def test_frames_of_a_run_before_the_wrong_entry(side):
-    """FRAME-5: the session is over, and its application is told so, whatever came before."""
+    """FRAME-14: the session is over, and its application is told so, whatever came before."""
     lone = calling(side, TIGHT)
     events = lone.hears(run_of(1, "a"), calls_of(1, a_request()), calls_of(3, a_request()))
     assert [type(event) for event in events if isinstance(event, Requested | Ended)] == [

@@ -7,6 +7,7 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import CallAck, CallPosition, Calls, Item, Reply, Request
 from reliable_ws.protocol.snapshot import restore, snapshot
+from tests.support.calls import session_calls
 
 from .calling import a_request, again, ask, calling, entries_of, heard, opened
 from .helpers import (
@@ -39,14 +40,14 @@ def away(side) -> Lone:
         ask(lone)
     lone.says()
     lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     return lone
 
 
 @pytest.mark.parametrize("name", WRONG)
 @either_side
 def test_a_peer_that_lost_its_calls(side, name):
-    """CALL-4: the session ends before anything is sent again."""
+    """CALL-21: the session ends before anything is sent again."""
     position, words = WRONG[name]
     lone = away(side)
     again(lone, position)
@@ -57,7 +58,7 @@ def test_a_peer_that_lost_its_calls(side, name):
 
 @either_side
 def test_a_position_that_is_just_right(side):
-    """CALL-4: so each wrong one above is wrong for its own reason."""
+    """CALL-21: so each wrong one above is wrong for its own reason."""
     lone = away(side)
     again(lone, CallPosition(3, 2, 3))
     assert lone.session.ended is None
@@ -66,7 +67,7 @@ def test_a_position_that_is_just_right(side):
 
 @pytest.mark.parametrize("position", [CallPosition(1, 0, 1), CallPosition(0, 1, 2)])
 def test_a_first_position_that_cannot_be(position):
-    """CALL-4: nothing was said yet."""
+    """CALL-21: nothing was said yet."""
     lone = initiator(calls=position)
     assert lone.session.ended is not None
     assert lone.session.ended.code == 4422
@@ -74,9 +75,9 @@ def test_a_first_position_that_cannot_be(position):
 
 @either_side
 def test_a_peer_without_calls_resumes(side):
-    """CALL-4: it had none and has none."""
+    """CALL-20: it had none and has none."""
     lone = side()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, None)
     assert lone.session.ended is None
     assert lone.says() == []
@@ -84,43 +85,43 @@ def test_a_peer_without_calls_resumes(side):
 
 @either_side
 def test_a_peer_that_stopped_may_say_of_calls_what_it_received(side):
-    """CALL-4, CALL-10: its position settles what it never got."""
+    """CALL-37: its position settles what it never got."""
     lone = calling(side)
     for _ in range(3):
         ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(2, 0, 1), position=position(counters(stopped=True)))
-    taken = [lone.session.calls.was_taken(number) for number in (1, 2, 3)]
+    taken = [session_calls(lone.session).was_taken(number) for number in (1, 2, 3)]
     assert taken == [True, True, False]
-    assert set(lone.session.calls.open) == {1, 2}
+    assert set(session_calls(lone.session).open) == {1, 2}
     assert entries_of(lone.says()) == []
 
 
 @either_side
 def test_what_we_do_not_take_any_more_may_be_lost(side):
-    """CALL-10: stopped, we do not mind what the peer can send again."""
+    """CALL-21: stopped, we do not mind what the peer can send again."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
     lone.session.close(lone.now)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(0, 9, 9))
     assert lone.session.ended is None
 
 
 @either_side
 def test_answers_of_an_earlier_link_are_acked_by_the_greeting(side):
-    """CALL-6: so their requests do not count any more."""
+    """CALL-26: so their requests do not count any more."""
     lone = calling(side, Config(max_requests=1))
     lone.hears(calls_of(1, a_request()))
-    lone.session.calls.reply(1, "")
+    session_calls(lone.session).reply(1, "")
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(1, 1, 2))
     lone.hears(calls_of(2, a_request()))
     assert lone.session.ended is None
-    assert lone.session.calls.served.keys() == {2}
+    assert session_calls(lone.session).served.keys() == {2}
 
 
 def test_a_session_that_was_restored_takes_calls():
@@ -129,8 +130,8 @@ def test_a_session_that_was_restored_takes_calls():
     pair.cut()
     pair.client = restore(snapshot(pair.client), pair.now, pair.config)
     pair.connect()
-    assert pair.client.calls.limit == 7
-    number = pair.client.calls.request("do", "x", None, 0)
+    assert session_calls(pair.client).limit == 7
+    number = session_calls(pair.client).request("do", "x", None, 0)
     pair.run()
     assert [event.id for event in heard(pair.server_events)] == [number]
 
@@ -138,10 +139,10 @@ def test_a_session_that_was_restored_takes_calls():
 def test_what_is_sent_again_is_what_it_was():
     lone = calling(acceptor, limits=limits(max_requests=5))
     lone.hears(calls_of(1, Request("do", 1000, 9, "x")))
-    lone.session.calls.item(1, "i")
-    lone.session.calls.reply(1, b"r")
+    session_calls(lone.session).item(1, "i")
+    session_calls(lone.session).reply(1, b"r")
     first = Exactly(frame for frame in lone.says() if isinstance(frame, Calls))
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(0, 1, 1))
     assert [frame for frame in lone.says() if isinstance(frame, Calls)] == first
     assert first == [calls_of(1, Item(1, "i"), Reply(1, b"r"))]

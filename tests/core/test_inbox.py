@@ -6,13 +6,14 @@ import msgpack
 import pytest
 
 from reliable_ws.protocol.codec import MAX_RANGES
+from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate
 from reliable_ws.protocol.frames import Counters, Finish, Part
-from reliable_ws.protocol.inbox import NEVER, Inbox
+from reliable_ws.protocol.inbox import BEYOND, Inbox
 
 
 def inbox(*payloads: str, first: int = 1) -> Inbox:
-    box = Inbox(1000, 1000, 1000)
+    box = Inbox(Config(window_messages=1000, window_bytes=1000, max_message=1000))
     if payloads:
         box.arrived(first, list(payloads), 10)
     return box
@@ -45,7 +46,7 @@ def test_a_delivery_is_handed_over_and_not_confirmed():
 
 
 def test_deliveries_confirmed_out_of_order_wait_for_those_before():
-    """COUNT-2, COUNT-3: told as ranges meanwhile."""
+    """COUNT-3: told as ranges meanwhile."""
     box = inbox(*"abcdef")
     for _ in range(6):
         box.deliver()
@@ -87,7 +88,7 @@ def test_confirming_what_was_never_handed_over_is_the_callers_mistake():
 
 
 def test_freezing_drops_what_is_untaken_and_says_how_many():
-    """CLOSE-3"""
+    """CLOSE-3, PART-12"""
     box = inbox("a", "b", "c")
     box.deliver()
     assert box.freeze() == 2
@@ -111,7 +112,7 @@ def test_confirming_after_the_freeze_is_too_late():
 
 
 def test_only_so_many_ranges_are_told():
-    """COUNT-3: the rest is at most handed, hence unknown: no lie."""
+    """COUNT-6: the rest is at most handed, hence unknown: no lie."""
     box = inbox(*map(str, range(200)))
     for _ in range(200):
         box.deliver()
@@ -160,9 +161,9 @@ def test_due_is_set_when_the_watched_number_is_confirmed():
 def test_due_is_set_by_the_last_message_before_finish():
     """CLOSE-2: nobody else would look."""
     box = inbox("a", "b")
-    assert box.mark == NEVER
+    assert box.mark == BEYOND
     box.arrived_finish(Finish(3, 1000, ""))
-    box.watch(NEVER)
+    box.watch(BEYOND)
     box.take()
     assert not box.due
     box.take()

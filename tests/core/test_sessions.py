@@ -42,7 +42,7 @@ def retire(registry: SessionRegistry, arrival: Arrival, now: float = NOW) -> Non
 
 
 def test_too_many_sessions():
-    """LIMIT-3, REFUSE-3: new ones are to come again later, held ones resume."""
+    """LIMIT-3: new ones are to come again later, held ones resume."""
     registry = SessionRegistry(1, Config(max_sessions=2))
     first, _ = knock(registry, 1)
     knock(registry, 2)
@@ -77,7 +77,7 @@ def test_a_drained_book_takes_no_new_session():
 
 
 def test_a_tombstone_answers_its_holder_only():
-    """TOMB-1, HELLO-5"""
+    """TOMB-4, HELLO-5, RESUME-9"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1, principal="ann")
     retire(registry, arrival)
@@ -99,7 +99,7 @@ def test_burying_again_has_no_effect():
 
 
 def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
-    """TOMB-1"""
+    """TOMB-4"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1)
     arrival.session.abort(NOW)
@@ -111,7 +111,7 @@ def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
     ("own", "peers_ms", "kept"), [(100, 1000, 200), (10, 60_000, 120), (10, 2**53 - 1, 7200)]
 )
 def test_how_long_a_session_is_remembered(own, peers_ms, kept):
-    """TOMB-1: twice the longer retry time, within reason."""
+    """TOMB-3: twice the longer retry time, within reason."""
     registry = SessionRegistry(1, Config(session_ttl=own))
     arrival, _ = knock(registry, 1, limits=limits(ttl_ms=peers_ms))
     retire(registry, arrival)
@@ -140,35 +140,35 @@ def load(registry: SessionRegistry, number: int, now: float, size: int) -> Lone:
 
 
 def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
-    """LIMIT-3, G5: with a truthful report, told by the tombstone."""
+    """LIMIT-4, G5: with a truthful report, told by the tombstone."""
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 5)]
     assert registry.held > 4000
     for lone in lones[:3]:
-        lone.link.lost(None, "", lone.now)
-    gone = registry.evict(NOW + 10)
+        lone.session.lost(lone.link, None, "", lone.now)
+    gone = [session for session, _events in registry.evict(NOW + 10)]
     assert gone == [lone.session for lone in lones[:3]]
     assert lones[0].session.ended == (End.EXPIRED, 4410, "memory budget")
     for session in gone:
-        session.settle(NOW + 10)
+        session.poll(NOW + 10)
         registry.retire(session, NOW + 10)
     refuse = knock(registry, 1, attempt=2, incarnation=2)[1]
     assert (refuse.code, refuse.counters) == (4410, counters(1, 0, stopped=True))
 
 
 def test_a_book_lets_go_no_more_than_it_must():
-    """LIMIT-3"""
+    """LIMIT-4"""
     registry = SessionRegistry(1, Config(max_bytes=3000))
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 4)]
     assert registry.evict(NOW) == []  # attached ones are bounded by their windows
     for lone in lones:
-        lone.link.lost(None, "", lone.now)
-    assert registry.evict(NOW + 10) == [lones[0].session]
+        lone.session.lost(lone.link, None, "", lone.now)
+    assert [gone for gone, _events in registry.evict(NOW + 10)] == [lones[0].session]
     assert registry.evict(NOW + 10) == []
 
 
 def test_a_book_that_holds_too_much_all_the_same_takes_no_new_sessions():
-    """LIMIT-3, G5: attached sessions are not ended for it, and none are added."""
+    """LIMIT-4, G5: attached sessions are not ended for it, and none are added."""
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lones = [load(registry, number, NOW, 1000) for number in range(1, 4)]
     assert registry.evict(NOW) == []
@@ -184,7 +184,7 @@ def test_what_was_taken_is_held_no_more():
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lone = load(registry, 1, NOW, 5000)
     lone.takes(1)
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     assert registry.held == 0
     assert registry.evict(NOW) == []
 
@@ -243,4 +243,4 @@ def test_the_acceptor_ends_at_its_ttl_and_is_remembered():
     assert pair.server.outcome(1) is Outcome.NOT_TAKEN
     assert isinstance(pair.server.ended, Ending)
     events: list[Event] = []
-    assert pair.server.settle(pair.now) == events
+    assert pair.server.poll(pair.now) == events

@@ -16,7 +16,7 @@ MAX_ENTRIES = 1_024
 """Most entries of one frame."""
 
 ACK_AT_ONCE = 256
-"""Entries that are acked at once, so that the peer can forget them (CALL-3)."""
+"""Entries that are acked at once, so that the peer can forget them (CALL-17)."""
 
 
 class CallCursor:
@@ -62,7 +62,7 @@ class CallCursor:
         return self.number <= self._queue.last or bool(self._incoming.served)
 
     def begin(self, peer_received: int) -> None:
-        """Start at what the peer has received (CALL-4); the greeting has told what we have."""
+        """Start at what the peer has received (CALL-22); the greeting has told what we have."""
         self.number = peer_received + 1
         self.told = self._incoming.received
 
@@ -92,7 +92,7 @@ class CallCursor:
         return new_unchecked(Calls, (number, entries)), used
 
     def take(self) -> CallAck | None:
-        """Return the ack that goes now, if there is anything new to tell (CALL-3)."""
+        """Return the ack that goes now, if there is anything new to tell (CALL-17)."""
         received = self._incoming.received
         self.now = False
         self.by = None

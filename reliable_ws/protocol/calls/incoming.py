@@ -69,7 +69,7 @@ class IncomingCalls:
         self.received = 0
         "Highest number that arrived."
         self.served: dict[int, None] = {}
-        "The peer's requests that we owe an answer."
+        "The peer's requests that we owe an answer (CALL-26)."
 
     @property
     def partial(self) -> int:
@@ -132,7 +132,7 @@ class IncomingCalls:
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
-        return None  # too late for a request that is answered: no harm (CALL-8)
+        return None  # too late for a request that is answered: no harm (CALL-32)
 
     def _whole(self, payload: Payload | None) -> Payload:
         """Return an entry's payload, of the pieces before it if it has none. Raises Violation."""
@@ -146,7 +146,7 @@ class IncomingCalls:
     # ------------------------------------------------------------------ answered
 
     def reply(self, request: int, payload: Payload, weight: int) -> None:
-        """Queue the answer to a request of the peer; too late, it is dropped."""
+        """Queue the answer to a request of the peer; too late, it is dropped (CALL-16)."""
         if request in self.served:
             entry = new_unchecked(Reply, (request, payload))
             self._queue.put(entry, REPLY_HEADER + weight, weight)
@@ -181,7 +181,7 @@ class IncomingCalls:
         }
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Go on after a crash. The handlers died with it: the peer is told (CALL-12)."""
+        """Go on after a crash. The handlers died with it: the peer is told (CALL-40)."""
         self.received = values["received"]
         if values["pieces"]:
             self._pieces = Pieces(self._max_message)

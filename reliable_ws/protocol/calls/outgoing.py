@@ -47,7 +47,7 @@ class OutgoingCalls:
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
         self.peer_stopped = False
-        "Whether the peer takes no more calls: what it has not acked, it never got (CALL-10)."
+        "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
         self.open: dict[int, bool] = {}
         "Requests without a final answer -> whether somebody still waits for it."
 
@@ -102,19 +102,19 @@ class OutgoingCalls:
         if request > self._queue.transmitted:
             self._take_back(request)
             return True
-        self.open[request] = False  # its place is free when the peer has answered
+        self.open[request] = False  # its place is free when the peer has answered (CALL-30)
         self._queue.put(Cancel(request), SMALL_ENTRY)
         return False
 
     def abandon(self) -> None:
         """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
         self._abandoned = True
-        for request in list(self.open):
+        for request in list(self.open):  # CALL-35
             if self.cancel(request):
                 self._will_never_run(request)
 
     def was_taken(self, request: int) -> bool | None:
-        """Whether the peer got this request; ``None`` if nobody can say.
+        """Whether the peer got this request; ``None`` if nobody can say (CALL-39).
 
         Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
         """
@@ -146,7 +146,7 @@ class OutgoingCalls:
         is never run (CALL-9).
         """
         late = by is not None and now >= by
-        if late or not self.open[number]:  # nobody waits: it need not be run
+        if late or not self.open[number]:  # nobody waits: it need not be run (CALL-31)
             if self.open[number] or self._abandoned:  # somebody will ask what became of it
                 self._will_never_run(number)
             self._take_back(number)
@@ -166,32 +166,32 @@ class OutgoingCalls:
     # ------------------------------------------------------------------ answered
 
     def answered(self, request: int, sent: int) -> bool:
-        """Close a request; whether somebody waits. Late answers are no mistake.
+        """Close a request; whether somebody waits. Late answers are no mistake (CALL-32).
 
         ``sent``: the highest number of ours that the peer can have received. Raises Violation.
         """
-        if request > sent:
+        if request > sent:  # CALL-19
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
         if request > self._queue.acked:
-            self.ack(request)  # who answers has received it
+            self.ack(request)  # who answers has received it (CALL-18)
         if self._streams is not None:
             self._streams.end(request)
         return self.open.pop(request, False)
 
     def item_arrived(self, request: int, weight: int, sent: int) -> bool:
         """Count an item; whether somebody waits for it. Raises Violation without credit."""
-        if request > sent:
+        if request > sent:  # CALL-19
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
         if request not in self.open:
             return False
         if self._streams is None or not self._streams.count(request, weight):
-            raise Violation(Code.VIOLATION, "more items than the credit")
+            raise Violation(Code.VIOLATION, "more items than the credit")  # CALL-28
         return self.open[request]
 
     # ------------------------------------------------------------------ the end
 
     def stop(self) -> None:
-        """Note that the peer takes nothing more: what it has not received, it never will (CALL-10).
+        """Note that the peer takes nothing more: what it has not received, it never will (CALL-37).
 
         Answers may still come to what it has.
         """
@@ -227,7 +227,7 @@ class OutgoingCalls:
         }
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Go on after a crash. The callers died with it: the peer is told (CALL-12)."""
+        """Go on after a crash. The callers died with it: the peer is told (CALL-40)."""
         self.limit = values["limit"]
         if values["room"]:
             self._streams = Streams()

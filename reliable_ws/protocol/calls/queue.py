@@ -2,7 +2,7 @@
 
 Calls have numbers of their own beside the messages, because they are confirmed by arriving: an
 unread message holds back no reply, no reply holds back a message, and a full window can deadlock
-nothing (CALL-1). What we ask and what we answer share one numbering, hence one queue.
+nothing (CALL-1, CALL-13). What we ask and what we answer share one numbering, hence one queue.
 ``acked <= transmitted <= last``, as in the outbox of messages.
 """
 
@@ -37,7 +37,7 @@ SMALL_ENTRY = 24
 """Bytes of an entry without text or payload, at most."""
 
 BEHIND_FINISH = frozenset((Cancel, Credit))
-"""A side that has finished may still read a stream, or leave it (CALL-10)."""
+"""A side that has finished may still read a stream, or leave it (CALL-34)."""
 
 ANSWERS = frozenset((Reply, Fault))
 """Entries that end a request."""
@@ -90,7 +90,7 @@ class CallQueue:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits for the peer to receive it that items of streams wait too."""
+        """Whether so much waits to be received that items of streams wait too (CALL-29)."""
         return self.weight >= self._most_held
 
     # ------------------------------------------------------------------ accepted
