@@ -1,4 +1,4 @@
-"""the acceptor's registry: sessions that live, and tombstones of those that ended.
+"""The acceptor's registry: sessions that live, and tombstones of those that ended.
 
 A WebSocket that has not said Hello is an :class:`Arrival`; the registry answers its Hello with a
 link of a session, or with a Refuse. What it remembers is bounded in every direction.
