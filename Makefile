@@ -58,9 +58,10 @@ pytest: $(DEV)
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core -n $(WAITERS)
 
-# 60,000 schedules, and every state of every world that the tests know, long ones included.
+# 60,000 schedules, every state of every world that the tests know, and every order of tasks.
 explore: $(DEV)
 	RELIABLE_WS_SCHEDULES=$${RELIABLE_WS_SCHEDULES:-60000} $(PYTEST) tests/sim -m "" -n $(WORKERS)
+	RELIABLE_WS_ORDERS=4 $(PYTEST) tests/aio -m "" -n $(WAITERS)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

@@ -6,8 +6,9 @@ Then combinations of a framework and websockets that are known to have broken.
     python tests/matrix.py websockets-14      # only environments whose name contains this
     python tests/matrix.py falcon
 
-Each environment lives in ``.venvs/`` and is kept until what it was made from changes. Nothing but
-the standard library is needed. One line per environment; the last line counts all tests.
+A release of websockets is put into a folder of its own, in front of what the Python that runs this
+file has installed. The other environments are virtual. All live in ``.venvs/`` and are kept until
+what they were made from changes. One line per environment; the last line counts all tests.
 """
 
 from __future__ import annotations
@@ -71,16 +72,25 @@ COMBINATIONS = (
     ),
 )
 
+
+def marked(*marks: str) -> tuple[str, ...]:
+    """Return arguments for pytest: the files with tests that have one of these marks.
+
+    To import every other file of these folders as well would take seconds in each environment.
+    """
+    wanted = re.compile(rf"mark\.({'|'.join(marks)})\b|\bover_sockets\b")
+    files = [
+        str(path.relative_to(ROOT))
+        for folder in ("adapters", "aio", "sync", "transports")
+        for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+        if wanted.search(path.read_text("utf-8"))
+    ]
+    return (*files, "-m", " or ".join(marks))
+
+
 # Each suite is one call of pytest.
-TRANSPORT = (
-    "tests/adapters",
-    "tests/aio",
-    "tests/sync",
-    "tests/transports/test_threads.py",
-    "tests/transports/test_websockets.py",
-    "-m",
-    "transport",
-)
+RELEASE = marked("transport")
+PYTHON = marked("transport", "python")
 CORE = ("tests/core",)
 
 MINUTES = 20  # one call of pytest that takes longer hangs
@@ -100,6 +110,7 @@ class Environment:
     suites: tuple[tuple[str, ...], ...]
     framework: str = ""
     also: tuple[str, ...] = ()  # requirements
+    in_front: bool = False  # a folder with websockets alone, in front of what this Python has
 
     @property
     def name(self) -> str:
@@ -112,9 +123,24 @@ class Environment:
 
     @property
     def executable(self) -> Path:
+        if self.in_front:
+            return Path(sys.executable)
         return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its processes find in their environment."""
+        # A tenth of the examples: what these find is not a matter of a Python's version.
+        changes = {"RELIABLE_WS_EXAMPLES": "0.1"}
+        if self.in_front:
+            paths = (str(self.folder), os.environ.get("PYTHONPATH", ""))
+            changes["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        return os.environ | changes
+
     def requirements(self) -> list[str]:
+        if self.in_front:
+            newest = self.websockets == NEWEST
+            return ["websockets" if newest else f"websockets=={self.websockets}"]
         wanted = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["dependency-groups"]["test"]]
         if self.websockets != NEWEST:
             wanted.append(f"websockets=={self.websockets}")
@@ -127,7 +153,8 @@ class Environment:
         stamp = self.folder / "made-from"
         if not stamp.exists() or stamp.read_text("utf-8") != fingerprint:
             shutil.rmtree(self.folder, ignore_errors=True)
-            call(self.interpreter, "-m", "venv", "--without-pip", str(self.folder))
+            if not self.in_front:
+                call(self.interpreter, "-m", "venv", "--without-pip", str(self.folder))
             self.install(*self.requirements())
             stamp.write_text(fingerprint, "utf-8")
         elif self.websockets == NEWEST:
@@ -135,11 +162,12 @@ class Environment:
 
     def install(self, *what: str) -> None:
         pip = (sys.executable, "-m", "pip", "--python", str(self.executable))
-        call(*pip, "install", "-qq", "--disable-pip-version-check", "--no-input", *what)
+        where = ("--target", str(self.folder), "--no-deps") if self.in_front else ()
+        call(*pip, "install", "-qq", "--disable-pip-version-check", "--no-input", *where, *what)
 
     def websockets_version(self) -> str:
         asked = "import importlib.metadata as m; print(m.version('websockets'))"
-        return call(str(self.executable), "-c", asked).strip()
+        return call(str(self.executable), "-c", asked, env=self.variables).strip()
 
 
 @dataclass
@@ -160,8 +188,8 @@ class Result:
         )
 
 
-def call(*command: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def call(*command: str, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -191,7 +219,7 @@ def run_suite(suite: tuple[str, ...], result: Result) -> None:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=result.environment.variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -240,7 +268,7 @@ def supported_pythons() -> list[str]:
 def main(wanted: str = "") -> int:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     environments = [
-        Environment(here, find_python(here) or sys.executable, release, (TRANSPORT,))
+        Environment(here, sys.executable, release, (RELEASE,), in_front=True)
         for release in WEBSOCKETS
     ]
     for framework, release, also, suite in COMBINATIONS:
@@ -250,7 +278,7 @@ def main(wanted: str = "") -> int:
         if python == here:
             continue
         if interpreter := find_python(python):
-            environments.append(Environment(python, interpreter, NEWEST, (CORE, TRANSPORT)))
+            environments.append(Environment(python, interpreter, NEWEST, (CORE, PYTHON)))
         else:
             print(f"absent: Python {python} was not found and is not tested", flush=True)
 

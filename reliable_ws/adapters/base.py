@@ -84,7 +84,7 @@ class AdaptedTransport:
     async def recv(self) -> bytes | str:
         """Return the next message; ``TransportClosed`` after the last one."""
         if self._end is None and not self._aborted:
-            self._receiver = reader = asyncio.current_task()
+            self._reader = reader = asyncio.current_task()
             before = reader.cancelling() if reader is not None else 0
             try:
                 return await self._recv()

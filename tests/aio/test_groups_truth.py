@@ -26,13 +26,14 @@ from tests.aio.stage import on_stage, start, take, until
 
 
 @on_stage(seeds=(None,), limit=1000)
-async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():  # noqa: C901
+@pytest.mark.parametrize("members", [150, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_with_cuts_and_stalls_every_report_is_true(members):  # noqa: C901
     """50 are cut at random and come back, 20 of which never; 20 stall; the books are compared."""
     chance = random.Random(1000)
     config = Config(session_ttl=20, idle_timeout=10, window_messages=16, outbox_messages=16)
     sessions = Sessions(config=config)
     group = Group(limit=8)
-    taken: dict[int, list[int]] = {number: [] for number in range(1000)}
+    taken: dict[int, list[int]] = {number: [] for number in range(members)}
     wires, gone, clients = {}, set(), {}
 
     async def opening(number):
@@ -62,10 +63,10 @@ async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():  
     accepting: set = set()
     joined: set = set()
     over = asyncio.Event()
-    numbers = list(range(1000))
+    numbers = list(range(members))
     chance.shuffle(numbers)
     cut, stalled = numbers[:50], set(numbers[50:70])
-    for number in range(1000):
+    for number in range(members):
         client = await wrap(
             await opening(number),
             reopen=lambda number=number: opening(number),
@@ -73,7 +74,7 @@ async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():  
             reconnect=Backoff(0.1, 1, 1),
         )
         clients[number] = client
-    await until(lambda: len(group) == 1000)
+    await until(lambda: len(group) == members)
     readers = [start(read(number, client)) for number, client in clients.items()]
     publications = []
     for n in range(40):
@@ -104,7 +105,7 @@ async def test_a_thousand_members_with_cuts_and_stalls_every_report_is_true():  
     for number, messages in taken.items():
         assert messages == list(range(len(messages)))  # in order, none twice, no gap
         assert len(messages) == 40 or number in stalled | gone
-    assert tally[Fate.CONFIRMED] > 38_000
+    assert tally[Fate.CONFIRMED] > 40 * (members - 50)
     assert tally[Fate.DROPPED] > 0
     assert tally[Fate.UNKNOWN] > 0
     assert tally[Fate.PENDING] > 0  # at the members that stall and live

@@ -1,7 +1,7 @@
 """The main scenarios on other event loops: uvloop, and asyncio with eager tasks (3.12).
 
-Sockets are real, so that each loop does what it does; marked ``transport``, so that they also
-run on every supported Python.
+Sockets are real, so that each loop does what it does. The matrix runs all of it on every supported
+Python, and what differs between sockets with every release of websockets.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import ChaosProxy, FaultPlan
 from tests.aio.stage import rest, start, take
 
-pytestmark = pytest.mark.transport
-
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = Backoff(initial=0.02, longest=0.1)
 HASTY = Config(open_timeout=2, idle_timeout=0.6, session_ttl=20, close_progress_timeout=10)
@@ -58,15 +56,20 @@ def with_uvloop():
     return pytest.importorskip("uvloop").new_event_loop()
 
 
+TRANSPORT, PYTHON = pytest.mark.transport, pytest.mark.python
+EAGER = [
+    PYTHON,
+    pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12"),
+]
+UVLOOP = [
+    TRANSPORT,
+    pytest.mark.skipif(sys.platform == "win32", reason="no uvloop there"),
+]
 LOOPS = [
-    plain,
-    debug,
-    pytest.param(
-        eager, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
-    ),
-    pytest.param(
-        with_uvloop, marks=pytest.mark.skipif(sys.platform == "win32", reason="no uvloop there")
-    ),
+    pytest.param(plain, marks=TRANSPORT),
+    pytest.param(debug, marks=PYTHON),
+    pytest.param(eager, marks=EAGER),
+    pytest.param(with_uvloop, marks=UVLOOP),
 ]
 
 on_every_loop = pytest.mark.parametrize("new_loop", LOOPS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
@@ -29,6 +28,7 @@ from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
 from tests.support.calls import SessionCalls, session_calls
+from tests.support.examples import examples
 from tests.support.pair import Pair
 
 from .machine import Machine, seldom, sides, wires
@@ -333,5 +333,5 @@ class Calling(Machine):
                 assert calls.held == 0
 
 
-Calling.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+Calling.TestCase.settings = examples(200, stateful_step_count=50)
 TestCalling = Calling.TestCase

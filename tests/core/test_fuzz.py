@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgpack
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reliable_ws.protocol.codec import decode, encode
@@ -14,6 +14,7 @@ from reliable_ws.protocol.frames import Code, Frame
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from tests.support.calls import session_calls
+from tests.support.examples import examples
 
 from .helpers import INCARNATION, NO_CALLS_YET, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
 from .test_codec import EVERY
@@ -58,7 +59,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 anything = st.binary(max_size=300) | st.text(max_size=99) | mutated() | junk.map(msgpack.packb)
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(anything)
 def test_decoding_gives_good_frames_or_a_violation(data):
     """FRAME-5: and what it gives can be encoded again, to the same."""
@@ -73,7 +74,7 @@ def test_decoding_gives_good_frames_or_a_violation(data):
     assert fault is None or fault.reason.isprintable()
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.sampled_from(SIDES), st.lists(anything, min_size=1, max_size=4))
 def test_a_link_understands_or_blames(side, inputs):
     lone = side(SMALL)
@@ -84,7 +85,7 @@ def test_a_link_understands_or_blames(side, inputs):
     refresh(lone)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(anything, min_size=1, max_size=3), st.booleans())
 def test_an_arrival_understands_or_blames(inputs, known):
     registry = SessionRegistry(INCARNATION - 1, SMALL)
@@ -178,7 +179,7 @@ def positions(lone: Lone) -> st.SearchStrategy:
     return st.tuples(counter_sets, numbers, st.integers(1, 6), st.just(0) | numbers)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.data(), st.sampled_from(SIDES))
 def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
     """CLOSE-4, ACK-7: frames of the right form with any numbers, between deeds of ours."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
@@ -21,6 +20,7 @@ from reliable_ws.protocol.events import Ended
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
+from tests.support.examples import examples
 from tests.support.pair import Pair
 
 from .helpers import CONFIRMED, NOT_TAKEN
@@ -331,4 +331,4 @@ class Conversation(Machine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=200, stateful_step_count=80)
+TestConversation.settings = examples(200, stateful_step_count=80)

@@ -136,7 +136,7 @@ def test_a_failing_story_is_made_short():
         story, broken = tell(seed, durable=(True, True), commits=frozenset(("inbox",)))
         if broken is not None and len(story.actions) > 20:
             break
-    small = shrink(story, most=200)
+    small = shrink(story, most=50)
     assert len(small.actions) < len(story.actions)
     assert replay(small)[0] is not None
     text = explain(small, seed)
