@@ -9,7 +9,7 @@ from aiohttp.web import WebSocketResponse
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, Role, check
+from .coroutine import CoroutineTransport, Role, check
 
 __all__ = ["MAX_FRAME", "AiohttpTransport", "adapt"]
 
@@ -41,7 +41,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> AiohttpTransport:
     return AiohttpTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 
-class AiohttpTransport(AdaptedTransport):
+class AiohttpTransport(CoroutineTransport):
     """A WebSocket of aiohttp as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`."""
 
     async def _recv(self) -> bytes | str:

@@ -10,7 +10,7 @@ from falcon.asgi import WebSocket
 from reliable_ws.transport import TransportClosed
 
 from .asgi import MAX_FRAME
-from .base import AdaptedTransport, check
+from .coroutine import CoroutineTransport, check
 
 __all__ = ["FalconTransport", "adapt"]
 
@@ -38,7 +38,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
     return FalconTransport(ws, "acceptor", max_frame)
 
 
-class FalconTransport(AdaptedTransport):
+class FalconTransport(CoroutineTransport):
     """A WebSocket of Falcon as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
 
     Falcon has to be told whether text or bytes are wanted, and the other kind is lost. It comes

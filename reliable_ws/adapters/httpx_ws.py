@@ -17,7 +17,7 @@ from typing import Any
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, check
+from .coroutine import CoroutineTransport, check
 
 __all__ = ["MAX_FRAME", "HttpxTransport", "adapt", "held"]
 
@@ -46,7 +46,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> HttpxTransport:
     return HttpxTransport(ws, "initiator", max_frame)
 
 
-class HttpxTransport(AdaptedTransport):
+class HttpxTransport(CoroutineTransport):
     """A session of httpx-ws or httpx2 as a :class:`~reliable_ws.transport.Transport`.
 
     See :func:`adapt`.

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import WebSocket
 
 from .asgi import MAX_FRAME, ASGITransport
-from .base import check
+from .coroutine import check
 
 __all__ = ["adapt"]
 

@@ -8,7 +8,7 @@ from picows.websockets import ClientConnection, ConnectionClosed, ServerConnecti
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, Role
+from .coroutine import CoroutineTransport, Role
 
 __all__ = ["MAX_FRAME", "PicowsWebsocketsTransport", "adapt"]
 
@@ -43,7 +43,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> PicowsWebsocketsTransport
     return PicowsWebsocketsTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 
-class PicowsWebsocketsTransport(AdaptedTransport):
+class PicowsWebsocketsTransport(CoroutineTransport):
     """A connection of picows.websockets as a :class:`~reliable_ws.transport.Transport`.
 
     See :func:`adapt`.

@@ -17,8 +17,8 @@ from websockets.protocol import State
 
 from reliable_ws.transport import TransportClosed
 
-from .base import check
-from .fed import FedTransport
+from .callback import CallbackTransport
+from .coroutine import check
 
 __all__ = ["SanicTransport", "adapt"]
 
@@ -41,7 +41,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
     return SanicTransport(ws, limit if max_frame is None else max_frame)
 
 
-class SanicTransport(FedTransport):
+class SanicTransport(CallbackTransport):
     """A WebSocket of Sanic as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
 
     It takes the place of what assembles messages there. ``recv()`` of Sanic loses messages when

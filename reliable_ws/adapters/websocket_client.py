@@ -12,8 +12,8 @@ from websocket import ABNF, WebSocket
 
 from reliable_ws.transport import TransportClosed
 
-from .room import Room
-from .websockets_options import code_of, reason_of
+from .websockets.options import code_of, reason_of
+from .write_room import Room
 
 __all__ = ["WebSocketClientTransport", "adapt"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from reliable_ws.adapters.blocking import adapt
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.backoff import Backoff
 from reliable_ws.sync import wrap
 from reliable_ws.testing.transport_contract import ClientContract, Served

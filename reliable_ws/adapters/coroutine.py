@@ -1,8 +1,8 @@
 """What the adapters of most libraries share: an end that is told once, and limits on the rest.
 
-An adapter of a library with coroutines for its verbs is a subclass of :class:`AdaptedTransport`
+An adapter of a library with coroutines for its verbs is a subclass of :class:`CoroutineTransport`
 that says what the library's three verbs are called. One of a library with callbacks is a subclass
-of :class:`~reliable_ws.adapters.fed.FedTransport`, which is one too.
+of :class:`~reliable_ws.adapters.callback.CallbackTransport`, which is one too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from reliable_ws.transport import TransportClosed
 
-__all__ = ["CLOSE_TIMEOUT", "AdaptedTransport", "Role", "check"]
+__all__ = ["CLOSE_TIMEOUT", "CoroutineTransport", "Role", "check"]
 
 Role = Literal["initiator", "acceptor"]
 
@@ -36,7 +36,7 @@ def check(*, accepted: bool = True, closed: bool = False, read: bool = False) ->
         raise ValueError("another task is receiving from the WebSocket: it must have one reader")
 
 
-class AdaptedTransport:
+class CoroutineTransport:
     """A library's WebSocket as a :class:`~reliable_ws.transport.Transport`.
 
     Subclasses translate: :meth:`_recv`, :meth:`_send`, :meth:`_close`, and :meth:`_drop` where the
@@ -84,7 +84,7 @@ class AdaptedTransport:
     async def recv(self) -> bytes | str:
         """Return the next message; ``TransportClosed`` after the last one."""
         if self._end is None and not self._aborted:
-            self._receiver = reader = asyncio.current_task()
+            self._reader = reader = asyncio.current_task()
             before = reader.cancelling() if reader is not None else 0
             try:
                 return await self._recv()

@@ -1,4 +1,4 @@
-"""AdaptedTransport: what libraries with coroutines share."""
+"""CoroutineTransport: what libraries with coroutines share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import contextlib
 
 import pytest
 
-from reliable_ws.adapters.base import AdaptedTransport
+from reliable_ws.adapters.coroutine import CoroutineTransport
 from reliable_ws.transport import TransportClosed
 
 
-class Adapted(AdaptedTransport):
+class Adapted(CoroutineTransport):
     """Over a library on which nothing ever comes."""
 
     def __init__(self):

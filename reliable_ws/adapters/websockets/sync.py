@@ -1,7 +1,7 @@
 """Transports over ``websockets.sync``, from release 13.1 on, client or server.
 
-The library writes while it holds the lock that it reads under (see ``room.py``): so a message that
-may be larger than the room in the socket's buffer goes as fragments.
+The library writes while it holds the lock that it reads under (see ``adapters/write_room.py``): so
+a message that may be larger than the room in the socket's buffer goes as fragments.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.sync.server import Server, ServerConnection, serve
 
+from reliable_ws.adapters.coroutine import Role
+from reliable_ws.adapters.write_room import Room
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
 
-from .base import Role
-from .room import Room
-from .websockets_options import (
+from .options import (
     MAX_SIZE,
     MaxSize,
     code_of,
@@ -36,7 +36,7 @@ from .websockets_options import (
     smallest,
     typed,
 )
-from .websockets_push import Pushing
+from .push import Pushing
 
 __all__ = ["WebSocketsSyncTransport", "adapt", "dial", "listen"]
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, Role
+from .coroutine import CoroutineTransport, Role
 
-__all__ = ["FedTransport"]
+__all__ = ["CallbackTransport"]
 
 FULL = 1024 * 1024
 """Bytes that wait to be received from which on the library is asked to read no more."""
 
 
-class FedTransport(AdaptedTransport):
+class CallbackTransport(CoroutineTransport):
     """A transport into which the library's callbacks put what arrives.
 
     A library that can hold back the network is told to by :meth:`_pause` and :meth:`_resume`, or
