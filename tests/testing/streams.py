@@ -21,12 +21,12 @@ class Stream(NamedTuple):
         await self.writer.drain()
 
     async def recv(self, count: int) -> bytes:
-        return await self.receiver.readexactly(count)
+        return await self.reader.readexactly(count)
 
     async def end(self) -> str:
         """How the connection ends, seen from here: "eof" or "reset"."""
         try:
-            while await self.receiver.read(65536):
+            while await self.reader.read(65536):
                 pass
         except ConnectionResetError:
             return "reset"
