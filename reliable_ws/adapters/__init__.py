@@ -8,11 +8,13 @@ write one of your own see docs/adapters.md.
 
 from __future__ import annotations
 
+from .blocking import BlockingTransport
 from .callback import CallbackTransport
 from .coroutine import CoroutineTransport
 from .registry import adapt, adapt_blocking, role_of
 
 __all__ = [
+    "BlockingTransport",
     "CallbackTransport",
     "CoroutineTransport",
     "adapt",

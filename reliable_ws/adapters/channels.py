@@ -15,8 +15,9 @@ except ModuleNotFoundError as error:
 from reliable_ws.transport import TransportClosed
 
 from .asgi import MAX_FRAME
-from .callback import CallbackTransport
-from .coroutine import CLOSE_TIMEOUT, CoroutineTransport, check
+from .callback import CLOSE_TIMEOUT, CallbackTransport
+from .checks import check_open
+from .coroutine import CoroutineTransport
 
 __all__ = ["CommunicatorTransport", "ConsumerTransport", "ReliableConsumer", "adapt"]
 
@@ -119,7 +120,7 @@ class CommunicatorTransport(CoroutineTransport):
         await self.websocket.wait(CLOSE_TIMEOUT)
 
 
-def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CoroutineTransport:
+def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CallbackTransport:
     """Return a transport for a :class:`ReliableConsumer` or a ``WebsocketCommunicator``.
 
     ``max_frame`` is the largest message that the server takes, in bytes.
@@ -127,7 +128,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CoroutineTransport:
     Raises ``TypeError`` for anything else, ``ValueError`` for a consumer that has not accepted.
     """
     if isinstance(ws, ReliableConsumer):
-        check(accepted=ws._accepted)  # noqa: SLF001 - ours
+        check_open(accepted=ws._accepted)  # noqa: SLF001 - ours
         ws.transport.max_frame = max_frame
         return ws.transport
     if isinstance(ws, ApplicationCommunicator):

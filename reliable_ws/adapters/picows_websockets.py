@@ -6,9 +6,9 @@ from typing import Any
 
 from picows.websockets import ClientConnection, ConnectionClosed, ServerConnection, State
 
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
-from .coroutine import CoroutineTransport, Role
+from .coroutine import CoroutineTransport
 
 __all__ = ["MAX_FRAME", "PicowsWebsocketsTransport", "adapt"]
 

@@ -18,7 +18,7 @@ from websockets.protocol import State
 from reliable_ws.transport import TransportClosed
 
 from .callback import CallbackTransport
-from .coroutine import check
+from .checks import check_open
 
 __all__ = ["SanicTransport", "adapt"]
 
@@ -36,7 +36,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
     """
     if not isinstance(ws, Websocket):
         raise TypeError(f"not a WebSocket of Sanic's own server: {type(ws).__name__}")
-    check(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
+    check_open(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
     limit = getattr(ws.io_proto, "websocket_max_size", None)
     return SanicTransport(ws, limit if max_frame is None else max_frame)
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler
 
+from reliable_ws.transport import Role
+
 from .callback import CallbackTransport
-from .coroutine import Role
 
 __all__ = ["TornadoTransport", "adapt"]
 

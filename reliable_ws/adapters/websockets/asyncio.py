@@ -26,16 +26,14 @@ from websockets.exceptions import ConnectionClosed, ProtocolError, WebSocketExce
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from reliable_ws.adapters.coroutine import Role
+from reliable_ws.adapters.close_frame import code_of, reason_of
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
 from .options import (
     MAX_SIZE,
     MaxSize,
-    code_of,
     max_frame_of,
-    reason_of,
     selecting,
     smallest,
     typed,

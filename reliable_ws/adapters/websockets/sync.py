@@ -21,17 +21,15 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.sync.server import Server, ServerConnection, serve
 
-from reliable_ws.adapters.coroutine import Role
+from reliable_ws.adapters.close_frame import code_of, reason_of
 from reliable_ws.adapters.write_room import Room
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
 from .options import (
     MAX_SIZE,
     MaxSize,
-    code_of,
     max_frame_of,
-    reason_of,
     selecting,
     smallest,
     typed,
