@@ -47,7 +47,10 @@ class AiohttpTransport(CoroutineTransport):
 
     async def _recv(self) -> bytes | str:
         while True:
-            message = await self.websocket.receive()
+            try:
+                message = await self.websocket.receive()
+            except TimeoutError:  # of receive_timeout or ws_receive, and nothing is lost by it
+                continue
             match message.type:
                 case WSMsgType.BINARY | WSMsgType.TEXT:
                     data: bytes | str = message.data

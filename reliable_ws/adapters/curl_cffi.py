@@ -38,7 +38,10 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> CurlTransport:
 
 
 class CurlTransport(CoroutineTransport):
-    """A WebSocket of curl_cffi as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`."""
+    """A WebSocket of curl_cffi as a :class:`~reliable_ws.transport.Transport`.
+
+    See :func:`adapt`.
+    """
 
     async def _recv(self) -> bytes | str:
         data, flags = await self.websocket.recv()
