@@ -10,7 +10,7 @@ from websockets.sync.server import serve
 
 from reliable_ws.adapters import adapt_blocking
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from tests.sync.awaited import BlockingClientContract
+from reliable_ws.testing.transport_contract import BlockingClientContract
 
 from .programs import ProgramContract
 
