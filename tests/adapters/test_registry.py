@@ -129,3 +129,19 @@ def test_what_runs_on_trio_is_told_what_to_do(module):
     Connection.__module__ = module
     with pytest.raises(TypeError, match=r"runs on trio, .* trio-asyncio \(docs/frameworks"):
         adapt(Connection())
+
+
+@pytest.mark.parametrize("member", ["role", "max_frame", "send_now", "abort"])
+def test_what_a_transport_lacks_is_named(member):
+    members = {name: value for name, value in vars(Own).items() if name != member}
+    with pytest.raises(TypeError, match=rf"Lacking is no .*Transport: it lacks {member} \(docs"):
+        adapt(type("Lacking", (), members)())
+
+
+def test_a_transport_has_to_be_weakly_referenceable():
+    members = {name: value for name, value in vars(Own).items() if not name.startswith("__")}
+    bare = type("Bare", (), {**members, "__slots__": ()})()
+    with pytest.raises(TypeError, match=r"Bare cannot be weakly referenced: add '__weakref__'"):
+        adapt(bare)
+    slotted = type("Slotted", (), {**members, "__slots__": ("__weakref__",)})()
+    assert adapt(slotted) is slotted
