@@ -46,9 +46,9 @@ _TEST_SESSIONS = "WebSocket sessions of the test clients of Starlette, FastAPI a
 # By the package or module in which the class of the object is defined, or one of its bases.
 _LIBRARIES = {
     "aiohttp": Library("WebSockets of aiohttp, server and client", "3.10", "aiohttp", "aiohttp"),
-    "blacksheep": Library("WebSockets of BlackSheep", "2.3", "blacksheep", "blacksheep"),
+    "blacksheep": Library("WebSockets of BlackSheep", "2.6", "blacksheep", "blacksheep"),
     "channels": Library("consumers of Channels", "4.1", "channels", "channels"),
-    "curl_cffi": Library("AsyncWebSocket of curl_cffi", "0.15", "curl_cffi", "curl_cffi"),
+    "curl_cffi": Library("AsyncWebSocket of curl_cffi", "0.17", "curl_cffi", "curl_cffi"),
     "falcon": Library("WebSockets of Falcon", "4.0", "falcon", "falcon"),
     "httpx2": Library("AsyncWebSocketSession of httpx2", "2.16.2", "httpx_ws", "httpx2"),
     "httpx_ws": Library("AsyncWebSocketSession of httpx-ws", "0.9", "httpx_ws", "httpx-ws"),
