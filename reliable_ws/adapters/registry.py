@@ -158,11 +158,10 @@ def _adapt(ws: object, runs_on: RunsOn, max_frame: int | None, options: dict[str
 def _is_transport(ws: object, runs_on: RunsOn) -> bool:
     # A class has the members of its instances, yet is none. Those of a Transport and of a
     # SyncTransport have the same names, but only the former's have to be awaited.
-    return (
-        isinstance(ws, _PROTOCOLS[runs_on])
-        and not isinstance(ws, type)
-        and inspect.iscoroutinefunction(ws.recv) is (runs_on == "asyncio")
-    )
+    if not isinstance(ws, _PROTOCOLS[runs_on]) or isinstance(ws, type):
+        return False
+    transport: Any = ws
+    return inspect.iscoroutinefunction(transport.recv) is (runs_on == "asyncio")
 
 
 def _check_transport(transport: object) -> None:

@@ -64,9 +64,10 @@ class SimpleWebSocketTransport(BlockingTransport):
 
     def __init__(self, ws: Any, max_frame: int | None) -> None:
         super().__init__(ws, "acceptor" if isinstance(ws, Server) else "initiator", max_frame)
-        self._sock = ws.sock
-        self._room = Room(ws.sock)
-        ws.sock = self._locked = _LockedSocket(ws.sock)
+        self._sock: Any = self.websocket.sock
+        self._room = Room(self._sock)
+        self._locked = _LockedSocket(self._sock)
+        self.websocket.sock = self._locked
 
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message if the socket has room for it, else return ``False``."""
