@@ -8,19 +8,23 @@ are binary messages, and one way to learn that there will be no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
 
 __all__ = [
     "EagerTransport",
     "PushTransport",
+    "Role",
     "SyncPushTransport",
     "SyncTransport",
     "Transport",
     "TransportClosed",
     "select_subprotocol",
 ]
+
+Role = Literal["initiator", "acceptor"]
+"""Which side of a WebSocket: the client is the initiator, which says Hello; the server accepts."""
 
 
 class TransportClosed(ConnectionError):
@@ -44,6 +48,10 @@ class Transport(Protocol):
     One task calls :meth:`recv` for as long as the transport lives and is never cancelled
     before :meth:`abort` or :meth:`close`; calls of :meth:`send` are never concurrent with
     each other or with :meth:`send_now`. An adapter needs no locks for the driver's sake.
+
+    A transport can be weakly referenced: a class with ``__slots__`` has ``__weakref__`` among them.
+    That is how the driver notes which WebSockets belong to a connection, for as long as the
+    transport is in use.
     """
 
     @property
@@ -51,8 +59,20 @@ class Transport(Protocol):
         """The library's own object, for what only it knows (path, headers)."""
 
     @property
+    def role(self) -> Role | None:
+        """Which side of the WebSocket this is; ``None`` if not known.
+
+        Where it is ``None``, ``wrap()`` has to be told by ``role=``.
+        """
+
+    @property
     def max_frame(self) -> int | None:
-        """Largest message, in bytes, that this end *receives*; ``None`` if not known."""
+        """Largest message, in bytes, that this end *receives*; ``None`` if not known.
+
+        The peer is told, and sends larger messages in parts. Where it is ``None`` or too large, a
+        message that the library refuses costs a WebSocket, and the peer finds a smaller size by
+        halving (PART-6).
+        """
 
     async def send(self, data: bytes, /) -> None:
         """Send one binary message; return when the library has room for the next.
@@ -63,7 +83,12 @@ class Transport(Protocol):
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message without waiting, or return ``False`` and do nothing.
 
-        ``False`` means "no room, or not possible with this library": use :meth:`send`.
+        ``False`` means "no room, or not possible with this library": the driver then starts a task
+        that uses :meth:`send`. A transport that always returns ``False`` is correct; it costs that
+        task, and a turn of the event loop, for each batch of messages. Return ``True`` only if
+        ``send`` needs no waiting: where nothing is ever refused, nothing holds up a sender whose
+        peer does not read, and what it sent waits in the library's buffer.
+
         Raises :class:`TransportClosed`.
         """
         raise NotImplementedError
@@ -101,6 +126,7 @@ class SyncTransport(Protocol):
     One thread calls :meth:`recv` for as long as the transport lives; calls of :meth:`send` are
     never concurrent with each other. :meth:`close` and :meth:`abort` may be called in any
     thread, also while others send and receive: both then raise :class:`TransportClosed` soon.
+    Like a :class:`Transport`, it can be weakly referenced.
     """
 
     @property
@@ -108,8 +134,20 @@ class SyncTransport(Protocol):
         """The library's own object, for what only it knows (path, headers)."""
 
     @property
+    def role(self) -> Role | None:
+        """Which side of the WebSocket this is; ``None`` if not known.
+
+        Where it is ``None``, ``wrap()`` has to be told by ``role=``.
+        """
+
+    @property
     def max_frame(self) -> int | None:
-        """Largest message, in bytes, that this end *receives*; ``None`` if not known."""
+        """Largest message, in bytes, that this end *receives*; ``None`` if not known.
+
+        The peer is told, and sends larger messages in parts. Where it is ``None`` or too large, a
+        message that the library refuses costs a WebSocket, and the peer finds a smaller size by
+        halving (PART-6).
+        """
 
     def send(self, data: bytes, /) -> None:
         """Send one binary message; return when the library has room for the next.
@@ -136,7 +174,11 @@ class SyncTransport(Protocol):
 
 @runtime_checkable
 class EagerTransport(SyncTransport, Protocol):
-    """A transport that can tell whether it has room: saves a thread switch per message."""
+    """A transport that can tell whether it has room: saves a thread switch per message.
+
+    A transport without :meth:`send_now` is correct. Then every message goes to a thread that may
+    block in ``send``, and whoever sends or answers has to wake that thread first.
+    """
 
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message without waiting, or return ``False`` and do nothing.

@@ -55,17 +55,21 @@ COMBINATIONS = (
         NEWEST,
         (
             *oldest("aiohttp", "channels", "falcon", "fastapi", "litestar", "picows", "quart"),
-            *oldest("sanic", "starlette", "tornado", "websocket-client"),
+            *oldest("sanic", "simple-websocket", "starlette", "tornado", "websocket-client"),
+            *oldest("blacksheep", "curl_cffi", "flask-sock"),
             *("daphne", "django", "hypercorn", "uvicorn"),
             "sniffio",  # which Litestar of old had from anyio
         ),
         (
             "tests/transports/test_aiohttp.py",
+            "tests/transports/test_blacksheep.py",
             "tests/transports/test_channels.py",
+            "tests/transports/test_curl_cffi.py",
             "tests/transports/test_falcon.py",
             "tests/transports/test_frameworks.py",
             "tests/transports/test_picows.py",
             "tests/transports/test_sanic.py",
+            "tests/transports/test_simple_websocket.py",
             "tests/transports/test_tornado.py",
             "tests/transports/test_websocket_client.py",
         ),

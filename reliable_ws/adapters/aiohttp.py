@@ -7,9 +7,10 @@ from typing import Any
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.web import WebSocketResponse
 
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
-from .base import AdaptedTransport, Role, check
+from .checks import check_open
+from .coroutine import CoroutineTransport
 
 __all__ = ["MAX_FRAME", "AiohttpTransport", "adapt"]
 
@@ -37,16 +38,19 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> AiohttpTransport:
             f"not a WebSocket of aiohttp: {type(ws).__name__}. Pass the WebSocketResponse of a "
             "server, or what ws_connect() gives when it is awaited"
         )
-    check(closed=ws.closed, read=ws._waiting)  # noqa: SLF001 - nothing else tells
+    check_open(closed=ws.closed, read=ws._waiting)  # noqa: SLF001 - nothing else tells
     return AiohttpTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 
-class AiohttpTransport(AdaptedTransport):
+class AiohttpTransport(CoroutineTransport):
     """A WebSocket of aiohttp as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`."""
 
     async def _recv(self) -> bytes | str:
         while True:
-            message = await self.websocket.receive()
+            try:
+                message = await self.websocket.receive()
+            except TimeoutError:  # of receive_timeout or ws_receive, and nothing is lost by it
+                continue
             match message.type:
                 case WSMsgType.BINARY | WSMsgType.TEXT:
                     data: bytes | str = message.data

@@ -11,7 +11,7 @@ from typing import Any
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport
+from .coroutine import CoroutineTransport
 
 __all__ = ["MAX_FRAME", "ASGITransport"]
 
@@ -22,7 +22,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
-class ASGITransport(AdaptedTransport):
+class ASGITransport(CoroutineTransport):
     """The callables of an accepted ASGI WebSocket as a :class:`~reliable_ws.transport.Transport`.
 
     ``max_frame`` is the largest message that the server takes, in bytes (uvicorn:

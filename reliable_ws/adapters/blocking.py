@@ -1,90 +1,143 @@
-"""Adapters for WebSockets whose methods block, each a ``SyncTransport``.
+"""The base of adapters for libraries whose methods block: an end that is told once.
 
-Nothing is imported before an object of that library is at hand.
+Threads meet here: one receives, another sends, any may close or abort meanwhile. A receive is under
+a lock, because most libraries must have one reader, and so the thread that closes can take over
+from one that received before. Sends need none: the driver never sends twice at a time.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from typing import Any, cast
+import contextlib
+import threading
+from typing import Any
 
-from reliable_ws.transport import SyncTransport
+from reliable_ws.transport import Role, TransportClosed
 
-from . import Library, check_release, name_of, refuse_what_is_none
+from .close_frame import reason_of, told
 
-__all__ = ["adapt", "is_blocking"]
-
-_TEST_SESSIONS = "WebSocket sessions of the test clients of Starlette, FastAPI and Litestar"
-
-# By where the class of the object is defined, or one of its bases.
-_LIBRARIES = {
-    "websockets.sync": Library(
-        "connections of websockets.sync", "13.1", "websockets_sync", "websockets"
-    ),
-    "websocket": Library(
-        "WebSocket of websocket-client", "1.9.1", "websocket_client", "websocket-client"
-    ),
-    "starlette.testclient": Library(_TEST_SESSIONS, "0.37", "test_sessions", "starlette"),
-    "litestar.testing": Library(_TEST_SESSIONS, "2.10", "test_sessions", "litestar"),
-}
+__all__ = ["BlockingTransport"]
 
 
-def adapt(ws: object, **options: Any) -> SyncTransport:
-    """Return a transport for an open WebSocket of any supported library that blocks.
+class BlockingTransport:
+    """A library's WebSocket whose methods block, as a ``SyncTransport``.
 
-    A :class:`~reliable_ws.transport.SyncTransport` is returned as it is; ``options`` go to the
-    adapter of the library.
+    Subclasses translate :meth:`_recv`, :meth:`_send`, :meth:`_close`, :meth:`_drop`, and
+    :meth:`_free` where something is left to free. Whatever those raise means that the WebSocket is
+    gone. A library that can tell whether a write would block gets a ``send_now`` as well (see
+    :class:`~reliable_ws.transport.EagerTransport`).
 
-    Raises ``TypeError`` for an object that is no connection of a supported library, or for an
-    option that its adapter does not know, and ``ValueError`` for a connection that is not open
-    or is being read by someone else.
+    ``websocket`` is the library's object, ``role`` which side of the WebSocket this is (``None`` if
+    that is not known), ``max_frame`` the largest message that this end receives, in bytes
+    (``None`` if not known).
     """
-    if _is_transport(ws):
-        if options:
-            raise TypeError(f"a transport takes no options: {', '.join(options)}")
-        return cast("SyncTransport", ws)
-    library = _library_of(ws)
-    if library is None:
-        refuse_what_is_none(ws)
-        raise TypeError(_what_is_wrong(ws))
-    check_release(library)
-    adapter = importlib.import_module(f"reliable_ws.adapters.{library.adapter}")
-    return cast("SyncTransport", adapter.adapt(ws, **options))
 
+    def __init__(self, websocket: Any, role: Role | None, max_frame: int | None) -> None:
+        self.websocket = websocket
+        self.role = role
+        self.max_frame = max_frame
+        self._end: tuple[int | None, str] | None = None  # code and reason, once told
+        self._gone = False  # nothing can be sent any more
+        self._freed = False  # an object that its user has opened again must not be closed again
+        self._receiving = threading.Lock()
+        self._closing = threading.Lock()
 
-def is_blocking(ws: object) -> bool:
-    """Whether ``ws`` is for :mod:`reliable_ws.sync`."""
-    return _is_transport(ws) or _library_of(ws) is not None
+    # ------------------------------------------------------------------ the library's verbs
 
+    def _recv(self) -> bytes | str:
+        """Return the next message. Raises ``TransportClosed`` at the end, or anything else.
 
-def _is_transport(ws: object) -> bool:
-    # A class has the members of its instances, yet is none; those of a Transport have the same
-    # names, but have to be awaited.
-    return (
-        isinstance(ws, SyncTransport)
-        and not isinstance(ws, type)
-        and not inspect.iscoroutinefunction(ws.recv)
-    )
+        Never called by two threads at a time, nor after the end.
+        """
+        raise NotImplementedError
 
+    def _send(self, data: bytes) -> None:
+        """Send one binary message. Raises anything if the WebSocket is gone.
 
-def _library_of(ws: object) -> Library | None:
-    # Walking the bases finds subclasses that users made of a library's WebSocket.
-    for base in type(ws).__mro__:
-        for place, library in _LIBRARIES.items():
-            if f"{base.__module__}.".startswith(f"{place}."):
-                return library
-    return None
+        Must not hold up :meth:`_recv` while it waits for room: a library that writes under the lock
+        that it reads under is to be given small pieces, see :mod:`.write_room`.
+        """
+        raise NotImplementedError
 
+    def _close(self, code: int, reason: str) -> None:
+        """Run the closing handshake. May raise, may take for ever: an abort ends it.
 
-def _what_is_wrong(ws: object) -> str:
-    verb = getattr(ws, "recv", None) or getattr(ws, "receive", None)
-    if inspect.iscoroutinefunction(verb):
-        return f"{name_of(ws)} is awaited: use reliable_ws.wrap, not reliable_ws.sync"
-    return (
-        f"no adapter for {name_of(ws)}. Supported: "
-        f"{', '.join(sorted({library.objects for library in _LIBRARIES.values()}))}. For any other "
-        "WebSocket whose methods block write a class with the members of "
-        "reliable_ws.transport.SyncTransport (send, recv, close, abort, max_frame, websocket) "
-        "around it and pass an instance of that."
-    )
+        Called once, not after the end. To wait for the peer's close frame where the library does
+        not, call :meth:`drain`.
+        """
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        """Drop the connection, so that :meth:`_recv` and :meth:`_send` in other threads end.
+
+        Closing a socket does not wake a thread that waits for it: shut it down. May raise.
+        """
+        raise NotImplementedError
+
+    def _free(self) -> None:
+        """Close what :meth:`_drop` left open; nobody uses it any more. Called once, may raise."""
+
+    # ------------------------------------------------------------------ for the driver
+
+    def recv(self) -> bytes | str:
+        """Return the next message; ``TransportClosed`` after the last one."""
+        with self._receiving:
+            if self._end is None:
+                try:
+                    return self._recv()
+                except TransportClosed as end:
+                    self._end = told(end.code, end.reason)
+                except Exception:  # noqa: BLE001 - whatever it is, nothing more comes
+                    self._end = told(None, "")
+                self._gone = True
+                self._free_once()
+            raise self._over()
+
+    def send(self, data: bytes, /) -> None:
+        """Send one binary message; raises ``TransportClosed`` once the end is known."""
+        if self._gone:
+            raise self._over()
+        try:
+            self._send(data)
+        except Exception as exc:
+            self.abort()
+            raise self._over() from exc
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Run the closing handshake, then drop the connection. Idempotent, never raises.
+
+        A second caller returns when the first is done. ``reason`` is cut to 123 bytes.
+        """
+        with self._closing:
+            was_gone, self._gone = self._gone, True
+            if not was_gone:
+                with contextlib.suppress(Exception):
+                    self._close(code, reason_of(reason))
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once, and wake the reader. Idempotent, never raises."""
+        self._gone = True
+        with contextlib.suppress(Exception):
+            self._drop()
+        if self._receiving.acquire(blocking=False):  # else the reader frees it
+            try:
+                self._free_once()
+            finally:
+                self._receiving.release()
+
+    def drain(self) -> None:
+        """Receive until the end, in turns with a reader; what comes is dropped."""
+        with contextlib.suppress(TransportClosed):
+            while True:
+                self.recv()
+
+    # ------------------------------------------------------------------ inside
+
+    def _free_once(self) -> None:
+        if not self._freed:
+            self._freed = True
+            with contextlib.suppress(Exception):
+                self._free()
+
+    def _over(self) -> TransportClosed:
+        return TransportClosed(*(self._end or (None, "")))

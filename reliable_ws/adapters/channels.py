@@ -15,8 +15,9 @@ except ModuleNotFoundError as error:
 from reliable_ws.transport import TransportClosed
 
 from .asgi import MAX_FRAME
-from .base import CLOSE_TIMEOUT, AdaptedTransport, check
-from .fed import FedTransport
+from .callback import CLOSE_TIMEOUT, CallbackTransport
+from .checks import check_open
+from .coroutine import CoroutineTransport
 
 __all__ = ["CommunicatorTransport", "ConsumerTransport", "ReliableConsumer", "adapt"]
 
@@ -81,7 +82,7 @@ class ReliableConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await super().websocket_disconnect(message)
 
 
-class ConsumerTransport(FedTransport):
+class ConsumerTransport(CallbackTransport):
     """The WebSocket of a :class:`ReliableConsumer` as a transport."""
 
     async def _send(self, data: bytes) -> None:
@@ -92,7 +93,7 @@ class ConsumerTransport(FedTransport):
         await AsyncConsumer.send(self.websocket, event)
 
 
-class CommunicatorTransport(AdaptedTransport):
+class CommunicatorTransport(CoroutineTransport):
     """A connected ``WebsocketCommunicator`` as a transport: the client's side."""
 
     def __init__(self, websocket: Any, max_frame: int) -> None:
@@ -119,7 +120,7 @@ class CommunicatorTransport(AdaptedTransport):
         await self.websocket.wait(CLOSE_TIMEOUT)
 
 
-def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> AdaptedTransport:
+def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CallbackTransport:
     """Return a transport for a :class:`ReliableConsumer` or a ``WebsocketCommunicator``.
 
     ``max_frame`` is the largest message that the server takes, in bytes.
@@ -127,7 +128,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> AdaptedTransport:
     Raises ``TypeError`` for anything else, ``ValueError`` for a consumer that has not accepted.
     """
     if isinstance(ws, ReliableConsumer):
-        check(accepted=ws._accepted)  # noqa: SLF001 - ours
+        check_open(accepted=ws._accepted)  # noqa: SLF001 - ours
         ws.transport.max_frame = max_frame
         return ws.transport
     if isinstance(ws, ApplicationCommunicator):

@@ -10,7 +10,8 @@ from falcon.asgi import WebSocket
 from reliable_ws.transport import TransportClosed
 
 from .asgi import MAX_FRAME
-from .base import AdaptedTransport, check
+from .checks import check_open
+from .coroutine import CoroutineTransport
 
 __all__ = ["FalconTransport", "adapt"]
 
@@ -25,12 +26,12 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
     that is closed, or that is being received from.
     """
     if type(ws).__name__ == "ASGIWebSocketSimulator":  # servers need not import falcon.testing
-        check(accepted=ws.ready or ws.closed, closed=ws.closed)
+        check_open(accepted=ws.ready or ws.closed, closed=ws.closed)
         return FalconTransport(ws, "initiator", max_frame)
     if not isinstance(ws, WebSocket):
         raise TypeError(f"not a WebSocket of Falcon: {type(ws).__name__}")
     receiver = getattr(ws, "_buffered_receiver", None)  # nothing else tells
-    check(
+    check_open(
         accepted=not ws.unaccepted,
         closed=ws.closed,
         read=getattr(receiver, "_pop_message_waiter", None) is not None,
@@ -38,7 +39,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
     return FalconTransport(ws, "acceptor", max_frame)
 
 
-class FalconTransport(AdaptedTransport):
+class FalconTransport(CoroutineTransport):
     """A WebSocket of Falcon as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
 
     Falcon has to be told whether text or bytes are wanted, and the other kind is lost. It comes

@@ -17,7 +17,8 @@ from typing import Any
 
 from reliable_ws.transport import TransportClosed
 
-from .base import AdaptedTransport, check
+from .checks import check_open
+from .coroutine import CoroutineTransport
 
 __all__ = ["MAX_FRAME", "HttpxTransport", "adapt", "held"]
 
@@ -40,13 +41,13 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> HttpxTransport:
             "aconnect_ws() or client.websocket() gives when it is entered with async with"
         )
     receiving = ws._receive_event.statistics().tasks_waiting_receive  # noqa: SLF001 - nothing else tells
-    check(closed=ws.connection.state.name != "OPEN", read=receiving > 0)
+    check_open(closed=ws.connection.state.name != "OPEN", read=receiving > 0)
     if max_frame is None:
         max_frame = getattr(ws, "_max_message_size_bytes", MAX_FRAME)
     return HttpxTransport(ws, "initiator", max_frame)
 
 
-class HttpxTransport(AdaptedTransport):
+class HttpxTransport(CoroutineTransport):
     """A session of httpx-ws or httpx2 as a :class:`~reliable_ws.transport.Transport`.
 
     See :func:`adapt`.

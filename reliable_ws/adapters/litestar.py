@@ -7,7 +7,7 @@ from typing import Any
 from litestar import WebSocket
 
 from .asgi import MAX_FRAME, ASGITransport
-from .base import check
+from .checks import check_open
 
 __all__ = ["adapt"]
 
@@ -23,5 +23,5 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> ASGITransport:
     """
     if not isinstance(ws, WebSocket):
         raise TypeError(f"not a WebSocket of Litestar: {type(ws).__name__}")
-    check(accepted=ws.connection_state != "init", closed=ws.connection_state == "disconnect")
+    check_open(accepted=ws.connection_state != "init", closed=ws.connection_state == "disconnect")
     return ASGITransport(ws.receive, ws.send, ws, max_frame=max_frame)

@@ -35,7 +35,7 @@ from picows import (
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
 
-from .fed import FedTransport
+from .callback import CallbackTransport
 
 __all__ = ["MAX_FRAME", "PicowsTransport", "accepted"]
 
@@ -61,7 +61,7 @@ def accepted(request: WSUpgradeRequest, listener: PicowsTransport) -> WSUpgradeR
     return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), listener)
 
 
-class PicowsTransport(WSListener, FedTransport):
+class PicowsTransport(WSListener, CallbackTransport):
     """A listener of picows, client or server, as a :class:`~reliable_ws.transport.Transport`.
 
     ``serve`` is called with it once it is connected and runs in a task; when that returns, the
@@ -76,7 +76,7 @@ class PicowsTransport(WSListener, FedTransport):
         *,
         max_frame: int = MAX_FRAME,
     ) -> None:
-        FedTransport.__init__(self, None, None, max_frame)
+        CallbackTransport.__init__(self, None, None, max_frame)
         self._serve = serve
         self._tasks: set[asyncio.Task[object]] = set()
         self._kind: WSMsgType | None = None  # of the message whose frames are coming

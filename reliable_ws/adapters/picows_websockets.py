@@ -6,9 +6,9 @@ from typing import Any
 
 from picows.websockets import ClientConnection, ConnectionClosed, ServerConnection, State
 
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
-from .base import AdaptedTransport, Role
+from .coroutine import CoroutineTransport
 
 __all__ = ["MAX_FRAME", "PicowsWebsocketsTransport", "adapt"]
 
@@ -43,7 +43,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> PicowsWebsocketsTransport
     return PicowsWebsocketsTransport(ws, role, MAX_FRAME if max_frame is None else max_frame)
 
 
-class PicowsWebsocketsTransport(AdaptedTransport):
+class PicowsWebsocketsTransport(CoroutineTransport):
     """A connection of picows.websockets as a :class:`~reliable_ws.transport.Transport`.
 
     See :func:`adapt`.

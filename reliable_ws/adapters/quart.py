@@ -8,7 +8,7 @@ from quart.wrappers import Websocket
 from werkzeug.local import LocalProxy
 
 from .asgi import MAX_FRAME
-from .base import AdaptedTransport
+from .coroutine import CoroutineTransport
 
 __all__ = ["QuartTransport", "adapt"]
 
@@ -29,7 +29,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> QuartTransport:
     return QuartTransport(ws, "acceptor", max_frame)
 
 
-class QuartTransport(AdaptedTransport):
+class QuartTransport(CoroutineTransport):
     """A WebSocket of Quart as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
 
     Quart cancels the handler at the end of the WebSocket, whatever is unread.

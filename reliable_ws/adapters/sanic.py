@@ -17,8 +17,8 @@ from websockets.protocol import State
 
 from reliable_ws.transport import TransportClosed
 
-from .base import check
-from .fed import FedTransport
+from .callback import CallbackTransport
+from .checks import check_open
 
 __all__ = ["SanicTransport", "adapt"]
 
@@ -36,12 +36,12 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
     """
     if not isinstance(ws, Websocket):
         raise TypeError(f"not a WebSocket of Sanic's own server: {type(ws).__name__}")
-    check(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
+    check_open(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
     limit = getattr(ws.io_proto, "websocket_max_size", None)
     return SanicTransport(ws, limit if max_frame is None else max_frame)
 
 
-class SanicTransport(FedTransport):
+class SanicTransport(CallbackTransport):
     """A WebSocket of Sanic as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`.
 
     It takes the place of what assembles messages there. ``recv()`` of Sanic loses messages when

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketState
 
 from .asgi import MAX_FRAME, ASGITransport
-from .base import check
+from .checks import check_open
 
 __all__ = ["adapt"]
 
@@ -24,7 +24,7 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> ASGITransport:
     if not isinstance(ws, WebSocket):
         raise TypeError(f"not a WebSocket of Starlette: {type(ws).__name__}")
     connecting, over = WebSocketState.CONNECTING, WebSocketState.DISCONNECTED
-    check(
+    check_open(
         accepted=ws.application_state is not connecting,
         closed=over in (ws.application_state, ws.client_state),
     )

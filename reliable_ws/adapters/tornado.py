@@ -14,8 +14,9 @@ from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler
 
-from .base import Role
-from .fed import FedTransport
+from reliable_ws.transport import Role
+
+from .callback import CallbackTransport
 
 __all__ = ["TornadoTransport", "adapt"]
 
@@ -53,7 +54,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> TornadoTransport:
     return TornadoTransport(ws, protocol, role, limit if max_frame is None else max_frame)
 
 
-class TornadoTransport(FedTransport):
+class TornadoTransport(CallbackTransport):
     """A WebSocket of Tornado as a :class:`~reliable_ws.transport.Transport`; see :func:`adapt`."""
 
     def __init__(self, ws: Any, protocol: Any, role: Role, max_frame: int) -> None:

@@ -81,7 +81,7 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
         self._options = options | transport_options
 
     async def _dial(self) -> Transport:
-        from reliable_ws.adapters import websockets
+        from reliable_ws.adapters.websockets import asyncio as websockets
 
         return await websockets.dial(self._uri, **self._options)
 
@@ -146,7 +146,7 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
 
 def _may_pass(error: Exception, *, welcomed: bool) -> bool:
     """Whether the next attempt may succeed after one that failed like this."""
-    from reliable_ws.adapters import websockets
+    from reliable_ws.adapters.websockets import asyncio as websockets
 
     if isinstance(error, ConnectionClosed):
         return may_resume(error.code)

@@ -149,7 +149,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         )
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
-        from reliable_ws.adapters import websockets
+        from reliable_ws.adapters.websockets import asyncio as websockets
 
         return await websockets.listen(on_transport, self._host, self._port, **self._options)
 

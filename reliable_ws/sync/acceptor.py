@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
-from reliable_ws.adapters.blocking import adapt
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.status import ConnectionEvent, logger

@@ -43,7 +43,7 @@ def connect(
     msgpack). Everything else goes to websockets' ``sync.client.connect``; ``additional_headers``
     and ``proxy`` work on every supported release, ``compression`` is off unless given.
     """
-    from reliable_ws.adapters import websockets_sync
+    from reliable_ws.adapters.websockets import sync as websockets
 
     check_uri(uri)
     check_options(
@@ -57,7 +57,7 @@ def connect(
     options: dict[str, Any] = {"open_timeout": config.open_timeout} | transport_options
 
     def dial() -> SyncTransport:
-        return websockets_sync.dial(uri, **options)
+        return websockets.dial(uri, **options)
 
     driver = Initiator(
         config,

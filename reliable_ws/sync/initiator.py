@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.adapters.blocking import adapt
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.ownership import take_over

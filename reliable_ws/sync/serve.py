@@ -131,7 +131,7 @@ def serve(
 
     Raises ``TypeError`` for a handler that is no plain function.
     """
-    from reliable_ws.adapters import websockets_sync
+    from reliable_ws.adapters.websockets import sync as websockets
 
     check_handler(handler, awaited=False)
     check_options(principal=principal, drain_timeout=drain_timeout)
@@ -148,7 +148,7 @@ def serve(
             payload_codec=payload_codec,
         )
     server = Server(sessions, drain_timeout)
-    server.inner = websockets_sync.listen(
+    server.inner = websockets.listen(
         lambda transport: server._serve(transport, handler, principal),
         host,
         port,

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.adapters import role_of
-from reliable_ws.adapters.blocking import adapt
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.ownership import check_free, own

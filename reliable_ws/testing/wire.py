@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from reliable_ws.adapters.memory import LIMIT, MAX_FRAME, MemoryTransport
+from reliable_ws.testing.memory import LIMIT, MAX_FRAME, MemoryTransport
 
 from .plan import FaultName, Schedule, Side, Strike
 from .rates import Rates

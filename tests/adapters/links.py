@@ -13,8 +13,8 @@ from typing import Any
 import websockets
 from websockets.asyncio.client import connect
 
-from reliable_ws.adapters import memory
-from reliable_ws.adapters.websockets import adapt, dial, listen
+from reliable_ws.adapters.websockets.asyncio import adapt, dial, listen
+from reliable_ws.testing import memory
 from reliable_ws.transport import TransportClosed
 
 RELEASE = tuple(int(part) for part in websockets.__version__.split(".")[:2])

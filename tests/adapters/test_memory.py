@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
 from tests.adapters.links import bounded, drain, turns
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reliable_ws import adapters
-from reliable_ws.adapters import adapt, role_of
-from reliable_ws.adapters.blocking import adapt as adapt_blocking
-from reliable_ws.adapters.memory import MemoryTransport, pair
+from reliable_ws.adapters import adapt, adapt_blocking, registry, role_of
+from reliable_ws.testing.memory import MemoryTransport, pair
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +20,7 @@ class Own:
 
     websocket = None
     max_frame = None
+    role = None
 
     async def send(self, data, /): ...
 
@@ -89,7 +88,7 @@ def test_a_library_that_is_too_old_is_named_with_the_release_that_will_do(monkey
         """Made by a subclass of one of the library's."""
 
     Connection.__module__ = "websockets.asyncio.client"
-    adapters.check_release.cache_clear()
+    registry._check_release.cache_clear()
     monkeypatch.setattr(metadata, "version", lambda _: "12.0")
     with pytest.raises(ImportError, match=r"12\.0 is too old .* pip install 'websockets>=13\.1'"):
         adapt(Connection())
@@ -106,8 +105,9 @@ def test_a_class_is_no_transport(wrong):
 
 def test_no_library_is_imported_before_it_is_needed():
     program = (
-        "import sys, reliable_ws.adapters as a, reliable_ws.adapters.memory as m;"
-        "a.adapt(m.pair()[0]);"
+        "import sys, reliable_ws.adapters as a;"
+        "own = type('Own', (a.CoroutineTransport,), {})(None, None, None);"
+        "assert a.adapt(own) is own;"
         "assert not any(name.partition('.')[0] == 'websockets' for name in sys.modules)"
     )
     done = subprocess.run(
@@ -129,3 +129,19 @@ def test_what_runs_on_trio_is_told_what_to_do(module):
     Connection.__module__ = module
     with pytest.raises(TypeError, match=r"runs on trio, .* trio-asyncio \(docs/frameworks"):
         adapt(Connection())
+
+
+@pytest.mark.parametrize("member", ["role", "max_frame", "send_now", "abort"])
+def test_what_a_transport_lacks_is_named(member):
+    members = {name: value for name, value in vars(Own).items() if name != member}
+    with pytest.raises(TypeError, match=rf"Lacking is no .*Transport: it lacks {member} \(docs"):
+        adapt(type("Lacking", (), members)())
+
+
+def test_a_transport_has_to_be_weakly_referenceable():
+    members = {name: value for name, value in vars(Own).items() if not name.startswith("__")}
+    bare = type("Bare", (), {**members, "__slots__": ()})()
+    with pytest.raises(TypeError, match=r"Bare cannot be weakly referenced: add '__weakref__'"):
+        adapt(bare)
+    slotted = type("Slotted", (), {**members, "__slots__": ("__weakref__",)})()
+    assert adapt(slotted) is slotted

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.sync.client import ClientConnection as Sync
 
 from reliable_ws import adapters
-from reliable_ws.adapters.websockets import adapt
+from reliable_ws.adapters.websockets.asyncio import adapt
 from reliable_ws.transport import TransportClosed
 from tests.adapters.links import CHUNK, LIBRARY_KINDS, drain, linked, listening, raw_connect, turns
 
@@ -96,7 +96,7 @@ def test_legacy_is_never_imported_and_nothing_warns():
     program = """
         import asyncio, sys, websockets
         from reliable_ws.adapters import adapt, role_of
-        from reliable_ws.adapters.websockets import dial, listen
+        from reliable_ws.adapters.websockets.asyncio import dial, listen
 
         async def handler(transport):
             await transport.send(await transport.recv())

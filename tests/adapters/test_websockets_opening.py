@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import InvalidStatus
 
-from reliable_ws.adapters.websockets import adapt, dial, listen
+from reliable_ws.adapters.websockets.asyncio import adapt, dial, listen
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from tests.adapters.links import RELEASE, TIME_LIMIT, drain, listening, raw_connect, uri_of
 

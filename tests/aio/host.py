@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from reliable_ws import Sessions, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import start, until
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
-from reliable_ws.adapters.memory import MemoryTransport, pair
 from reliable_ws.aio.initiator import Initiator
+from reliable_ws.testing.memory import MemoryTransport, pair
 from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
 __all__ = [

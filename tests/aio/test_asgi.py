@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from reliable_ws import ASGIApp, SessionLost, Sessions, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 
 
 async def echo(conn):

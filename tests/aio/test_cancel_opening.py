@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from reliable_ws import Connection, DeliveryError, Sessions, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
 from tests.aio.scene import cancelled_everywhere
 from tests.aio.stage import rest, settle, start, take, turns, until

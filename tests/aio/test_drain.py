@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reliable_ws import ConnectionClosed, ConnectionClosedOK, Sessions, State, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
 from tests.aio.stage import now, on_stage, rest, start, turns
 

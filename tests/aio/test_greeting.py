@@ -16,11 +16,11 @@ from reliable_ws import (
     Sessions,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.frames import Code, Hello, Refuse, Welcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.testing import Network, Strike
+from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
 from tests.aio.stage import Stage, now, on_stage, second_holder, settle, start, turns
 

@@ -19,8 +19,8 @@ from reliable_ws import (
     serve,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import ChaosProxy
+from reliable_ws.testing.memory import pair
 from tests.aio.room import counted
 from tests.aio.stage import on_stage, start, take, until
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reliable_ws import Config, Connection, RemoteError, RequestTimeout, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import on_stage, paired, registry, rest, start, until
 from tests.support.calls import session_calls
 

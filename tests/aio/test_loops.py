@@ -26,8 +26,8 @@ from reliable_ws import (
     serve,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import ChaosProxy, FaultPlan
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import rest, start, take
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reliable_ws import MethodNotFound, RemoteError, State, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import on_stage, paired, registry, start, turns
 
 

@@ -20,8 +20,8 @@ from reliable_ws import (
     serve,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
 from reliable_ws.testing import Network
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import on_stage, paired, rest, start, turns
 from tests.support.mistakes import FOR_CONNECT, FOR_ENDPOINTS, FOR_WRAP, OPTIONS, refused
 

@@ -15,7 +15,7 @@ from reliable_ws import (
     State,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.desk import Desk
 from tests.aio.stage import now, on_stage, paired, start, turns, until
 from tests.support.calls import session_calls

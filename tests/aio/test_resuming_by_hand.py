@@ -16,7 +16,7 @@ from reliable_ws import (
     State,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import now, on_stage, paired, settle, start, take, turns
 
 

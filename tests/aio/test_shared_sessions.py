@@ -16,7 +16,7 @@ from reliable_ws import (
     State,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 from tests.aio.stage import Stage, on_stage, paired, second_holder, settle, start, take, turns
 
 

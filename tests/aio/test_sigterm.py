@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reliable_ws import Sessions, drain_on_sigterm, wrap
-from reliable_ws.adapters.memory import pair
+from reliable_ws.testing.memory import pair
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20

@@ -10,7 +10,7 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 
 from reliable_ws import Config, Sessions, serve, wrap
-from reliable_ws.adapters.websockets import adapt
+from reliable_ws.adapters.websockets.asyncio import adapt
 from tests.adapters.links import legacy
 from tests.aio.sockets import AT_ONCE, NO_PROXY, echo, local
 from tests.aio.stage import take

@@ -18,8 +18,8 @@ from reliable_ws import (
     connect,
     wrap,
 )
-from reliable_ws.adapters.memory import pair
 from reliable_ws.driver.rpc_client import STREAM_CREDIT
+from reliable_ws.testing.memory import pair
 from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import on_stage, paired, registry, start, take, turns, until
 from tests.aio.tap import Tap, all_of

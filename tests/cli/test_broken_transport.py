@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from reliable_ws.adapters.websockets import dial, listen
+from reliable_ws.adapters.websockets.asyncio import dial, listen
 from reliable_ws.transport import TransportClosed
 
 

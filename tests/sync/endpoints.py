@@ -7,7 +7,7 @@ import threading
 from collections import Counter, defaultdict
 
 from reliable_ws import Config, ConnectionClosed, Methods
-from reliable_ws.adapters.blocking import adapt
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.sync import Connection, Sessions
 from reliable_ws.testing.transport_contract.endpoints import (
     BOAST,

@@ -7,9 +7,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.sync.client import ClientConnection as SyncClientConnection
 
 from reliable_ws.adapters import adapt as adapt_async
-from reliable_ws.adapters.blocking import adapt, is_blocking
-from reliable_ws.adapters.memory import pair as memory_pair
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.sync import Sessions, wrap
+from reliable_ws.testing.memory import pair as memory_pair
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport
 
 from .pipe import EagerPipe, Pipe, pipe
@@ -29,7 +29,8 @@ def test_a_connection_of_a_subclass_is_found():
     class Mine(SyncClientConnection):
         pass
 
-    assert is_blocking(Mine.__new__(Mine))
+    with pytest.raises(TypeError, match=r"Mine block: use reliable_ws\.sync"):
+        adapt_async(Mine.__new__(Mine))
 
 
 def test_what_is_awaited_is_for_the_other_driver():

@@ -110,7 +110,7 @@ def test_a_limit_that_nobody_told_is_halved_until_it_fits():
     sessions = Sessions()
 
     def accept(ws):
-        from reliable_ws.adapters.websockets_sync import adapt
+        from reliable_ws.adapters.websockets.sync import adapt
 
         sessions.handle(adapt(ws, max_frame=2**20), echo)
 

@@ -104,3 +104,27 @@ async def test_anything_else_of_the_library_is_refused():
         with pytest.raises(TypeError, match="when it is awaited"):
             adapt(opening)
         opening.close()
+
+
+@pytest.mark.filterwarnings("ignore:float parameter 'receive_timeout'")  # 3.10 has no other
+async def test_a_timeout_of_the_library_for_one_message_is_not_the_end():
+    """The session has a time limit of its own for silence."""
+    async with connected(receive_timeout=0.01) as (near, far):
+        ours, theirs = adapt(near), adapt(far)
+        for transport, peer in ((ours, theirs), (theirs, ours)):
+            receiving = asyncio.create_task(transport.recv())
+            asked = transport.websocket.receive
+            timeouts = asyncio.Event()
+
+            async def receive(asked=asked, timeouts=timeouts):
+                try:
+                    return await asked()
+                except TimeoutError:
+                    timeouts.set()
+                    raise
+
+            transport.websocket.receive = receive
+            await timeouts.wait()
+            await peer.send(b"late")
+            assert await receiving == b"late"
+        await asyncio.gather(ours.close(), theirs.close())

@@ -8,8 +8,8 @@ import pytest
 from websockets.sync.client import connect
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.testing.transport_contract import BlockingClientContract
 from tests.adapters.links import RELEASE
-from tests.sync.awaited import BlockingClientContract
 
 from .programs import ProgramContract
 

@@ -13,7 +13,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, websocket_
 
 import reliable_ws
 from reliable_ws.adapters import adapt
-from reliable_ws.adapters.fed import FULL
+from reliable_ws.adapters.callback import FULL
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing.transport_contract import ClientContract
 

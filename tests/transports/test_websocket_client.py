@@ -7,9 +7,9 @@ import websocket
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.sync import serve, wrap
+from reliable_ws.testing.transport_contract import BlockingClientContract
 from reliable_ws.testing.transport_contract.endpoints import BOAST, BOASTED
 from reliable_ws.testing.transport_contract.scenarios import BOASTFUL, scenario
-from tests.sync.awaited import BlockingClientContract
 
 NO_PROXY = {"http_no_proxy": ["127.0.0.1"]}
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import websockets.asyncio.client as plain
 
-from reliable_ws.adapters.websockets import HAS_PROXY
+from reliable_ws.adapters.websockets.asyncio import HAS_PROXY
 from reliable_ws.aio.connection import Connection
 from reliable_ws.aio.wrap import wrap
 from reliable_ws.backoff import Backoff

@@ -13,9 +13,11 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from reliable_ws.transport import TransportClosed
+
+from .blocking import BlockingTransport
 
 __all__ = ["TestSessionTransport", "adapt"]
 
@@ -23,7 +25,7 @@ LOOK = 0.05
 """Seconds between two looks whether a session is still wanted, where receiving can be bounded."""
 
 
-class TestSessionTransport:
+class TestSessionTransport(BlockingTransport):
     """A test session as an :class:`~reliable_ws.transport.EagerTransport`.
 
     It has no limit, and there is always room. Nothing ends a session's ``receive()`` but the
@@ -33,24 +35,16 @@ class TestSessionTransport:
     __test__ = False  # pytest looks at every class that begins with Test
 
     def __init__(self, session: Any, receive: Callable[[], Any], max_frame: int | None) -> None:
-        self._session = session
+        super().__init__(session, "initiator", max_frame)
         self._receive = receive
         self._arrived: queue.SimpleQueue[bytes | str | TransportClosed] = queue.SimpleQueue()
-        self._end: TransportClosed | None = None
-        self._gone = False
-        self.max_frame = max_frame
-        self.role: Literal["initiator"] = "initiator"
+        self._left = False  # the application is gone, or was told that we are
         threading.Thread(target=self._pump, name="reliable_ws", daemon=True).start()
-
-    @property
-    def websocket(self) -> object:
-        """The test client's session."""
-        return self._session
 
     def _pump(self) -> None:
         end = TransportClosed()
         try:
-            while not self._gone:
+            while not self._left:
                 with contextlib.suppress(queue.Empty):
                     message = self._receive()
                     if message["type"] != "websocket.send":
@@ -62,45 +56,33 @@ class TestSessionTransport:
         except Exception as error:  # noqa: BLE001 - the application's; the session's exit raises it
             code = getattr(error, "code", None)
             end = TransportClosed(code if isinstance(code, int) else None)
-        self._gone = True
+        self._gone = self._left = True
         self._arrived.put(end)
-
-    def send(self, data: bytes, /) -> None:
-        """Send one binary message."""
-        self.send_now(data)
 
     def send_now(self, data: bytes, /) -> bool:
         """Send one binary message; there is always room."""
-        if self._gone:
-            raise TransportClosed
-        try:
-            self._session.send_bytes(data)
-        except Exception as exc:
-            self.abort()
-            raise TransportClosed from exc
+        self.send(data)
         return True
 
-    def recv(self) -> bytes | str:
-        """Return the next message."""
-        if self._end is None:
-            message = self._arrived.get()
-            if not isinstance(message, TransportClosed):
-                return message
-            self._end = message
-        raise self._end
+    def _recv(self) -> bytes | str:
+        message = self._arrived.get()
+        if isinstance(message, TransportClosed):
+            raise message
+        return message
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Tell the application that the client is gone. Idempotent, never raises."""
+    def _send(self, data: bytes) -> None:
+        self.websocket.send_bytes(data)
+
+    def _close(self, code: int, reason: str) -> None:
+        """Tell the application that the client is gone."""
         del reason  # no test client of them all has a place for it
-        if not self._gone:
-            self._gone = True
-            with contextlib.suppress(Exception):
-                self._session.close(code)
+        if not self._left:
+            self._left = True
             self._arrived.put(TransportClosed())
+            self.websocket.close(code)
 
-    def abort(self) -> None:
-        """Tell the application that the client is gone without a word."""
-        self.close(1006)
+    def _drop(self) -> None:
+        self._close(1006, "")
 
 
 def adapt(session: Any, *, max_frame: int | None = None) -> TestSessionTransport:

@@ -1,7 +1,7 @@
 """Transports over ``websockets.sync``, from release 13.1 on, client or server.
 
-The library writes while it holds the lock that it reads under (see ``room.py``): so a message that
-may be larger than the room in the socket's buffer goes as fragments.
+The library writes while it holds the lock that it reads under (see ``adapters/write_room.py``): so
+a message that may be larger than the room in the socket's buffer goes as fragments.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.sync.server import Server, ServerConnection, serve
 
+from reliable_ws.adapters.close_frame import code_of, reason_of
+from reliable_ws.adapters.write_room import Room
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
-from .base import Role
-from .room import Room
-from .websockets_options import (
+from .options import (
     MAX_SIZE,
     MaxSize,
-    code_of,
     max_frame_of,
-    reason_of,
     selecting,
     smallest,
     typed,
 )
-from .websockets_push import Pushing
+from .push import Pushing
 
 __all__ = ["WebSocketsSyncTransport", "adapt", "dial", "listen"]
 

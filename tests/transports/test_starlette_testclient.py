@@ -13,7 +13,7 @@ import starlette.testclient
 import reliable_ws
 from reliable_ws import Backoff, ConnectionClosed, NotReliablePeer, SessionLost
 from reliable_ws.adapters import adapt as adapt_async
-from reliable_ws.adapters.blocking import adapt
+from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.sync import wrap
 from tests.sync.conftest import SECONDS, run
 

@@ -33,9 +33,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import Role, TransportClosed
 
 __all__ = ["MemoryTransport", "pair"]
 
@@ -76,10 +75,8 @@ class MemoryTransport:
     Stricter than a library: two ``recv`` or two ``send`` at a time raise ``RuntimeError``.
     """
 
-    def __init__(
-        self, role: Literal["initiator", "acceptor"], limit: int, max_frame: int | None
-    ) -> None:
-        self.role = role
+    def __init__(self, role: Role, limit: int, max_frame: int | None) -> None:
+        self.role: Role = role
         self.max_frame = max_frame
         self._limit = limit
         self._peer: MemoryTransport

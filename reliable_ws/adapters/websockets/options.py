@@ -10,17 +10,13 @@ from websockets.typing import Subprotocol
 __all__ = [
     "MAX_SIZE",
     "MaxSize",
-    "code_of",
     "max_frame_of",
-    "reason_of",
     "selecting",
     "smallest",
     "typed",
 ]
 
 MAX_SIZE = 1024 * 1024  # the library's own default
-
-MAX_REASON = 123  # bytes; RFC 6455, 5.5
 
 MaxSize = int | tuple[int | None, int | None] | None
 
@@ -56,13 +52,3 @@ def max_frame_of(ws: Any) -> int | None:
     if hasattr(holder, "max_message_size"):  # asyncio and sync from 16.0 on
         return smallest((holder.max_message_size, getattr(holder, "max_fragment_size", None)))
     return smallest(getattr(holder, "max_size", MAX_SIZE))
-
-
-def code_of(code: int) -> int:
-    """Return a code that may be sent: 1011 for others."""
-    return code if code in {1000, 1001, 1011, 1012} or 3000 <= code <= 4999 else 1011
-
-
-def reason_of(reason: str) -> str:
-    """Return as much of a reason as a close frame has room for."""
-    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""FedTransport: what libraries with callbacks share."""
+"""CallbackTransport: what libraries with callbacks share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from reliable_ws.adapters.fed import FULL, FedTransport
+from reliable_ws.adapters.callback import FULL, CallbackTransport
 from reliable_ws.transport import PushTransport, TransportClosed
 
 
-class Fed(FedTransport):
+class Fed(CallbackTransport):
     def __init__(self):
         super().__init__(None, "acceptor", None)
         self.calls = []

@@ -7,15 +7,12 @@ library's own subclasses override, ``process_event``, unchanged from 13.1 to 17.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 
-__all__ = ["Pushing", "PushingClient", "PushingServer"]
+__all__ = ["Pushing"]
 
 
 class Pushing:
@@ -56,33 +53,3 @@ class Pushing:
         if event.fin:
             message, self._partial = bytes(self._partial), None
             push(message)
-
-
-class _Direct(Pushing):
-    """Where one thread does everything, a write and the end need not wait for another."""
-
-    __slots__ = ("gone",)
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.gone: asyncio.Future[None] | None = None
-        "Who waits for the end."
-        super().__init__(*arguments, **options)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end, as any asyncio protocol does."""
-        super().connection_lost(exc)  # type: ignore[misc]
-        if self.gone is not None and not self.gone.done():
-            self.gone.set_result(None)
-
-    def write(self, data: bytes) -> None:
-        """Send a binary message without waiting, as the library's ``broadcast`` does."""
-        self.protocol.send_binary(data)  # type: ignore[attr-defined]
-        self.send_data()  # type: ignore[attr-defined]
-
-
-class PushingClient(_Direct, ClientConnection):
-    """The client side."""
-
-
-class PushingServer(_Direct, ServerConnection):
-    """The server side."""

@@ -1,0 +1,80 @@
+"""The base of adapters for libraries with coroutines: a task of its own receives and feeds.
+
+So the library has one reader, which is cancelled by nobody but :meth:`CoroutineTransport.abort`.
+That matters because several libraries lose messages when their ``recv()`` is cancelled, and
+because whoever is cancelled in ``recv()`` here has taken nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from reliable_ws.transport import Role, TransportClosed
+
+from .callback import CallbackTransport
+
+__all__ = ["CoroutineTransport"]
+
+
+class CoroutineTransport(CallbackTransport):
+    """A library's WebSocket with coroutines as a :class:`~reliable_ws.transport.Transport`.
+
+    Subclasses translate :meth:`_recv`, ``_send``, ``_close``, and ``_drop`` where the library can.
+    Receiving begins with the first :meth:`recv` or :meth:`push_to`, so a transport that is made and
+    not used leaves its WebSocket untouched; up to 1 MiB is received ahead.
+    """
+
+    def __init__(self, websocket: Any, role: Role | None, max_frame: int | None) -> None:
+        super().__init__(websocket, role, max_frame)
+        self._reader: asyncio.Task[None] | None = None
+
+    async def _recv(self) -> bytes | str:
+        """Return the next message. Raises ``TransportClosed`` at the end, or anything else.
+
+        Called by one task. It is cancelled by :meth:`abort`, and then never called again.
+        """
+        raise NotImplementedError
+
+    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+        """Hand each message to ``receiver`` as it arrives, from the task that receives."""
+        super().push_to(receiver)
+        self._begin()
+
+    async def recv(self) -> bytes | str:
+        """Return the next message; ``TransportClosed`` after the last one.
+
+        Cancelled, it has taken nothing.
+        """
+        self._begin()
+        return await super().recv()
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _begin(self) -> None:
+        if self._reader is None and not self._aborted:
+            self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while self._end is None:
+                message = await self._recv()
+                try:
+                    self.feed(message)
+                except Exception as error:  # noqa: BLE001 - the driver's: recv() raises it there
+                    self._failure = error
+                    break
+                if not self._room.is_set():
+                    await self._room.wait()
+        except TransportClosed as end:
+            self.feed_end(end.code, end.reason)
+        except Exception:  # noqa: BLE001 - each library has its own, and they mean the same
+            self.feed_end()
+            if self._closer is None:  # else it drops the connection when it is done
+                self._let_go()
+        finally:  # cancelled, by abort() or at the end of the event loop, it is over as well
+            self.feed_end()

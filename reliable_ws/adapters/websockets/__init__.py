@@ -1,0 +1,1 @@
+"""The library ``websockets``: its asyncio and legacy implementation, and that with threads."""

@@ -1,0 +1,437 @@
+"""Transports over the library ``websockets``, from release 13.1 on.
+
+``adapt`` takes an open connection over, of its asyncio or its legacy implementation, client or
+server; ``dial`` and ``listen`` open connections, always with the asyncio implementation, and look
+the same whatever release is installed.
+
+The legacy implementation is never imported from here (that warns): if an object of it exists, it
+has been imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.datastructures import Headers, HeadersLike
+from websockets.exceptions import ConnectionClosed, ProtocolError, WebSocketException
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from reliable_ws.adapters.close_frame import code_of, reason_of
+from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.transport import Role, TransportClosed
+
+from .options import (
+    MAX_SIZE,
+    MaxSize,
+    max_frame_of,
+    selecting,
+    smallest,
+    typed,
+)
+from .push import Pushing
+
+__all__ = [
+    "HAS_PROXY",
+    "SEND_NOW_LIMIT",
+    "WebSocketsTransport",
+    "adapt",
+    "dial",
+    "listen",
+]
+
+SEND_NOW_LIMIT = 256 * 1024
+"""``send_now`` refuses while the write buffer holds this many bytes or more."""
+
+ProcessResponse = Callable[
+    [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
+]
+
+HAS_PROXY = "proxy" in inspect.signature(connect).parameters
+"""Whether this release knows of proxies (from 15.0 on), and uses those of the environment."""
+
+
+class _Direct(Pushing):
+    """Where one thread does everything, a write and the end need not wait for another."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.gone: asyncio.Future[None] | None = None
+        "Who waits for the end."
+        super().__init__(*arguments, **options)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end, as any asyncio protocol does."""
+        super().connection_lost(exc)  # type: ignore[misc]
+        if self.gone is not None and not self.gone.done():
+            self.gone.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Send a binary message without waiting, as the library's ``broadcast`` does."""
+        self.protocol.send_binary(data)  # type: ignore[attr-defined]
+        self.send_data()  # type: ignore[attr-defined]
+
+
+class PushingClient(_Direct, ClientConnection):
+    """The client side."""
+
+
+class PushingServer(_Direct, ServerConnection):
+    """The server side."""
+
+
+PUSHING = (PushingClient, PushingServer)
+
+
+class WebSocketsTransport:
+    """One connection of websockets as a :class:`~reliable_ws.transport.Transport`.
+
+    Made by :func:`dial`, :func:`listen` and :func:`adapt`. The code of its ``TransportClosed`` is
+    that of the close frame which the peer sent, ``None`` if none came or it had no code.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_broadcast",
+        "_closing",
+        "_code",
+        "_drained",
+        "_gone",
+        "_limit",
+        "_pushing",
+        "_reason",
+        "_ws",
+        "max_frame",
+    )
+
+    def __init__(self, ws: Any, max_frame: int | None, send_now_limit: int) -> None:
+        self._ws = ws
+        self._limit = send_now_limit
+        self._broadcast: Any = _legacy().broadcast if is_legacy(ws) else broadcast
+        self._pushing = isinstance(ws, PUSHING)
+        self._gone = False  # nothing can be sent any more
+        self._drained = False  # nothing can be received any more
+        self._code: int | None = None
+        self._reason = ""
+        self._closing: asyncio.Task[None] | None = None
+        self.max_frame = max_frame
+
+    @property
+    def websocket(self) -> object:
+        """The connection object of websockets."""
+        return self._ws
+
+    @property
+    def role(self) -> Role | None:
+        """``"initiator"`` for a client, ``"acceptor"`` for a server."""
+        if isinstance(self._ws, ClientConnection):
+            return "initiator"
+        if isinstance(self._ws, ServerConnection):
+            return "acceptor"
+        if is_legacy(self._ws):
+            return "initiator" if self._ws.is_client else "acceptor"
+        return None
+
+    async def send(self, data: bytes, /) -> None:
+        """Send one binary message; wait while the library's write buffer is above its limit.
+
+        Raises ``TransportClosed``, at once if the closing handshake has begun.
+        """
+        if self._gone or self._ws.state is not State.OPEN:
+            raise self._closed()
+        try:
+            await self._ws.send(data)
+        except ConnectionClosed as exc:
+            raise self._closed(exc) from exc
+        except (WebSocketException, OSError, EOFError, RuntimeError, AssertionError) as exc:
+            self.abort()
+            raise self._closed() from exc
+
+    def send_now(self, data: bytes, /) -> bool:
+        """Write one binary message at once, or return ``False`` if the write buffer is full.
+
+        Also ``False`` while somebody else sends a fragmented message on the same connection.
+        Raises ``TransportClosed``.
+        """
+        ws = self._ws
+        if self._gone or ws.state is not State.OPEN or ws.transport.is_closing():
+            raise self._closed()  # a transport that failed tells the library a turn later
+        if ws.transport.get_write_buffer_size() >= self._limit:
+            return False
+        try:
+            if self._pushing:
+                ws.write(data)
+            else:
+                self._broadcast((ws,), data, raise_exceptions=True)
+        except ExceptionGroup as group:
+            if group.exceptions[0].__cause__ is None:  # fragments are being sent
+                return False
+            self.abort()
+            raise self._closed() from group
+        except ProtocolError:  # fragments are being sent
+            return False
+        except Exception as exc:
+            self.abort()
+            raise self._closed() from exc
+        return True
+
+    def push_to(self, receiver: Callable[[bytes], None]) -> None:
+        """Hand each message to ``receiver`` as it arrives, where the connection can."""
+        if self._pushing:
+            self._ws.push = receiver
+
+    async def recv(self) -> bytes | str:
+        """Return the next message: ``bytes`` for a binary one, ``str`` for a text.
+
+        Everything already received comes before ``TransportClosed``; releases 13.1 and 14.0 drop
+        what is unread when the connection ends.
+        """
+        ws = self._ws
+        if self._pushing and ws.push is not None and not ws.queued:
+            if ws.state is not State.CLOSED:  # all that may come is pushed, but for the end
+                ws.gone = asyncio.get_running_loop().create_future()
+                await ws.gone
+            self._drained = True
+        if self._drained:
+            raise self._closed()
+        try:
+            message: bytes | str = await ws.recv()
+        except ConnectionClosed as exc:
+            self._drained = True
+            raise self._closed(exc) from exc
+        except Exception as exc:
+            # A text that is no UTF-8 (13.1), messages and the end in one packet (13.1 and 14.0:
+            # IndexError), a second reader. Whatever it is, messages may be missing from here on.
+            self._drained = True
+            self.abort()
+            raise self._closed() from exc
+        if self._pushing:
+            ws.queued -= 1
+        return message
+
+    async def close(self, code: int = 1000, reason: str = "", *, timeout: float = 10.0) -> None:
+        """Run the closing handshake; after ``timeout`` seconds drop the connection.
+
+        Idempotent, never raises. ``code`` may be 1000, 1001, 1011, 1012 or 3000-4999, any other
+        becomes 1011; ``reason`` is cut to 123 bytes. If the caller is cancelled, closing goes on.
+        """
+        self._gone = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(
+                self._close(code_of(code), reason_of(reason), timeout)
+            )
+        await asyncio.shield(self._closing)
+
+    def abort(self) -> None:
+        """Drop the TCP connection at once. Idempotent, never raises."""
+        self._gone = True
+        with contextlib.suppress(Exception):
+            self._ws.transport.abort()
+            if is_legacy(self._ws):
+                # Otherwise its reading task, and its server, wait for a full queue to be read.
+                self._ws.fail_connection()
+
+    async def _close(self, code: int, reason: str, timeout: float) -> None:
+        # The library's own limit does not hold while its write buffer is full, and the legacy
+        # close() swallows a cancellation: only the abort ends both.
+        timer = asyncio.get_running_loop().call_later(timeout, self.abort)
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(timeout):
+                    try:
+                        await self._ws.close(code, reason)
+                    except AssertionError:
+                        # Legacy from 16.0 on, while a send() waits for room. The close frame is
+                        # on its way all the same.
+                        await self._ws.wait_closed()
+        finally:
+            timer.cancel()
+            self.abort()
+
+    def _closed(self, exc: ConnectionClosed | None = None) -> TransportClosed:
+        self._gone = True
+        if exc is not None:
+            close = exc.rcvd
+        else:
+            close = getattr(getattr(self._ws, "protocol", self._ws), "close_rcvd", None)
+        if close is not None and close.code not in {1005, 1006}:
+            self._code, self._reason = close.code, close.reason
+        return TransportClosed(self._code, self._reason)
+
+
+def adapt(
+    ws: Any, *, max_frame: int | None = None, send_now_limit: int = SEND_NOW_LIMIT
+) -> WebSocketsTransport:
+    """Return a transport for an open connection of websockets, asyncio or legacy, either side.
+
+    From then on the connection belongs to the transport. ``max_frame`` is the ``max_size`` that
+    the connection was opened with, in bytes; by default it is read from the connection.
+
+    Raises ``TypeError`` if ``ws`` is something else, ``ValueError`` if it is not open or another
+    task is receiving from it.
+    """
+    if not isinstance(ws, Connection) and not is_legacy(ws):
+        raise TypeError(_what_is_wrong(ws))
+    if ws.state is not State.OPEN:
+        raise ValueError(f"the WebSocket is not open but {ws.state.name}: pass one that is open")
+    if _is_being_read(ws):
+        raise ValueError("another task is receiving from the WebSocket: it must have one reader")
+    if max_frame is None:
+        max_frame = max_frame_of(ws)
+    return WebSocketsTransport(ws, max_frame, send_now_limit)
+
+
+async def dial(
+    uri: str,
+    *,
+    subprotocols: Sequence[str] | None = (SUBPROTOCOL,),
+    compression: str | None = None,
+    additional_headers: HeadersLike | None = None,
+    proxy: str | Literal[True] | None = True,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = None,
+    max_size: MaxSize = MAX_SIZE,
+    send_now_limit: int = SEND_NOW_LIMIT,
+    **options: Any,
+) -> WebSocketsTransport:
+    """Connect to ``uri``; further ``options`` are those of ``websockets.asyncio.client.connect``.
+
+    Other defaults than there: offers ``reliable-ws.v1`` (and takes a server that selects none),
+    does not compress, sends no pings. ``proxy=True`` means what the environment says; before
+    websockets 15.0 there are no proxies: ``True`` and ``None`` connect directly, an address is a
+    ``ValueError``. ``open_timeout`` is in seconds, ``max_size`` in bytes.
+
+    Raises what ``connect`` raises: ``OSError``, ``TimeoutError``, ``InvalidHandshake``,
+    ``InvalidURI``.
+    """
+    if HAS_PROXY:
+        options["proxy"] = proxy
+    elif isinstance(proxy, str):
+        raise ValueError("proxy needs websockets 15.0 or later; use proxy=None with this release")
+    options.setdefault("create_connection", PushingClient)
+    ws = await connect(
+        uri,
+        subprotocols=typed(subprotocols),
+        compression=compression,
+        additional_headers=additional_headers,
+        open_timeout=open_timeout,
+        ping_interval=ping_interval,
+        max_size=max_size,
+        **options,
+    )
+    return WebSocketsTransport(ws, smallest(max_size), send_now_limit)
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether a failed :func:`dial` may succeed later: no network, no answer, HTTP 5xx."""
+    response = getattr(error, "response", None)
+    return (
+        isinstance(error, OSError | EOFError)
+        or isinstance(error.__cause__, EOFError)
+        or getattr(response, "status_code", 0) in (500, 502, 503, 504)
+    )
+
+
+def listen(
+    handler: Callable[[WebSocketsTransport], Awaitable[None]],
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    subprotocols: Sequence[str] | None = (SUBPROTOCOL,),
+    compression: str | None = None,
+    additional_headers: HeadersLike | None = None,
+    process_response: ProcessResponse | None = None,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = None,
+    max_size: MaxSize = MAX_SIZE,
+    send_now_limit: int = SEND_NOW_LIMIT,
+    **options: Any,
+) -> Server:
+    """Accept connections; await the result or enter it with ``async with`` to get the server.
+
+    Each connection is given to ``handler`` as a transport and closed when ``handler`` returns.
+    Further ``options`` are those of ``websockets.asyncio.server.serve``. Other defaults than
+    there: selects ``reliable-ws.v1`` where it is offered and refuses nobody who does not offer
+    it, does not compress, sends no pings. ``additional_headers`` are added to the response that
+    opens the connection. ``open_timeout`` is in seconds, ``max_size`` in bytes.
+    """
+    max_frame = smallest(max_size)
+    known = typed(subprotocols)
+
+    def handle(ws: Any) -> Awaitable[None]:
+        with contextlib.suppress(AttributeError):
+            # What selected the subprotocol is a closure of 0.3 KiB, and has done its work.
+            del ws.protocol.select_subprotocol
+        return handler(WebSocketsTransport(ws, max_frame, send_now_limit))
+
+    options.setdefault("select_subprotocol", selecting(known))
+    options.setdefault("create_connection", PushingServer)
+    return serve(
+        handle,
+        host,
+        port,
+        subprotocols=known,
+        compression=compression,
+        process_response=_adding(additional_headers, process_response),
+        open_timeout=open_timeout,
+        ping_interval=ping_interval,
+        max_size=max_size,
+        **options,
+    )
+
+
+def _adding(headers: HeadersLike | None, then: ProcessResponse | None) -> ProcessResponse | None:
+    if headers is None:
+        return then
+    added = list(Headers(headers).raw_items())  # an iterator would serve one connection only
+
+    async def process_response(
+        ws: ServerConnection, request: Request, response: Response
+    ) -> Response:
+        if then is not None:
+            other = then(ws, request, response)
+            if isinstance(other, Awaitable):
+                other = await other
+            response = other or response
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            for name, value in added:
+                response.headers[name] = value
+        return response
+
+    return process_response
+
+
+def _is_being_read(ws: object) -> bool:
+    # Looked at where it is found; where it is not, the library's own error comes at recv().
+    if is_legacy(ws):
+        return getattr(ws, "_pop_message_waiter", None) is not None
+    return bool(getattr(getattr(ws, "recv_messages", None), "get_in_progress", False))
+
+
+def _what_is_wrong(ws: object) -> str:
+    name = f"{type(ws).__module__}.{type(ws).__qualname__}"
+    if name.startswith("websockets.sync."):
+        return f"{name} does not run on asyncio: use reliable_ws.sync"
+    if isinstance(ws, Awaitable):
+        return f"{name} is not a connection yet: await it and pass what it returns"
+    return f"not a connection of websockets.asyncio or websockets.legacy: {name}"
+
+
+def is_legacy(ws: object) -> bool:
+    """Return whether ``ws`` is a connection of ``websockets.legacy``, without importing that."""
+    legacy = _legacy()
+    return legacy is not None and isinstance(ws, legacy.WebSocketCommonProtocol)
+
+
+def _legacy() -> Any:
+    return sys.modules.get("websockets.legacy.protocol")
