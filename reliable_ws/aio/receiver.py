@@ -65,7 +65,7 @@ class Receiver:
         if inbox.due:
             self._pump.settle()
         if inbox.finish is not None and self.line.waiting:
-            self.call_if_over()
+            self.wake_if_over()
         if type(payload) is msgpack.ExtType:
             return open_payload(payload, inbox.handed, self._session.codec)
         return payload
@@ -103,7 +103,7 @@ class Receiver:
                 raise
             number, payload = self._inbox.deliver()
             if self.line.waiting:
-                self.call_if_over()
+                self.wake_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)
             except PayloadError:
@@ -122,7 +122,7 @@ class Receiver:
 
     # ------------------------------------------------------------------ what happened
 
-    def call_if_over(self) -> None:
+    def wake_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
         if not self._inbox.queue and is_last_taken(self._session):
             self.line.call_all()

@@ -87,6 +87,10 @@ class Receiver:
     def _can_read(self) -> bool:
         return bool(self._inbox.queue) or is_last_taken(self._session)
 
+    def wake_if_over(self) -> None:
+        """Wake the first one that waits: it lets the next one look."""
+        self.line.call()
+
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:

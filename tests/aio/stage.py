@@ -14,6 +14,7 @@ import pytest
 from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
 from reliable_ws.adapters.memory import MemoryTransport, pair
 from reliable_ws.aio.initiator import Initiator
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
 __all__ = [
@@ -162,14 +163,7 @@ async def settle(*connections: Connection) -> None:
 
 def second_holder(client: Connection) -> Initiator:
     """Another holder of the same session, in the same state; not started."""
-    twin = Initiator(
-        client._session.config,
-        None,
-        reopen=None,
-        backoff=None,
-        resumable=True,
-        methods=None,
-    )
+    twin = Initiator(SessionOptions(config=client._session.config), None)
     ours, theirs = twin.session, client._session
     ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
     ours.incarnation = theirs.incarnation
