@@ -88,7 +88,7 @@ class OpenRequests(Generic[Q]):
         return number
 
     def check(self, request: Q) -> None:
-        """Raise where no answer can come any more (CLOSE-5)."""
+        """Raise where no answer can come any more (CALL-38)."""
         session = self._session
         if session.ended or session.closing:
             raise session.error()

@@ -161,7 +161,7 @@ class RunningRequests(Generic[R]):
     # ------------------------------------------------------------------ what is answered
 
     def find(self, event: Requested, now: float) -> Method | None:
-        """Return the handler that is to run, or turn the request away."""
+        """Return the handler that is to run, or turn the request away (CALL-10, CALL-33)."""
         method = self._methods.get(event.method)
         if self.closing:
             text = FaultText(CLOSING, "the connection is being closed")
