@@ -69,7 +69,7 @@ class SendSide(Protocol):
 class Queue(Protocol):
     """Those that wait for a message, first come first served."""
 
-    def call(self, count: int = 1) -> None:
+    def call(self, count: int = 1, /) -> None:
         """Wake those whose turn has come with so many messages."""
 
 

@@ -64,7 +64,7 @@ class SessionTable(Generic[A, H]):
         return not self.acceptors and not self.handlers - {me}
 
     def evict(self, now: float) -> bool:
-        """End detached sessions that hold too much (LIMIT-3); whether to look again soon."""
+        """End detached sessions that hold too much (LIMIT-4); whether to look again soon."""
         for session in self.registry.evict(now):
             acceptor = self.acceptors.get(session.id)
             if acceptor is not None:
