@@ -48,7 +48,7 @@ class ClosePlan:
         limit, rest = time_to_close(config, timeout)
         self._by = min(self._by, now + limit)
         if not self._is_cancelled:
-            self.deadline = min(self.deadline, self._by - rest)
+            self.deadline = min(self.deadline, now + limit - rest)
 
     def step(self, now: float, *, busy: bool) -> CloseStep:
         """Return what is to be done now; ``busy``: whether handlers run that owe an answer."""
