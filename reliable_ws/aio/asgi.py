@@ -9,12 +9,12 @@ from typing import Any
 from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_options
+from reliable_ws.driver.validation import check_handler, check_options, check_shared
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.transport import select_subprotocol
 
-from .sessions import Handler, Sessions, check_sessions
+from .sessions import Handler, Sessions
 from .sigterm import drain_on_sigterm
 
 __all__ = ["ASGIApp"]
@@ -54,17 +54,17 @@ class ASGIApp:
     ) -> None:
         check_handler(handler, awaited=True)
         check_options(principal=principal, drain_timeout=drain_timeout)
+        check_shared(
+            sessions,
+            Sessions,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+        )
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
                 methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
-            )
-        else:
-            check_sessions(
-                sessions,
-                methods=methods,
-                config=config,
-                on_event=on_event,
-                payload_codec=payload_codec,
             )
         self.sessions = sessions
         self._handler = handler

@@ -9,6 +9,7 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_options, check_uri
 from reliable_ws.protocol.config import Config
@@ -24,12 +25,12 @@ from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
-from .opening import Opening
+from .unopened import UnopenedConnection
 
 __all__ = ["connect"]
 
 
-class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in websockets
+class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Open a session with a server, and keep it over any number of WebSockets.
 
     ``async with connect(uri) as conn``, ``conn = await connect(uri)``, or
@@ -62,41 +63,29 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
         **transport_options: Any,
     ) -> None:
         check_uri(uri)
-        check_options(
+        check_options(reconnect=reconnect)
+        self._uri = uri
+        self._options = SessionOptions.of(
+            awaited=True,
             methods=methods,
             config=config,
-            reconnect=reconnect,
             on_event=on_event,
             payload_codec=payload_codec,
+            resumable=bool(reconnect),
+            backoff=reconnect if isinstance(reconnect, Backoff) else None,
         )
-        self._uri = uri
-        self._methods = methods
-        if methods is not None:
-            methods.check_loop()
-        self._config = config or Config()
-        self._reconnect = reconnect
-        self._on_event = on_event
-        self._codec = payload_codec
-        options: dict[str, Any] = {"open_timeout": self._config.open_timeout}
-        self._options = options | transport_options
+        timeout: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
+        self._transport_options = timeout | transport_options
 
     async def _dial(self) -> Transport:
         from reliable_ws.adapters.websockets import asyncio as websockets
 
-        return await websockets.dial(self._uri, **self._options)
+        return await websockets.dial(self._uri, **self._transport_options)
 
     async def _open(self) -> Connection:
         transport = await self._dial()
-        backoff = self._reconnect if isinstance(self._reconnect, Backoff) else None
-        initiator = Initiator(
-            self._config,
-            self._codec,
-            reopen=self._dial if self._reconnect else None,
-            backoff=backoff,
-            resumable=bool(self._reconnect),
-            methods=self._methods,
-        )
-        connection = Connection(initiator, self._on_event)
+        initiator = Initiator(self._options, self._dial if self._options.resumable else None)
+        connection = Connection(initiator, self._options.on_event)
         await initiator.start(transport)
         return connection
 
@@ -109,7 +98,7 @@ class connect(Opening):  # noqa: N801 - looks and behaves like its namesake in w
         that is not answered, only if the server has answered one before.
         """
         loop = asyncio.get_running_loop()
-        backoff = self._reconnect if isinstance(self._reconnect, Backoff) else Backoff()
+        backoff = self._options.backoff
         attempt = 0
         welcomed = False
         while True:

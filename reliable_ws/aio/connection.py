@@ -212,7 +212,7 @@ class Connection(Status):
 
     async def wait_closed(self) -> None:
         """Return when the session is over."""
-        await self._driver.ended.wait()
+        await self._driver.wait_ended()
 
     async def __aenter__(self) -> Self:
         """Return the connection itself."""

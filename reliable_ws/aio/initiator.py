@@ -9,84 +9,77 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.adapters import adapt
-from reliable_ws.backoff import Backoff
 from reliable_ws.driver.fork import mind_forks
-from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.ownership import take_over
-from reliable_ws.driver.reconnect import OPENS_BY_ITSELF, patience, unmet, why_not_met
+from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.ownership import AlreadyOwned, take_over
+from reliable_ws.driver.reconnect import (
+    OPENS_BY_ITSELF,
+    Reconnect,
+    lost_as,
+    refused_websocket,
+    resume_error,
+    unmet,
+    why_not_met,
+)
 from reliable_ws.driver.status import logger, tell_left_open
-from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
-from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import Ending
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import Transport, TransportClosed
+from reliable_ws.transport import Transport
 
 from .driver import Driver
 from .waiters import is_cancelled
 
 __all__ = ["Initiator"]
 
-Open = Callable[[], Awaitable[Transport]]
+Open = Callable[[], Awaitable[Any]]
 
 
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    __slots__ = ("__weakref__", "_backoff", "_opening", "_pause", "_reopen", "_unwelcome")
+    __slots__ = ("__weakref__", "_dialing", "_failure", "_reconnect", "_reopen")
 
-    def __init__(
-        self,
-        config: Config,
-        codec: PayloadCodec | None,
-        *,
-        reopen: Open | None,
-        backoff: Backoff | None,
-        resumable: bool,
-        methods: Methods | None,
-    ) -> None:
-        now = asyncio.get_running_loop().time()
+    def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
         session = Session(
-            "initiator", secrets.token_bytes(16), secrets.token_bytes(32), now, config, codec
+            "initiator",
+            secrets.token_bytes(16),
+            secrets.token_bytes(32),
+            asyncio.get_running_loop().time(),
+            options.config,
+            options.codec,
         )
-        super().__init__(session, resumable=resumable, methods=methods)
+        super().__init__(session, resumable=options.resumable, methods=options.methods)
         self._reopen = reopen
-        self._backoff = backoff or Backoff()
-        self._unwelcome: Exception | None = None
-        "How the newest WebSocket was lost."
-        self._opening: asyncio.Timeout | None = None
-        self._pause: asyncio.Timeout | None = None  # before the next attempt
+        self._reconnect = Reconnect(session, options.backoff)
+        self._failure: Exception | None = None  # how the newest WebSocket was lost
+        self._dialing: asyncio.Timeout | None = None  # while another one is being opened
         mind_forks(self)
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
         self._spawn(self._keep(transport))
         try:
-            await self._opened_or_detached()
+            await self.change.wait_for(lambda: self.met)
         except BaseException:
             self.abort()
             raise
-        failure = why_not_met(self.session, self._unwelcome)
+        failure = why_not_met(self.session, self._failure)
         if failure is not None:
             self.abort()
-            raise failure from self._unwelcome
+            raise failure from self._failure
 
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        is_silent = code == Code.SILENT
-        self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
-        super()._on_detached(code, reason, retry)
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
+        self._failure = lost_as(code, reason)
+        return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
         return unmet(self.session, code, reason) or super()._ending_for(code, reason)
 
-    async def _opened_or_detached(self) -> None:
-        waits = [asyncio.ensure_future(event.wait()) for event in (self.opened, self.detached)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    def _on_ended(self, ending: Ending) -> None:
+        super()._on_ended(ending)
+        if self._dialing is not None and not self._dialing.expired():
+            self._dialing.reschedule(self.loop.time())  # nobody needs another WebSocket
 
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)
@@ -99,25 +92,17 @@ class Initiator(Driver):
             tell_left_open(self.session)
         elif (error := task.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
-            self.resume_failed("internal error")
+            self.end(Ending(End.LOST, 1006, "internal error"))
 
-    async def _keep(self, transport: Transport) -> None:
+    async def _keep(self, first: Transport) -> None:
         """Carry the session over one transport after the other until it ends."""
-        attempt = 0
-        while True:
-            began = self.loop.time()
-            await self.carry(transport)
-            if self.session.ended or self._reopen is None:
-                return
-            if self.loop.time() - began >= self._backoff.stable:
-                attempt = 0
-            next_transport = await self._open_another(attempt)
-            if next_transport is None:
-                return
-            transport = next_transport
-            attempt += 1
+        transport: Transport | None = first
+        while transport is not None:
+            self._reconnect.carried(self.loop.time())
+            await self._carry(transport)
+            transport = await self._open_another(self._reopen) if self._reopen else None
 
-    async def carry(self, transport: Transport) -> None:
+    async def _carry(self, transport: Transport) -> None:
         """Carry the session over this transport until the transport is gone."""
         if self.session.ended:
             transport.abort()
@@ -127,54 +112,35 @@ class Initiator(Driver):
         self.pump.flush()
         await link_io.read()
 
-    async def _open_another(self, attempt: int) -> Transport | None:
-        """Open a WebSocket, with back-off, as long as the session lives."""
-        if self._reopen is None:
-            return None
-        while True:
-            delay = self._backoff.delay(attempt, random.random(), self.retry)  # noqa: S311
-            self.retry = None
-            if await self._ends_within(min(delay, patience(self.session, self.loop.time()))):
-                return None
+    async def _open_another(self, reopen: Open) -> Transport | None:
+        """Open a WebSocket, with back-off; ``None`` when the session has ended."""
+        asked, self.retry = self.retry, None
+        self._reconnect.lost(self.loop.time(), random.random(), asked)  # noqa: S311
+        while await self._pause():
             try:
-                async with asyncio.timeout(self.session.config.open_timeout) as self._opening:
-                    transport = await self._reopen()
+                return take_over(await self._dial(reopen), adapt)
+            except AlreadyOwned as error:  # which would carry two sessions, and lose both
+                logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
+                self.end(refused_websocket(error))
             except (Exception, asyncio.CancelledError) as error:  # the next may succeed
                 if isinstance(error, asyncio.CancelledError) and is_cancelled():
                     raise
                 logger.debug("opening a WebSocket failed: %r", error)
-                attempt += 1
-                continue
-            finally:
-                self._opening = None
-            if self.session.ended:
-                transport.abort()
-                return None
-            return transport
+                self._reconnect.failed(self.loop.time(), random.random())  # noqa: S311
+        return None
 
-    def _on_ended(self, ending: Ending) -> None:
-        super()._on_ended(ending)
-        if self._opening is not None and not self._opening.expired():
-            self._opening.reschedule(self.loop.time())  # nobody needs another WebSocket
-
-    async def _ends_within(self, delay: float) -> bool:
+    async def _dial(self, reopen: Open) -> Any:
         try:
-            async with asyncio.timeout(delay) as self._pause:
-                await self.ended.wait()
-        except TimeoutError:
-            return False
+            async with asyncio.timeout(self.session.config.open_timeout) as self._dialing:
+                return await reopen()
         finally:
-            self._pause = None
-        return True
+            self._dialing = None
 
-    def start_closing(
-        self, code: int = 1000, reason: str = "", *, timeout: float | None = None
-    ) -> None:
-        """Begin to close; a pause between attempts that is too long for that is cut short."""
-        super().start_closing(code, reason, timeout=timeout)
-        pause = self._pause
-        if pause is not None and not pause.expired() and (when := pause.when()) is not None:
-            pause.reschedule(min(when, self.loop.time() + patience(self.session, self.loop.time())))
+    async def _pause(self) -> bool:
+        """Wait before an attempt; whether the session lives on."""
+        while pause := self._reconnect.pause(self.loop.time()):
+            await self.change.wait(pause)
+        return pause is not None
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, greeting on it first."""
@@ -183,11 +149,9 @@ class Initiator(Driver):
         if self.session.ended:
             raise self.session.error()
         transport = take_over(websocket, adapt)
-        self.detached.clear()
-        self.opened.clear()
-        self._spawn(self.carry(transport))
-        await self._opened_or_detached()
-        if self.session.ended:
-            raise self.session.error()
-        if not self.session.attached:
-            raise NotReliablePeer("no Welcome on this WebSocket")
+        self.met = False
+        self._spawn(self._carry(transport))
+        await self.change.wait_for(lambda: self.met)
+        failure = resume_error(self.session)
+        if failure is not None:
+            raise failure

@@ -67,7 +67,7 @@ class Receiver:
         if session.due:
             self._pump.taken()
         if self.line.waiting and self._inbox.finish is not None:
-            self.call_if_over()
+            self.wake_if_over()
         if type(payload) is msgpack.ExtType:
             return open_payload(payload, self._inbox.handed, session.codec)
         return payload
@@ -106,7 +106,7 @@ class Receiver:
                 raise
             number, payload = self._session.deliver()
             if self.line.waiting:
-                self.call_if_over()
+                self.wake_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)
             except PayloadError:
@@ -126,7 +126,7 @@ class Receiver:
 
     # ------------------------------------------------------------------ what happened
 
-    def call_if_over(self) -> None:
+    def wake_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
         if not self._inbox.queue and self._session.exhausted:
             self.line.call_all()

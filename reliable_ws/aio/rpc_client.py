@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from reliable_ws.driver.rpc_client import STREAM_CREDIT, Asking, Question
+from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest, OpenRequests
 from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.errors import RequestTimeout
 from reliable_ws.protocol.frames import Payload
@@ -19,7 +19,7 @@ from .waiters import Line
 __all__ = ["RpcClient"]
 
 
-class Waiting(Question):
+class Waiting(OpenRequest):
     """One open request of ours, and the task that waits for what becomes of it."""
 
     __slots__ = ("expired", "waiter")
@@ -40,7 +40,7 @@ class Waiting(Question):
             self.waiter.set_result(None)
 
 
-class RpcClient(Asking[Waiting]):
+class RpcClient(OpenRequests[Waiting]):
     """The requests of one connection, from this side."""
 
     __slots__ = ("_one_by_one", "_pump", "line")

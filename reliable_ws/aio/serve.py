@@ -9,15 +9,15 @@ from typing import Any
 
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_handler, check_options
+from reliable_ws.driver.validation import check_handler, check_options, check_shared
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
 from reliable_ws.transport import Transport
 
 from .connection import Connection
-from .opening import Unopened
-from .sessions import Handler, Sessions, check_shared
+from .sessions import Handler, Sessions
+from .unopened import Unopened
 
 __all__ = ["Server", "serve"]
 
@@ -104,18 +104,19 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
     ) -> None:
         check_handler(handler, awaited=True)
         check_options(principal=principal, drain_timeout=drain_timeout)
-        check_shared(
-            sessions, methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
-        )
+        new_sessions = {
+            "methods": methods,
+            "config": config,
+            "on_event": on_event,
+            "payload_codec": payload_codec,
+        }
+        check_shared(sessions, Sessions, **new_sessions)
         self._handler = handler
         self._host = host
         self._port = port
         self._sessions = sessions
-        self._methods = methods
-        self._config = config
+        self._new_sessions: dict[str, Any] = new_sessions  # options of those that _start() makes
         self._principal = principal
-        self._on_event = on_event
-        self._codec = payload_codec
         self._drain_timeout = drain_timeout
         self._options = transport_options
         self._server: Server | None = None
@@ -123,7 +124,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
     async def _start(self) -> Server:
         sessions = self._sessions
         if sessions is None:  # `or` would take an empty one for none
-            sessions = self._make_sessions()
+            sessions = Sessions(**self._new_sessions)
         server = Server(sessions, self._drain_timeout)
 
         def on_transport(transport: Transport) -> Awaitable[None]:
@@ -139,14 +140,6 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
 
         server.inner = await self._listen(on_transport)
         return server
-
-    def _make_sessions(self) -> Sessions:
-        return Sessions(
-            methods=self._methods,
-            config=self._config,
-            on_event=self._on_event,
-            payload_codec=self._codec,
-        )
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
         from reliable_ws.adapters.websockets import asyncio as websockets

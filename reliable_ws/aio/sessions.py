@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.fork import mind_forks
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
-from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import (
-    check_handler,
-    check_options,
-    check_seconds,
-    check_unshared,
-    expect,
-)
+from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
+from reliable_ws.driver.status import ConnectionEvent, logger, tell_left_open
+from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import Report
+from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport, TransportClosed
 
-from .acceptor import Acceptor, Handler
 from .connection import Connection
+from .driver import Driver
 from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .waiters import Condition, is_cancelled
 
-__all__ = ["Handler", "Sessions", "check_sessions", "check_shared"]
+__all__ = ["Handler", "Sessions"]
 
-EVICTION_INTERVAL = 1.0
-"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+Handler = Callable[[Connection], Awaitable[object]]
 
 
 class Sessions:
@@ -52,19 +50,17 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
-        check_options(
-            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+        self._options = SessionOptions.of(
+            awaited=True,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
         )
-        self.config = config or Config()
-        self._methods = methods
-        if methods is not None:
-            methods.check_loop()
+        self.config = self._options.config
         self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
-        self._on_event = on_event
-        self._acceptors: dict[bytes, Acceptor] = {}
-        self._reports: dict[bytes, Report] | None = None
-        self._handling: set[asyncio.Task[None]] = set()
-        self._change = asyncio.Event()  # a session ended, or a handler
+        self._table: SessionTable[Acceptor, asyncio.Task[None]] = SessionTable(self._registry)
+        self._change = Condition()  # a session ended, or a handler
         self._eviction: asyncio.TimerHandle | None = None
         self._end_of_handler = self._handled  # one for all tasks
         mind_forks(self)
@@ -85,7 +81,7 @@ class Sessions:
     @property
     def connections(self) -> list[Connection]:
         """The connections of all sessions that live."""
-        return [acceptor.connection for acceptor in self._acceptors.values()]
+        return [acceptor.connection for acceptor in self._table.acceptors.values()]
 
     def handle(
         self, websocket: Any, handler: Handler, *, principal: Hashable = None
@@ -142,7 +138,7 @@ class Sessions:
         if arrival.fresh and handler is not None:
             handling = loop.create_task(acceptor.run(handler))
             acceptor.handling = handling
-            self._handling.add(handling)
+            self._table.handlers.add(handling)
             handling.add_done_callback(self._end_of_handler)
         return link_io
 
@@ -164,17 +160,10 @@ class Sessions:
         session = arrival.session
         if session is None:
             return None
-        acceptor = self._acceptors.get(session.id)
+        acceptor = self._table.acceptors.get(session.id)
         if acceptor is None:
-            acceptor = Acceptor(
-                self,
-                session,
-                arrival.principal,
-                resumable=resumable,
-                methods=self._methods,
-                on_event=self._on_event,
-            )
-            self._acceptors[session.id] = acceptor
+            acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+            self._table.acceptors[session.id] = acceptor
         acceptor.dispatch(events)
         return acceptor
 
@@ -208,23 +197,19 @@ class Sessions:
 
     def orphan(self) -> None:
         """Take no part any more: this process is a child of the sessions'."""
-        for acceptor in list(self._acceptors.values()):
+        for acceptor in list(self._table.acceptors.values()):
             acceptor.orphan()
 
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
-        session = acceptor.session
-        self._registry.retire(session, acceptor.loop.time())
-        self._acceptors.pop(session.id, None)
-        if self._reports is not None:
-            self._reports[session.id] = session.report()
-        self._change.set()
+        self._table.retire(acceptor, acceptor.loop.time())
+        self._change.notify_all()
 
     def _handled(self, handling: asyncio.Task[None]) -> None:
-        self._handling.discard(handling)
+        self._table.handlers.discard(handling)
         if not handling.cancelled():
             handling.exception()  # SystemExit and its like have left the event loop already
-        self._change.set()
+        self._change.notify_all()
 
     def _evict_soon(self) -> None:
         """See within a second whether detached sessions hold too much (LIMIT-4)."""
@@ -234,12 +219,8 @@ class Sessions:
 
     def _evict(self) -> None:
         self._eviction = None
-        for session, events in self._registry.evict(asyncio.get_running_loop().time()):
-            acceptor = self._acceptors.get(session.id)
-            if acceptor is not None:
-                acceptor.dispatch(events)
-        if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
-            self._evict_soon()  # they may come to hold more
+        if self._table.evict(asyncio.get_running_loop().time()):
+            self._evict_soon()
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:
@@ -268,58 +249,97 @@ class Sessions:
         soon after that are aborted. A second call joins the first.
         """
         check_seconds(timeout)
-        self._registry.draining = True
-        if self._reports is None:
-            self._reports = {}
-        reports = self._reports
-        acceptors = list(self._acceptors.values())
-        for acceptor in acceptors:
-            if acceptor.handling is None:
-                acceptor.start_closing(1001)
-            else:
-                acceptor.finish(1001, "going away")
-        if not await self._emptied(timeout):
-            for handling in self._others():
-                handling.cancel()
-            for acceptor in acceptors:
-                session = acceptor.session
-                if not (session.ended or session.closing or session.attached):
-                    acceptor.abort(1001, "going away")  # nobody is there to be asked
-            if not await self._emptied(LINGER):
-                for acceptor in acceptors:
-                    acceptor.abort(1001, "going away")
-                await self._emptied(LINGER)
+        reports = self._table.begin_drain()
+        for seconds in self._table.drain(timeout, LINGER, self._cancel_handlers):
+            if await self._is_empty_within(seconds):
+                break
         return reports
 
-    def _others(self) -> set[asyncio.Task[None]]:
-        """Handlers that run, but for the one that asks."""
-        return {task for task in self._handling if task is not asyncio.current_task()}
+    def _cancel_handlers(self) -> None:
+        """Cancel every handler that runs, but for the one that asks."""
+        for task in self._table.handlers - {asyncio.current_task()}:
+            task.cancel()
 
-    async def _emptied(self, timeout: float) -> bool:
+    async def _is_empty_within(self, seconds: float) -> bool:
+        """Wait so long until no session lives and no handler runs, but for the one that asks."""
+        me = asyncio.current_task()
         try:
-            async with asyncio.timeout(timeout):
-                while self._acceptors or self._others():
-                    self._change.clear()
-                    await self._change.wait()
+            async with asyncio.timeout(seconds):
+                await self._change.wait_for(lambda: self._table.is_empty(me))
         except TimeoutError:
             return False
         return True
 
 
-def check_sessions(sessions: object, **given: object) -> None:
-    """Raise ``TypeError`` for what is no :class:`Sessions`: those of threads, for example.
+class Acceptor(Driver):
+    """Drives a session from the side that waits for its WebSockets."""
 
-    ``ValueError`` for options that are given beside it, and would have no effect.
-    """
-    expect("sessions", sessions, "a reliable_ws.Sessions", fits=isinstance(sessions, Sessions))
-    check_unshared(**given)
+    __slots__ = ("_principal", "_sessions", "connection", "handling")
+
+    def __init__(
+        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
+    ) -> None:
+        options = sessions._options
+        super().__init__(session, resumable=resumable, methods=options.methods)
+        self._sessions = sessions
+        self._principal = principal  # what the application found the peer to be
+        self.connection = Connection(self, options.on_event)
+        self.handling: asyncio.Task[None] | None = None
+        "The task that runs the application's handler."
+
+    def _on_ended(self, ending: Ending) -> None:
+        self._sessions._retire(self)
+        super()._on_ended(ending)
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
+        following = super()._on_detached(code, reason, retry)
+        self._sessions._evict_soon()
+        return following
+
+    def served(self, serving: asyncio.Task[None]) -> None:
+        """Tell what ended a task that read in the background."""
+        if serving.cancelled():  # by the end of the event loop, nobody else
+            tell_left_open(self.session)
+        elif (error := serving.exception()) is not None:
+            logger.error("reliable_ws failed", exc_info=error)
+
+    async def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket, on which the peer has to greet."""
+        if self.session.ended:
+            raise self.session.error()
+        other = await self._sessions.accept(take_over(websocket, adapt), self._principal)
+        if other is not self.connection:
+            other.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+    async def run(self, handler: Handler) -> None:
+        """Run the handler, then close; what it had sent is still delivered."""
+        code = 1000
+        try:
+            await handler(self.connection)
+        except ConnectionClosed as error:
+            # A client that is gone is no bug.
+            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
+            code = 1011
+        except BaseException as error:  # it ends its own session, and nothing else
+            if not _is_from_outside(error):
+                logger.exception("a handler raised")
+                code = 1011
+            elif self._sessions.draining and isinstance(error, asyncio.CancelledError):
+                code = 1001
+            else:  # the event loop ends, or has: wait for nobody
+                if self.loop.is_running():
+                    tell_left_open(self.session)
+                    self.abort(1001, "going away")
+                raise
+        try:
+            await self.connection.close(code)
+        except DeliveryError as error:
+            logger.warning("a session ended with undelivered messages: %s", error.report)
 
 
-def check_shared(sessions: object, **given: object) -> None:
-    """Raise ``TypeError`` for options of sessions that do not fit.
-
-    Beside ``sessions`` that are there already, if they are not ``None``, as :func:`check_sessions`.
-    """
-    check_options(**given)
-    if sessions is not None:
-        check_sessions(sessions, **given)
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether it is meant for this task, or for all, and not only for what it waited for."""
+    if isinstance(error, asyncio.CancelledError):
+        return is_cancelled()
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)

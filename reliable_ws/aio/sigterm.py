@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from reliable_ws.driver.status import logger
-from reliable_ws.driver.validation import check_seconds
+from reliable_ws.driver.validation import check_seconds, check_sessions
 from reliable_ws.protocol.report import Report
 
-from .sessions import Sessions, check_sessions
+from .sessions import Sessions
 
 __all__ = ["drain_on_sigterm"]
 
@@ -47,7 +47,7 @@ def drain_on_sigterm(
     where the loop has a handler for SIGTERM, but none for SIGINT, and ``then`` is not given.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
-    check_sessions(sessions)
+    check_sessions(sessions, Sessions)
     check_seconds(timeout)
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:

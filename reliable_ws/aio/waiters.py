@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import TypeAlias
 
-__all__ = ["Line", "Milestones", "Signal", "is_cancelled"]
+__all__ = ["Condition", "Line", "Milestones", "Signal", "is_cancelled"]
 
 Milestone: TypeAlias = tuple[int, asyncio.Future[None]]
 """A number, and who waits for it."""
@@ -113,6 +113,39 @@ class Signal:
             await waiter
         finally:
             line.remove(waiter)
+
+
+class Condition:
+    """Tasks that look again whenever something has changed."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] | tuple[()] = ()
+
+    def notify_all(self) -> None:
+        """Let every task look."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Return once notified, or after so many seconds."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting = self._waiting or []
+        waiting.append(waiter)
+        try:
+            if timeout is None:
+                await waiter
+            else:
+                await asyncio.wait((waiter,), timeout=timeout)
+        finally:
+            waiting.remove(waiter)
+
+    async def wait_for(self, predicate: Callable[[], object]) -> None:
+        """Return once it is true, at once if it is."""
+        while not predicate():
+            await self.wait()
 
 
 class Milestones:

@@ -9,24 +9,23 @@ from typing import Any
 from reliable_ws.adapters import adapt, role_of
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.ownership import check_free, own
+from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_reopening, role_for
+from reliable_ws.driver.validation import check_reopening, check_shared, role_for
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Role
-from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
-from .opening import Opening
-from .sessions import Sessions, check_shared
+from .sessions import Sessions
+from .unopened import UnopenedConnection
 
 __all__ = ["wrap"]
 
 
-class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
+class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
     """Take over an open WebSocket: ``async with wrap(ws) as conn``, or ``await wrap(ws)``.
 
     The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
@@ -64,6 +63,7 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
     ) -> None:
         check_shared(
             sessions,
+            Sessions,
             methods=methods,
             config=config,
             on_event=on_event,
@@ -71,62 +71,54 @@ class wrap(Opening):  # noqa: N801 - a verb, like connect and serve
             resume_within=resume_within,
         )
         check_reopening(reopen, reconnect, awaited=True)
-        check_free(websocket)
-        self._transport = adapt(websocket)
-        self._role = role_for(
-            websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
-        )
-        own(websocket, self._transport)
-        self._methods = methods
-        if methods is not None:
-            methods.check_loop()
-        self._config = config or Config()
+        config = config or Config()
         if resume_within is not None:
-            self._config = dataclasses.replace(self._config, session_ttl=resume_within)
+            config = dataclasses.replace(config, session_ttl=resume_within)
+        self._options = SessionOptions.of(
+            awaited=True,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            resumable=resume_within is not None or sessions is not None or reopen is not None,
+            backoff=reconnect,
+        )
+        self._transport = take_over(websocket, adapt)
+        try:
+            self._role = role_for(
+                websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
+            )
+        except ValueError:
+            release(self._transport)
+            raise
         self._sessions = sessions
         self._reopen = reopen
-        self._resumable = resume_within is not None or sessions is not None or reopen is not None
-        self._backoff = reconnect
         self._principal = principal
-        self._on_event = on_event
-        self._codec = payload_codec
 
     async def _open(self) -> Connection:
         if self._role == "acceptor":
             return await self._accept()
-        initiator = Initiator(
-            self._config,
-            self._codec,
-            reopen=self._another if self._reopen else None,
-            backoff=self._backoff,
-            resumable=self._resumable,
-            methods=self._methods,
-        )
-        connection = Connection(initiator, self._on_event)
+        initiator = Initiator(self._options, self._reopen)
+        connection = Connection(initiator, self._options.on_event)
         await initiator.start(self._transport)
         return connection
 
     async def _accept(self) -> Connection:
+        resumable = self._options.resumable
         if self._sessions is not None:
             return await self._sessions.accept(
-                self._transport, self._principal, resumable=self._resumable
+                self._transport, self._principal, resumable=resumable
             )
+        options = self._options
         sessions = Sessions(
-            methods=self._methods,
-            config=self._config,
-            on_event=self._on_event,
-            payload_codec=self._codec,
+            methods=options.methods,
+            config=options.config,
+            on_event=options.on_event,
+            payload_codec=options.codec,
         )
         try:
-            return await sessions.accept(
-                self._transport, self._principal, resumable=self._resumable
-            )
+            return await sessions.accept(self._transport, self._principal, resumable=resumable)
         except BaseException:  # cancelled: nobody else could resume what has begun
             for connection in sessions.connections:
                 connection.abort()
             raise
-
-    async def _another(self) -> Transport:
-        if self._reopen is None:
-            raise NotReliablePeer("there is no way to open another WebSocket")
-        return adapt(await self._reopen())

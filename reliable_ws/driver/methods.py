@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -107,32 +105,6 @@ class Method:
                 if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                     bound.arguments[name] = fit(name, hint, bound.arguments[name])
 
-    async def run_in_thread(
-        self,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        left: Callable[[asyncio.Future[Any]], object],
-    ) -> Any:
-        """Run a handler that is no coroutine function.
-
-        Cancelled, ``left`` gets what is done when its thread has ended, or its turn has come.
-        """
-        attempt = Attempt(self.function, args, kwargs)
-        context = contextvars.copy_context()
-        working = asyncio.get_running_loop().run_in_executor(None, context.run, attempt)
-        try:
-            result, error = await asyncio.shield(working)
-        except asyncio.CancelledError:
-            attempt.call_off()
-            left(working)
-            raise
-        if error is None:
-            return await result if inspect.isawaitable(result) else result
-        if isinstance(error, Exception | asyncio.CancelledError):
-            raise error
-        # in a thread this ends nothing but the handler
-        raise RuntimeError(f"{type(error).__name__} in a thread") from error
-
 
 class Methods:
     """A registry of request handlers: ``methods = Methods()``, then ``@methods.register``.
@@ -198,27 +170,6 @@ class Methods:
                 f"{', '.join(names)}: generator functions are for reliable_ws.sync; for an event "
                 "loop register async generator functions"
             )
-
-
-class Attempt:
-    """A call in a thread; what is raised is a value: no future can carry a StopIteration."""
-
-    def __init__(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> None:
-        self._call: Callable[[], Any] | None = functools.partial(function, *args, **kwargs)
-
-    def __call__(self) -> tuple[Any, BaseException | None]:
-        """Call, and return the result and the error."""
-        call, self._call = self._call, None
-        try:
-            return call and call(), None
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's
-            return None, error
-
-    def call_off(self) -> None:
-        """Do nothing if it has not begun, and hold nothing meanwhile."""
-        self._call = None
 
 
 def _is_connection(hint: Any) -> bool:

@@ -7,9 +7,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["check_free", "own", "release", "take_over"]
+__all__ = ["AlreadyOwned", "check_free", "own", "release", "take_over"]
 
 T = TypeVar("T")
+
+
+class AlreadyOwned(ValueError):
+    """A WebSocket belongs to a connection already, which alone may use it."""
+
 
 _owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """By the id of a WebSocket, as not every library's can be hashed: its transport, which keeps it."""
@@ -29,7 +34,7 @@ def take_over(websocket: object, adapt: Callable[[object], T]) -> T:
 def check_free(websocket: object) -> None:
     """Raise ``ValueError`` for a WebSocket that belongs to a connection, and do not touch it."""
     if id(websocket) in _owners:
-        raise ValueError(
+        raise AlreadyOwned(
             "the WebSocket is wrapped already: it belongs to a connection, which alone may use it"
         )
 

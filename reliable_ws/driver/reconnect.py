@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import math
-
+from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, closed
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import TransportClosed
 
-__all__ = ["NO_OTHER", "OPENS_BY_ITSELF", "patience", "unmet", "why_not_met"]
+__all__ = [
+    "NO_OTHER",
+    "OPENS_BY_ITSELF",
+    "Reconnect",
+    "lost_as",
+    "refused_websocket",
+    "resume_error",
+    "unmet",
+    "why_not_met",
+]
 
 OPENS_BY_ITSELF = (
     "this connection opens its next WebSocket by itself; to hand it one with resume(), "
@@ -24,6 +32,9 @@ NO_OTHER = (
 )
 """Why a session without a second WebSocket is lost with its first."""
 
+
+SHORTEST_PAUSE = 0.2
+"""Seconds below which a close cuts no pause between two attempts."""
 
 CUT = "the network was lost before the peer had greeted"
 """What a first attempt fails of that says nothing of the peer: the next one may do better."""
@@ -60,8 +71,69 @@ def why_not_met(session: Session, gone: Exception | None) -> ReliableWSError | N
     return closed(ending, session.report())
 
 
-def patience(session: Session, now: float) -> float:
-    """Longest pause before the next attempt: closing leaves time for a few, not for many."""
-    if not session.closing or session.ended:
-        return math.inf
-    return max((session.deadline - now) / 4, 0.2)
+def lost_as(code: int | None, reason: str) -> Exception:
+    """Return how a WebSocket was lost, as the cause of what is raised for it."""
+    return TimeoutError(reason) if code == Code.SILENT else TransportClosed(code, reason)
+
+
+class Reconnect:
+    """When an initiator opens its next WebSocket, and that it opens none.
+
+    Call :meth:`carried` when a WebSocket begins to carry the session, :meth:`lost` when it is
+    gone, :meth:`failed` when no other could be opened; then wait as :meth:`pause` says.
+    """
+
+    __slots__ = ("_attempt", "_backoff", "_due", "_session", "_since")
+
+    def __init__(self, session: Session, backoff: Backoff) -> None:
+        self._session = session
+        self._backoff = backoff
+        self._attempt = 0  # failed attempts, and WebSockets that did not last, in a row
+        self._since = 0.0  # when the newest WebSocket began
+        self._due = 0.0  # when to open the next one
+
+    def carried(self, now: float) -> None:
+        """Note that a WebSocket carries the session from now on."""
+        self._since = now
+
+    def lost(self, now: float, chance: float, asked: float | None) -> None:
+        """Plan an attempt after the end of a WebSocket.
+
+        ``chance`` is in [0, 1), ``asked`` the seconds that the peer wants us to wait. After a
+        WebSocket that was good for ``Backoff.stable`` seconds the delays begin anew.
+        """
+        if now - self._since >= self._backoff.stable:
+            self._attempt = 0
+        self._plan(now, chance, asked)
+
+    def failed(self, now: float, chance: float) -> None:
+        """Plan an attempt after one that failed."""
+        self._plan(now, chance, None)
+
+    def _plan(self, now: float, chance: float, asked: float | None) -> None:
+        self._due = now + self._backoff.delay(self._attempt, chance, asked)
+        self._attempt += 1
+
+    def pause(self, now: float) -> float | None:
+        """Return the seconds until the attempt; ``None``: the session has ended, make none.
+
+        Ask again whenever the session's state has changed: a close cuts a long pause short.
+        """
+        session = self._session
+        if session.ended:
+            return None
+        if session.closing:
+            self._due = min(self._due, now + max((session.deadline - now) / 4, SHORTEST_PAUSE))
+        return max(0.0, self._due - now)
+
+
+def resume_error(session: Session) -> ReliableWSError | None:
+    """Return what ``resume()`` failed of; ``None`` if the session is open on its WebSocket."""
+    if session.ended:
+        return session.error()
+    return None if session.attached else NotReliablePeer("no Welcome on this WebSocket")
+
+
+def refused_websocket(error: Exception) -> Ending:
+    """Return how a session ends whose ``reopen`` gave a WebSocket that is not to be had."""
+    return Ending(End.LOST, 1006, f"reopen= returned what cannot be used: {error}")

@@ -1,4 +1,4 @@
-"""Requests to the peer, but for how one waits for their answers."""
+"""Requests to the peer: which are open, and what becomes of each. Drivers add how to wait."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from reliable_ws.protocol.state import Receiving, Sending
 
 from .rpc_server import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 
-__all__ = ["STREAM_CREDIT", "Asking", "Question"]
+__all__ = ["STREAM_CREDIT", "OpenRequest", "OpenRequests"]
 
 STREAM_CREDIT = 256 * 1024
 """Bytes of items of one stream that may be on their way or unread."""
 
 
-class Question:
+class OpenRequest:
     """One request of ours. Drivers add how to wait for what becomes of it."""
 
     __slots__ = ("_granted", "_taken", "answer", "items", "message", "payload", "weight")
@@ -59,10 +59,10 @@ class Question:
         return payload, self._taken + STREAM_CREDIT
 
 
-Q = TypeVar("Q", bound=Question)
+Q = TypeVar("Q", bound=OpenRequest)
 
 
-class Asking(Generic[Q]):
+class OpenRequests(Generic[Q]):
     """The open requests of one session, from this side."""
 
     __slots__ = ("_calls", "_open", "_session")
@@ -72,6 +72,10 @@ class Asking(Generic[Q]):
         self._calls = session.outgoing_calls
         self._open: dict[int, Q] = {}
 
+    def admit(self) -> None:
+        """Let as many that wait go on as the peer has room for."""
+        raise NotImplementedError
+
     def seal(self, method: str, params: Any) -> tuple[Payload, int]:
         """Return parameters as they travel, and their weight. Raises for what cannot be sent."""
         short = method.isascii() and len(method) <= LONGEST_NAME
@@ -79,20 +83,20 @@ class Asking(Generic[Q]):
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
         return seal(params, self._session.codec)
 
-    def open(self, question: Q, by: float | None, credit: int) -> int:
+    def open(self, request: Q, by: float | None, credit: int) -> int:
         """Queue a request for which there is room, and return its number."""
-        payload, weight = question.payload, question.weight
-        number = self._session.request(question.message[0], payload, weight, by, credit)
-        self._open[number] = question
+        method, payload, weight = request.message[0], request.payload, request.weight
+        number = self._session.request(method, payload, weight, by, credit)
+        self._open[number] = request
         return number
 
-    def check(self, question: Q) -> None:
+    def check(self, request: Q) -> None:
         """Raise where no answer can come any more (CALL-38)."""
         session = self._session
         if session.ended or session.closing:
             raise session.error()
         if session.outbox.state is not Sending.OPEN or session.inbox.state is not Receiving.OPEN:
-            raise self._undelivered(0, question, taken=False)
+            raise self._undelivered(0, request, taken=False)
         if session.incarnation and not self._calls.limit:
             raise NotTaken(Report(1, 0), "the peer does not take requests")
 
@@ -105,11 +109,11 @@ class Asking(Generic[Q]):
         """Wait no more; whether the request was taken back before it went."""
         return self._open.pop(number, None) is not None and self._session.cancel(number)
 
-    def result(self, number: int, question: Q) -> Any:
+    def result(self, number: int, request: Q) -> Any:
         """Return the answer, or raise it."""
-        answer = question.answer
+        answer = request.answer
         if type(answer) is Faulted:
-            raise self._error(answer, question)
+            raise self._error(answer, request)
         if isinstance(answer, DeliveryError):
             raise answer
         return open_payload(cast("Payload", answer), number, self._session.codec)
@@ -118,33 +122,33 @@ class Asking(Generic[Q]):
 
     def replied(self, event: Replied) -> None:
         """Hand the answer to whoever asked."""
-        question = self._open.get(event.id)
-        if question is not None:
-            question.answer = event.payload
-            question.wake()
+        request = self._open.get(event.id)
+        if request is not None:
+            request.answer = event.payload
+            request.wake()
 
     def faulted(self, event: Faulted) -> None:
         """Hand the error to whoever asked."""
-        question = self._open.get(event.id)
-        if question is not None:
-            question.answer = event
-            question.wake()
+        request = self._open.get(event.id)
+        if request is not None:
+            request.answer = event
+            request.wake()
 
     def itemized(self, event: Itemized) -> None:
         """Hand an item to whoever reads the stream."""
-        question = self._open.get(event.id)
-        if question is not None:
-            if question.items is None:
-                question.items = deque()
-            question.items.append(event.payload)
-            question.wake()
+        request = self._open.get(event.id)
+        if request is not None:
+            if request.items is None:
+                request.items = deque()
+            request.items.append(event.payload)
+            request.wake()
 
-    def _error(self, event: Faulted, question: Q) -> ReliableWSError:
+    def _error(self, event: Faulted, request: Q) -> ReliableWSError:
         if event.payload == b"":  # a handler's own error of such a code has data (CALL-11)
             if event.code == CLOSING:
-                return self._undelivered(event.id, question, taken=False)
+                return self._undelivered(event.id, request, taken=False)
             if event.code == TIMEOUT:
-                return RequestTimeout(question.message[0], taken=True)
+                return RequestTimeout(request.message[0], taken=True)
         try:
             data = open_payload(event.payload, event.id, self._session.codec)
         except ReliableWSError:
@@ -155,27 +159,27 @@ class Asking(Generic[Q]):
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
         for number, taken in list(self._hopeless()):
-            question = self._open[number]
-            question.answer = self._undelivered(number, question, taken=taken)
-            question.wake()
+            request = self._open[number]
+            request.answer = self._undelivered(number, request, taken=taken)
+            request.wake()
 
     def _hopeless(self) -> Iterator[tuple[int, bool | None]]:
         """Find them, with whether the peer got them."""
         session = self._session
         over = session.ended or session.closing or session.inbox.state is not Receiving.OPEN
-        for number, question in self._open.items():
+        for number, request in self._open.items():
             taken = self._calls.was_taken(number)
             if taken is not False and number not in self._calls.open:
                 continue  # its answer came in the same step
-            if question.answer is None and (over or taken is False):
+            if request.answer is None and (over or taken is False):
                 yield number, False if self._session.cancel(number) else taken
 
-    def _undelivered(self, number: int, question: Q, *, taken: bool | None) -> DeliveryError:
+    def _undelivered(self, number: int, request: Q, *, taken: bool | None) -> DeliveryError:
         if taken is False:
             outcome, fate = Outcome.NOT_TAKEN, "never reached the peer's application"
         else:
             outcome, fate = Outcome.UNKNOWN, "has no answer, and nobody can say if it was run"
         ended = self._session.ended
-        words = f"request {question.message[0]!r} {fate}{f'; {ended}' if ended else ''}"
-        entry = Undelivered(number, outcome, question.message)
+        words = f"request {request.message[0]!r} {fate}{f'; {ended}' if ended else ''}"
+        entry = Undelivered(number, outcome, request.message)
         return DeliveryError.of(Report(1, 0, (entry,), ended), words)

@@ -1,18 +1,18 @@
-"""Answers to the peer's requests, but for how handlers run."""
+"""Requests of the peer: which handlers run, what they may send, and what is answered."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from reliable_ws.protocol.calls.codec import LONGEST_NAME, LONGEST_WORDS
-from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import (
     MessageTooLarge,
     NotSerializable,
     PayloadError,
     RemoteError,
 )
-from reliable_ws.protocol.events import Requested
+from reliable_ws.protocol.events import Cancelled, Granted, Requested
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
@@ -27,9 +27,9 @@ __all__ = [
     "INTERNAL",
     "NOT_FOUND",
     "TIMEOUT",
-    "Answering",
-    "Said",
-    "time_to_close",
+    "FaultText",
+    "RunningRequest",
+    "RunningRequests",
 ]
 
 NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", "closing", "timeout"
@@ -38,10 +38,10 @@ NOT_FOUND, BAD_PARAMS, CLOSING, TIMEOUT = "method-not-found", "invalid-params", 
 CANCELLED, INTERNAL = "cancelled", "internal"
 
 
-NOTHING = Methods()
+NO_METHODS = Methods()
 
 
-class Said(NamedTuple):
+class FaultText(NamedTuple):
     """A fault, in words."""
 
     code: str
@@ -49,37 +49,145 @@ class Said(NamedTuple):
     payload: Payload = b""
 
 
-class Answering:
-    """What one session says in answer to requests: never a traceback."""
+class RunningRequest:
+    """One request of the peer whose handler runs and owes an answer. Drivers add how it waits."""
 
-    __slots__ = ("_codec", "_left", "_methods", "_session", "closing")
+    __slots__ = ("granted", "over", "sent", "worker")
+
+    def __init__(self, credit: int) -> None:
+        self.granted = credit
+        "Bytes of items that the peer takes in all; 0: it did not ask for a stream."
+        self.sent = 0
+        "Bytes of items that were sent."
+        self.over = False
+        "Whether nobody waits for items any more."
+        self.worker: Any = None
+        "The task or the thread that runs the handler, once there is one."
+
+    def wake(self) -> None:
+        """Let the handler look whether it may send its next item."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Let no item go any more."""
+        self.over = True
+        self.wake()
+
+
+R = TypeVar("R", bound=RunningRequest)
+
+
+class RunningRequests(Generic[R]):
+    """The requests of one session from the peer. What is answered is never a traceback."""
+
+    __slots__ = (
+        "_abandoned",
+        "_codec",
+        "_methods",
+        "_running",
+        "_session",
+        "closing",
+        "on_idle",
+    )
 
     def __init__(self, session: Session, methods: Methods | None) -> None:
         self._session = session
         self._codec = session.codec
-        self._methods = methods or NOTHING
-        self._left: list[int] = []  # requests that nobody waits for, but whose threads run on
+        self._methods = methods or NO_METHODS
+        self._running: dict[int, R] = {}
+        self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
+        self.on_idle: Callable[[], None] | None = None
+        "Called when the last handler has ended."
+
+    @property
+    def busy(self) -> bool:
+        """Whether any handler runs that owes an answer."""
+        return bool(self._running)
+
+    # ------------------------------------------------------------------ what drivers add
+
+    def start(self, event: Requested, method: Method) -> None:
+        """Run the handler of a request in a task or a thread of its own."""
+        raise NotImplementedError
+
+    def cancelled(self, event: Cancelled) -> None:
+        """Stop a handler, or expect nothing of it any more: nobody waits for the answer."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Stop every handler, or expect nothing of it: nobody can be answered any more."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what runs
+
+    def requested(self, event: Requested, now: float) -> None:
+        """Start to work on a request, or turn it away."""
+        method = self.find(event, now)
+        if method is not None:
+            self.start(event, method)
+
+    def granted(self, event: Granted) -> None:
+        """Go on with a stream: the peer takes more of it."""
+        running = self._running.get(event.id)
+        if running is not None:
+            running.granted = max(running.granted, event.total)
+            running.wake()
+
+    def eased(self) -> None:
+        """Go on with every stream: the peer has received what waited for it."""
+        for running in self._running.values():
+            if running.granted:
+                running.wake()
+
+    def may_send(self, running: RunningRequest) -> bool:
+        """Whether an item of a stream may go now (CALL-7), or never: then it is over."""
+        return running.over or (
+            running.sent < running.granted and not self._session.call_queue.crowded
+        )
+
+    def release(self, worker: object) -> None:
+        """Expect no answer from the handler in this task or thread: it closes the connection."""
+        for number, running in list(self._running.items()):
+            if worker is not None and running.worker is worker:
+                self._give_up(number, "its handler closed the connection")
+
+    def give_up(self, words: str) -> None:
+        """Expect no answer from any handler that runs, and tell the callers why."""
+        for number in list(self._running):
+            self._give_up(number, words)
+
+    def _give_up(self, number: int, words: str) -> None:
+        self.fault(number, FaultText(CANCELLED, words))
+        self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        """Expect no answer any more: there is one, or nobody could take it."""
+        running = self._running.pop(number, None)
+        if running is not None and running.granted:
+            running.end()
+
+    # ------------------------------------------------------------------ what is answered
 
     def find(self, event: Requested, now: float) -> Method | None:
         """Return the handler that is to run, or turn the request away (CALL-10, CALL-33)."""
         method = self._methods.get(event.method)
         if self.closing:
-            said = Said(CLOSING, "the connection is being closed")
+            text = FaultText(CLOSING, "the connection is being closed")
         elif method is None:
-            said = Said(NOT_FOUND, f"there is no method {event.method[:64]!r}")
+            text = FaultText(NOT_FOUND, f"there is no method {event.method[:64]!r}")
         elif event.by is not None and event.by <= now:
-            said = Said(TIMEOUT, "the deadline had passed before it was run")
+            text = FaultText(TIMEOUT, "the deadline had passed before it was run")
         else:
             return method
-        self.fault(event.id, said)
+        self.fault(event.id, text)
         return None
 
     def turn_away(self) -> None:
         """Take no new requests."""
         self.closing = True
-        for number in list(self._left):
+        for number in list(self._abandoned):
             self.free_place(number)
 
     def keep_place(self, number: int) -> None:
@@ -87,33 +195,33 @@ class Answering:
 
         Else a peer that asks and cancels had any number of threads run for it (CALL-6).
         """
-        self._left.append(number)
+        self._abandoned.append(number)
         if self.closing:
             self.free_place(number)
 
     def free_place(self, number: int) -> None:
         """Let the peer ask again in place of a request that it has cancelled."""
-        if number in self._left:
-            self._left.remove(number)
-            self.fault(number, Said(CANCELLED, "nobody waits for the answer"))
+        if number in self._abandoned:
+            self._abandoned.remove(number)
+            self.fault(number, FaultText(CANCELLED, "nobody waits for the answer"))
 
-    def explain(self, event: Requested, error: BaseException) -> Said:
+    def explain(self, event: Requested, error: BaseException) -> FaultText:
         """Turn whatever ended a handler into a fault."""
         match error:
             case RemoteError(code=code, message=message, data=data):
                 # never b"": that is what tells our own codes from a handler's (CALL-11)
                 payload = self._sealed(None if data == b"" else data)
-                return Said(
+                return FaultText(
                     _words(code, LONGEST_NAME) or "error", _words(message, LONGEST_WORDS), payload
                 )
             case PayloadError():
-                return Said(BAD_PARAMS, "the parameters cannot be decoded")
+                return FaultText(BAD_PARAMS, "the parameters cannot be decoded")
             case NotSerializable() | MessageTooLarge():
                 words = "the result cannot be sent"
             case _:
                 words = "the handler failed"
         logger.error("the handler of %r failed", event.method, exc_info=error)
-        return Said(INTERNAL, words)
+        return FaultText(INTERNAL, words)
 
     def _sealed(self, data: Any) -> Payload:
         """Return an error's data as it travels; what cannot is left out."""
@@ -122,21 +230,12 @@ class Answering:
         except NotSerializable:
             return seal(None, self._codec)[0]
 
-    def fault(self, number: int, said: Said) -> None:
+    def fault(self, number: int, text: FaultText) -> None:
         """Answer with a fault."""
         try:
-            self._session.fault(number, *said)
+            self._session.fault(number, *text)
         except MessageTooLarge:
-            self._session.fault(number, said.code, said.message, self._sealed(None))
-
-
-def time_to_close(config: Config, timeout: float | None) -> tuple[float, float]:
-    """Return how long a close may take in all, and how much of it handlers leave for the rest.
-
-    That is as long as a close without progress may last, or a quarter.
-    """
-    limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
-    return limit, min(limit / 4, config.close_progress_timeout)
+            self._session.fault(number, text.code, text.message, self._sealed(None))
 
 
 def _words(said: Any, longest: int) -> str:

@@ -22,7 +22,8 @@ __all__ = [
     "check_options",
     "check_reopening",
     "check_seconds",
-    "check_unshared",
+    "check_sessions",
+    "check_shared",
     "check_uri",
     "expect",
     "role_for",
@@ -52,8 +53,22 @@ def check_seconds(timeout: object) -> None:
     expect("timeout=", timeout, SECONDS, fits=timeout is None or is_number(timeout))
 
 
-def check_unshared(**given: object) -> None:
-    """Raise ``ValueError`` for options of new sessions beside ``sessions=``, which has its own."""
+def check_sessions(sessions: object, kind: type) -> None:
+    """Raise ``TypeError`` for what is no ``Sessions`` of this driver, but of the other one."""
+    package = "reliable_ws.sync" if ".sync." in kind.__module__ else "reliable_ws"
+    expect("sessions", sessions, f"a {package}.Sessions", fits=isinstance(sessions, kind))
+
+
+def check_shared(sessions: object, kind: type, **given: object) -> None:
+    """Raise ``TypeError`` for options of sessions that do not fit.
+
+    ``ValueError`` for options beside ``sessions`` that are there already, if they are not ``None``:
+    they have options of their own.
+    """
+    check_options(**given)
+    if sessions is None:
+        return
+    check_sessions(sessions, kind)
     names = [f"{name}=" for name, value in given.items() if value is not None]
     if names:
         raise ValueError(f"{', '.join(names)} would have no effect: sessions= brings its own")

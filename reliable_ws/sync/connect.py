@@ -7,6 +7,7 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_options, check_uri
 from reliable_ws.protocol.config import Config
@@ -46,27 +47,22 @@ def connect(
     from reliable_ws.adapters.websockets import sync as websockets
 
     check_uri(uri)
-    check_options(
-        config=config,
-        reconnect=reconnect,
+    check_options(reconnect=reconnect)
+    options = SessionOptions.of(
+        awaited=False,
         methods=methods,
+        config=config,
         on_event=on_event,
         payload_codec=payload_codec,
+        resumable=bool(reconnect),
+        backoff=reconnect if isinstance(reconnect, Backoff) else None,
     )
-    config = config or Config()
-    options: dict[str, Any] = {"open_timeout": config.open_timeout} | transport_options
+    timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}
 
     def dial() -> SyncTransport:
-        return websockets.dial(uri, **options)
+        return websockets.dial(uri, **timeout | transport_options)
 
-    driver = Initiator(
-        config,
-        payload_codec,
-        reopen=dial if reconnect else None,
-        backoff=reconnect if isinstance(reconnect, Backoff) else None,
-        resumable=bool(reconnect),
-        methods=methods,
-    )
+    driver = Initiator(options, dial if reconnect else None)
     connection = Connection(driver, on_event)
     driver.start(dial())
     return connection

@@ -22,6 +22,7 @@ from reliable_ws.transport import SyncTransport
 
 from .driver import Driver
 from .receiver import Delivery
+from .rpc_client import RpcClient
 from .sender import Receipt
 from .timers import start
 
@@ -47,7 +48,6 @@ class Connection(Status):
         self._pump = driver.pump
         self._sender = driver.sender
         self._receiver = driver.receiver
-        self._rpc_client = driver.rpc_client
         self._reported = False  # close() has raised a DeliveryError
         driver.rpc_server.connection = self
         if on_event is not None:
@@ -111,7 +111,8 @@ class Connection(Status):
         """
         if timeout is not None:
             check_seconds(timeout)
-        return self._rpc_client.request(method, params, timeout)
+        rpc_client = self._driver.rpc_client or self._requests()
+        return rpc_client.request(method, params, timeout)
 
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None
@@ -124,7 +125,12 @@ class Connection(Status):
         Raises as :meth:`request` does, at any item.
         """
         check_seconds(timeout)
-        return self._rpc_client.stream(method, params, timeout)
+        rpc_client = self._driver.rpc_client or self._requests()
+        return rpc_client.stream(method, params, timeout)
+
+    def _requests(self) -> RpcClient:
+        with self._lock:
+            return self._driver.start_asking()
 
     # ------------------------------------------------------------------ receiving
 

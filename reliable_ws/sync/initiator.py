@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import threading
@@ -10,49 +11,49 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
-from reliable_ws.backoff import Backoff
-from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.ownership import take_over
-from reliable_ws.driver.reconnect import OPENS_BY_ITSELF, patience, unmet, why_not_met
+from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.ownership import AlreadyOwned, take_over
+from reliable_ws.driver.reconnect import (
+    OPENS_BY_ITSELF,
+    Reconnect,
+    lost_as,
+    refused_websocket,
+    resume_error,
+    unmet,
+    why_not_met,
+)
 from reliable_ws.driver.status import logger
-from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import SyncTransport, TransportClosed
+from reliable_ws.transport import SyncTransport
 
 from .driver import Driver
 from .timers import start
 
 __all__ = ["Initiator"]
 
-Open = Callable[[], SyncTransport]
+Open = Callable[[], Any]
 
 
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    def __init__(
-        self,
-        config: Config,
-        codec: PayloadCodec | None,
-        *,
-        reopen: Open | None,
-        backoff: Backoff | None,
-        resumable: bool,
-        methods: Methods | None,
-    ) -> None:
-        now = time.monotonic()
+    def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
         session = Session(
-            "initiator", secrets.token_bytes(16), secrets.token_bytes(32), now, config, codec
+            "initiator",
+            secrets.token_bytes(16),
+            secrets.token_bytes(32),
+            time.monotonic(),
+            options.config,
+            options.codec,
         )
-        super().__init__(session, threading.Lock(), resumable=resumable, methods=methods)
+        super().__init__(
+            session, threading.Lock(), resumable=options.resumable, methods=options.methods
+        )
         self._reopen = reopen
-        self._backoff = backoff or Backoff()
-        self._unwelcome: Exception | None = None  # why the last WebSocket was left
+        self._reconnect = Reconnect(session, options.backoff)
+        self._failure: Exception | None = None  # how the newest WebSocket was lost
 
     def start(self, transport: SyncTransport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -63,15 +64,14 @@ class Initiator(Driver):
             except BaseException:
                 self.abort()
                 raise
-            error = why_not_met(self.session, self._unwelcome)
-            if error is not None:
+            failure = why_not_met(self.session, self._failure)
+            if failure is not None:
                 self.abort()
-        if error is not None:
-            raise error from self._unwelcome
+        if failure is not None:
+            raise failure from self._failure
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
-        is_silent = code == Code.SILENT
-        self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
+        self._failure = lost_as(code, reason)
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
@@ -90,21 +90,13 @@ class Initiator(Driver):
 
         start(guarded)
 
-    def _keep(self, transport: SyncTransport) -> None:
+    def _keep(self, first: SyncTransport) -> None:
         """Carry the session over one transport after the other until it ends."""
-        attempt = 0
-        while True:
-            began = time.monotonic()
+        transport: SyncTransport | None = first
+        while transport is not None:
+            self._reconnect.carried(time.monotonic())
             self._carry(transport)
-            if self._reopen is None or self.session.ended:
-                return
-            if time.monotonic() - began >= self._backoff.stable:
-                attempt = 0
-            another = self._open_another(self._reopen, attempt)
-            if another is None:
-                return
-            transport = another
-            attempt += 1
+            transport = self._open_another(self._reopen) if self._reopen else None
 
     def _carry(self, transport: SyncTransport) -> None:
         """Carry the session over this transport until the transport is gone."""
@@ -116,46 +108,86 @@ class Initiator(Driver):
             link_io = self.attach(transport, link)
         link_io.read()
 
-    def _open_another(self, reopen: Open, attempt: int) -> SyncTransport | None:
-        """Open a WebSocket, with back-off, as long as the session lives."""
-        while not self._pause(attempt):
+    def _open_another(self, reopen: Open) -> SyncTransport | None:
+        """Open a WebSocket, with back-off; ``None`` when the session has ended."""
+        asked, self.retry = self.retry, None
+        self._reconnect.lost(time.monotonic(), random.random(), asked)  # noqa: S311
+        while self._pause():
             try:
-                return reopen()
+                return take_over(self._dial(reopen), adapt)
+            except AlreadyOwned as error:  # which would carry two sessions, and lose both
+                logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
+                with self.lock:
+                    self.end(refused_websocket(error))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
                 logger.debug("opening a WebSocket failed: %r", error)
-                attempt += 1
+                self._reconnect.failed(time.monotonic(), random.random())  # noqa: S311
         return None
 
-    def _pause(self, attempt: int) -> bool:
-        """Wait before an attempt; whether the session has ended meanwhile.
-
-        Closing leaves no time for a long pause: one that has begun is cut short.
-        """
+    def _dial(self, reopen: Open) -> Any:
+        """Call ``reopen`` in a thread: one that hangs is left behind."""
+        attempt = Attempt(self, reopen)
+        start(attempt.run)
         with self.lock:
-            delay = self._backoff.delay(attempt, random.random(), self.retry)  # noqa: S311
-            self.retry = None
-            due = time.monotonic() + delay
-            while not self.session.ended:
-                now = time.monotonic()
-                due = min(due, now + patience(self.session, now))
-                if now >= due:
-                    return False
-                self.change.wait(due - now)
-            return True
+            return attempt.wait(self.session.config.open_timeout)
+
+    def _pause(self) -> bool:
+        """Wait before an attempt; whether the session lives on."""
+        with self.lock:
+            while pause := self._reconnect.pause(time.monotonic()):
+                self.change.wait(pause)
+            return pause is not None
 
     def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, greeting on it first. Without lock."""
         if self._reopen is not None:
             raise RuntimeError(OPENS_BY_ITSELF)
-        transport = take_over(websocket, adapt)
         with self.lock:
             if self.session.ended:
                 raise self.session.error()
+        transport = take_over(websocket, adapt)
+        with self.lock:
             self.met = False
         self._spawn(self._carry, transport)
         with self.lock:
             self.change.wait_for(lambda: self.met)
-            if self.session.ended:
-                raise self.session.error()
-            if not self.session.attached:
-                raise NotReliablePeer("no Welcome on this WebSocket")
+            failure = resume_error(self.session)
+        if failure is not None:
+            raise failure
+
+
+class Attempt:
+    """One call of ``reopen`` in a thread, which is waited for no longer than it is of use."""
+
+    def __init__(self, driver: Driver, reopen: Open) -> None:
+        self._driver = driver
+        self._reopen = reopen
+        self._websocket: Any = None
+        self._error: BaseException | None = None
+        self._is_done = self._is_left = False
+
+    def run(self) -> None:
+        """Call it; without the lock."""
+        try:
+            self._websocket = self._reopen()
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            self._error = error
+        with self._driver.lock:
+            self._is_done = True
+            self._driver.changed()
+        if self._is_left and self._error is None:
+            with contextlib.suppress(Exception):  # it may be no WebSocket at all
+                take_over(self._websocket, adapt).abort()
+
+    def wait(self, timeout: float) -> Any:
+        """Return what it returned, or raise; with the lock held. Raises ``TimeoutError``."""
+        driver = self._driver
+        driver.change.wait_for(lambda: self._is_done or driver.session.ended, timeout)
+        if not self._is_done:
+            self._is_left = True
+            raise TimeoutError(f"reopen= took longer than {timeout} s")
+        if isinstance(self._error, Exception):
+            raise self._error
+        if self._error is not None:
+            raise RuntimeError(f"{type(self._error).__name__} in a thread") from self._error
+        return self._websocket

@@ -22,7 +22,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .timers import Timer, call_at, start
-from .waiters import Change, retake, until
+from .waiters import Condition, retake, until
 
 __all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
 
@@ -73,7 +73,7 @@ class LinkIO:
         self._lock = lock
         self._dispatch = dispatch
         self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
-        self._change = Change(lock)  # for the writer, and for who waits for the end
+        self._change = Condition(lock)  # for the writer, and for who waits for the end
         self._writer: threading.Thread | None = None
         self._wanted = False  # the writer shall look
         self._busy = False  # a thread is writing; it goes on until there is nothing

@@ -86,6 +86,10 @@ class Receiver:
     def _can_read(self) -> bool:
         return bool(self._inbox.queue) or self._session.exhausted
 
+    def wake_if_over(self) -> None:
+        """Wake the first one that waits: it lets the next one look."""
+        self.line.call()
+
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from reliable_ws.driver.rpc_client import STREAM_CREDIT, Asking, Question
+from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest, OpenRequests
 from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import RequestTimeout
@@ -23,11 +23,11 @@ __all__ = ["RpcClient"]
 GIVE_UP = 0.1
 """Seconds that a stream which is left tries to say so at once."""
 
-GLANCE = 0.001
+GIVE_UP_INTERVAL = 0.001
 """Seconds between two looks whether it can."""
 
 
-class Waiting(Question):
+class Waiting(OpenRequest):
     """One open request of ours, and the thread that waits for what becomes of it."""
 
     __slots__ = ("_turn",)
@@ -48,7 +48,7 @@ class Waiting(Question):
         return True
 
 
-class RpcClient(Asking[Waiting]):
+class RpcClient(OpenRequests[Waiting]):
     """The requests of one connection, from this side. Its lock is held unless it says otherwise."""
 
     __slots__ = ("_left", "_lock", "_pump", "line")
@@ -157,7 +157,7 @@ class RpcClient(Asking[Waiting]):
         while self._lock.locked():
             if time.monotonic() >= by:
                 return
-            time.sleep(GLANCE)
+            time.sleep(GIVE_UP_INTERVAL)
         with self._lock:  # and not acquire(): Ctrl-C, as that returns, would leave it taken
             self.admit()
 

@@ -131,6 +131,10 @@ class Sender:
         """Every outcome is known."""
         self.confirmed(MAX_NUMBER)
 
+    def try_again(self) -> None:
+        """Let the first one that waits for room see whether there is some, or it is too late."""
+        self.line.call()
+
 
 class Receipt:
     """What ``send()`` returns: wait for it, and the peer's application has taken the message.

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_handler, check_options
+from reliable_ws.driver.validation import check_handler, check_options, check_shared
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
@@ -19,9 +19,9 @@ from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
 from .link_io import CLOSE_TIMEOUT
-from .sessions import Handler, Sessions, check_sessions
+from .sessions import Handler, Sessions
 from .timers import start
-from .waiters import Change, take
+from .waiters import Condition, take
 
 __all__ = ["Server", "serve"]
 
@@ -35,7 +35,7 @@ class Server:
         "The WebSocket library's own server."
         self._drain_timeout = drain_timeout
         self._open: set[SyncTransport] = set()
-        self._change = Change()  # a WebSocket came, or is gone
+        self._change = Condition()  # a WebSocket came, or is gone
         self._stopped = threading.Lock()  # held until shutdown(); safe in a signal's handler
         self._stopped.acquire()
 
@@ -135,17 +135,17 @@ def serve(
 
     check_handler(handler, awaited=False)
     check_options(principal=principal, drain_timeout=drain_timeout)
+    check_shared(
+        sessions,
+        Sessions,
+        methods=methods,
+        config=config,
+        on_event=on_event,
+        payload_codec=payload_codec,
+    )
     if sessions is None:  # `or` would take an empty one for none
         sessions = Sessions(
             methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
-        )
-    else:
-        check_sessions(
-            sessions,
-            methods=methods,
-            config=config,
-            on_event=on_event,
-            payload_codec=payload_codec,
         )
     server = Server(sessions, drain_timeout)
     server.inner = websockets.listen(

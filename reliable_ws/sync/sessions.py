@@ -11,36 +11,32 @@ from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
-from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import (
-    check_handler,
-    check_options,
-    check_seconds,
-    check_unshared,
-    expect,
-)
+from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
+from reliable_ws.driver.status import ConnectionEvent, logger
+from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import Report
+from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport, TransportClosed
 
-from .acceptor import Acceptor, Handler
 from .connection import Connection
+from .driver import Driver
 from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
 from .timers import call_at, start
-from .waiters import Change
+from .waiters import Condition
 
-__all__ = ["Handler", "Sessions", "check_sessions", "check_shared"]
+__all__ = ["Handler", "Sessions"]
 
-EVICTION_INTERVAL = 1.0
-"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+Handler = Callable[[Connection], object]
 
 
 class Sessions:
@@ -60,20 +56,18 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
     ) -> None:
-        check_options(
-            config=config, methods=methods, on_event=on_event, payload_codec=payload_codec
+        self._options = SessionOptions.of(
+            awaited=False,
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
         )
-        self.config = config or Config()
+        self.config = self._options.config
         self._lock = threading.Lock()
-        self._methods = methods
-        if methods is not None:
-            methods.check_threads()
         self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
-        self._on_event = on_event
-        self._acceptors: dict[bytes, Acceptor] = {}
-        self._reports: dict[bytes, Report] | None = None
-        self._handling: set[threading.Thread] = set()
-        self._change = Change(self._lock)  # a session ended, or a handler
+        self._table: SessionTable[Acceptor, threading.Thread] = SessionTable(self._registry)
+        self._change = Condition(self._lock)  # a session ended, or a handler
         self._evicting = False
 
     def __repr__(self) -> str:
@@ -88,7 +82,7 @@ class Sessions:
     def connections(self) -> list[Connection]:
         """The connections of all sessions that live."""
         with self._lock:
-            return [acceptor.connection for acceptor in self._acceptors.values()]
+            return [acceptor.connection for acceptor in self._table.acceptors.values()]
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket; return when it is gone.
@@ -151,17 +145,10 @@ class Sessions:
             session, link = arrival.session, arrival.link
             if session is None:
                 return None
-            acceptor = self._acceptors.get(session.id)
+            acceptor = self._table.acceptors.get(session.id)
             if acceptor is None:
-                acceptor = Acceptor(
-                    self,
-                    session,
-                    arrival.principal,
-                    resumable=resumable,
-                    methods=self._methods,
-                    on_event=self._on_event,
-                )
-                self._acceptors[session.id] = acceptor
+                acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+                self._table.acceptors[session.id] = acceptor
             acceptor.dispatch(events)
             return None if link is None else (acceptor, acceptor.attach(transport, link))
 
@@ -214,20 +201,16 @@ class Sessions:
                 acceptor.run(handler)
             finally:
                 with self._lock:
-                    self._handling.discard(threading.current_thread())
+                    self._table.handlers.discard(threading.current_thread())
                     self._change.notify_all()
 
         with self._lock:
             acceptor.handling = start(run)
-            self._handling.add(acceptor.handling)
+            self._table.handlers.add(acceptor.handling)
 
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone; with the lock held."""
-        session = acceptor.session
-        self._registry.retire(session, time.monotonic())
-        self._acceptors.pop(session.id, None)
-        if self._reports is not None:
-            self._reports[session.id] = session.report()
+        self._table.retire(acceptor, time.monotonic())
         self._change.notify_all()
 
     def _evict_soon(self) -> None:
@@ -239,12 +222,8 @@ class Sessions:
     def _evict(self) -> None:
         with self._lock:
             self._evicting = False
-            for session, events in self._registry.evict(time.monotonic()):
-                acceptor = self._acceptors.get(session.id)
-                if acceptor is not None:
-                    acceptor.dispatch(events)
-            if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
-                self._evict_soon()  # they may come to hold more
+            if self._table.evict(time.monotonic()):
+                self._evict_soon()
 
     def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
         """Close every session gracefully; return one report per session id.
@@ -256,53 +235,69 @@ class Sessions:
         """
         check_seconds(timeout)
         with self._lock:
-            self._registry.draining = True
-            if self._reports is None:
-                self._reports = {}
-            reports = self._reports
-            acceptors = list(self._acceptors.values())
-            for acceptor in acceptors:
-                if acceptor.handling is None:
-                    acceptor.start_closing(1001)
-                else:
-                    acceptor.finish(1001, "going away")
-        if not self._emptied(timeout):
-            with self._lock:
-                for acceptor in acceptors:
-                    if acceptor.session.attached:
-                        acceptor.start_closing(1001)
-                    else:  # nobody is there to be asked
-                        acceptor.abort(1001, "going away")
-            if not self._emptied(LINGER):
-                with self._lock:
-                    for acceptor in acceptors:
-                        acceptor.abort(1001, "going away")
-                self._emptied(LINGER)
+            reports = self._table.begin_drain()
+            for seconds in self._table.drain(timeout, LINGER, self._close_attached):
+                if self._is_empty_within(seconds):
+                    break
         return reports
 
-    def _emptied(self, timeout: float) -> bool:
-        """Wait until no session lives and no handler runs, but for the one that asks."""
-        me = {threading.current_thread()}
-        with self._lock:
-            return self._change.wait_for(
-                lambda: not self._acceptors and not self._handling - me, timeout
-            )
+    def _close_attached(self) -> None:
+        """Close the connections under handlers: a thread cannot be cancelled."""
+        for acceptor in list(self._table.acceptors.values()):
+            if acceptor.session.attached:
+                acceptor.start_closing(1001)
+
+    def _is_empty_within(self, seconds: float) -> bool:
+        """Wait so long until no session lives and no handler runs, but for the one that asks."""
+        me = threading.current_thread()
+        return self._change.wait_for(lambda: self._table.is_empty(me), seconds)
 
 
-def check_sessions(sessions: object, **given: object) -> None:
-    """Raise ``TypeError`` for what is no :class:`Sessions`: those of asyncio, for example.
+class Acceptor(Driver):
+    """Drives a session from the side to which its WebSockets come."""
 
-    ``ValueError`` for options that are given beside it, and would have no effect.
-    """
-    expect("sessions", sessions, "a reliable_ws.sync.Sessions", fits=isinstance(sessions, Sessions))
-    check_unshared(**given)
+    def __init__(
+        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
+    ) -> None:
+        options = sessions._options
+        super().__init__(session, sessions._lock, resumable=resumable, methods=options.methods)
+        self._sessions = sessions
+        self._principal = principal  # what the application found the peer to be
+        self.connection = Connection(self, options.on_event)
+        self.handling: threading.Thread | None = None
+        "The thread that runs the application's handler."
 
+    def _on_ended(self, ending: Ending) -> None:
+        self._sessions._retire(self)
+        super()._on_ended(ending)
 
-def check_shared(sessions: object, **given: object) -> None:
-    """Raise ``TypeError`` for options of sessions that do not fit.
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
+        following = super()._on_detached(code, reason, retry)
+        self._sessions._evict_soon()
+        return following
 
-    Beside ``sessions`` that are there already, if they are not ``None``, as :func:`check_sessions`.
-    """
-    check_options(**given)
-    if sessions is not None:
-        check_sessions(sessions, **given)
+    def resume(self, websocket: Any) -> None:
+        """Go on over this open WebSocket, on which the peer has to greet. Without lock."""
+        if self.session.ended:
+            raise self.session.error()
+        other = self._sessions.accept(take_over(websocket, adapt), self._principal)
+        if other is not self.connection:
+            other.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+    def run(self, handler: Handler) -> None:
+        """Run the handler, then close; what it had sent is still delivered."""
+        code = 1000
+        try:
+            handler(self.connection)
+        except ConnectionClosed as error:
+            # A client that is gone is no bug.
+            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
+            code = 1011
+        except BaseException:  # noqa: BLE001 - it ends its own session, and nothing else
+            logger.exception("a handler raised")
+            code = 1011
+        try:
+            self.connection.close(code)
+        except DeliveryError as error:
+            logger.warning("a session ended with undelivered messages: %s", error.report)

@@ -24,8 +24,8 @@ def _rest() -> None:
 class Worker:
     """One thread that works, and waits to be given more."""
 
-    def __init__(self, crew: ThreadPool, work: Work) -> None:
-        self._crew = crew
+    def __init__(self, pool: ThreadPool, work: Work) -> None:
+        self._pool = pool
         self._work = work
         self._given = threading.Lock()
         self._given.acquire()
@@ -41,10 +41,10 @@ class Worker:
             work, self._work = self._work, _rest  # what is done is kept by nobody
             work()
             del work
-            self._crew.idle.append(self)
+            self._pool.idle.append(self)
             if not self._given.acquire(timeout=KEPT):
                 try:
-                    self._crew.idle.remove(self)
+                    self._pool.idle.remove(self)
                 except ValueError:  # picked just now
                     self._given.acquire()
                 else:
@@ -52,7 +52,7 @@ class Worker:
 
 
 class ThreadPool:
-    """Every hand of the process; the one that was busy last is picked first."""
+    """The threads of the process; the one that was busy last is picked first."""
 
     def __init__(self) -> None:
         self.idle: deque[Worker] = deque()
@@ -62,11 +62,11 @@ class ThreadPool:
     def work(self, work: Work) -> None:
         """Have something done at once, in a thread that keeps no interpreter from its exit."""
         try:
-            hand = self.idle.pop()
+            worker = self.idle.pop()
         except IndexError:
             start(Worker(self, work).run)
         else:
-            hand.give(work)
+            worker.give(work)
 
 
 work = ThreadPool().work

@@ -19,7 +19,7 @@ __all__ = ["Timer", "call_at", "start"]
 
 logger = logging.getLogger("reliable_ws")
 
-SCARCE = 0.1
+THREAD_RETRY = 0.1
 """Seconds until a thread is asked for again that the system did not give."""
 
 
@@ -47,35 +47,35 @@ class Clock:
     def renew(self) -> None:
         """Begin; also in a forked process, in which the thread is not."""
         self._change = threading.Condition()  # its lock may be taken twice: see RpcClient._leave
-        self._alarms: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._thread: threading.Thread | None = None
 
     def call_at(self, when: float, call: Callable[[], object]) -> Timer:
         """Call at that time of :func:`time.monotonic`, in the clock's thread."""
-        alarm = Timer(call)
+        timer = Timer(call)
         with self._change:
-            heapq.heappush(self._alarms, (when, next(self._count), alarm))
+            heapq.heappush(self._timers, (when, next(self._count), timer))
             if self._thread is None:
                 thread = _daemon(self._run)
                 thread.start()
                 self._thread = thread
-            elif self._alarms[0][2] is alarm:
+            elif self._timers[0][2] is timer:
                 self._change.notify()
-        return alarm
+        return timer
 
     def _run(self) -> None:
         while True:
             with self._change:
-                while not self._alarms or self._alarms[0][0] > time.monotonic():
-                    left = self._alarms[0][0] - time.monotonic() if self._alarms else None
+                while not self._timers or self._timers[0][0] > time.monotonic():
+                    left = self._timers[0][0] - time.monotonic() if self._timers else None
                     self._change.wait(left)
-                call = heapq.heappop(self._alarms)[2].call
+                call = heapq.heappop(self._timers)[2].call
             if call is not None:
                 try:
                     call()
                 except Exception:
-                    logger.exception("an alarm failed")
+                    logger.exception("a timer failed")
 
 
 def _daemon(work: Callable[[], object]) -> threading.Thread:
@@ -97,7 +97,7 @@ def _start(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError:
-        call_at(time.monotonic() + SCARCE, lambda: _start(thread))
+        call_at(time.monotonic() + THREAD_RETRY, lambda: _start(thread))
 
 
 call_at = Clock().call_at

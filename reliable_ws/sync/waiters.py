@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from reliable_ws.protocol.deadline import NEVER
 
-__all__ = ["Change", "Line", "Milestones", "Turn", "retake", "take", "until"]
+__all__ = ["Condition", "Line", "Milestones", "Turn", "retake", "take", "until"]
 
-GLANCE = 0.5
+LONGEST_SLEEP_OF_MAIN = 0.5
 """Seconds that the main thread sleeps at most before it looks for signals again."""
 
 
@@ -31,7 +31,7 @@ def until(timeout: float | None) -> float:
 def longest_sleep() -> float:
     """Return how many seconds this thread may sleep at a time."""
     is_main = threading.get_ident() == threading.main_thread().ident
-    return GLANCE if is_main else threading.TIMEOUT_MAX
+    return LONGEST_SLEEP_OF_MAIN if is_main else threading.TIMEOUT_MAX
 
 
 def take(lock: threading.Lock, by: float = NEVER) -> bool:
@@ -58,7 +58,7 @@ def retake(lock: threading.Lock | threading.Condition) -> None:
         raise
 
 
-class Change(threading.Condition):
+class Condition(threading.Condition):
     """A condition to be waited for in a loop: it may return too early."""
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -122,8 +122,8 @@ class Line:
             self._turns.remove(turn)
             self.call()
 
-    def call(self) -> None:
-        """Let the first one look."""
+    def call(self, _count: int = 1) -> None:
+        """Let the first one look; when it has what it waited for, it lets the next one."""
         if self._turns:
             self._turns[0].give()
 

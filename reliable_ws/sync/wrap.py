@@ -10,16 +10,17 @@ from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.adapters import role_of
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.ownership import check_free, own
+from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_reopening, role_for
+from reliable_ws.driver.validation import check_reopening, check_shared, role_for
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Role
 
 from .connection import Connection
 from .initiator import Initiator
-from .sessions import Sessions, check_shared
+from .sessions import Sessions
 
 __all__ = ["wrap"]
 
@@ -57,6 +58,7 @@ def wrap(
     """
     check_shared(
         sessions,
+        Sessions,
         methods=methods,
         config=config,
         on_event=on_event,
@@ -64,28 +66,31 @@ def wrap(
         resume_within=resume_within,
     )
     check_reopening(reopen, reconnect, awaited=False)
-    check_free(websocket)
-    transport = adapt(websocket)
-    role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
-    own(websocket, transport)
     config = config or Config()
     if resume_within is not None:
         config = dataclasses.replace(config, session_ttl=resume_within)
-    resumable = resume_within is not None or sessions is not None or reopen is not None
+    options = SessionOptions.of(
+        awaited=False,
+        methods=methods,
+        config=config,
+        on_event=on_event,
+        payload_codec=payload_codec,
+        resumable=resume_within is not None or sessions is not None or reopen is not None,
+        backoff=reconnect,
+    )
+    transport = take_over(websocket, adapt)
+    try:
+        role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
+    except ValueError:
+        release(transport)
+        raise
     if role == "acceptor":
         if sessions is None:
             sessions = Sessions(
                 methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
             )
-        return sessions.accept(transport, principal, resumable=resumable)
-    driver = Initiator(
-        config,
-        payload_codec,
-        reopen=None if reopen is None else lambda: adapt(reopen()),
-        backoff=reconnect,
-        resumable=resumable,
-        methods=methods,
-    )
+        return sessions.accept(transport, principal, resumable=options.resumable)
+    driver = Initiator(options, reopen)
     connection = Connection(driver, on_event)
     driver.start(transport)
     return connection

@@ -78,7 +78,7 @@ class Service(serve):
 
     def begin_anew(self) -> Sessions:
         """Be another process, with no sessions; return those of the old one."""
-        dead, self._running.sessions = self._running.sessions, self._make_sessions()
+        dead, self._running.sessions = self._running.sessions, Sessions(**self._new_sessions)
         return dead
 
 
@@ -158,7 +158,7 @@ class Listener:
 
 
 def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
-    for task in (*serving, *dead._handling):
+    for task in (*serving, *dead._table.handlers):
         task.cancel()
     for connection in dead.connections:
         _end(connection)

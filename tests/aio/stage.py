@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
 from reliable_ws.aio.initiator import Initiator
+from reliable_ws.driver.options import SessionOptions
 from reliable_ws.testing.memory import MemoryTransport, pair
 from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
@@ -36,11 +36,8 @@ __all__ = [
     "until",
 ]
 
-ORDERS = int(os.environ.get("RELIABLE_WS_ORDERS", "1"))
-"""``make explore`` runs every scenario in four orders."""
-
-SEEDS = (None, *range(1, ORDERS))
-"""Orders in which the tasks that are ready run: asyncio's own first, then shuffled ones."""
+SEEDS = (None, 1, 2, 3)
+"""Orders in which what is ready runs: asyncio's own, and some that are shuffled."""
 
 
 def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
@@ -166,14 +163,7 @@ async def settle(*connections: Connection) -> None:
 
 def second_holder(client: Connection) -> Initiator:
     """Another holder of the same session, in the same state; not started."""
-    twin = Initiator(
-        client._session.config,
-        None,
-        reopen=None,
-        backoff=None,
-        resumable=True,
-        methods=None,
-    )
+    twin = Initiator(SessionOptions(config=client._session.config), None)
     ours, theirs = twin.session, client._session
     ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
     ours.incarnation = theirs.incarnation

@@ -13,7 +13,7 @@ import pytest
 
 import reliable_ws.sync
 from reliable_ws import ConnectionClosed, connect, serve
-from tests.aio.stage import registry, take
+from tests.aio.stage import registry, take, until
 
 pytestmark = [
     pytest.mark.transport,
@@ -54,7 +54,10 @@ async def test_every_use_raises_and_the_parent_goes_on():
     accepted = asyncio.get_running_loop().create_future()
     gate = asyncio.Event()
 
+    handlers = []
+
     async def wait():
+        handlers.append(asyncio.current_task())
         await gate.wait()
         return "answered by the parent"
 
@@ -81,6 +84,9 @@ async def test_every_use_raises_and_the_parent_goes_on():
                 first_step(conn.recv),
             )
             assert all("this is a forked process" in words for words in said), said
+        await until(lambda: handlers)
+        said = in_a_child(lambda: [task.cancelling() for task in handlers])
+        assert said == ["returned [1]"]  # nobody in the child could be answered
         await client.send(3)
         assert await take(served, 2) == [2, 3]
         assert await client.recv() == "unread, and the parent's"

@@ -49,7 +49,7 @@ async def leave(request, server, count=1):
     """Cancel a request that runs there, or waits for a thread."""
     request.cancel()
     await asyncio.wait((request,))
-    await until(lambda: len(server._driver.rpc_server._left) == count)
+    await until(lambda: len(server._driver.rpc_server._abandoned) == count)
 
 
 async def test_a_thread_that_nobody_waits_for_keeps_its_place():

@@ -132,6 +132,7 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
     with pytest.raises(OutcomeUnknown):
         await receipt
     assert stage.names() == ["opened", "detached", "session_lost", "closed"]
+    await asyncio.sleep(1)  # the server may have heard from the client a little later
     with pytest.raises(SessionLost):
         await server.recv()
 
@@ -183,4 +184,45 @@ async def test_a_peer_that_asks_for_time_is_given_it():
     client, server = await stage.pair()
     with pytest.raises(ConnectionError):
         await stage.connect()
+    await settle(client, server)
+
+
+@on_stage
+async def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
+    """Two sessions on one WebSocket would both be lost."""
+    stage = Stage()
+    first, its_peer = await stage.pair()
+    wire = stage.wire
+
+    async def reopen():
+        return wire
+
+    second, other_peer = await stage.pair(reopen=reopen)
+    stage.cut()
+    with pytest.raises(SessionLost, match="the WebSocket is wrapped already"):
+        await second.recv()
+    assert isinstance(caplog.records[-1].exc_info[1], ValueError)
+    await first.send("on it")
+    assert await its_peer.recv() == "on it"
+    assert first.stats.resumes == 0
+    other_peer.abort()
+    await settle(first, its_peer)
+
+
+@on_stage
+async def test_a_websocket_that_is_closed_already_is_no_reason_to_give_up():
+    stage, opened = Stage(), []
+
+    async def reopen():
+        wire = await stage.open()
+        opened.append(wire)
+        if len(opened) == 1:
+            wire.abort()
+        return wire
+
+    client, server = await stage.pair(reopen=reopen)
+    stage.cut()
+    await client.send("x")
+    assert await server.recv() == "x"
+    assert len(opened) == 2
     await settle(client, server)

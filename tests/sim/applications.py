@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reliable_ws.driver.close_plan import ClosePlan, CloseStep
 from reliable_ws.protocol.errors import ConfirmTooLate, ConnectionClosed, OutboxFull
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import MsgpackCodec, seal
@@ -30,6 +31,8 @@ class Applications(Calling):
                 found.append(("finish", side))
             if not party.closed:
                 found.append(("close", side))
+                if party.owed and (self.options.leaves or self.options.deeds):
+                    found.append(("leave", side))
             found.append(("abort", side))
             if session.outbox.messages > session.outbox.wanted:
                 found.append(("want", side))
@@ -154,6 +157,52 @@ class Applications(Calling):
         party.refusing = True
         self.heard(party, party.session.finish(self.now, Code.FINISHED, reason))
 
+    def do_leave(self, side: str) -> None:
+        """Close once the handlers that run have ended, as the drivers do; or join such a close."""
+        party = self.party(side)
+        party.refusing = True
+        first = party.plan is None
+        if first:
+            # threads cannot be cancelled, tasks can
+            grace = 0.0 if party is self.i else 1.0
+            party.plan = ClosePlan(Code.FINISHED, "", grace=grace)
+        plan = party.plan
+        before = plan.deadline
+        plan.limit(self.now, party.session.config, 8.0 if first else None)
+        if plan.deadline > before:
+            raise Broken("a second close() gives the first one more time")
+        self.seen["close waits for handlers" if first else "a close joins another"] += 1
+        self.step_plan(party, self.now)
+
+    def do_late_handlers(self, side: str) -> None:
+        """The time that a close gives handlers is up."""
+        party = self.party(side)
+        self.step_plan(party, max(self.now, party.plan.deadline))
+
+    def step_plan(self, party: Party, now: float) -> None:
+        """Go on with a close that waits for handlers, as far as can be now."""
+        plan = party.plan
+        if plan is None or party.session.ended:
+            party.plan = None
+            return
+        due = now >= plan.deadline
+        step = plan.step(now, busy=bool(party.owed))
+        if step is CloseStep.CANCEL:
+            self.seen["close cancels handlers"] += 1
+            if not due or (plan.deadline <= now and plan.left(now)):
+                raise Broken("handlers are cancelled that had time, or have none to end")
+            step = plan.step(now, busy=bool(party.owed))
+        if step is CloseStep.CLOSE:
+            if party.owed and not due:
+                raise Broken("a close cuts off handlers that have time")
+            self.seen["close after the handlers" if not party.owed else "handlers given up"] += 1
+            party.plan = None
+            self.do_close("i" if party is self.i else "a")
+        elif due and plan.deadline <= now and plan.left(now):
+            raise Broken("a close waits for handlers beyond its time")
+        elif not party.owed:
+            raise Broken("a close waits for handlers, and none runs")
+
     def do_close(self, side: str) -> None:
         party = self.party(side)
         session = party.session
@@ -164,6 +213,7 @@ class Applications(Calling):
         if any(session.inbox._ahead.values()):
             self.seen["close with ranges"] += 1
         party.finished = party.closed = party.refusing = True
+        party.plan = None
         self.seen["close"] += 1
         reason = LONG_REASON if self.options.timed and len(party.record.payloads) % 2 else ""
         self.cancel_handlers(party)  # those that run when draining is over

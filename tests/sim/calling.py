@@ -60,6 +60,9 @@ class Calling(Stage):
                 found.append(("item", side, number))
         if not (party.refusing or session.ended):
             found.append(("refuse", side))
+        plan = None if session.ended or party.closed else party.plan
+        if plan is not None and (not options.timed or plan.deadline <= self.now):
+            found.append(("late_handlers", side))
 
     @staticmethod
     def _may_ask(session: Session) -> bool:
@@ -140,6 +143,10 @@ class Calling(Stage):
 
     # ------------------------------------------------------------------ handlers
 
+    def step_plan(self, party: Party, now: float) -> None:
+        """Go on with a close that waits for handlers."""
+        raise NotImplementedError
+
     def do_refuse(self, side: str) -> None:
         """From now on new requests are turned away: close() begins with that."""
         self.party(side).refusing = True
@@ -149,9 +156,17 @@ class Calling(Stage):
         payload = f"r{number}".ljust(self.options.answers[size], "!")
         session_calls(party.session).reply(number, payload)
         self._gave(party, number, (Replied, payload))
+        self._step_plan_if_idle(party)
 
     def do_fail(self, side: str, number: int) -> None:
-        self._fault(self.party(side), number, "failed", f"e{number}")
+        party = self.party(side)
+        self._fault(party, number, "failed", f"e{number}")
+        self._step_plan_if_idle(party)
+
+    def _step_plan_if_idle(self, party: Party) -> None:
+        """Close, if that has waited for the handler that has just ended."""
+        if party.plan is not None and not party.owed:
+            self.step_plan(party, self.now)
 
     def _fault(self, party: Party, number: int, code: str, payload: Any = b"") -> None:
         party.session.fault(number, code, "why", payload)
@@ -214,6 +229,7 @@ class Calling(Stage):
                     self.settle_calls(party)
                     if not isinstance(event, PeerFinished):
                         self.cancel_handlers(party)
+        self._step_plan_if_idle(party)
         if party.waiting and waits_no_more(party.session):
             raise Broken(f"the {party.role} waits for answers that cannot come: {party.waiting}")
 

@@ -66,6 +66,7 @@ class Crashes(Calling):
         party.open = ()
         party.finished = party.refusing = party.disk["finish"] is not None
         party.closed = False
+        party.plan = None
         self.revive_calls(party)
         party.lives += 1
         self.seen[f"{party.role} restored"] += 1

@@ -91,10 +91,9 @@ def calm(world: World) -> None:
 
 
 def _deadline(world: World) -> float:
-    due = [
-        party.session.deadline for party in (world.i, world.a) if party is not None and party.alive
-    ]
-    return min(due)
+    living = [party for party in (world.i, world.a) if party is not None and party.alive]
+    plans = [party.plan.deadline for party in living if party.plan and not party.session.ended]
+    return min([*(party.session.deadline for party in living), *plans])
 
 
 def _tick_all(world: World) -> None:
@@ -102,6 +101,9 @@ def _tick_all(world: World) -> None:
         party = world.party(side)
         if party is not None and party.alive and party.session.deadline <= world.now:
             world.do_tick(side)
+            check(world)
+        if party is not None and party.alive and party.plan and party.plan.deadline <= world.now:
+            world.do_late_handlers(side)
             check(world)
 
 

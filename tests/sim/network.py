@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reliable_ws.backoff import Backoff
+from reliable_ws.driver.reconnect import Reconnect
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.events import Eased
 from reliable_ws.protocol.frames import Code, Refuse
@@ -11,6 +13,12 @@ from reliable_ws.protocol.state import Phase
 
 from .applications import Applications
 from .parts import Action, Broken, Party, Wire, told
+
+BACKOFF = Backoff(initial=30.0, longest=30.0)
+"""Pauses that are longer than a close may take."""
+
+SHORT = 0.21
+"""Seconds of a pause that no close has to cut."""
 
 
 class Network(Applications):
@@ -45,6 +53,24 @@ class Network(Applications):
             wire.a_open and wire.arrival.link is None and wire.dialer is not current
             for wire in self.wires
         )
+
+    def may_dial(self) -> bool:
+        """Whether the initiator opens another WebSocket, and in time for a close that waits.
+
+        The longest pause is looked at: chance only makes it shorter.
+        """
+        session = self.i.session
+        reconnect = Reconnect(session, BACKOFF)
+        reconnect.carried(self.now)
+        reconnect.lost(self.now, 1.0, None)
+        pause = reconnect.pause(self.now)
+        if pause is None:
+            return False
+        if session.ended:
+            raise Broken("another WebSocket is wanted for a session that has ended")
+        if session.closing and pause > SHORT and self.now + pause >= session.deadline:
+            raise Broken("a close sleeps through its time")
+        return True
 
     def do_dial(self) -> None:
         options = self.options

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from reliable_ws.driver.close_plan import ClosePlan
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import Messages, Part
@@ -71,6 +73,8 @@ class Options:
     "Most items of a stream."
     goal: str = "end"
     "Where a walk ends: when the sessions do, or when all that was asked is answered (explorer)."
+    leaves: bool = False
+    "Whether a close may wait for the handlers of requests."
     steps: int = 50
     weights: tuple[tuple[str, float], ...] = ()
     finale: str = "read"
@@ -155,6 +159,8 @@ class Party:
         "Whether new ones are turned away."
         self.finished = False
         self.closed = False
+        self.plan: ClosePlan | None = None
+        "A close that waits for the handlers of requests: the drivers' own."
         self.polite = True
         "Whether this side never stopped early: no close() before the end of reading, no abort."
         self.known: dict[int, Outcome] = {}
@@ -173,6 +179,7 @@ class Party:
         new.session = session
         new.record = self.record.clone()
         new.known = self.known.copy()
+        new.plan = copy(self.plan)
         return new
 
 

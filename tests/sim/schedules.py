@@ -37,6 +37,8 @@ WEIGHTS = {
     "scatter": 0.5,
     "finish": 0.12,
     "close": 0.12,
+    "leave": 2.0,
+    "late_handlers": 2.0,
     "abort": 0.015,
     "advance": 0.7,
     "tick": 4.0,
@@ -142,6 +144,8 @@ def tell(
     """Run one seed; return what was done, and what broke."""
     rng = random.Random(seed)
     options = options_of(rng)
+    if seed % 2 == 0 and not any(options.durable):  # apart: all others are what they were
+        options = replace(options, leaves=True)
     if changes:
         options = Options(**{**options.__dict__, **changes})
     world = World(options, seen)

@@ -189,6 +189,7 @@ def state_of(world: World) -> int:
                 party.open,
                 party.finished,
                 party.closed,
+                party.plan and (party.plan._is_cancelled, party.plan.deadline),
                 party.polite,
                 party.waiting,
                 party.owed,

@@ -37,6 +37,12 @@ HAPPENED = {
     "calls that lapse": ("a request: timed out", "a handler is cancelled"),
     "a stream": ("a stream waits", "more credit", "a stream, whole", "lost CallAck"),
     "calls and close": ("a request: unknown", "a request: not taken", "lost Stop"),
+    "calls and a close that waits": (
+        "close waits for handlers",
+        "a close joins another",
+        "close after the handlers",
+        "handlers given up",
+    ),
     "calls and finish": ("turned away", "a request: answered"),
     "calls and timeouts": ("initiator expired", "acceptor aborted", "a request: unknown"),
     "window of one": ("window full", "everything taken, both ways"),

@@ -45,7 +45,7 @@ class World(Network, Clock, Crashes):
                 else:
                     self.offer_time(side, party, found)
         initiator = self.i
-        if initiator.alive and not initiator.session.ended:
+        if initiator.alive and self.may_dial():
             if initiator.session.link is None:
                 found.append(("dial",))
             else:

@@ -94,6 +94,9 @@ CALLS: dict[str, Options] = {
     ),
     "a stream": calls_of("item grant drop", askers="i", left={"drop": 1}, requests=(STREAM,)),
     "calls and close": calls_of("drop", askers="i", without="send take", left={"drop": 1}),
+    "calls and a close that waits": calls_of(
+        "leave late_handlers", askers="i", without="send take close", left={"leave": 2, "cut": 1}
+    ),
     "calls and finish": calls_of(
         "finish refuse", askers="a", without="send take", left={"refuse": 1, "cut": 0}
     ),

@@ -128,14 +128,14 @@ def test_a_thread_that_nobody_waits_for_keeps_its_place(handlers):
         assert raised.value.taken is False
         handlers.go.set()
         assert ours.request("add", [2], timeout=SECONDS) == 3
-        assert theirs._driver.rpc_server._left == []
+        assert theirs._driver.rpc_server._abandoned == []
 
 
 def test_a_last_word_does_not_wait_for_a_thread_that_nobody_waits_for(conns, handlers):
     ours, theirs = conns
     with pytest.raises(RequestTimeout):
         ours.request("hold", timeout=0.02)
-    until(lambda: theirs._driver.rpc_server._left)
+    until(lambda: theirs._driver.rpc_server._abandoned)
     theirs.finish()
     assert list(ours) == []
 
@@ -149,9 +149,9 @@ def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
         assert raised.value.taken is False
         order = []
         second = run(lambda: order.append(ours.request("add", [2])))
-        waits(ours._rpc_client.line)
+        waits(ours._driver.rpc_client.line)
         third = run(lambda: order.append(ours.request("add", [3])))
-        waits(ours._rpc_client.line, 2)
+        waits(ours._driver.rpc_client.line, 2)
         handlers.go.set()
         assert held.result(SECONDS) == "held"
         second.result(SECONDS)
@@ -173,7 +173,7 @@ def test_leaving_a_stream_stops_its_handler(conns, handlers):
     with contextlib.closing(ours.stream("count", [10**9, 1000])) as items:
         assert next(items)[0] == 0
     assert handlers.ended.wait(SECONDS)
-    assert ours._rpc_client._open == {}
+    assert ours._driver.rpc_client._open == {}
 
 
 def test_a_stream_that_is_collected_as_garbage_in_the_midst_of_a_step_is_left(conns, handlers):
@@ -212,7 +212,7 @@ def test_ctrl_c_as_a_stream_is_left_leaves_no_lock_taken(conns):
     ours, _ = conns
     items = ours.stream("count", [10**9, 1000])
     next(items)
-    ours._rpc_client._lock = Lock(ours._lock)
+    ours._driver.rpc_client._lock = Lock(ours._lock)
     with contextlib.suppress(KeyboardInterrupt):
         items.close()
     until(lambda: not ours._lock.locked())

@@ -147,6 +147,9 @@ def test_options_of_sessions(name, wrong, expected):
 def test_options_of_sessions_that_are_shared(take, option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}= would have no effect: sessions="):
         take(sessions=Sessions(), **option)
+    name = next(iter(option))
+    with pytest.raises(TypeError, match=f"^{name}= must be "):  # the wrong kind is said first
+        take(sessions=Sessions(), **{name: 5})
 
 
 # -- seconds -------------------------------------------------------------------------------------

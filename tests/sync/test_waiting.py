@@ -10,8 +10,8 @@ from collections import deque
 
 import pytest
 
-from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.sync.waiters import Change, Line, Turn, until
+from reliable_ws.protocol.deadline import NEVER
+from reliable_ws.sync.waiters import Condition, Line, Turn, until
 
 from .conftest import Interrupting
 
@@ -34,7 +34,7 @@ def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
 
 
 @pytest.mark.parametrize(
-    "wait", [lambda lock: Turn().wait(lock, 0), lambda lock: Change(lock).wait(0)]
+    "wait", [lambda lock: Turn().wait(lock, 0), lambda lock: Condition(lock).wait(0)]
 )
 def test_ctrl_c_as_a_wait_ends_leaves_the_lock_taken(wait):
     lock = Interrupting()
@@ -66,7 +66,7 @@ def wait_for_a_turn(lock):
 
 
 def wait_for_a_change(lock):
-    Change(lock).wait_for(lambda: False, 20)
+    Condition(lock).wait_for(lambda: False, 20)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent")

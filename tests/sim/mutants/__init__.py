@@ -6,7 +6,7 @@ A mutant is one small lie told to the core by replacing a method, or one commit 
     python -m tests.sim.mutants NAME -v    the shortest trace for one of them
 """
 
-from . import calls, ends, links, messages, stores
+from . import calls, decisions, ends, links, messages, stores
 from .catching import Caught, catch, installed, table
 from .registry import MUTANTS, Mutant
 
@@ -16,6 +16,7 @@ __all__ = [
     "Mutant",
     "calls",
     "catch",
+    "decisions",
     "ends",
     "installed",
     "links",

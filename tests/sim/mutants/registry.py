@@ -47,6 +47,9 @@ WORLDS: dict[str, Options] = {
     "a call, dropped": calls_of("drop", askers="i", left={"drop": 1}),
     "a call, late": calls_of("elapse lapse", askers="i", left={"elapse": 1}, requests=(IMPATIENT,)),
     "a call, close": calls_of(askers="i", without="send take"),
+    "a call, leave": calls_of(
+        "leave late_handlers", askers="ia", without="send take close", left={"leave": 2, "cut": 0}
+    ),
     "a call, finish": calls_of("finish", askers="i", without="send take", left={"cut": 0}),
     "one at a time": calls_of(count=2, askers="i", config=small(max_requests=1), left={"cut": 0}),
     "large calls": calls_of(

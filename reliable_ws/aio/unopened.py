@@ -1,4 +1,4 @@
-"""What is awaited for a connection, or entered for the time of a block."""
+"""What ``connect()``, ``wrap()`` and ``serve()`` return: it is awaited, or entered as a block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .connection import Connection
 
-__all__ = ["Opening", "Unopened"]
+__all__ = ["Unopened", "UnopenedConnection"]
 
 
 class Unopened:
@@ -26,7 +26,7 @@ class Unopened:
             )
 
 
-class Opening(Unopened):
+class UnopenedConnection(Unopened):
     """A connection that is still to be opened: ``await`` it, or ``async with`` it."""
 
     _connection: Connection | None = None

@@ -1,0 +1,77 @@
+"""When a connection that is to be closed closes: the handlers of requests may end first.
+
+A close has two limits. All of it must be over at one moment; the handlers must have ended a little
+earlier, so that their answers can still be confirmed. A handler that is late is cancelled, where
+that is possible, and has a short time to end; then its caller is told without it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.deadline import NEVER
+
+__all__ = ["ClosePlan", "CloseStep", "time_to_close"]
+
+
+class CloseStep(enum.Enum):
+    """What a driver has to do next for a close."""
+
+    WAIT = "wait"
+    "Nothing, until a handler ends or :attr:`ClosePlan.deadline` comes."
+    CANCEL = "cancel"
+    "Cancel the handlers that run."
+    CLOSE = "close"
+    "Give up the handlers that still run, and close the session."
+
+
+class ClosePlan:
+    """One close that waits for the handlers of requests.
+
+    Ask :meth:`step` when it was made, whenever a handler has ended, and at :attr:`deadline`.
+    """
+
+    __slots__ = ("_by", "_grace", "_is_cancelled", "code", "deadline", "reason")
+
+    def __init__(self, code: int, reason: str, *, grace: float) -> None:
+        self.code = code
+        self.reason = reason
+        self.deadline: float = NEVER
+        "When to ask for the next step, if no handler ends before."
+        self._by: float = NEVER  # when everything has to be over
+        self._grace = grace  # seconds that a cancelled handler has; 0: it cannot be cancelled
+        self._is_cancelled = False
+
+    def limit(self, now: float, config: Config, timeout: float | None) -> None:
+        """Note the limit of one more call of ``close()``: the shortest one counts."""
+        limit, rest = time_to_close(config, timeout)
+        self._by = min(self._by, now + limit)
+        if not self._is_cancelled:
+            self.deadline = min(self.deadline, now + limit - rest)
+
+    def step(self, now: float, *, busy: bool) -> CloseStep:
+        """Return what is to be done now; ``busy``: whether handlers run that owe an answer."""
+        if not busy:
+            return CloseStep.CLOSE
+        if now < self.deadline:
+            return CloseStep.WAIT
+        if self._is_cancelled or not self._grace:
+            return CloseStep.CLOSE
+        self._is_cancelled = True
+        # some of the time that is left is for what their callers are told
+        self.deadline = now + min(self._grace, self.left(now) / 2)
+        return CloseStep.CANCEL
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left for the session's own close."""
+        return max(0.0, self._by - now)
+
+
+def time_to_close(config: Config, timeout: float | None) -> tuple[float, float]:
+    """Return how long a close may take in all, and how much of it handlers leave for the rest.
+
+    The rest is as long as a close without progress may last, or a quarter of the whole.
+    """
+    limit = config.close_timeout if timeout is None else min(timeout, config.close_timeout)
+    return limit, min(limit / 4, config.close_progress_timeout)

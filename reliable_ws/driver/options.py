@@ -1,0 +1,66 @@
+"""What the application wants of its sessions, checked once and handed on as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from reliable_ws.backoff import Backoff
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.payload import PayloadCodec
+
+from .methods import Methods
+from .status import ConnectionEvent
+from .validation import check_options
+
+__all__ = ["SessionOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """Options of a session, at either side."""
+
+    config: Config = field(default_factory=Config)
+    methods: Methods | None = None
+    on_event: Callable[[ConnectionEvent], object] | None = None
+    codec: PayloadCodec | None = None
+    resumable: bool = True
+    "Whether the session outlives its WebSocket."
+    backoff: Backoff = field(default_factory=Backoff)
+    "Pauses between the initiator's attempts to open another WebSocket."
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        awaited: bool,
+        methods: Methods | None,
+        config: Config | None,
+        on_event: Callable[[ConnectionEvent], object] | None,
+        payload_codec: PayloadCodec | None,
+        resumable: bool = True,
+        backoff: Backoff | None = None,
+    ) -> SessionOptions:
+        """Return what a caller has passed, with defaults for what was not.
+
+        ``awaited``: whether handlers run in an event loop, else in threads.
+
+        Raises:
+            TypeError: an option is of the wrong kind, or a handler cannot be run here.
+        """
+        check_options(
+            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+        )
+        if methods is not None:
+            if awaited:
+                methods.check_loop()
+            else:
+                methods.check_threads()
+        return cls(
+            config=config or Config(),
+            methods=methods,
+            on_event=on_event,
+            codec=payload_codec,
+            resumable=resumable,
+            backoff=backoff or Backoff(),
+        )

@@ -1,0 +1,328 @@
+"""What a driver decides about one session: who is told what, and how the session ends.
+
+A driver has four workers: a sender, a receiver, an RPC client and an RPC server. Here is decided
+whom of them an event concerns, and what follows from a loss or a close. How anybody waits, when
+bytes are written and what a timer is are for :mod:`reliable_ws.aio` and :mod:`reliable_ws.sync`.
+
+With threads every method here is called with the session's lock held. Nothing of the application
+and no call that may block is made from here: handlers are started in threads of their own, and
+``on_event`` is called later by one. A write happens only in :meth:`SessionDriver.stepped`, the
+last thing in a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from reliable_ws.protocol.events import (
+    Arrived,
+    Cancelled,
+    Confirmed,
+    Detached,
+    Eased,
+    Ended,
+    Event,
+    Faulted,
+    Granted,
+    Itemized,
+    Opened,
+    PeerFinished,
+    Replied,
+    Requested,
+    Settled,
+)
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.session import Session
+
+from .close_plan import ClosePlan, CloseStep
+from .fork import end_quietly
+from .reconnect import NO_OTHER
+from .rpc_client import OpenRequests
+from .rpc_server import RunningRequests
+from .status import Tell, tell_end, tell_nobody
+
+__all__ = ["SessionDriver"]
+
+
+class Timer(Protocol):
+    """A call that is due at some time."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+
+
+class SendSide(Protocol):
+    """What waits for room in the outbox, and for confirmations."""
+
+    def confirmed(self, number: int) -> None:
+        """Wake whoever waits for a message up to ``number``, or for room."""
+
+    def settled(self) -> None:
+        """Wake whoever waits: every outcome is known."""
+
+    def try_again(self) -> None:
+        """Wake whoever waits for room: there is some, or it is too late."""
+
+
+class Queue(Protocol):
+    """Those that wait for a message, first come first served."""
+
+    def call(self, count: int = 1, /) -> None:
+        """Wake those whose turn has come with so many messages."""
+
+
+class ReceiveSide(Protocol):
+    """What waits for messages."""
+
+    @property
+    def line(self) -> Queue:
+        """Whoever waits for one."""
+
+    def wake_if_over(self) -> None:
+        """Wake whoever waits for a message that cannot come any more."""
+
+
+SenderT = TypeVar("SenderT", bound=SendSide)
+ReceiverT = TypeVar("ReceiverT", bound=ReceiveSide)
+ClientT = TypeVar("ClientT", bound=OpenRequests[Any])
+ServerT = TypeVar("ServerT", bound=RunningRequests[Any])
+
+
+class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
+    """One session, its four workers, and its end."""
+
+    __slots__ = (
+        "_close_plan",
+        "_close_timer",
+        "_resumable",
+        "met",
+        "receiver",
+        "retry",
+        "rpc_client",
+        "rpc_server",
+        "sender",
+        "session",
+        "tell",
+    )
+
+    GRACE: ClassVar[float] = 0.0
+    "Seconds that a cancelled handler has to end; 0 where none can be cancelled."
+
+    def __init__(
+        self,
+        session: Session,
+        sender: SenderT,
+        receiver: ReceiverT,
+        rpc_server: ServerT,
+        *,
+        resumable: bool,
+    ) -> None:
+        self.session = session
+        self.sender = sender
+        self.receiver = receiver
+        self.rpc_client: ClientT | None = None
+        "Our requests, once there is any."
+        self.rpc_server = rpc_server
+        self.tell: Tell = tell_nobody
+        "Takes note of what happens to the session as a whole."
+        self.met = False
+        "Whether the session was opened, was detached or has ended since this was last cleared."
+        self.retry: float | None = None
+        "Seconds that the peer asked us to wait before the next WebSocket."
+        self._resumable = resumable
+        self._close_plan: ClosePlan | None = None  # while a close waits for handlers
+        self._close_timer: Timer | None = None
+
+    # ------------------------------------------------------------------ what drivers add
+
+    def now(self) -> float:
+        """Return the time, in seconds of the driver's clock."""
+        raise NotImplementedError
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
+        """Have this called at that time, in a step of its own."""
+        raise NotImplementedError
+
+    def changed(self) -> None:
+        """Wake whoever waits for the session to be opened, detached, closing or over."""
+        raise NotImplementedError
+
+    def stepped(self, *, eventful: bool, asked: bool) -> None:
+        """Write what follows from a step. The last thing in it.
+
+        ``eventful``: anything happened. ``asked``: the peer asked for something.
+        """
+        raise NotImplementedError
+
+    def say_last_word(self) -> None:
+        """Write what the session says at its end, if that need not wait for the end of the step."""
+
+    def drop_transport(self) -> None:
+        """Drop the transport at once: no closing handshake."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what happened
+
+    def dispatch(self, events: list[Event]) -> None:
+        """Tell everybody whom it concerns what happened. The last thing in a step."""
+        asked = is_rare = False
+        for event in events:  # it grows: what follows from an event comes behind the others
+            kind = type(event)
+            if kind is Arrived:
+                self.receiver.line.call(event.messages)  # type: ignore[union-attr]
+            elif kind is Confirmed:
+                self.sender.confirmed(event.number)  # type: ignore[union-attr]
+            elif (answer := ANSWERS.get(kind)) is not None:
+                answer(self.rpc_client, event)
+            elif (order := ORDERS.get(kind)) is not None:
+                order(self, event)
+                asked = True
+            else:
+                is_rare = True
+                events += self._on_rare(event)
+        if is_rare:
+            self.changed()
+        if self.rpc_client is not None:
+            self.rpc_client.admit()
+        if self._close_plan is not None:
+            self._step_close_plan()
+        self.stepped(eventful=bool(events), asked=asked)
+
+    def _on_requested(self, event: Requested) -> None:
+        self.rpc_server.requested(event, 0.0 if event.by is None else self.now())
+
+    def _on_rare(self, event: Event) -> list[Event]:
+        """Deal with what happens a few times in a session's life; return what follows."""
+        following: list[Event] = []
+        match event:
+            case Opened(resumed, replayed):
+                self.met = True
+                self.tell("resumed" if resumed else "opened", None, "", replayed)
+            case Settled():
+                self._all_known()
+                self.rpc_server.abort()  # nobody hears the answers
+            case Detached(code, reason, retry):
+                following = self._on_detached(code, reason, retry)
+            case Ended(ending):
+                self._on_ended(ending)
+            case PeerFinished() if self.rpc_client is not None:
+                self.rpc_client.settle()
+            case Eased():
+                self.rpc_server.eased()
+        self.receiver.wake_if_over()
+        return following
+
+    def _all_known(self) -> None:
+        self.sender.settled()
+        if self.rpc_client is not None:
+            self.rpc_client.settle()
+
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
+        self.met = True
+        self.retry = retry
+        self.tell("detached", code, reason, 0)
+        ending = self._ending_for(code, reason)
+        return [] if ending is None else self.session.end(self.now(), ending)
+
+    def _ending_for(self, code: int | None, reason: str) -> Ending | None:
+        """Return how the session ends with this end of its WebSocket; ``None``: it does not."""
+        del code, reason  # whatever they are
+        return None if self._resumable else Ending(End.LOST, 1006, NO_OTHER)
+
+    def _on_ended(self, ending: Ending) -> None:
+        self.met = True
+        self._all_known()
+        self.rpc_server.abort()
+        self.say_last_word()
+        if ending.kind is End.EXPIRED:  # nobody there would answer a closing handshake
+            self.drop_transport()
+        tell_end(self.tell, ending)
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self, code: int, reason: str) -> None:
+        """Send nothing after what was sent; turn new requests away."""
+        self.rpc_server.turn_away()
+        self.dispatch(self.session.finish(self.now(), code, reason))
+        self.sender.try_again()
+
+    def start_closing(
+        self, code: int = Code.FINISHED, reason: str = "", *, timeout: float | None = None
+    ) -> None:
+        """Begin to close, and wait for nothing: handlers of requests may end first."""
+        plan = self._close_plan
+        session = self.session
+        if plan is None and (session.closing or session.ended or not self.rpc_server.busy):
+            self._close(code, reason, timeout)
+            return
+        if plan is None:
+            plan = self._close_plan = ClosePlan(code, reason, grace=self.GRACE)
+            self.rpc_server.turn_away()
+            self.rpc_server.on_idle = self._step_close_plan
+        plan.limit(self.now(), session.config, timeout)
+        self._step_close_plan()
+
+    def _step_close_plan(self) -> None:
+        """Go on with a close that waits for handlers, as far as can be now."""
+        plan = self._close_plan
+        if plan is None:
+            return
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        step = CloseStep.CLOSE
+        if not self.session.ended:
+            step = plan.step(self.now(), busy=self.rpc_server.busy)
+        if step is CloseStep.CANCEL:
+            self.rpc_server.abort()
+            step = plan.step(self.now(), busy=self.rpc_server.busy)
+        if step is CloseStep.WAIT:
+            self._close_timer = self.call_at(plan.deadline, self._step_close_plan)
+            return
+        self._close_plan = self.rpc_server.on_idle = None
+        if not self.session.ended:
+            self.rpc_server.give_up("it does not end")
+            self._close(plan.code, plan.reason, plan.left(self.now()))
+
+    def _close(self, code: int, reason: str, timeout: float | None) -> None:
+        """Close the session, whatever runs."""
+        self.rpc_server.turn_away()
+        events = self.session.close(self.now(), code, reason, timeout)
+        self.sender.try_again()  # whoever waits to send or to receive learns that it is too late
+        self.receiver.wake_if_over()
+        if self.rpc_client is not None:
+            self.rpc_client.settle()
+        self.changed()
+        self.dispatch(events)
+
+    def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
+        """End at once, waiting for nothing."""
+        self.dispatch(self.session.abort(self.now(), code, reason))
+        self.drop_transport()
+
+    def end(self, ending: Ending) -> None:
+        """End the session like this."""
+        self.dispatch(self.session.end(self.now(), ending))
+
+    def orphan(self) -> None:
+        """Take no part any more: this process is a child of the session's."""
+        end_quietly(self.session)
+        self.rpc_server.abort()  # what runs there is answered nowhere
+        self.changed()
+
+
+ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
+    Replied: OpenRequests.replied,
+    Faulted: OpenRequests.faulted,
+    Itemized: OpenRequests.itemized,
+}
+"""What comes for our requests."""
+
+ORDERS: dict[type[Event], Callable[[Any, Any], None]] = {
+    Requested: SessionDriver._on_requested,  # noqa: SLF001
+    Granted: lambda driver, event: driver.rpc_server.granted(event),
+    Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
+}
+"""What comes for the peer's."""

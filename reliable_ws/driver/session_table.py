@@ -1,0 +1,116 @@
+"""The sessions of a server: which live, what they leave behind, how they are drained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.registry import SessionRegistry
+from reliable_ws.protocol.report import Report
+from reliable_ws.protocol.session import Session
+
+__all__ = ["EVICTION_INTERVAL", "SessionTable"]
+
+EVICTION_INTERVAL = 1.0
+"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+
+GOING_AWAY = (1001, "going away")
+
+
+class Acceptor(Protocol):
+    """What drives one session of a server."""
+
+    session: Session
+    handling: Any
+    "The task or thread that runs the application's handler, or ``None``."
+
+    def finish(self, code: int, reason: str) -> None:
+        """Send nothing more, and go on receiving."""
+
+    def start_closing(self, code: int) -> None:
+        """Begin to close, and wait for nothing."""
+
+    def abort(self, code: int, reason: str) -> None:
+        """End at once."""
+
+    def dispatch(self, events: list[Event]) -> None:
+        """Tell everybody whom it concerns what happened to the session."""
+
+
+A = TypeVar("A", bound=Acceptor)
+H = TypeVar("H", bound=Hashable)
+
+
+class SessionTable(Generic[A, H]):
+    """Every session of one server, by its id, and the handlers that run (tasks or threads)."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self.registry = registry
+        self.acceptors: dict[bytes, A] = {}
+        self.handlers: set[H] = set()
+        "Those of sessions that have ended as well."
+        self._reports: dict[bytes, Report] | None = None  # from the first drain on
+
+    def retire(self, acceptor: A, now: float) -> None:
+        """Keep of a session that has ended no more than that it has."""
+        session = acceptor.session
+        self.registry.retire(session, now)
+        self.acceptors.pop(session.id, None)
+        if self._reports is not None:
+            self._reports[session.id] = session.report()
+
+    def is_empty(self, me: H | None) -> bool:
+        """Whether no session lives and no handler runs, but for ``me``, who asks."""
+        return not self.acceptors and not self.handlers - {me}
+
+    def evict(self, now: float) -> bool:
+        """End detached sessions that hold too much (LIMIT-4); whether to look again soon."""
+        for session, events in self.registry.evict(now):
+            acceptor = self.acceptors.get(session.id)
+            if acceptor is not None:
+                acceptor.dispatch(events)
+        # those that are detached may come to hold more
+        return not all(acceptor.session.attached for acceptor in self.acceptors.values())
+
+    # ------------------------------------------------------------------ draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are turned away."""
+        return self.registry.draining
+
+    def begin_drain(self) -> dict[bytes, Report]:
+        """Turn new sessions away; return where reports of those that end are kept."""
+        self.registry.draining = True
+        if self._reports is None:
+            self._reports = {}
+        return self._reports
+
+    def drain(
+        self, timeout: float, linger: float, stop_handlers: Callable[[], object]
+    ) -> Iterator[float]:
+        """Tell every session to end, in three steps, each more urgent than the one before.
+
+        Each step yields how many seconds it is good for. Go on to the next one when they have
+        passed and the table is not empty. First the peers are told that nothing follows, and
+        handlers may end; then handlers are stopped, and sessions are given up whose peer is out of
+        reach; then all of them are. ``stop_handlers`` cancels tasks, or closes connections under
+        threads, which cannot be cancelled.
+        """
+        acceptors = list(self.acceptors.values())
+        for acceptor in acceptors:
+            if acceptor.handling is None:
+                acceptor.start_closing(1001)
+            else:
+                acceptor.finish(*GOING_AWAY)
+        yield timeout
+        stop_handlers()
+        for acceptor in acceptors:
+            session = acceptor.session
+            if not (session.attached or session.closing or session.ended):
+                acceptor.abort(*GOING_AWAY)  # nobody is there to be asked
+        yield linger
+        for acceptor in acceptors:
+            acceptor.abort(*GOING_AWAY)
+        yield linger

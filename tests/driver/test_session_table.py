@@ -1,0 +1,135 @@
+"""The sessions of a server: retired, evicted, drained."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from reliable_ws import Config
+from reliable_ws.driver.session_table import SessionTable
+from reliable_ws.protocol.registry import SessionRegistry
+
+
+class Acceptor:
+    """Notes what it is told."""
+
+    def __init__(self, number, *, handling=None, attached=True, closing=False, ended=None):
+        self.session = SimpleNamespace(
+            id=bytes([number]),
+            attached=attached,
+            closing=closing,
+            ended=ended,
+            report=lambda: f"report {number}",
+        )
+        self.handling = handling
+        self.told = []
+
+    def finish(self, code, reason):
+        self.told.append(("finish", code, reason))
+
+    def start_closing(self, code):
+        self.told.append(("close", code))
+
+    def abort(self, code, reason):
+        self.told.append(("abort", code, reason))
+
+    def dispatch(self, events):
+        self.told += events
+
+
+class Registry:
+    def __init__(self):
+        self.draining = False
+        self.retired = []
+        self.to_evict = []
+
+    def retire(self, session, now):
+        self.retired.append((session.id, now))
+
+    def evict(self, now):
+        return self.to_evict
+
+
+@pytest.fixture
+def table():
+    return SessionTable(Registry())
+
+
+def add(table, *acceptors):
+    for acceptor in acceptors:
+        table.acceptors[acceptor.session.id] = acceptor
+    return acceptors
+
+
+def test_a_session_that_has_ended_is_retired(table):
+    first, second = add(table, Acceptor(1), Acceptor(2))
+    table.retire(first, 5.0)
+    assert table.registry.retired == [(b"\1", 5.0)]
+    assert list(table.acceptors.values()) == [second]
+
+
+def test_reports_are_kept_from_the_first_drain_on(table):
+    first, second = add(table, Acceptor(1), Acceptor(2))
+    table.retire(first, 5.0)
+    reports = table.begin_drain()
+    assert table.draining
+    table.retire(second, 6.0)
+    assert reports == {b"\2": "report 2"}
+    assert table.begin_drain() is reports
+
+
+def test_it_is_empty_when_nothing_lives_or_runs_but_who_asks(table):
+    assert table.is_empty(None)
+    (acceptor,) = add(table, Acceptor(1))
+    assert not table.is_empty(None)
+    table.retire(acceptor, 0.0)
+    table.handlers.add("handler")
+    assert not table.is_empty("another")
+    assert table.is_empty("handler")
+
+
+def test_what_holds_too_much_is_told_and_detached_sessions_are_looked_at_again(table):
+    first, _second = add(table, Acceptor(1), Acceptor(2))
+    table.registry.to_evict = [(first.session, ["ended"]), (SimpleNamespace(id=b"gone"), [])]
+    assert table.evict(0.0) is False
+    assert first.told == ["ended"]
+    add(table, Acceptor(3, attached=False))
+    assert table.evict(1.0) is True
+
+
+def test_draining_goes_in_three_steps(table):
+    served, wrapped, detached, closing = add(
+        table,
+        Acceptor(1, handling="handler"),
+        Acceptor(2),
+        Acceptor(3, handling="another", attached=False),
+        Acceptor(4, attached=False, closing=True),
+    )
+    stopped = []
+    steps = table.drain(10.0, 5.0, lambda: stopped.append("handlers"))
+    assert next(steps) == 10.0
+    away = (1001, "going away")
+    assert served.told == detached.told == [("finish", *away)]
+    assert wrapped.told == closing.told == [("close", 1001)]
+    late = add(table, Acceptor(5))[0]  # it resumed, or was being greeted
+    assert stopped == []
+
+    assert next(steps) == 5.0
+    assert stopped == ["handlers"]
+    assert detached.told[1:] == [("abort", *away)]
+    assert not served.told[1:]
+    assert not closing.told[1:]
+
+    assert next(steps) == 5.0
+    for acceptor in (served, wrapped, closing):
+        assert acceptor.told[-1] == ("abort", *away)
+    assert late.told == []
+    assert list(steps) == []
+
+
+def test_with_the_registry_of_the_core():
+    table = SessionTable(SessionRegistry(1, Config(), None))
+    assert table.evict(0.0) is False
+    table.begin_drain()
+    assert table.registry.draining

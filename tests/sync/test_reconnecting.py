@@ -1,0 +1,103 @@
+"""How an initiator with threads comes to its next WebSocket."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from reliable_ws import Backoff, Config, SessionLost, State
+from reliable_ws.sync import Sessions, wrap
+
+from .conftest import SECONDS, run, until
+from .pipe import pipe
+
+AT_ONCE = Backoff(initial=0, longest=0)
+
+
+class Server:
+    """Opens pipes to its sessions."""
+
+    def __init__(self):
+        self.sessions = Sessions()
+
+    def open(self):
+        near, far = pipe()
+        run(lambda: wrap(far, sessions=self.sessions))
+        return near
+
+
+def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
+    """Two sessions on one WebSocket would both be lost."""
+    server = Server()
+    near = server.open()
+    first = wrap(near)
+    begun = server.open()
+    second = wrap(begun, reopen=lambda: near, reconnect=AT_ONCE)
+    begun.cut()
+    with pytest.raises(SessionLost, match="the WebSocket is wrapped already"):
+        second.recv(timeout=SECONDS)
+    assert isinstance(caplog.records[-1].exc_info[1], ValueError)
+    first.send("on it")
+    peer = next(conn for conn in server.sessions.connections if conn.id == first.id)
+    assert peer.recv(timeout=SECONDS) == "on it"
+    first.abort()
+
+
+def test_an_opening_that_hangs_is_given_up():
+    server, gate, late = Server(), threading.Event(), []
+    calls = []
+
+    def reopen():
+        calls.append(None)
+        if len(calls) == 1:
+            gate.wait(SECONDS)
+            late.append(server.open())
+            return late[0]
+        return server.open()
+
+    begun = server.open()
+    ours = wrap(begun, reopen=reopen, reconnect=AT_ONCE, config=Config(open_timeout=0.05))
+    begun.cut()
+    until(lambda: ours.stats.resumes == 1)
+    gate.set()
+    until(lambda: late and late[0]._end)  # a WebSocket that comes too late is dropped
+    ours.send("x")
+    assert server.sessions.connections[0].recv(timeout=SECONDS) == "x"
+    ours.abort()
+
+
+def test_the_end_of_a_session_does_not_wait_for_an_opening_that_hangs():
+    server, gate = Server(), threading.Event()
+    hangs = threading.Event()
+
+    def reopen():
+        hangs.set()
+        gate.wait(SECONDS)
+
+    begun = server.open()
+    ours = wrap(begun, reopen=reopen, reconnect=AT_ONCE)
+    begun.cut()
+    assert hangs.wait(SECONDS)
+    ours.abort()
+    assert ours.state is State.CLOSED
+    gate.set()
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError, SystemExit, LookupError])
+def test_whatever_opening_raises_it_is_tried_again(error):
+    server, calls = Server(), []
+
+    def reopen():
+        calls.append(None)
+        if len(calls) < 4:
+            raise error
+        return server.open()
+
+    begun = server.open()
+    ours = wrap(begun, reopen=reopen, reconnect=AT_ONCE)
+    begun.cut()
+    ours.send("x")
+    until(lambda: len(calls) == 4)
+    assert server.sessions.connections[0].recv(timeout=SECONDS) == "x"
+    ours.abort()
