@@ -162,6 +162,6 @@ def select_subprotocol(offered: Iterable[str]) -> str | None:
     """Return what a server answers to the subprotocols that are offered to it.
 
     ``reliable-ws.v1`` if that is among them, else ``None``: a peer that offers none is served
-    all the same.
+    all the same (LINK-6).
     """
     return SUBPROTOCOL if SUBPROTOCOL in offered else None

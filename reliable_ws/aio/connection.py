@@ -133,7 +133,7 @@ class Connection(Status):
         keyword arguments. Any other value is the one argument, and ``None`` means no argument.
         While the peer's ``max_requests`` are open, the call waits for its turn. ``timeout`` covers
         the whole call. If you cancel the call, an unsent request is withdrawn and a running handler
-        is cancelled (protocol.md, CALL-8).
+        is cancelled (protocol.md, CALL-8, CALL-30).
 
         Raises:
             MethodNotFound: The peer has no method of this name.

@@ -247,7 +247,7 @@ class Sessions:
         self._change.set()
 
     def _evict_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        """See within a second whether detached sessions hold too much (LIMIT-4)."""
         if self._eviction is None:
             loop = asyncio.get_running_loop()
             self._eviction = loop.call_later(EVICTION_INTERVAL, self._evict)
@@ -263,7 +263,7 @@ class Sessions:
 
     @staticmethod
     async def _leave(transport: Transport, arrival: Arrival) -> None:
-        """Say why not, and let the peer close first (CLOSE-9)."""
+        """Say why not, and let the peer close first (CLOSE-19)."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LINGER):

@@ -32,7 +32,7 @@ CUT = "the network was lost before the peer had greeted"
 def unmet(session: Session, code: int | None, reason: str) -> Ending | None:
     """Return how a session ends that loses its WebSocket like this; ``None``: it does not.
 
-    Before it was welcomed there is one attempt.
+    Before it was welcomed there is one attempt (REFUSE-5).
     """
     if session.incarnation:
         return None

@@ -84,7 +84,7 @@ class Asking(Generic[Q]):
         return number
 
     def check(self, question: Q) -> None:
-        """Raise where no answer can come any more (CLOSE-5)."""
+        """Raise where no answer can come any more (CALL-38)."""
         session = self._session
         if session.ended or session.closing:
             raise session.error()

@@ -63,7 +63,7 @@ class Answering:
         "Whether new requests are turned away (CALL-11)."
 
     def find(self, event: Requested, now: float) -> Method | None:
-        """Return the handler that is to run, or turn the request away."""
+        """Return the handler that is to run, or turn the request away (CALL-10, CALL-33)."""
         method = self._methods.get(event.method)
         if self.closing:
             said = Said(CLOSING, "the connection is being closed")

@@ -2,6 +2,7 @@
 
 Decoding is the one door for a peer's bytes: whatever comes in becomes frames whose every field
 has the right type and range, or a :class:`Violation`. Nothing else escapes (FRAME-5).
+Every msgpack encoding of a value is read (FRAME-15).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ MAX_LIST = 4096
 """Most frames in one WebSocket message, and most payloads in one run (FRAME-2)."""
 
 MAX_RANGES = 64
-"""Most ranges in one set of counters (COUNT-3)."""
+"""Most ranges in one set of counters (COUNT-6)."""
 
 RAW = 32 * 1024
 """From this size on a lone payload is joined to its header instead of copied by msgpack."""
@@ -86,11 +87,13 @@ def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
 def decode(data: bytes | str, max_frame: int) -> list[Frame]:
     """Return the frames of one WebSocket message, every field checked.
 
-    Raises :class:`Violation`. Frames of an unknown type without the critical bit are left out.
+    Raises :class:`Violation`: then no frame has had an effect (FRAME-14). Frames of an unknown
+    type without the critical bit are left out (FRAME-13); msgpack's own bound of nesting is far
+    above the one that is promised (FRAME-12).
     """
     if isinstance(data, str):
         raise Violation(Code.MALFORMED, "a text message; frames are binary")
-    if len(data) > max_frame:
+    if len(data) > max_frame:  # FRAME-10
         raise Violation(Code.VIOLATION, "a frame above the announced limit")
     try:
         items = msgpack.unpackb(
@@ -154,7 +157,7 @@ def _limits(value: Any) -> Limits:
     )
     if 0 in limits:
         raise fields.bad("limits: each is above 0")
-    if limits.max_frame < MIN_FRAME:  # there would be no room for content (PART-6)
+    if limits.max_frame < MIN_FRAME:  # there would be no room for content (LIMIT-1)
         raise fields.bad("limits: frames too small")
     return limits
 
@@ -187,7 +190,7 @@ def _part(item: list[Any]) -> Part:
     fields.number(total, 1, "total")
     if type(kind) is not int or kind not in (0, 1, 2):
         raise fields.bad("kind")
-    if type(data) is not bytes or not data or offset + len(data) > total:
+    if type(data) is not bytes or not data or offset + len(data) > total:  # PART-9
         raise fields.bad("part")
     return Part(number, offset, total, kind, data)
 
@@ -239,7 +242,7 @@ def _hello(item: list[Any]) -> Hello:
     values = fields.grown(item, 9, "Hello")[1:]
     low, high, session, key, attempt, incarnation, position, limits = values
     fields.number(low, 1, "version")
-    fields.number(high, low, "version")
+    fields.number(high, low, "version")  # HELLO-10
     return Hello(
         low,
         high,

@@ -13,7 +13,7 @@ __all__ = ["Config"]
 KIB, MIB = 1024, 1024 * 1024
 
 MIN_FRAME = 4 * KIB
-"""Below this a transport's frame limit ends the session instead of being halved (PART-6)."""
+"""Below this a transport's frame limit ends the session instead of being halved (PART-14)."""
 
 HIGHEST = MAX_NUMBER // 1000
 """What a greeting can say, also of seconds in milliseconds; excludes infinity too."""
@@ -22,7 +22,7 @@ OVERSLEPT = 1.0
 """Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
 
 LEAST_IDLE_MS = 100
-"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-2)."""
+"""A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-7)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Config:
     close_progress_timeout: float = 30.0
     """``close()`` gives up when the peer has made no progress for so long. A WebSocket that died
     unnoticed is dropped after ``idle_timeout``. The rest of this time is for another
-    WebSocket to bring the end."""
+    WebSocket to bring the end (protocol.md, CLOSE-23)."""
     close_timeout: float = 300.0
     """``close()`` gives up after so long, whatever the progress. Running request handlers have
     most of this time to end."""

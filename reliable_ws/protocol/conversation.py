@@ -117,7 +117,7 @@ class Conversation:
     # ------------------------------------------------------------------ links
 
     def greeting(self, link: Link) -> Hello | Welcome:
-        """Return our greeting, built when it is sent (HELLO-4)."""
+        """Return our greeting, built when it is sent (HELLO-4); it is short (FRAME-11)."""
         counters = self.inbox.counters()
         link.tell(counters)
         outbox = self.outbox
@@ -130,11 +130,11 @@ class Conversation:
         return Welcome(VERSION, self._resumed, self.incarnation, position, limits, calls)
 
     def welcomed(self, link: Link, welcome: Welcome, now: float) -> None:
-        """Take in the acceptor's answer. What is wrong with it ends the session (HELLO-9)."""
+        """Take in the acceptor's answer. What is wrong with it ends the session (END-5)."""
         link.enter(Phase.INITIATED)
         if welcome.version != VERSION:
             raise Violation(Code.VERSION, f"version {welcome.version} was not offered")
-        if self.incarnation not in (0, welcome.incarnation):  # HELLO-9
+        if self.incarnation not in (0, welcome.incarnation):  # HELLO-15
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0
         self.incarnation = welcome.incarnation
@@ -180,9 +180,9 @@ class Conversation:
         if refuse.counters is not None:
             self._settle_by(refuse.counters, now)
         self.timers.contact_at = now
-        link.leave(Code.FINISHED)
+        link.leave(Code.FINISHED)  # CLOSE-9
         retry = refuse.retry_ms / 1000
-        if may_resume(refuse.code) and refuse.counters is None:
+        if may_resume(refuse.code) and refuse.counters is None:  # REFUSE-4
             self.link_over(link, refuse.code, refuse.reason, now, retry)
             return
         # RESUME-6: the driver reopens nothing after an end
@@ -238,7 +238,7 @@ class Conversation:
         From link to link ``received`` may fall; the new link's cursor knows (RESUME-5).
         """
         if self.outgoing.final is not None:
-            return  # the first final counters stand (CLOSE-4)
+            return  # the first final counters stand (CLOSE-12)
         received, confirmed = ack
         outbox = self.outbox
         if received <= outbox.acked and confirmed <= outbox.confirmed:
@@ -259,7 +259,7 @@ class Conversation:
     def peer_done(self, link: Link, counters: Counters, now: float) -> None:
         """The acceptor needs nothing more (CLOSE-7)."""
         self._settle_by(counters, now)
-        if not self.done:
+        if not self.done:  # CLOSE-17
             raise Violation(Code.VIOLATION, "Done before both directions ended")
         link.leave(Code.FINISHED)
         self._end_as(Ending(End.FINISHED, *self._last_words()))
@@ -277,21 +277,23 @@ class Conversation:
     def violated(self, link: Link, fault: Violation, now: float) -> None:
         """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
         if link.phase is Phase.DIALING and self.incarnation:
-            # whoever answers there now, it is not the peer we know: try again (HELLO-8)
+            # whoever answers there now, it is not the peer we know: try again (HELLO-13)
             link.heard_at = self.timers.contact_at
             link.leave(fault.code, fault.reason)
             self.link_over(link, fault.code, fault.reason, now)
             return
-        self.end(Ending(End.VIOLATION, fault.code, fault.reason))
+        self.end(Ending(End.VIOLATION, fault.code, fault.reason))  # HELLO-8, if it was dialing
 
     def progressed(self, now: float) -> None:
-        """Note that the peer moved on: ``close()`` may go on waiting (CLOSE-10)."""
+        """Note that the peer moved on: ``close()`` may go on waiting (CLOSE-21)."""
         self.timers.progressed(now)
 
     # ------------------------------------------------------------------ ends
 
     def settle(self, now: float) -> list[Event]:
         """Draw the conclusions from the facts and return what happened since the last call.
+
+        An envelope is taken in whole before (CLOSE-15).
 
         Call it after taking or confirming messages when ``inbox.due`` is set.
         """
@@ -332,14 +334,14 @@ class Conversation:
     def _take_leave(self, link: Link, ending: Ending) -> None:
         """Say our final counters on the last link: Done, or Refuse (CLOSE-7, END-2)."""
         counters = self.inbox.counters()
-        if link.phase is Phase.DIALING:  # the peer has not been heard: nothing may be said
+        if link.phase is Phase.DIALING:  # the peer has not been heard: say nothing (END-5)
             link.leave(Code.GOING_AWAY)
         elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
-        else:  # no effect where the peer has had its say, and the link is over already
+        else:  # no effect where the peer has had its say, and the link is over already (CLOSE-20)
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
             last_frame = Refuse(code, ending.reason, 0, counters)
-            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # a refused Hello
+            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # CLOSE-18
 
     def _stop(self) -> None:
         """Freeze intake in the step that reads its counters (CLOSE-3)."""
@@ -347,6 +349,6 @@ class Conversation:
         self.calls.abandon()
 
     def _last_words(self) -> tuple[int, str]:
-        """Return code and reason of the end that was agreed: the peer's word goes first."""
+        """Return code and reason of the end that was agreed: the peer's word first (CLOSE-16)."""
         finish = self.inbox.finish or self.outbox.finish
         return (finish.code, finish.reason) if finish else (Code.FINISHED, "")

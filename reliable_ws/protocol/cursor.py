@@ -23,7 +23,7 @@ from .outbox import Outbox
 __all__ = ["Cursor"]
 
 LARGEST_PART = 256 * 1024
-"""A part is never larger, so that acks and heartbeats pass between parts (PART-1)."""
+"""A part is never larger, so that acks and heartbeats pass between parts (PART-7)."""
 
 
 class Cursor:

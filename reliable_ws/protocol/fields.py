@@ -91,7 +91,7 @@ def flag(value: Any, what: str) -> bool:
 
 
 def payload(value: Any) -> Payload:
-    """Return a payload: text, bytes, or a packed value under the one extension code (MSG-3)."""
+    """Return a payload: text, bytes, or a packed value under the one extension code (MSG-5)."""
     if type(value) not in PAYLOADS:
         raise bad("payload type")
     if type(value) is msgpack.ExtType and value.code != EXT_VALUE:

@@ -35,7 +35,7 @@ class FrameSize:
 
         Send smaller frames when link after link dies with nothing through (RESUME-8).
         """
-        self.limit = min(self.limit, limit)
+        self.limit = min(self.limit, limit)  # LIMIT-5
         if held != self._met:
             self._met = held
             self._set(0)
@@ -48,7 +48,7 @@ class FrameSize:
             self._set(0)
 
     def halve(self) -> bool:
-        """The peer's transport refused a frame as too big; ``False`` if there is no smaller."""
+        """The peer's transport refused a frame (PART-6); ``False`` if there is no smaller."""
         self.limit //= 2
         self._met = (-1, 0)  # known why: no reason to be smaller, too
         return self.limit >= MIN_FRAME

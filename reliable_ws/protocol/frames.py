@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeAlias
 import msgpack
 
 VERSION = 1
-"""The one protocol version this library speaks (HELLO-1)."""
+"""The one protocol version this library speaks (HELLO-10)."""
 
 SUBPROTOCOL = "reliable-ws.v1"
 """The WebSocket subprotocol that announces it (LINK-1)."""
 
 MAX_NUMBER = 2**53 - 1
-"""Highest sequence number: exact in every language's floating point (NUM-1)."""
+"""Highest sequence number: exact in every language's floating point (NUM-3)."""
 
 CRITICAL = 0x40
 """A frame type with this bit set must be understood; without it, it may be skipped (FRAME-3)."""
@@ -103,10 +103,10 @@ class Hello(NamedTuple):
     position: Position
     limits: Limits
     calls: CallPosition | None = None
-    "``None``: this side does not take calls."
+    "``None``: this side does not take calls (CALL-20)."
 
     def __repr__(self) -> str:
-        """Everything but the key: it is a secret and reprs end in logs."""
+        """Everything but the key: it is a secret and reprs end in logs (HELLO-17)."""
         return (
             f"Hello({self.min_version}, {self.max_version}, {self.session.hex()}, "
             f"attempt={self.attempt}, incarnation={self.incarnation}, {self.position}, "
@@ -185,7 +185,7 @@ class Done(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Entry: do something. Its number is its id (CALL-2)."""
+    """Entry: do something. Its number is its id (CALL-15)."""
 
     method: str
     timeout_ms: int | None

@@ -58,7 +58,7 @@ class Outgoing:
         return weight - OVERHEAD > self._max_message
 
     def limit(self, max_message: int) -> None:
-        """Let no message in that is longer than the peer takes (LIMIT-2)."""
+        """Let no message in that is longer than the peer takes (PART-5, LIMIT-2)."""
         self._max_message = max_message
         self._set_gate()
 
@@ -103,7 +103,7 @@ class Outgoing:
             self._move(Trigger.CONFIRMED)
 
     def check_final(self, counters: Counters) -> None:
-        """Raise :class:`Violation` for final counters that cannot be true."""
+        """Raise :class:`Violation` for final counters that cannot be true (CLOSE-13)."""
         if counters.received > self.outbox.transmitted:
             raise Violation(Code.VIOLATION, "counters of what was never sent")
         if counters.confirmed < self.outbox.confirmed:

@@ -27,7 +27,7 @@ def check_position(position: Position, outbox: Outbox, inbox: Inbox) -> None:
 
 
 def _fits(outbox: Outbox, number: int, partial: int) -> bool:
-    """Whether the peer can hold so many bytes of this message of ours (PART-4)."""
+    """Whether the peer can hold so many bytes of this message of ours (PART-11)."""
     if number > outbox.messages:
         return False
     weight = outbox.end_of(number) - outbox.end_of(number - 1)

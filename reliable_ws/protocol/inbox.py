@@ -34,7 +34,7 @@ EMPTY: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
 
 ENVELOPE = 64
-"""Bytes that an envelope may add to the messages in it (WINDOW-4)."""
+"""Bytes that an envelope may add to the messages in it (WINDOW-7)."""
 
 
 class Inbox:
@@ -136,9 +136,9 @@ class Inbox:
         if first != self.received + 1 or self.finish is not None:
             self._expect(first)
         last = first + len(payloads) - 1
-        if last - self.confirmed > self.max_messages:
+        if last - self.confirmed > self.max_messages:  # WINDOW-4
             raise Violation(Code.VIOLATION, "more messages than the window")
-        if self._partial is not None:
+        if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
         self._bear(size)
         if self.queue.maxlen == 0:
@@ -150,15 +150,15 @@ class Inbox:
     def arrived_part(self, part: Part) -> bool:
         """Take in a slice; return whether it completed its message (PART-3)."""
         self._expect(part.number)
-        if part.total > self.max_message:  # PART-5
+        if part.total > self.max_message:  # PART-13
             raise Violation(Code.VIOLATION, "a message above the announced limit")
-        if part.offset != self.partial:
+        if part.offset != self.partial:  # PART-1
             raise Violation(Code.VIOLATION, "a part out of place")
         held = self._partial
         if held is None:
             if part.number - self.confirmed > self.max_messages:
                 raise Violation(Code.VIOLATION, "more messages than the window")
-            self._bear(part.total)
+            self._bear(part.total)  # whole, from its first part on (WINDOW-8)
             held = self._partial = bytearray()
             self._partial_total, self._partial_kind = part.total, part.kind
         elif (part.total, part.kind) != (self._partial_total, self._partial_kind):
@@ -177,7 +177,7 @@ class Inbox:
     def arrived_finish(self, finish: Finish) -> None:
         """Take in the peer's last word (CLOSE-1)."""
         self._expect(finish.number)
-        if self._partial is not None:
+        if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "Finish inside a message")
         self.received = finish.number
         self.finish = finish
@@ -192,7 +192,7 @@ class Inbox:
             raise Violation(Code.VIOLATION, f"{word} the numbers: {number} after {self.received}")
 
     def _bear(self, size: int) -> None:
-        """Refuse what no sender within the window would send (WINDOW-4)."""
+        """Refuse what no sender within the window would send (WINDOW-7)."""
         held = self.held
         if held and held + size > 2 * self.max_bytes + ENVELOPE * (len(self._sizes) + 1):
             raise Violation(Code.VIOLATION, "more bytes than the window")
@@ -257,7 +257,7 @@ class Inbox:
         finish = self.finish
         if finish is None or self.stopped or self.confirmed != finish.number - 1:
             return False
-        self.confirmed = finish.number
+        self.confirmed = finish.number  # and it is not handed over (COUNT-4)
         return True
 
     def watch(self, number: int) -> None:
@@ -269,7 +269,7 @@ class Inbox:
         untaken = len(self.queue)
         self.stopped = True
         self.queue.clear()
-        self._partial = None
+        self._partial = None  # hence `partial` is 0 (PART-12)
         self._sizes.clear()
         self.byte_marks.clear()
         self._held = 0
@@ -285,11 +285,11 @@ class Inbox:
             if ranges and ranges[-1][1] == number - 1:
                 ranges[-1] = (ranges[-1][0], number)
             elif len(ranges) == MAX_RANGES:
-                break  # the rest are at most `handed`: unknown, which is no lie (COUNT-3)
+                break  # the rest are at most `handed`: unknown, which is no lie (COUNT-6)
             else:
                 ranges.append((number, number))
         handed = self.handed
-        if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-2)
+        if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-5)
             handed = max(handed, self.redelivered_upto)
         return Counters(self.received, self.confirmed, handed, self.stopped, tuple(ranges))
 
@@ -302,5 +302,5 @@ def _whole(data: bytes, kind: int) -> Payload:
         return data
     try:
         return data.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # PART-10
         raise Violation(Code.MALFORMED, "text that is not UTF-8") from None

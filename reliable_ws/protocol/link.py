@@ -85,7 +85,7 @@ class Link:
         try:
             frames = decode(data, self.max_frame)
             self._size = -1 if len(frames) > 1 and Calls in map(type, frames) else len(data)
-            for frame in frames:
+            for frame in frames:  # in their order (FRAME-9)
                 kind = type(frame)
                 if kind not in self._accepts:
                     if self.close_action is not None:
@@ -102,9 +102,9 @@ class Link:
         self._accepts = LINK[phase]
 
     def _messages(self, frame: Messages, _now: float) -> None:
-        if not self._inbox.stopped:  # behind our Stop, everything is discarded (CLOSE-3)
+        if not self._inbox.stopped:  # behind our Stop, everything is discarded (CLOSE-11)
             size = self._size
-            if size < 0:  # the bytes of calls are not the window's (WINDOW-4)
+            if size < 0:  # the bytes of calls are not the window's (WINDOW-8)
                 size = sum(map(seal_weight, frame.payloads))
             else:
                 self._size = 0
@@ -127,26 +127,26 @@ class Link:
 
     def _calls(self, frame: Calls, now: float) -> None:
         calls = self.session.calls
-        if not calls.limit:
+        if not calls.limit:  # CALL-41
             raise Violation(Code.VIOLATION, "a call of a side that has none")
         if self._inbox.finish is not None and not BEHIND_FINISH.issuperset(
             map(type, frame.entries)
         ):
             raise Violation(Code.VIOLATION, "a call behind Finish")
-        if not self._inbox.stopped:
+        if not self._inbox.stopped:  # CALL-36
             events = calls.arrived(frame.first, frame.entries, now, self.calls.number - 1)
             self.session.calls_arrived(events)
             self.calls.note(now)
 
     def _call_ack(self, frame: CallAck, now: float) -> None:
-        if frame.received >= self.calls.number:  # CALL-3
+        if frame.received >= self.calls.number:  # CALL-19
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         if self.session.calls.ack(frame.received):
             self.session.progressed(now)
 
     def _want(self, frame: Want, _now: float) -> None:
         if frame.number > self._inbox.received + self.session.config.window_messages + 1:
-            raise Violation(Code.VIOLATION, "Want beyond the window")
+            raise Violation(Code.VIOLATION, "Want beyond the window")  # ACK-10
         self.acks.wanted = max(self.acks.wanted, frame.number)
 
     def _stop(self, frame: Stop, now: float) -> None:
@@ -172,7 +172,7 @@ class Link:
     def opened(
         self, peer_received: int, peer_partial: int, calls: CallPosition | None, now: float
     ) -> None:
-        """Start at what the peer has received (RESUME-4, CALL-4)."""
+        """Start at what the peer has received (RESUME-4, CALL-22)."""
         if calls is not None:
             self.calls.number = calls.received + 1
             self.calls.told = self.session.calls.received
@@ -221,12 +221,12 @@ class Link:
         if self.phase is Phase.OVER:
             return
         if self.phase is Phase.DIALING:
-            if now >= self._open_by:
+            if now >= self._open_by:  # LIVE-5
                 self._silent(now)
             return
         self.acks.tick(now)
         self.calls.tick(now)
-        if now >= self._speak_by:  # LIVE-2
+        if now >= self._speak_by:  # LIVE-6
             self.acks.now = True
             self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
@@ -278,7 +278,7 @@ class Link:
         if not self._inbox.stopped or self._stop_told or self._add_stop(frames):
             self._add_content(frames, now)
         call_ack = self.calls.take() if frames or self.calls.now else None
-        if call_ack is not None:  # before a Stop it is the last one (CALL-10)
+        if call_ack is not None:  # before a Stop it is the last one (CALL-37)
             frames.insert(0, call_ack)
         ack = self.acks.take(riding=bool(frames))
         if ack is not None:
@@ -310,7 +310,7 @@ class Link:
         session, cursor, outbox = self.session, self.cursor, self._outbox
         last: Frame | None = None
         finish = outbox.finish
-        # an answer that is owed goes first: nothing comes behind Finish
+        # an answer that is owed goes first: nothing comes behind Finish (CALL-10)
         held = finish is not None and not (self.calls.at_end and not session.calls.served)
         upto = outbox.messages if held else outbox.last
         if cursor.number <= upto and not outbox.blocked:
@@ -320,7 +320,7 @@ class Link:
         wanted = session.wanted
         if self._asked < wanted < cursor.number and wanted > outbox.confirmed:
             self._asked = wanted
-            frames.append(new_unchecked(Want, (wanted,)))  # ACK-5
+            frames.append(new_unchecked(Want, (wanted,)))  # once on each link (ACK-9)
         if last is not None:
             frames.append(last)
             if finish is not None and cursor.number == finish.number and not held:

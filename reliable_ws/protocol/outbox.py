@@ -140,8 +140,8 @@ class Outbox:
         return self.last < self._pause_at
 
     def append(self, payload: Payload, weight: int) -> int:
-        """Accept one message, whatever the room, and return its number."""
-        if self.last >= MAX_NUMBER - 1:
+        """Accept one message, whatever the room, and return its number (NUM-1)."""
+        if self.last >= MAX_NUMBER - 1:  # the highest is left for Finish (NUM-3)
             raise OverflowError("the session has used all its sequence numbers")
         self.total += weight
         self.last += 1

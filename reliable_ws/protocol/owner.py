@@ -24,7 +24,7 @@ class CloseAction(NamedTuple):
     code: int
     reason: str
     linger: bool
-    "Whether the peer shall close first, and only a bounded time later we (CLOSE-9)."
+    "Whether the peer shall close first, and only a bounded time later we (CLOSE-19)."
 
 
 class Owner(Protocol[Link]):

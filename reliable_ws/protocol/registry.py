@@ -30,11 +30,11 @@ NOBODY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
 
 LONGEST_TTL = 3600.0
-"""Seconds; a peer that announces a longer retry time is not remembered for longer."""
+"""Seconds; a peer that announces a longer retry time is not remembered for longer (TOMB-3)."""
 
 
 def hash_key(key: bytes) -> bytes:
-    """Return what an acceptor keeps of a session's key (HELLO-3)."""
+    """Return what an acceptor keeps of a session's key (HELLO-16)."""
     return hashlib.sha256(key).digest()
 
 
@@ -74,7 +74,7 @@ class Arrival:
             return []
         try:
             frames = decode(data, self.max_frame)
-            if len(frames) != 1 or not isinstance(frames[0], Hello):
+            if len(frames) != 1 or not isinstance(frames[0], Hello):  # HELLO-1
                 raise Violation(Code.MALFORMED, "the first message is Hello, alone")
             return self.registry.answer(self, frames[0], now)
         except Violation as fault:
@@ -115,7 +115,7 @@ class SessionRegistry:
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
         self.full = False
-        "Whether new sessions are refused for a while: all together hold too much (LIMIT-3)."
+        "Whether new sessions are refused for a while: all together hold too much (LIMIT-4)."
         self._incarnation = incarnation
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}
@@ -142,8 +142,11 @@ class SessionRegistry:
         return Arrival(self, now, principal, max_frame)
 
     def answer(self, arrival: Arrival, hello: Hello, now: float) -> list[Event]:
-        """Answer a Hello: resume, create, or refuse. Raises :class:`Violation` to refuse."""
-        if not hello.min_version <= VERSION <= hello.max_version:
+        """Answer a Hello: resume, create, or refuse.
+
+        Raises :class:`Violation` to refuse: then nothing has been touched (HELLO-12).
+        """
+        if not hello.min_version <= VERSION <= hello.max_version:  # HELLO-11
             raise Violation(Code.VERSION, f"this side speaks version {VERSION}")
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
@@ -156,28 +159,31 @@ class SessionRegistry:
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
         if tombstone is not None:
+            # RESUME-9
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
+            # TOMB-4
             arrival.refuse(Code.ENDED, "this session has ended", tombstone.counters)
             return []
         arrival.fresh = session is None
-        if session is None:
+        if session is None:  # only a new one can be one too many (REFUSE-6)
             session = self._create(hello, arrival.principal, now)
         return self._attach(arrival, session, hello, now)
 
     def _is_holder(
         self, known: Session | Tombstone | None, hello: Hello, principal: Hashable
     ) -> bool:
-        """Whether this Hello may touch what is known under its id (HELLO-3, HELLO-5).
+        """Whether this Hello may touch what is known under its id (HELLO-3, HELLO-5, HELLO-14).
 
         The same work and the same answer for "unknown", "wrong key" and "not yours".
         """
         right = hmac.compare_digest(known.key if known else NOBODY, hash_key(hello.key))
-        if known is None:
-            return hello.incarnation == 0
+        if known is None:  # a session is made only for a Hello that knows none (HELLO-9)
+            return hello.incarnation == 0  # else it asks too late (TOMB-5)
         owner = known.principal if isinstance(known, Tombstone) else self._principals[hello.session]
         return right and owner == principal and hello.incarnation in (0, known.incarnation)
 
     def _create(self, hello: Hello, principal: Hashable, now: float) -> Session:
+        """Make a session, within the bounds of this acceptor (LIMIT-3)."""
         config = self.config
         if self.draining:
             raise Violation(Code.BUSY, "going away")
@@ -207,6 +213,7 @@ class SessionRegistry:
         try:
             arrival.link = session.answer(hello, now, arrival.max_frame, resumed=not arrival.fresh)
         except Violation as fault:  # its true holder has lost the state: it cannot go on
+            # a new session ends as well, and leaves its tombstone (RESUME-11)
             session.end(Ending(End.VIOLATION, fault.code, fault.reason))
             arrival.refuse(fault.code, fault.reason, session.inbox.counters())
         return session.settle(now)
@@ -242,7 +249,7 @@ class SessionRegistry:
             del tombstones[session_id]
 
     def evict(self, now: float) -> list[Session]:
-        """End detached sessions, oldest contact first, while all hold too much (LIMIT-3).
+        """End detached sessions, oldest contact first, while all hold too much (LIMIT-4).
 
         Returns those that it ended; settle and retire each.
         """

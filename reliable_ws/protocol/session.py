@@ -74,7 +74,7 @@ class Session(Conversation):
         return self.outgoing.accept(payload, weight)
 
     def _refuse_send(self, weight: int) -> None:
-        """Raise, unless the end has yet to be seen in message order (CLOSE-5).
+        """Raise, unless the end has yet to be seen in message order (CLOSE-14).
 
         What is accepted then is *not taken* from the start.
         """
@@ -140,7 +140,8 @@ class Session(Conversation):
         old, self.link = self.link, link
         if old is not None:
             words = "another WebSocket took over"
-            # The initiator's refusal would end the session where the old link still carries it.
+            # The initiator's refusal would end the session where the old link still carries it
+            # (RESUME-10).
             told = self.role == "acceptor"
             refuse = Refuse(Code.SUPERSEDED, words, 0, None) if told else None
             old.leave(Code.SUPERSEDED if told else Code.GOING_AWAY, words, refuse)

@@ -26,7 +26,7 @@ class Timers:
         return self._progress_at is not None
 
     def close(self, now: float, timeout: float | None) -> None:
-        """Wait for the end, within bounds; again: only shortens the limit (CLOSE-10)."""
+        """Wait for the end, within bounds; again: only shortens the limit (CLOSE-10, CLOSE-22)."""
         if self._progress_at is None:
             self._progress_at = now
             self._hard_by = now + self._config.close_timeout
@@ -34,11 +34,11 @@ class Timers:
             self._hard_by = min(self._hard_by, now + timeout)
 
     def heard(self, at: float) -> None:
-        """Note a contact with the peer."""
+        """Note a contact with the peer (END-6)."""
         self.contact_at = max(self.contact_at, at)
 
     def progressed(self, now: float) -> None:
-        """Note that the peer moved on: closing may go on waiting (CLOSE-10)."""
+        """Note that the peer moved on: closing may go on waiting (CLOSE-21)."""
         if self._progress_at is not None:
             self._progress_at = max(self._progress_at, now)
 

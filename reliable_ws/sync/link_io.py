@@ -29,7 +29,7 @@ __all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
 logger = logging.getLogger("reliable_ws")
 
 LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-9)."""
+"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for the WebSocket's own closing handshake, then it is aborted."""

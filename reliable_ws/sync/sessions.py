@@ -200,7 +200,7 @@ class Sessions:
         call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort)
 
     def _leave(self, transport: SyncTransport, arrival: Arrival) -> None:
-        """Say why not, and let the peer close first (CLOSE-9)."""
+        """Say why not, and let the peer close first (CLOSE-19)."""
         close_action = arrival.close_action or CloseAction(Code.FINISHED, "", linger=False)
 
         def close() -> None:
@@ -251,7 +251,7 @@ class Sessions:
         self._change.notify_all()
 
     def _evict_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-3)."""
+        """See within a second whether detached sessions hold too much (LIMIT-4)."""
         if not self._evicting:
             self._evicting = True
             call_at(time.monotonic() + EVICTION_INTERVAL, self._evict)

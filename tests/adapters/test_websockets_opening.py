@@ -30,6 +30,7 @@ async def test_dial_and_listen_agree_on_the_subprotocol():
     [(None, None), (["chat"], None), (["chat", SUBPROTOCOL], SUBPROTOCOL)],
 )
 async def test_listen_refuses_nobody_for_a_subprotocol(offered, selected):
+    """LINK-6"""
     async with (
         listening() as (server, accepted),
         raw_connect(server, subprotocols=offered) as ws,
@@ -40,6 +41,7 @@ async def test_listen_refuses_nobody_for_a_subprotocol(offered, selected):
 
 @pytest.mark.parametrize("subprotocols", [None, ["chat", SUBPROTOCOL]])
 async def test_dial_takes_a_server_that_selects_none(subprotocols):
+    """LINK-6"""
     async with (
         asyncio.timeout(TIME_LIMIT),
         serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0) as server,

@@ -64,7 +64,7 @@ async def test_close_from_both_sides_at_once():
 
 @on_stage
 async def test_the_initiator_closes_the_websocket():
-    """The acceptor's last word must not be overtaken by its close (CLOSE-9)."""
+    """The acceptor's last word must not be overtaken by its close (CLOSE-19)."""
     async with paired() as (stage, client, server):
         closed_by = []
         for end in (stage.wire, stage.wire.peer):

@@ -208,6 +208,7 @@ async def test_a_server_that_answers_in_another_version():
 @on_stage
 @pytest.mark.parametrize("resumable", [True, False])
 async def test_a_server_that_is_full_or_leaving_says_so(resumable):
+    """REFUSE-5"""
     stage = Stage(server_config=Config(max_sessions=1))
     client, server = await stage.pair()
     options = {} if resumable else {"reopen": None}

@@ -80,7 +80,7 @@ async def test_sending_after_the_end_raises():
 
 @on_stage
 async def test_the_end_is_seen_in_message_order_by_senders_too():
-    """After the peer's Stop, send() says so only when all that came before is taken (CLOSE-5)."""
+    """After the peer's Stop, send() says so only when all that came before is taken (CLOSE-14)."""
     async with paired() as (_, client, server):
         await server.send("unread")
         closing = start(server.close())

@@ -129,7 +129,7 @@ def test_the_peers_finish_is_confirmed_at_once(side):
 
 @either_side
 def test_our_want_goes_once_with_its_message(side):
-    """ACK-5"""
+    """ACK-9"""
     lone = side()
     lone.session.want(2)
     assert lone.sends("a") == [run_of(1, "a")]
@@ -158,7 +158,7 @@ def test_what_is_confirmed_is_not_wanted(side):
 
 
 def test_want_is_said_again_on_the_next_link():
-    """ACK-5: while it still matters."""
+    """ACK-9: while it still matters."""
     lone = initiator()
     lone.session.want(1)
     lone.sends("a")
@@ -172,7 +172,7 @@ def test_want_is_said_again_on_the_next_link():
 
 @either_side
 def test_want_of_finish_is_within_the_smallest_window(side):
-    """ACK-7: an honest peer may want to know of Finish too."""
+    """ACK-10: an honest peer may want to know of Finish too."""
     pair = Pair(Config(window_messages=1))
     pair.connect()
     first, second = (pair.client, pair.server) if side is initiator else (pair.server, pair.client)

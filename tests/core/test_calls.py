@@ -18,7 +18,7 @@ from .helpers import calls_of, either_side, limits, run_of
 
 @either_side
 def test_a_request_and_its_answer(side):
-    """CALL-1, CALL-2: both have numbers, and the request's is its id."""
+    """CALL-1, CALL-2, CALL-15: both have numbers, and the request's is its id."""
     lone = calling(side)
     number = ask(lone, "add", "1 2")
     assert number == 1
@@ -30,7 +30,7 @@ def test_a_request_and_its_answer(side):
 
 @either_side
 def test_calls_have_numbers_of_their_own(side):
-    """CALL-1: a message that nobody takes holds back no call, and the other way round."""
+    """CALL-1, CALL-13: a message that nobody takes holds back no call, and the other way round."""
     lone = calling(side)
     lone.hears(run_of(1, "untaken"), calls_of(1, a_request("x")))
     lone.session.calls.reply(1, "y")
@@ -72,7 +72,7 @@ def test_a_fault_carries_code_message_and_data(side):
 
 @either_side
 def test_an_ack_of_calls_rides(side):
-    """CALL-3: and goes before the run it rides with."""
+    """CALL-17: and goes before the run it rides with."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
     lone.session.calls.reply(1, "y")
@@ -84,7 +84,7 @@ def test_an_ack_of_calls_rides(side):
 
 @either_side
 def test_an_ack_of_calls_that_cannot_ride_goes_soon(side):
-    """CALL-3"""
+    """CALL-17"""
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
     assert lone.says() == []
@@ -103,7 +103,7 @@ def test_an_ack_of_calls_that_cannot_ride_goes_soon(side):
 
 @either_side
 def test_an_ack_of_many_calls_goes_at_once(side):
-    """CALL-3"""
+    """CALL-17"""
     lone = calling(side)
     lone.hears(calls_of(1, *[Void()] * 255))
     assert lone.says() == []
@@ -146,7 +146,7 @@ def test_what_is_acked_is_forgotten(side):
 
 @either_side
 def test_an_answer_acks_its_request(side):
-    """CALL-3: who answers has received it, with everything before."""
+    """CALL-18: who answers has received it, with everything before."""
     lone = calling(side)
     ask(lone), ask(lone), ask(lone)
     lone.says()
@@ -159,7 +159,7 @@ def test_an_answer_acks_its_request(side):
 
 
 def test_two_sides_call_each_other():
-    """CALL-1: both directions at once, ids of one direction mean nothing in the other."""
+    """CALL-1, CALL-15: both directions at once, ids of one direction mean nothing in the other."""
     pair = opened()
     first = pair.client.calls.request("there", "a", None, 0)
     second = pair.server.calls.request("here", "b", None, 0)
@@ -178,7 +178,7 @@ def test_two_sides_call_each_other():
 
 
 def test_calls_pass_a_window_that_is_full():
-    """CALL-1: nothing can deadlock behind messages that nobody takes."""
+    """CALL-13: nothing can deadlock behind messages that nobody takes."""
     pair = opened(Config(window_messages=2, window_bytes=100))
     for session in (pair.client, pair.server):
         session.send("a" * 88)
@@ -217,7 +217,7 @@ def test_no_more_requests_are_open_than_the_peer_takes(side):
 
 @either_side
 def test_there_is_no_room_at_a_peer_without_calls(side):
-    """CALL-4: it says no position; nothing of calls is said to it, not even at the end."""
+    """CALL-20: it says no position; nothing of calls is said to it, not even at the end."""
     lone = side()
     calls = lone.session.calls
     assert (calls.limit, calls.has_room) == (0, False)
@@ -229,7 +229,7 @@ def test_there_is_no_room_at_a_peer_without_calls(side):
 
 
 def test_there_is_no_room_before_the_greeting():
-    """CALL-4, CALL-6"""
+    """CALL-20, CALL-6"""
     pair = Pair()
     assert not pair.client.calls.has_room
     pair.connect()
@@ -238,7 +238,7 @@ def test_there_is_no_room_before_the_greeting():
 
 @either_side
 def test_an_honest_requester_acks_answers_before_it_asks_again(side):
-    """CALL-6: so a peer may count a request as open until its answer was acked."""
+    """CALL-26: so a peer may count a request as open until its answer was acked."""
     lone = calling(side, limits=limits(max_requests=1))
     for number in range(1, 20, 1):
         assert ask(lone) == number

@@ -48,7 +48,7 @@ def test_a_void_drops_the_pieces_before_it():
 
 @either_side
 def test_a_request_that_has_gone_is_cancelled(side):
-    """CALL-8: once, and its place is free when the peer has answered."""
+    """CALL-30: once, and its place is free when the peer has answered."""
     lone = calling(side)
     number = ask(lone)
     lone.says()
@@ -63,7 +63,7 @@ def test_a_request_that_has_gone_is_cancelled(side):
 
 @either_side
 def test_answers_that_nobody_waits_for_are_ignored(side):
-    """CALL-8: late ones, second ones, and items behind a Cancel."""
+    """CALL-32: late ones, second ones, and items behind a Cancel."""
     lone = calling(side)
     streamed, faulted, twice = ask(lone, credit=9), ask(lone), ask(lone)
     lone.says()
@@ -84,7 +84,7 @@ def test_answers_that_nobody_waits_for_are_ignored(side):
 
 @either_side
 def test_a_handler_is_told_that_nobody_waits(side):
-    """CALL-8: while it runs; a Cancel that crossed the answer means nothing."""
+    """CALL-30, CALL-32: while it runs; a Cancel that crossed the answer means nothing."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
     assert lone.hears(calls_of(3, Cancel(2))) == [Cancelled(2)]
@@ -96,7 +96,7 @@ def test_a_handler_is_told_that_nobody_waits(side):
 
 @either_side
 def test_an_answer_too_many_is_dropped(side):
-    """CALL-2: each request gets one."""
+    """CALL-16: each request gets one."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
     calls = lone.session.calls
@@ -122,7 +122,7 @@ def test_what_is_left_of_a_deadline_travels(side):
 
 @either_side
 def test_a_deadline_is_kept_by_the_clock_of_who_runs_it(side):
-    """CALL-9"""
+    """CALL-33"""
     lone = calling(side)
     (event,) = lone.hears(calls_of(1, a_request(timeout=1500)))
     assert event.by == lone.now + 1.5

@@ -17,7 +17,7 @@ from .helpers import calls_of, counters, either_side, initiator
 
 
 def test_close_goes_on_while_calls_are_received():
-    """CLOSE-10: acks of calls are progress."""
+    """CLOSE-21: acks of calls are progress."""
     pair = opened(Config(max_frame=4096, close_progress_timeout=5))
     for _ in range(4):
         pair.server.send("untaken")
@@ -73,7 +73,7 @@ def end_by_silence(pair: Pair) -> None:
 
 @pytest.mark.parametrize("end", [end_by_abort, end_by_silence])
 def test_what_is_known_of_requests_when_a_session_ends(end):
-    """CALL-10: acked: taken; not sent: not taken; between: nobody can say."""
+    """CALL-39: acked: taken; not sent: not taken; between: nobody can say."""
     pair = opened()
     calls = pair.client.calls
     acked = calls.request("do", "", None, 0)
@@ -105,7 +105,7 @@ def test_answers_after_the_end_are_dropped(side):
 
 
 def test_done_when_every_answer_is_in():
-    """CALL-10, CLOSE-6: the end in agreement has no open request."""
+    """CALL-38, CLOSE-6: the end in agreement has no open request."""
     pair = opened()
     asked = pair.client.calls.request("do", "", None, 0)
     pair.client.finish(pair.now)
@@ -148,7 +148,7 @@ def test_closing_from_either_side_with_requests_open_both_ways(closer):
 
 
 def test_done_says_nothing_of_calls():
-    """CALL-10"""
+    """CALL-39"""
     lone = calling(initiator)
     number = ask(lone)
     lone.says()

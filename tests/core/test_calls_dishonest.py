@@ -179,7 +179,7 @@ GUARDS: dict[str, tuple[list[Entry], Frame, int, str]] = {
 @pytest.mark.parametrize("name", GUARDS)
 @either_side
 def test_a_guard(side, name):
-    """CALL-2, CALL-3, CALL-5, CALL-6, CALL-7, CALL-8"""
+    """CALL-2, CALL-6, CALL-19, CALL-24, CALL-25, CALL-28, CALL-42"""
     before, frame, code, words = GUARDS[name]
     lone = sent(side, *before)
     blamed(lone, lone.hears(frame), code, words)
@@ -201,7 +201,7 @@ def test_just_below_each_guard(side):
 
 @either_side
 def test_a_call_behind_finish(side):
-    """CALL-10"""
+    """CALL-34"""
     lone = sent(side)
     lone.hears(Finish(1, 1000, ""))
     assert lone.hears(calls_of(1, Cancel(9), Credit(9, 9))) == []
@@ -210,14 +210,14 @@ def test_a_call_behind_finish(side):
 
 @either_side
 def test_a_call_of_a_side_that_has_none(side):
-    """CALL-4"""
+    """CALL-41"""
     lone = side()
     blamed(lone, lone.hears(calls_of(1, a_request())), 4422, "a call of a side that has none")
 
 
 @either_side
 def test_an_answer_to_what_was_not_sent_on_this_link(side):
-    """CALL-3: it said in its greeting that it had not received it."""
+    """CALL-19: it said in its greeting that it had not received it."""
     lone = calling(side)
     ask(lone)
     lone.says()
@@ -231,7 +231,7 @@ def test_an_answer_to_what_was_not_sent_on_this_link(side):
 
 @either_side
 def test_an_ack_of_what_was_not_sent_on_this_link(side):
-    """CALL-3"""
+    """CALL-19"""
     lone = calling(side)
     ask(lone)
     lone.says()
@@ -244,7 +244,7 @@ def test_an_ack_of_what_was_not_sent_on_this_link(side):
 
 @either_side
 def test_no_entry_of_a_malformed_envelope_has_an_effect(side):
-    """FRAME-5"""
+    """FRAME-14"""
     lone = sent(side)
     blamed(lone, lone.hears_raw(raw([67, 1, [[82, 1, "x"], [90]]])), 4400, "entry type")
     assert lone.session.calls.received == 0
@@ -255,7 +255,7 @@ def test_no_entry_of_a_malformed_envelope_has_an_effect(side):
 
 @either_side
 def test_a_peer_that_never_acks_answers_cannot_ask_for_ever(side):
-    """CALL-6: a request is open until its answer was acked."""
+    """CALL-26: a request is open until its answer was acked."""
     lone = calling(side, TIGHT)
     for number in range(1, 4):
         lone.hears(calls_of(number, a_request()))
@@ -267,7 +267,7 @@ def test_a_peer_that_never_acks_answers_cannot_ask_for_ever(side):
 
 @either_side
 def test_a_peer_that_never_acks_requests_but_answers_them(side):
-    """CALL-3: an answer is an ack; nothing is kept."""
+    """CALL-18: an answer is an ack; nothing is kept."""
     lone = calling(side, limits=limits(max_requests=2))
     for number in range(1, 500):
         assert ask(lone, payload="x" * 1000) == number
@@ -281,7 +281,7 @@ def test_a_peer_that_never_acks_requests_but_answers_them(side):
 
 @either_side
 def test_a_peer_that_takes_nothing_but_asks_on(side):
-    """CALL-10: what it cannot take is not kept for it."""
+    """CALL-37: what it cannot take is not kept for it."""
     lone = calling(side, Config(max_requests=5))
     lone.hears(Stop(counters(stopped=True)))
     for number in range(1, 500):
@@ -295,7 +295,7 @@ def test_a_peer_that_takes_nothing_but_asks_on(side):
 
 @either_side
 def test_acks_after_the_last_one_mean_nothing(side):
-    """CALL-10: what was said to be not taken stays so."""
+    """CALL-37: what was said to be not taken stays so."""
     lone = calling(side)
     ask(lone), ask(lone)
     lone.says()
@@ -308,7 +308,7 @@ def test_acks_after_the_last_one_mean_nothing(side):
 
 @either_side
 def test_what_is_held_is_bounded_whatever_comes(side):
-    """CALL-5, CALL-6"""
+    """CALL-25, CALL-32"""
     lone = calling(side, TIGHT)
     number = 1
     for _ in range(2):
@@ -327,7 +327,7 @@ def test_what_is_held_is_bounded_whatever_comes(side):
 
 @either_side
 def test_frames_of_a_run_before_the_wrong_entry(side):
-    """FRAME-5: the session is over, and its application is told so, whatever came before."""
+    """FRAME-14: the session is over, and its application is told so, whatever came before."""
     lone = calling(side, TIGHT)
     events = lone.hears(run_of(1, "a"), calls_of(1, a_request()), calls_of(3, a_request()))
     assert [type(event) for event in events if isinstance(event, Requested | Ended)] == [

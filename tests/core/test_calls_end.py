@@ -72,7 +72,7 @@ def test_finish_rides_with_the_last_answer(side):
 
 @either_side
 def test_no_answer_goes_behind_finish(side):
-    """CALL-10: to what came later. But a stream that is being read goes on, and can be left."""
+    """CALL-34, CALL-35: to what came later. But a stream that is read goes on, and can be left."""
     lone = calling(side)
     number = ask(lone, credit=9)
     lone.session.finish(lone.now)
@@ -98,7 +98,7 @@ def test_answers_still_come_to_a_side_that_has_finished(side):
 
 
 def test_a_stream_goes_on_though_its_reader_has_finished():
-    """CALL-7, CALL-10: with all the credit that it needs, over several links."""
+    """CALL-7, CALL-34: with all the credit that it needs, over several links."""
     pair = opened(Config(max_frame=4096))
     number = pair.client.calls.request("count", "", None, 5000)
     pair.client.finish(pair.now)
@@ -153,7 +153,7 @@ def test_finish_is_said_again_behind_the_calls():
 
 @either_side
 def test_when_the_peer_has_finished_no_answer_can_come(side):
-    """CALL-10: what was not sent is taken back, what was is cancelled."""
+    """CALL-38: what was not sent is taken back, what was is cancelled."""
     lone = calling(side)
     sent = ask(lone)
     lone.says()
@@ -172,7 +172,7 @@ def test_when_the_peer_has_finished_no_answer_can_come(side):
 
 @either_side
 def test_the_last_ack_of_calls_goes_before_stop(side):
-    """CALL-10: so the peer knows of each request whether it arrived."""
+    """CALL-37: so the peer knows of each request whether it arrived."""
     lone = calling(side)
     lone.hears(run_of(1, "untaken"), calls_of(1, a_request(), a_request()))
     lone.session.close(lone.now)
@@ -186,7 +186,7 @@ def test_the_last_ack_of_calls_goes_before_stop(side):
 
 @either_side
 def test_calls_behind_our_stop_are_dropped(side):
-    """CALL-10: not counted, not acked, not run; whatever their numbers."""
+    """CALL-36: not counted, not acked, not run; whatever their numbers."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
     lone.hears(run_of(1, "untaken"))
@@ -200,7 +200,7 @@ def test_calls_behind_our_stop_are_dropped(side):
 
 @either_side
 def test_requests_that_the_peer_had_not_received_when_it_stopped(side):
-    """CALL-10: exact: the last ack says it."""
+    """CALL-37, CALL-39: exact: the last ack says it."""
     lone = calling(side)
     for _ in range(3):
         ask(lone)
@@ -221,7 +221,7 @@ def test_requests_that_the_peer_had_not_received_when_it_stopped(side):
 
 @either_side
 def test_answers_are_not_kept_for_a_peer_that_has_stopped(side):
-    """CALL-10"""
+    """CALL-37"""
     lone = calling(side, Config(window_bytes=1000))
     lone.hears(calls_of(1, a_request(credit=5), a_request(credit=2**50)))
     while not lone.session.calls.crowded:
@@ -237,7 +237,7 @@ def test_answers_are_not_kept_for_a_peer_that_has_stopped(side):
 
 @either_side
 def test_what_is_queued_in_the_turn_of_a_close_is_not_sent(side):
-    """CALL-10: nobody could take its answer; what was sent is cancelled."""
+    """CALL-38: nobody could take its answer; what was sent is cancelled."""
     lone = calling(side)
     sent = ask(lone)
     lone.says()
@@ -251,7 +251,7 @@ def test_what_is_queued_in_the_turn_of_a_close_is_not_sent(side):
 
 
 def test_a_lost_request_is_not_run_after_the_close_of_its_asker():
-    """CALL-8, CALL-10: nobody waits for it, so it does not go again."""
+    """CALL-31, CALL-38: nobody waits for it, so it does not go again."""
     pair = opened()
     pair.server.send("untaken")
     pair.run()
@@ -268,7 +268,7 @@ def test_a_lost_request_is_not_run_after_the_close_of_its_asker():
 
 
 def test_a_stop_that_is_said_in_a_greeting():
-    """CALL-10: the position of calls beside it is the last ack."""
+    """CALL-37: the position of calls beside it is the last ack."""
     pair = opened()
     for payload in "ab":
         pair.client.calls.request("do", payload, None, 0)

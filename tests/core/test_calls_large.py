@@ -87,7 +87,7 @@ def test_pieces_and_their_entry(side):
 
 @either_side
 def test_the_peers_largest_message_is_the_limit_of_calls(side):
-    """CALL-5: also where ours is larger; nothing was queued."""
+    """CALL-25: also where ours is larger; nothing was queued."""
     lone = calling(side, limits=limits(max_message=5000))
     ask(lone, payload="x" * 5000)
     last = lone.session.calls.outbox.last
@@ -108,7 +108,7 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
 @pytest.mark.parametrize("name", ["x" * 256, "é" * 128, "\ud800", "😀" * 64])
 @either_side
 def test_a_name_that_cannot_be_said(side, name):
-    """CALL-2: a mistake of the caller's; nothing was queued."""
+    """CALL-14: a mistake of the caller's; nothing was queued."""
     lone = calling(side)
     with pytest.raises(ValueError, match="at most 255 bytes"):
         ask(lone, name)
@@ -119,7 +119,7 @@ def test_a_name_that_cannot_be_said(side, name):
 
 @either_side
 def test_a_fault_says_as_much_as_may_be_said(side):
-    """CALL-2: never more than the peer would take, and nothing that is no text."""
+    """CALL-14: never more than the peer would take, and nothing that is no text."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
     lone.session.calls.fault(1, "😀" * 999, "é" * 999)

@@ -46,7 +46,7 @@ def away(side) -> Lone:
 @pytest.mark.parametrize("name", WRONG)
 @either_side
 def test_a_peer_that_lost_its_calls(side, name):
-    """CALL-4: the session ends before anything is sent again."""
+    """CALL-21: the session ends before anything is sent again."""
     position, words = WRONG[name]
     lone = away(side)
     again(lone, position)
@@ -57,7 +57,7 @@ def test_a_peer_that_lost_its_calls(side, name):
 
 @either_side
 def test_a_position_that_is_just_right(side):
-    """CALL-4: so each wrong one above is wrong for its own reason."""
+    """CALL-21: so each wrong one above is wrong for its own reason."""
     lone = away(side)
     again(lone, CallPosition(3, 2, 3))
     assert lone.session.ended is None
@@ -66,7 +66,7 @@ def test_a_position_that_is_just_right(side):
 
 @pytest.mark.parametrize("position", [CallPosition(1, 0, 1), CallPosition(0, 1, 2)])
 def test_a_first_position_that_cannot_be(position):
-    """CALL-4: nothing was said yet."""
+    """CALL-21: nothing was said yet."""
     lone = initiator(calls=position)
     assert lone.session.ended is not None
     assert lone.session.ended.code == 4422
@@ -74,7 +74,7 @@ def test_a_first_position_that_cannot_be(position):
 
 @either_side
 def test_a_peer_without_calls_resumes(side):
-    """CALL-4: it had none and has none."""
+    """CALL-20: it had none and has none."""
     lone = side()
     lone.link.lost(None, "", lone.now)
     again(lone, None)
@@ -84,7 +84,7 @@ def test_a_peer_without_calls_resumes(side):
 
 @either_side
 def test_a_peer_that_stopped_may_say_of_calls_what_it_received(side):
-    """CALL-4, CALL-10: its position settles what it never got."""
+    """CALL-37: its position settles what it never got."""
     lone = calling(side)
     for _ in range(3):
         ask(lone)
@@ -99,7 +99,7 @@ def test_a_peer_that_stopped_may_say_of_calls_what_it_received(side):
 
 @either_side
 def test_what_we_do_not_take_any_more_may_be_lost(side):
-    """CALL-10: stopped, we do not mind what the peer can send again."""
+    """CALL-21: stopped, we do not mind what the peer can send again."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
     lone.session.close(lone.now)
@@ -111,7 +111,7 @@ def test_what_we_do_not_take_any_more_may_be_lost(side):
 
 @either_side
 def test_answers_of_an_earlier_link_are_acked_by_the_greeting(side):
-    """CALL-6: so their requests do not count any more."""
+    """CALL-26: so their requests do not count any more."""
     lone = calling(side, Config(max_requests=1))
     lone.hears(calls_of(1, a_request()))
     lone.session.calls.reply(1, "")

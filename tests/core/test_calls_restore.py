@@ -76,7 +76,7 @@ def test_what_was_received_and_acked_stays_so(who):
 
 @either
 def test_a_request_that_ran_is_answered_and_not_run_again(who):
-    """CALL-12: its handler died."""
+    """CALL-40: its handler died."""
     pair = opened()
     number = getattr(pair, other(who)).calls.request("do", "", None, 0)
     pair.run()
@@ -123,7 +123,7 @@ def test_an_answer_that_was_written_down_arrives(who):
 @either
 @pytest.mark.parametrize("arrived", [False, True])
 def test_callers_died_and_the_peer_is_told(who, arrived):
-    """CALL-12: what it has is cancelled, what it has not is taken back."""
+    """CALL-40: what it has is cancelled, what it has not is taken back."""
     pair = opened()
     session = getattr(pair, who)
     session.calls.request("do", "", None, 0)
@@ -141,7 +141,7 @@ def test_callers_died_and_the_peer_is_told(who, arrived):
 
 @either
 def test_a_cancel_is_said_once(who):
-    """CALL-8"""
+    """CALL-30"""
     pair = opened()
     session = getattr(pair, who)
     session.calls.request("do", "", None, 0)
@@ -153,7 +153,7 @@ def test_a_cancel_is_said_once(who):
 
 @either
 def test_items_that_were_granted_are_no_violation(who):
-    """CALL-7: nobody reads them any more."""
+    """CALL-28: nobody reads them any more."""
     pair = opened()
     peer = getattr(pair, other(who))
     getattr(pair, who).calls.request("do", "", None, 30)
@@ -201,7 +201,7 @@ def test_nothing_comes_behind_a_finish_that_may_have_gone(side, owes):
 
 @either_side
 def test_what_the_peer_stopped_stays_stopped(side):
-    """CALL-10"""
+    """CALL-37"""
     lone = calling(side)
     ask(lone)
     lone.says()

@@ -44,7 +44,7 @@ class Desk:
 
 @both_ways
 def test_a_lost_request_is_sent_again_and_runs_once(asker):
-    """CALL-4"""
+    """CALL-22"""
     desk = Desk(asker)
     desk.asking.request("do", "a", None, 0)
     desk.pull_and_lose()
@@ -61,7 +61,7 @@ def test_a_lost_request_is_sent_again_and_runs_once(asker):
 
 @both_ways
 def test_a_lost_reply_comes_after_the_resume(asker):
-    """CALL-4: the request is not run again."""
+    """CALL-22: the request is not run again."""
     desk = Desk(asker)
     number = desk.asking.request("do", "a", None, 0)
     desk.pair.run()
@@ -203,7 +203,7 @@ def test_a_request_that_arrived_before_its_deadline_stays(asker):
 
 @both_ways
 def test_a_lost_request_that_was_cancelled_is_never_run(asker):
-    """CALL-8: it may have arrived, so it cannot be taken back; the greeting shows that it can."""
+    """CALL-31: it may have arrived, so it cannot be taken back; the greeting shows that it can."""
     desk = Desk(asker)
     number = desk.asking.request("do", "x" * 9000, None, 0)
     desk.pull_and_lose()
@@ -231,7 +231,7 @@ def test_what_was_sent_stays_sent_while_it_is_said_again(side):
 
 @either_side
 def test_what_is_said_again(side):
-    """CALL-4: everything above what the peer has received, from the same numbers."""
+    """CALL-22: everything above what the peer has received, from the same numbers."""
     lone = calling(side)
     for payload in "abcd":
         ask(lone, payload=payload)
@@ -286,7 +286,7 @@ class Chatter:
 
 
 def test_many_links_and_not_one_call_lost():
-    """CALL-1, CALL-4: cut again and again, wherever both are just then."""
+    """CALL-1, CALL-22: cut again and again, wherever both are just then."""
     pair = opened(Config(max_requests=4, max_frame=4096))
     sides = [Chatter(pair, "client"), Chatter(pair, "server")]
     for turn in range(300):

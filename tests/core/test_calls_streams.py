@@ -46,7 +46,7 @@ def test_an_item_goes_while_what_went_before_is_below_the_credit(side):
 
 @either_side
 def test_credit_is_told_to_who_serves_the_stream(side):
-    """CALL-7: and after the answer it means nothing."""
+    """CALL-7, CALL-32: and after the answer it means nothing."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(credit=10)))
     assert lone.hears(calls_of(2, Credit(1, 500))) == [Granted(1, 500)]
@@ -69,7 +69,7 @@ def test_a_grant_for_what_has_ended_says_nothing(side):
 
 @either_side
 def test_few_credits_are_on_their_way_at_once(side):
-    """CALL-7: who never acks holds us to 64 entries; the newest totals go when it does."""
+    """CALL-29: who never acks holds us to 64 entries; the newest totals go when it does."""
     lone = calling(side)
     streams = [ask(lone, credit=10) for _ in range(3)]
     lone.says()
@@ -86,7 +86,7 @@ def test_few_credits_are_on_their_way_at_once(side):
 
 @either_side
 def test_items_wait_while_too_much_waits_for_the_peer(side):
-    """CALL-7: a peer that grants without end and acks nothing does not fill our memory."""
+    """CALL-29: a peer that grants without end and acks nothing does not fill our memory."""
     lone = calling(side, Config(window_bytes=1000))
     lone.hears(calls_of(1, a_request(credit=2**53 - 1)))
     calls = lone.session.calls
@@ -103,7 +103,7 @@ def test_items_wait_while_too_much_waits_for_the_peer(side):
 
 @either_side
 def test_items_go_on_when_what_was_in_their_way_is_taken_back(side):
-    """CALL-7, CALL-8: the stream hears of it with the next ack."""
+    """CALL-29, CALL-8: the stream hears of it with the next ack."""
     lone = calling(side, Config(window_bytes=1000))
     lone.hears(calls_of(1, a_request(credit=2**53 - 1)))
     calls = lone.session.calls

@@ -163,7 +163,7 @@ def test_what_is_unread_at_close_is_not_taken(who):
 
 @either
 def test_what_arrives_behind_a_stop_is_not_taken(who):
-    """CLOSE-3"""
+    """CLOSE-11"""
     pair = opened()
     sender = getattr(pair, other(who))
     sender.send("crossing")
@@ -223,7 +223,7 @@ def test_who_is_told_stop_sends_nothing_sequenced_any_more(who):
 
 @either
 def test_the_end_is_seen_in_message_order(who):
-    """CLOSE-5: send() is settled from the start while messages wait, and raises behind them."""
+    """CLOSE-14: send() is settled from the start while messages wait, and raises behind them."""
     pair = opened()
     closer, reader = getattr(pair, who), getattr(pair, other(who))
     closer.send("a")
@@ -267,7 +267,7 @@ def test_stop_goes_before_what_is_still_to_be_sent(side):
 
 @either_side
 def test_nothing_is_acked_behind_our_stop(side):
-    """CLOSE-3"""
+    """CLOSE-11"""
     lone = side()
     lone.session.close(NOW)
     lone.says()

@@ -66,7 +66,7 @@ def test_without_contact_a_session_ends_at_its_ttl(who):
 
 
 def test_an_acceptor_that_expired_still_tells_what_it_took():
-    """TOMB-1, END-1: the initiator comes late and hears the truth."""
+    """TOMB-4, END-1: the initiator comes late and hears the truth."""
     pair = Pair(Config(session_ttl=200), Config(session_ttl=50))
     pair.connect()
     pair.client.send("taken")
@@ -99,7 +99,7 @@ def test_close_gives_up_without_progress(who):
 
 
 def test_close_goes_on_while_there_is_progress_until_the_hard_limit():
-    """CLOSE-10"""
+    """CLOSE-10, CLOSE-21"""
     pair = opened(Config(close_timeout=100))
     for number in range(200):
         pair.client.send(number)
@@ -140,7 +140,7 @@ def test_close_is_bounded_when_the_peer_never_answered():
 
 
 def test_parts_that_go_are_progress():
-    """CLOSE-10"""
+    """CLOSE-21"""
     lone = initiator()
     lone.session.send(b"x" * 2_000_000)
     lone.session.close(NOW)
@@ -153,6 +153,7 @@ def test_parts_that_go_are_progress():
 
 
 def test_the_ending_says_the_peers_last_word():
+    """CLOSE-16"""
     lone = acceptor()
     lone.session.finish(NOW, 1001, "ours")
     lone.says()
@@ -162,7 +163,7 @@ def test_the_ending_says_the_peers_last_word():
 
 
 def test_without_any_finish_an_end_is_1000():
-    """CLOSE-6: the peer has stopped before we said Finish, and so have we."""
+    """CLOSE-16: the peer has stopped before we said Finish, and so have we."""
     lone = acceptor(position=position(counters(stopped=True)))
     lone.session.close(NOW)
     assert lone.session.outbox.finish is None

@@ -17,7 +17,7 @@ from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, acceptor, counters, ini
 
 
 def test_done_is_said_in_the_same_step():
-    """CLOSE-7, CLOSE-9: the acceptor lingers, the initiator closes."""
+    """CLOSE-7, CLOSE-9, CLOSE-19: the acceptor lingers, the initiator closes."""
     lone = acceptor()
     lone.hears(run_of(1, "a"), Finish(2, 1000, ""), Stop(counters(stopped=True)))
     lone.session.inbox.take()
@@ -56,7 +56,7 @@ def closing() -> Pair:
 
 
 def test_a_lost_done_is_told_by_the_tombstone():
-    """TOMB-1, CLOSE-8: the initiator's report is all confirmed."""
+    """TOMB-4, CLOSE-8: the initiator's report is all confirmed."""
     pair = closing()
     pair.pull()
     pair.cut()
@@ -75,7 +75,7 @@ def test_a_lost_done_is_told_by_the_tombstone():
 
 
 def test_the_answer_of_the_tombstone_may_be_lost_as_well():
-    """TOMB-1"""
+    """TOMB-4"""
     pair = closing()
     pair.pull()
     for _ in range(3):
@@ -91,7 +91,7 @@ def test_the_answer_of_the_tombstone_may_be_lost_as_well():
 
 
 def test_a_forgotten_tombstone_leaves_the_initiator_with_what_it_knows():
-    """TOMB-2: unknown never means that it went well; but the done one was sure before."""
+    """TOMB-5: unknown never means that it went well; but the done one was sure before."""
     pair = opened()
     pair.client.send("a")
     pair.pull()
@@ -127,7 +127,7 @@ def test_a_lost_last_ack_is_told_by_the_next_hello():
 
 
 def test_an_acceptor_that_is_done_before_its_welcome_refuses():
-    """HELLO-7, END-2: Done needs an open link; the counters say the same."""
+    """CLOSE-18, HELLO-7, END-2: Done needs an open link; the counters say the same."""
     pair = opened()
     do(pair, "client", "finish")
     pair.run()

@@ -99,7 +99,7 @@ def test_two_large_payloads_are_packed_as_they_are():
 
 
 def test_an_unknown_frame_without_the_critical_bit_is_skipped():
-    """FRAME-3: a later version may say more to who understands it."""
+    """FRAME-3, FRAME-13: a later version may say more to who understands it."""
     assert decode(raw([0x21, None, [1]], [65, 2, 1], [0x3F]), LARGE) == [Ack(2, 1)]
     assert decode(raw([0]), LARGE) == []
 
@@ -117,7 +117,7 @@ def test_greetings_may_have_grown():
 
 
 def test_the_repr_of_a_hello_has_no_key():
-    """HELLO-3: it is a secret, and reprs end in logs."""
+    """HELLO-17: it is a secret, and reprs end in logs."""
     shown = repr(hello())
     assert hello().session.hex() in shown
     assert repr(hello().key) not in shown
@@ -131,7 +131,7 @@ def test_which_codes_allow_another_link():
 
 
 def test_lists_up_to_their_limit_are_good():
-    """FRAME-2, COUNT-3: the limits themselves are allowed."""
+    """FRAME-2, COUNT-6: the limits themselves are allowed."""
     many = Messages(1, ["x"] * MAX_LIST)
     assert decode(encode([many]), LARGE) == [many]
     pairs = tuple((2 * n, 2 * n) for n in range(1, MAX_RANGES + 1))

@@ -180,7 +180,7 @@ def test_a_bad_frame_is_malformed(name):
 
 @pytest.mark.parametrize("value", NOT_A_NUMBER)
 def test_a_number_is_an_int_from_0_to_the_highest(value):
-    """NUM-1: exact in every language; True is not 1."""
+    """NUM-3, FRAME-8: exact in every language; True is not 1."""
     for array in ([65, value, 0], [65, 2**53 - 1, value], [78, value], [70, value, 1000, ""]):
         with pytest.raises(Violation):
             decode(raw(array), LARGE)

@@ -40,7 +40,7 @@ def test_only_the_outbox_limits_may_be_none():
 
 
 def test_frames_are_not_smaller_than_the_smallest():
-    """PART-6"""
+    """LIMIT-1"""
     assert Config(max_frame=MIN_FRAME).max_frame == MIN_FRAME
     with pytest.raises(ValueError, match="max_frame"):
         Config(max_frame=MIN_FRAME - 1)

@@ -75,7 +75,7 @@ def test_finish_at_the_wrong_number(side):
 
 @either_side
 def test_frames_before_the_wrong_one_have_had_their_effect(side):
-    """FRAME-5"""
+    """FRAME-9, FRAME-14"""
     lone = side()
     lone.sends("a", "b")
     blamed(lone, lone.hears(Ack(1, 1), run_of(5, "x"), Ack(2, 2)), 4422, "a gap")
@@ -84,7 +84,7 @@ def test_frames_before_the_wrong_one_have_had_their_effect(side):
 
 @either_side
 def test_no_frame_of_a_malformed_envelope_has_an_effect(side):
-    """FRAME-5"""
+    """FRAME-14"""
     lone = side()
     lone.sends("a", "b")
     blamed(lone, lone.hears_raw(raw([65, 1, 1], [77, 0, ["x"]])), 4400)
@@ -137,7 +137,7 @@ def test_an_ack_backwards_is_ignored(side):
 
 @either_side
 def test_an_ack_behind_final_counters_changes_no_outcome(side):
-    """CLOSE-4: the first final counters stand."""
+    """CLOSE-12: the first final counters stand."""
     lone = side()
     lone.sends("a", "b", "c")
     lone.hears(Stop(counters(3, 1, 2, stopped=True)))
@@ -148,7 +148,7 @@ def test_an_ack_behind_final_counters_changes_no_outcome(side):
 
 @either_side
 def test_want_beyond_the_window(side):
-    """ACK-7: above received, plus the window, plus one for Finish."""
+    """ACK-10: above received, plus the window, plus one for Finish."""
     lone = side(SMALL)
     lone.hears(run_of(1, "a"))
     assert lone.hears(Want(6)) == []
@@ -161,7 +161,7 @@ def test_want_beyond_the_window(side):
 @either_side
 @pytest.mark.parametrize("has", [counters(3, 0, 0, stopped=True), counters(3, 3, 3, stopped=True)])
 def test_stop_with_counters_of_what_was_never_sent(side, has):
-    """CLOSE-4, ACK-7: it settles nothing."""
+    """CLOSE-13, ACK-7: it settles nothing."""
     lone = side()
     lone.sends("a", "b")
     blamed(lone, lone.hears(Stop(has)), 4422, "never sent")
@@ -170,7 +170,7 @@ def test_stop_with_counters_of_what_was_never_sent(side, has):
 
 @either_side
 def test_stop_below_an_earlier_ack(side):
-    """CLOSE-4: what was confirmed stays confirmed."""
+    """CLOSE-13: what was confirmed stays confirmed."""
     lone = side()
     lone.sends("a", "b")
     lone.hears(Ack(2, 2))
@@ -187,7 +187,7 @@ def test_stop_that_is_not_frozen(side):
 
 @either_side
 def test_a_second_stop_changes_no_outcome(side):
-    """CLOSE-4: the first final counters stand."""
+    """CLOSE-12: the first final counters stand."""
     lone = side()
     lone.sends("a", "b", "c")
     lone.hears(Stop(counters(3, 1, 2, stopped=True)))
@@ -198,7 +198,7 @@ def test_a_second_stop_changes_no_outcome(side):
 
 
 def test_done_too_early():
-    """CLOSE-7: before the initiator has stopped or taken Finish."""
+    """CLOSE-17: before the initiator has stopped or taken Finish."""
     lone = initiator()
     lone.sends("a")
     blamed(lone, lone.hears(Done(counters(1))), 4422, "Done before both directions ended")
@@ -206,7 +206,7 @@ def test_done_too_early():
 
 
 def test_done_before_the_peers_finish_is_taken():
-    """CLOSE-7"""
+    """CLOSE-17"""
     lone = initiator()
     lone.hears(run_of(1, "x"), Finish(2, 1000, ""))
     lone.session.finish(NOW)
@@ -215,7 +215,7 @@ def test_done_before_the_peers_finish_is_taken():
 
 
 def test_done_with_counters_of_what_was_never_sent():
-    """CLOSE-4"""
+    """CLOSE-13"""
     lone = initiator()
     lone.session.close(NOW)
     lone.says()
@@ -232,7 +232,7 @@ def test_done_from_an_initiator():
 
 @either_side
 def test_refuse_with_counters_of_what_was_never_sent(side):
-    """CLOSE-4, ACK-7"""
+    """CLOSE-13, ACK-7"""
     lone = side()
     lone.sends("a")
     blamed(lone, lone.hears(Refuse(4410, "", 0, counters(2))), 4422, "never sent")
@@ -241,7 +241,7 @@ def test_refuse_with_counters_of_what_was_never_sent(side):
 
 @either_side
 def test_refuse_with_counters_below_an_earlier_ack(side):
-    """CLOSE-4"""
+    """CLOSE-13"""
     lone = side()
     lone.sends("a")
     lone.hears(Ack(1, 1))

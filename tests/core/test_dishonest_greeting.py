@@ -70,7 +70,7 @@ def test_state_lost_at_the_acceptor(wrong, words):
 
 
 def test_a_welcome_of_another_incarnation():
-    """HELLO-9"""
+    """HELLO-15"""
     lone = dialing()
     good = position(counters(1), sent=3, first=3)
     answer = welcome(resumed=True, position=good, incarnation=INCARNATION + 1)
@@ -78,7 +78,7 @@ def test_a_welcome_of_another_incarnation():
 
 
 def test_a_welcome_in_a_version_that_was_not_offered():
-    """HELLO-1"""
+    """END-5"""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
     lone.says()
@@ -87,7 +87,7 @@ def test_a_welcome_in_a_version_that_was_not_offered():
 
 @pytest.mark.parametrize("partial", [3, 4, 2**53 - 1])
 def test_a_partial_that_is_not_below_the_length_of_the_message(partial):
-    """PART-4"""
+    """PART-11"""
     lone = initiator()
     lone.sends("abc")
     lone.link.lost(None, "", NOW)
@@ -98,7 +98,7 @@ def test_a_partial_that_is_not_below_the_length_of_the_message(partial):
 
 
 def test_a_partial_of_no_message():
-    """PART-4: nor of Finish."""
+    """PART-11: nor of Finish."""
     lone = initiator()
     lone.session.finish(NOW)
     lone.says()
@@ -121,7 +121,7 @@ def test_a_greeting_that_leaves_no_room_for_content(max_frame):
 
 @either_side
 def test_the_smallest_limits_work(side):
-    """LIMIT-1: one message at a time, however large, and a heartbeat not without pause."""
+    """LIMIT-1, LIVE-7: one message at a time, however large, and a heartbeat not without pause."""
     least = limits(
         window_messages=1, window_bytes=1, max_frame=4096, max_requests=1, idle_ms=1, ttl_ms=1
     )
@@ -184,21 +184,21 @@ def test_anything_but_one_hello_as_the_first_message(data):
 
 
 def test_a_hello_above_the_limit():
-    """FRAME-2"""
+    """FRAME-10"""
     arrival, _events = arrive(SessionRegistry(1, Config(max_frame=4096)), bytes(4097))
     assert refusal(arrival).code == Code.VIOLATION
 
 
 @pytest.mark.parametrize(("low", "high"), [(2, 3), (2, 2**53 - 1)])
 def test_no_version_in_common(low, high):
-    """HELLO-1"""
+    """HELLO-11"""
     registry = SessionRegistry(1)
     arrival, _events = arrive(registry, encode([hello(min_version=low, max_version=high)]))
     assert (refusal(arrival).code, len(registry)) == (Code.VERSION, 0)
 
 
 def test_a_version_range_that_has_ours_in_it():
-    """HELLO-1"""
+    """HELLO-11"""
     arrival, _events = arrive(SessionRegistry(1), encode([hello(max_version=9)]))
     assert arrival.link is not None
     (answer,) = decode(arrival.link.transmit(NOW) or b"", 2**20)
@@ -216,7 +216,7 @@ INTRUDERS = {
 
 @pytest.mark.parametrize("name", INTRUDERS)
 def test_who_is_not_the_holder_learns_nothing_and_touches_nothing(name):
-    """HELLO-5, HELLO-9: one answer for unknown, wrong key and not yours."""
+    """HELLO-3, HELLO-5, HELLO-12, HELLO-14: one answer for unknown, wrong key and not yours."""
     lone = acceptor()
     assert lone.registry is not None
     principal = "somebody else" if name == "another principal" else None
@@ -265,7 +265,7 @@ def test_a_good_hello_after_that():
     ],
 )
 def test_state_lost_at_the_initiator(wrong, words):
-    """RESUME-3, PART-4: decided before Welcome; refused with final counters."""
+    """RESUME-3, PART-11: decided before Welcome; refused with final counters."""
     lone = holding()
     assert lone.registry is not None
     arrival, events = arrive(lone.registry, encode([hello(attempt=2, position=wrong)]))
@@ -278,7 +278,7 @@ def test_state_lost_at_the_initiator(wrong, words):
 
 
 def test_a_new_hello_that_claims_to_have_received():
-    """RESUME-3"""
+    """RESUME-11"""
     registry = SessionRegistry(1)
     arrival, events = arrive(registry, encode([hello(position=position(counters(1)))]))
     assert refusal(arrival).code == Code.VIOLATION
@@ -286,7 +286,7 @@ def test_a_new_hello_that_claims_to_have_received():
 
 
 def test_a_new_hello_that_cannot_send_its_first_message():
-    """RESUME-3"""
+    """RESUME-11"""
     arrival, _events = arrive(
         SessionRegistry(1), encode([hello(position=position(sent=5, first=6))])
     )

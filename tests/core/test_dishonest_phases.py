@@ -64,7 +64,7 @@ def test_a_stranger_that_answers_the_first_hello(data):
 
 @pytest.mark.parametrize("data", [b"", "hello", encode([run_of(1, "a")])])
 def test_a_stranger_that_answers_a_later_hello_is_left(data):
-    """HELLO-8: whoever it is, it is not the peer that we know; the session goes on."""
+    """HELLO-13: whoever it is, it is not the peer that we know; the session goes on."""
     lone = initiator()
     lone.sends("a")
     lone.link.lost(None, "", NOW)
@@ -141,7 +141,7 @@ def test_an_unknown_frame_that_is_not_critical_changes_nothing(side):
 
 @either_side
 def test_what_a_stopped_side_hears_is_dropped_without_a_look(side):
-    """CLOSE-3: numbers out of order are no violation any more; frames are still checked."""
+    """CLOSE-11: numbers out of order are no violation any more; frames are still checked."""
     lone = side()
     lone.session.close(NOW)
     lone.says()

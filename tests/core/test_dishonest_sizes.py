@@ -51,7 +51,7 @@ def test_deliveries_that_are_not_confirmed_count_in_the_window(side):
 
 @either_side
 def test_more_bytes_than_twice_the_window(side):
-    """WINDOW-4"""
+    """WINDOW-7"""
     lone = side(Config(window_bytes=3000))
     lone.hears(run_of(1, b"x" * 3000))
     lone.hears(run_of(2, b"x" * 3000))
@@ -60,7 +60,7 @@ def test_more_bytes_than_twice_the_window(side):
 
 @either_side
 def test_more_bytes_than_twice_the_window_among_calls(side):
-    """WINDOW-4: calls do not count, and hide nothing, whatever stands first."""
+    """WINDOW-8: calls do not count, and hide nothing, whatever stands first."""
     lone = side(Config(window_bytes=3000), calls=NO_CALLS_YET)
     for number in (1, 2, 3, 4):
         call = calls_of(number, Request("m", None, 0, b"c" * 3000))
@@ -72,7 +72,7 @@ def test_more_bytes_than_twice_the_window_among_calls(side):
 
 @either_side
 def test_more_bytes_than_twice_the_window_in_parts(side):
-    """WINDOW-4: it is told by the first of them."""
+    """WINDOW-8: it is told by the first of them."""
     lone = side(Config(window_bytes=3000))
     lone.hears(run_of(1, b"x" * 3000))
     part = Part(2, 0, 50_000_000, 0, b"x")
@@ -82,7 +82,7 @@ def test_more_bytes_than_twice_the_window_in_parts(side):
 
 @either_side
 def test_a_lone_message_may_be_larger_than_the_window(side):
-    """WINDOW-4, WINDOW-3: never one that came alone."""
+    """WINDOW-7, WINDOW-3: never one that came alone."""
     lone = side(Config(window_bytes=3000))
     assert lone.hears(run_of(1, b"x" * 10_000))
     assert lone.takes(1)
@@ -92,14 +92,14 @@ def test_a_lone_message_may_be_larger_than_the_window(side):
 
 @either_side
 def test_an_envelope_above_the_announced_limit(side):
-    """FRAME-2, FRAME-7"""
+    """FRAME-10, FRAME-7"""
     lone = side(SMALL)
     blamed(lone, lone.hears(run_of(1, b"x" * 8192)), 4422, "a frame above the announced limit")
 
 
 @either_side
 def test_the_announced_limit_is_that_of_the_transport(side):
-    """FRAME-2, LIMIT-1"""
+    """FRAME-10, LIMIT-1"""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW, max_frame=5000))
     (greeting,) = lone.says()
@@ -111,7 +111,7 @@ def test_the_announced_limit_is_that_of_the_transport(side):
 @either_side
 @pytest.mark.parametrize("offset", [1, 3, 5])
 def test_a_part_out_of_place(side, offset):
-    """PART-3"""
+    """PART-1"""
     lone = side()
     lone.hears(Part(1, 0, 9, 0, b"01"))
     blamed(lone, lone.hears(Part(1, offset, 9, 0, b"x")), 4422, "a part out of place")
@@ -119,7 +119,7 @@ def test_a_part_out_of_place(side, offset):
 
 @either_side
 def test_a_part_that_begins_in_the_middle(side):
-    """PART-3"""
+    """PART-1"""
     lone = side()
     blamed(lone, lone.hears(Part(1, 2, 9, 0, b"x")), 4422, "a part out of place")
 
@@ -135,7 +135,7 @@ def test_parts_of_differing_total_or_kind(side, second):
 
 @either_side
 def test_a_part_of_the_next_message_before_the_last_is_whole(side):
-    """PART-1"""
+    """PART-8"""
     lone = side()
     lone.hears(Part(1, 0, 9, 0, b"01"))
     blamed(lone, lone.hears(Part(2, 0, 9, 0, b"x")), 4422, "a gap")
@@ -143,7 +143,7 @@ def test_a_part_of_the_next_message_before_the_last_is_whole(side):
 
 @either_side
 def test_a_message_inside_another(side):
-    """PART-1: begun in parts, finished in parts."""
+    """PART-8: begun in parts, finished in parts."""
     lone = side()
     lone.hears(Part(1, 0, 9, 0, b"01"))
     blamed(lone, lone.hears(run_of(1, "whole")), 4422, "a message inside another")
@@ -151,7 +151,7 @@ def test_a_message_inside_another(side):
 
 @either_side
 def test_finish_inside_a_message(side):
-    """PART-1"""
+    """PART-8"""
     lone = side()
     lone.hears(Part(1, 0, 9, 0, b"01"))
     blamed(lone, lone.hears(Finish(1, 1000, "")), 4422, "Finish inside a message")
@@ -159,7 +159,7 @@ def test_finish_inside_a_message(side):
 
 @either_side
 def test_a_message_above_our_limit(side):
-    """PART-5"""
+    """PART-13"""
     lone = side(SMALL)
     part = Part(1, 0, 30_001, 0, b"x")
     blamed(lone, lone.hears(part), 4422, "a message above the announced limit")
@@ -168,7 +168,7 @@ def test_a_message_above_our_limit(side):
 
 @either_side
 def test_parts_that_make_no_text(side):
-    """PART-3: malformed as a whole; a cut inside a character is none."""
+    """PART-10: malformed as a whole; a cut inside a character is none."""
     lone = side()
     lone.hears(Part(1, 0, 2, 1, b"\xc3"))
     lone.hears(Part(1, 1, 2, 1, b"\xa4"))

@@ -28,7 +28,7 @@ from .helpers import LIMITS, NOW, Lone, acceptor, counters, initiator, limits, r
 
 
 def test_the_first_hello_says_nothing_but_zeros():
-    """HELLO-1, HELLO-4, CALL-4: 0 is a valid counter."""
+    """HELLO-1, HELLO-4, COUNT-1, CALL-4: 0 is a valid counter."""
     session = Session("initiator", ID, KEY, NOW)
     session.send("a")
     lone = Lone(session, session.dial(NOW))
@@ -113,7 +113,7 @@ def test_a_lost_welcome_leaves_no_orphan():
 
 
 def test_the_acceptor_keeps_only_the_hash_of_the_key():
-    """HELLO-3"""
+    """HELLO-16"""
     lone = acceptor()
     assert lone.session.key == hashlib.sha256(KEY).digest()
     assert KEY not in repr(vars(lone.session)).encode()
@@ -209,7 +209,7 @@ def test_a_welcome_repeats_what_has_arrived():
 
 
 def test_an_abort_while_dialing_says_nothing():
-    """END-2: an initiator that has not been welcomed just closes."""
+    """END-5: an initiator that has not been welcomed just closes."""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
     lone.says()

@@ -45,7 +45,7 @@ def test_a_delivery_is_handed_over_and_not_confirmed():
 
 
 def test_deliveries_confirmed_out_of_order_wait_for_those_before():
-    """COUNT-2, COUNT-3: told as ranges meanwhile."""
+    """COUNT-3: told as ranges meanwhile."""
     box = inbox(*"abcdef")
     for _ in range(6):
         box.deliver()
@@ -87,7 +87,7 @@ def test_confirming_what_was_never_handed_over_is_the_callers_mistake():
 
 
 def test_freezing_drops_what_is_untaken_and_says_how_many():
-    """CLOSE-3"""
+    """CLOSE-3, PART-12"""
     box = inbox("a", "b", "c")
     box.deliver()
     assert box.freeze() == 2
@@ -111,7 +111,7 @@ def test_confirming_after_the_freeze_is_too_late():
 
 
 def test_only_so_many_ranges_are_told():
-    """COUNT-3: the rest is at most handed, hence unknown: no lie."""
+    """COUNT-6: the rest is at most handed, hence unknown: no lie."""
     box = inbox(*map(str, range(200)))
     for _ in range(200):
         box.deliver()

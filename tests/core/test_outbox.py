@@ -119,7 +119,7 @@ def test_a_lone_message_always_has_room():
 
 
 def test_numbers_end_where_the_highest_is_left_for_finish():
-    """NUM-1"""
+    """NUM-3"""
     box = outbox()
     box.gate = 10
     box.restore(MAX_NUMBER - 3, [])

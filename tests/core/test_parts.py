@@ -61,14 +61,14 @@ def test_parts_are_consecutive_slices():
 
 
 def test_a_part_is_never_larger_than_the_largest():
-    """PART-1: so that acks pass between parts."""
+    """PART-7: so that acks pass between parts."""
     lone = initiator()
     parts = lone.sends(b"x" * 2_000_000)
     assert max(len(part.data) for part in parts) == LARGEST_PART
 
 
 def test_parts_ride_with_acks_and_behind_them_goes_finish():
-    """PART-1, ACK-2"""
+    """PART-8, ACK-2"""
     lone = initiator(limits=limits(max_frame=4096))
     lone.session.send(b"x" * 5000)
     lone.session.finish(NOW)
@@ -80,7 +80,7 @@ def test_parts_ride_with_acks_and_behind_them_goes_finish():
 
 
 def test_other_frames_may_stand_between_parts():
-    """PART-1"""
+    """PART-8"""
     lone = initiator()
     lone.sends("a")
     lone.hears(Part(1, 0, 4, 0, b"12"))
@@ -132,7 +132,7 @@ def test_no_envelope_is_above_the_announced_limit(side):
 
 @either_side
 def test_ranges_do_not_make_an_envelope_too_large(side):
-    """FRAME-7, COUNT-3"""
+    """FRAME-7, COUNT-6"""
     pair = Pair(Config(max_frame=4096))
     pair.connect()
     first, second = (pair.client, pair.server) if side is initiator else (pair.server, pair.client)
@@ -181,7 +181,7 @@ def test_1009_halves_the_envelopes_and_the_session_goes_on():
 
 
 def test_1009_again_and_again_is_the_end():
-    """PART-6: no two peers reconnect for ever."""
+    """PART-14: no two peers reconnect for ever."""
     lone = initiator()
     lone.sends(b"x" * 5000)
     limit = lone.session.frame_size.limit
@@ -210,7 +210,7 @@ def test_a_transport_that_takes_little_gets_little():
 
 
 def test_a_later_greeting_can_only_lower_the_envelopes():
-    """LIMIT-2: of the other limits the first greeting counts."""
+    """LIMIT-5: of the other limits the first greeting counts."""
     lone = initiator(limits=limits(max_frame=10_000))
     for most, expected in ((20_000, 10_000), (5000, 5000), (6000, 5000)):
         lone.link.lost(None, "", NOW)

@@ -124,7 +124,7 @@ def test_a_fenced_link_is_inert():
 
 
 def test_an_initiator_drops_its_older_websocket_without_a_word():
-    """RESUME-2: a Refuse of its own would end the session where the old link still carries it."""
+    """RESUME-10: a Refuse of its own would end the session where the old link still carries it."""
     pair = opened()
     old = pair.wire
     pair.client.send("a")
@@ -223,7 +223,7 @@ def test_an_acceptor_waits_whatever_the_closing_code():
 
 
 def test_a_busy_acceptor_says_when_to_come_again():
-    """REFUSE-2, REFUSE-3"""
+    """REFUSE-3, REFUSE-4"""
     lone = initiator()
     lone.link.lost(None, "", NOW)
     lone.link = lone.session.dial(NOW)
@@ -233,7 +233,7 @@ def test_a_busy_acceptor_says_when_to_come_again():
 
 
 def test_a_session_that_is_held_is_not_refused_for_being_busy():
-    """REFUSE-3"""
+    """REFUSE-6"""
     pair = Pair(Config(max_sessions=1))
     pair.connect()
     pair.cut()
@@ -251,7 +251,7 @@ def test_one_session_after_the_other_over_one_book():
 
 
 def test_a_stranger_between_two_links_does_no_harm():
-    """HELLO-8: nor does it count as contact."""
+    """HELLO-13, END-6: nor does it count as contact."""
     lone = initiator(Config(session_ttl=60))
     for second in range(0, 60, 10):
         lone.now = NOW + second
@@ -263,7 +263,7 @@ def test_a_stranger_between_two_links_does_no_harm():
 
 
 def test_dialing_is_no_contact():
-    """END-4: however often, a session outlives contact by its ttl and no more."""
+    """END-4, END-6: however often, a session outlives contact by its ttl and no more."""
     pair = Pair(Config(session_ttl=60))
     pair.connect()
     pair.cut()
@@ -279,7 +279,7 @@ def test_dialing_is_no_contact():
 
 
 def test_an_initiator_that_is_never_answered_ends():
-    """END-4, LIVE-1"""
+    """END-4, LIVE-5"""
     session = Session("initiator", ID, KEY, NOW)
     session.send("a")
     now = NOW

@@ -188,7 +188,7 @@ def test_the_older_link_is_fenced():
 
 
 def test_an_initiator_that_dials_anew_says_nothing_on_its_older_link():
-    """RESUME-2."""
+    """RESUME-10."""
     pair = connected()
     old = pair.wire
     pair.dial()

@@ -12,7 +12,7 @@ from tests.core.rules import connected, said
 
 
 def test_the_end_is_seen_in_message_order():
-    """CLOSE-5."""
+    """CLOSE-14."""
     pair = connected()
     pair.server.send("before the end")
     pair.run()
@@ -44,7 +44,7 @@ def test_nothing_sequenced_goes_behind_the_peers_stop():
 
 
 def test_the_initiator_comes_back_until_it_hears_done():
-    """CLOSE-8, TOMB-1: it knows every outcome already, the acceptor does not."""
+    """CLOSE-8, TOMB-4: it knows every outcome already, the acceptor does not."""
     pair = connected()
     pair.client.close(pair.now)
     pair.server.close(pair.now)
@@ -62,7 +62,7 @@ def test_the_initiator_comes_back_until_it_hears_done():
 
 
 def test_who_hears_the_last_word_closes_first():
-    """CLOSE-9."""
+    """CLOSE-9, CLOSE-19."""
     pair = connected()
     pair.client.close(pair.now)
     pair.run()
@@ -73,7 +73,7 @@ def test_who_hears_the_last_word_closes_first():
 
 
 def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
-    """CLOSE-7, CLOSE-9: the link was not open, so it is no Done; the last word is waited for."""
+    """CLOSE-18, CLOSE-19: the link was not open, so it is no Done; the last word is waited for."""
     pair = connected()
     pair.server.close(pair.now)
     pair.pull()
@@ -108,7 +108,7 @@ def test_a_close_that_stands_still_is_given_up():
 
 @pytest.mark.parametrize("before", [0.0, 0.1, 5.0, 19.9])
 def test_a_link_that_died_unnoticed_does_not_take_close_with_it(before):
-    """CLOSE-10, LIVE-3: by default there is time to notice it, and to open another."""
+    """CLOSE-23, LIVE-3: by default there is time to notice it, and to open another."""
     config = Config()
     pair = connected(config)
     pair.client.send("still on its way")

@@ -18,7 +18,7 @@ from tests.support.pair import ID, KEY, Pair
 
 @pytest.mark.parametrize("code", [1001, 1012, 4508, 4529])
 def test_a_refuse_that_means_later(code):
-    """REFUSE-1, REFUSE-2, REFUSE-3."""
+    """REFUSE-1, REFUSE-4."""
     pair = Pair()
     wire = pair.dial()
     pair.pull()
@@ -60,7 +60,7 @@ def refused(pair: Pair, asker: Session) -> Refuse:
 
 
 def test_a_book_that_is_full_says_when_to_come_again():
-    """REFUSE-3, LIMIT-3."""
+    """REFUSE-3, REFUSE-6, LIMIT-3."""
     pair = Pair(Config(max_sessions=1))
     pair.connect()
     other = Session("initiator", bytes(16), KEY, pair.now, pair.config)
@@ -73,7 +73,7 @@ def test_a_book_that_is_full_says_when_to_come_again():
 
 
 def test_a_book_that_holds_too_much_ends_what_is_detached():
-    """LIMIT-3."""
+    """LIMIT-4."""
     pair = connected(Config(max_bytes=100))
     pair.server.send("x" * 200)
     assert pair.registry.evict(pair.now) == []
@@ -124,7 +124,7 @@ def test_no_contact_ends_a_session():
 
 
 def test_a_websocket_on_which_nobody_answers_is_no_contact():
-    """END-4."""
+    """END-6."""
     pair = connected(Config(session_ttl=60, open_timeout=10))
     pair.cut()
     for _ in range(8):
@@ -136,7 +136,7 @@ def test_a_websocket_on_which_nobody_answers_is_no_contact():
 
 
 def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
-    """TOMB-1, TOMB-2."""
+    """TOMB-1, TOMB-4, TOMB-5."""
     pair = connected(Config(session_ttl=60))
     pair.client.send("hi")
     pair.run()
@@ -192,7 +192,7 @@ def test_a_websocket_without_a_hello_is_refused():
 
 
 def test_an_initiator_does_not_wait_for_ever_for_an_answer():
-    """LIVE-1."""
+    """LIVE-5."""
     pair = Pair()
     pair.dial()
     pair.now += 10

@@ -42,7 +42,7 @@ def retire(registry: SessionRegistry, arrival: Arrival, now: float = NOW) -> Non
 
 
 def test_too_many_sessions():
-    """LIMIT-3, REFUSE-3: new ones are to come again later, held ones resume."""
+    """LIMIT-3: new ones are to come again later, held ones resume."""
     registry = SessionRegistry(1, Config(max_sessions=2))
     first, _ = knock(registry, 1)
     knock(registry, 2)
@@ -77,7 +77,7 @@ def test_a_drained_book_takes_no_new_session():
 
 
 def test_a_tombstone_answers_its_holder_only():
-    """TOMB-1, HELLO-5"""
+    """TOMB-4, HELLO-5, RESUME-9"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1, principal="ann")
     retire(registry, arrival)
@@ -99,7 +99,7 @@ def test_burying_again_has_no_effect():
 
 
 def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
-    """TOMB-1"""
+    """TOMB-4"""
     registry = SessionRegistry(1)
     arrival, _ = knock(registry, 1)
     arrival.session.abort(NOW)
@@ -111,7 +111,7 @@ def test_a_session_that_ended_and_was_not_buried_yet_is_a_tombstone_too():
     ("own", "peers_ms", "kept"), [(100, 1000, 200), (10, 60_000, 120), (10, 2**53 - 1, 7200)]
 )
 def test_how_long_a_session_is_remembered(own, peers_ms, kept):
-    """TOMB-1: twice the longer retry time, within reason."""
+    """TOMB-3: twice the longer retry time, within reason."""
     registry = SessionRegistry(1, Config(session_ttl=own))
     arrival, _ = knock(registry, 1, limits=limits(ttl_ms=peers_ms))
     retire(registry, arrival)
@@ -140,7 +140,7 @@ def load(registry: SessionRegistry, number: int, now: float, size: int) -> Lone:
 
 
 def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
-    """LIMIT-3, G5: with a truthful report, told by the tombstone."""
+    """LIMIT-4, G5: with a truthful report, told by the tombstone."""
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 5)]
     assert registry.held > 4000
@@ -157,7 +157,7 @@ def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
 
 
 def test_a_book_lets_go_no_more_than_it_must():
-    """LIMIT-3"""
+    """LIMIT-4"""
     registry = SessionRegistry(1, Config(max_bytes=3000))
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 4)]
     assert registry.evict(NOW) == []  # attached ones are bounded by their windows
@@ -168,7 +168,7 @@ def test_a_book_lets_go_no_more_than_it_must():
 
 
 def test_a_book_that_holds_too_much_all_the_same_takes_no_new_sessions():
-    """LIMIT-3, G5: attached sessions are not ended for it, and none are added."""
+    """LIMIT-4, G5: attached sessions are not ended for it, and none are added."""
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lones = [load(registry, number, NOW, 1000) for number in range(1, 4)]
     assert registry.evict(NOW) == []

@@ -17,7 +17,7 @@ from .helpers import NOW, Lone, either_side, limits, run_of, welcome
 
 @either_side
 def test_silence_is_broken_by_a_heartbeat(side):
-    """LIVE-2: every third of what the peer announced."""
+    """LIVE-2, LIVE-6: every third of what the peer announced."""
     lone = side(limits=limits(idle_ms=9000))
     assert lone.session.deadline == NOW + 3
     lone.session.tick(NOW + 2.9)
@@ -102,7 +102,7 @@ def test_oversleeping_does_not_end_a_close(side):
 
 
 def test_a_dial_that_is_not_answered_is_given_up():
-    """LIVE-1"""
+    """LIVE-5"""
     session = Session("initiator", ID, KEY, NOW)
     lone = Lone(session, session.dial(NOW))
     assert session.deadline == NOW + 10
@@ -163,7 +163,7 @@ def test_a_tick_at_the_deadline_always_moves_it(start, limits_of_time, close, cu
 
 
 def test_a_pair_at_rest_speaks_only_to_stay_alive():
-    """LIVE-2: an hour of it."""
+    """LIVE-6: an hour of it."""
     pair = Pair()
     pair.connect()
     pair.advance(3600)

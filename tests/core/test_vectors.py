@@ -35,7 +35,7 @@ def test_the_files_are_what_the_generator_makes():
 
 @pytest.mark.parametrize("row", rows("good.json"))
 def test_good(row):
-    """FRAME-1, FRAME-3, FRAME-6, FRAME-8."""
+    """FRAME-1, FRAME-3, FRAME-6, FRAME-8, FRAME-15."""
     data = bytes.fromhex(row["hex"])
     frames = decode(data, MAX_FRAME)
     assert to_json(frames) == row["frames"]
@@ -48,7 +48,7 @@ def test_good(row):
 
 @pytest.mark.parametrize("row", rows("bad.json"))
 def test_bad(row):
-    """FRAME-2, FRAME-4, FRAME-5, MSG-3, COUNT-2, COUNT-3, PART-2, CALL-2."""
+    """FRAME-2, FRAME-4, FRAME-5, MSG-5, COUNT-2, COUNT-3, PART-2, CALL-2, CALL-14."""
     with pytest.raises(Violation) as caught:
         decode(bytes.fromhex(row["hex"]), row.get("max_frame", MAX_FRAME))
     assert caught.value.code == row["code"]

@@ -103,7 +103,7 @@ def test_a_batch_is_one_envelope():
 
 @either_side
 def test_an_honest_peer_never_overruns_a_small_window_of_bytes(side):
-    """WINDOW-4: many empty messages take more bytes on the wire than they weigh."""
+    """WINDOW-7: many empty messages take more bytes on the wire than they weigh."""
     pair = Pair(Config(window_bytes=1000, window_messages=4096))
     pair.connect()
     first, second = (pair.client, pair.server) if side is initiator else (pair.server, pair.client)

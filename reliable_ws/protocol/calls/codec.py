@@ -27,10 +27,10 @@ from reliable_ws.protocol.frames import (
 __all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
 
 LONGEST_NAME = 255
-"""Most bytes of a method's name, or of a fault's code."""
+"""Most bytes of a method's name, or of a fault's code (CALL-14)."""
 
 LONGEST_WORDS = 1_000
-"""Most bytes of a fault's message."""
+"""Most bytes of a fault's message (CALL-14)."""
 
 AS_IT_COMES = frozenset((bytes, str, type(None)))
 """Payloads that need no look; ``None`` stands for the pieces before the entry."""
@@ -43,7 +43,10 @@ def wire_calls(frame: Calls) -> tuple[Any, ...]:
 
 
 def read_calls(item: list[Any]) -> Calls:
-    """Return a run of entries, every field checked. Raises :class:`Violation`."""
+    """Return a run of entries, every field checked; of any size (CALL-23).
+
+    Raises :class:`Violation`.
+    """
     if len(item) != 3:
         raise fields.bad("Calls")
     _type, first, items = item

@@ -14,7 +14,7 @@ MOST = 1_024
 """Most entries of one frame."""
 
 QUARTER = 256
-"""Entries that are acked at once, so that the peer can forget them (CALL-3)."""
+"""Entries that are acked at once, so that the peer can forget them (CALL-17)."""
 
 
 class CallCursor:
@@ -62,7 +62,7 @@ class CallCursor:
         return new_unchecked(Calls, (number, entries)), used
 
     def take(self) -> CallAck | None:
-        """Return the ack that goes now, if there is anything new to tell (CALL-3)."""
+        """Return the ack that goes now, if there is anything new to tell (CALL-17)."""
         received = self._ledger.received
         self.now = False
         self.by = None

@@ -38,14 +38,17 @@ class Pieces:
         self._most = max_message + OVERHEAD
 
     def add(self, data: bytes) -> None:
-        """Keep a slice. Raises :class:`Violation`."""
+        """Keep a slice (CALL-25). Raises :class:`Violation`."""
         if len(self.data) + len(data) > self._most:
             raise Violation(Code.VIOLATION, "a call above the announced limit")
         self.data += data
 
 
 def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
-    """Return the payload of an entry with these pieces before it. Raises :class:`Violation`."""
+    """Return the payload of an entry with these pieces before it (CALL-24).
+
+    Raises :class:`Violation`.
+    """
     if payload is not None:
         if pieces is not None:
             raise Violation(Code.VIOLATION, "pieces that belong to nothing")
@@ -53,5 +56,5 @@ def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
     data = b"" if pieces is None else bytes(pieces.data)
     try:
         return fields.payload(msgpack.unpackb(data, max_map_len=0, max_array_len=0))
-    except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it
+    except Exception:  # noqa: BLE001 - whatever is wrong, the peer sent it (CALL-42)
         raise Violation(Code.MALFORMED, "pieces that make no payload") from None

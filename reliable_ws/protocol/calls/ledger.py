@@ -2,8 +2,8 @@
 
 Calls have numbers of their own, because they are confirmed by arriving: an unread message
 holds back no reply, no reply holds back a message, and a full window can deadlock nothing
-(CALL-1). What follows from numbers is the same: in order, each once, sent again from what the
-peer has received. What bounds them is the number of open requests, and for streams a credit of
+(CALL-1, CALL-13). What follows from numbers is the same: in order, each once, sent again from what
+the peer has received. What bounds them is the number of open requests, and for streams a credit of
 their own (CALL-7).
 """
 
@@ -114,7 +114,7 @@ class CallLedger(OwnCalls):
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
-        return None  # too late for a request that is answered: no harm (CALL-8)
+        return None  # too late for a request that is answered: no harm (CALL-32)
 
     def _whole(self, payload: Payload | None) -> Payload:
         """Return an entry's payload, of the pieces before it if it has none. Raises Violation."""
@@ -122,10 +122,10 @@ class CallLedger(OwnCalls):
         return whole(payload, pieces)
 
     def _answered(self, request: int, sent: int) -> bool:
-        """Close a request of ours; whether somebody waits. Late answers are no mistake."""
+        """Close a request of ours; whether somebody waits. Late ones are no mistake (CALL-32)."""
         _asked(request, sent)
         if request > self.outbox.acked:
-            self.ack(request)  # who answers has received it
+            self.ack(request)  # who answers has received it (CALL-18)
         return self._close(request)
 
     def _fits(self, request: int, payload: Payload, sent: int) -> bool:
@@ -134,7 +134,7 @@ class CallLedger(OwnCalls):
         if request not in self.open:
             return False
         if self._streams is None or not self._streams.count(request, seal_weight(payload)):
-            raise Violation(Code.VIOLATION, "more items than the credit")
+            raise Violation(Code.VIOLATION, "more items than the credit")  # CALL-28
         return self.open[request]
 
     def abandon(self) -> None:
@@ -146,7 +146,7 @@ class CallLedger(OwnCalls):
 
     @property
     def held(self) -> int:
-        """Bytes that are held, about."""
+        """Bytes that are held, about; no window bounds them in all (CALL-27)."""
         pieces = 0 if self._pieces is None else len(self._pieces.data)
         return pieces + self.outbox.weight
 
@@ -155,7 +155,7 @@ class CallLedger(OwnCalls):
         return CallPosition(self.received, self.outbox.transmitted, self.outbox.acked + 1)
 
     def check(self, peer: CallPosition | None, *, stopped: bool) -> None:
-        """Compare both sides' books. Raises :class:`Violation`."""
+        """Compare both sides' books (CALL-21). Raises :class:`Violation`."""
         if peer is None:
             if self.limit:
                 raise Violation(Code.VIOLATION, "state lost: calls are not known any more")
@@ -184,5 +184,5 @@ class CallLedger(OwnCalls):
 
 
 def _asked(request: int, sent: int) -> None:
-    if request > sent:
+    if request > sent:  # CALL-19
         raise Violation(Code.VIOLATION, "an answer to what was never asked")

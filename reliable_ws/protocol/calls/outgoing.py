@@ -31,7 +31,7 @@ from .queue import VOID, CallOutbox
 __all__ = ["BEHIND_FINISH", "OwnCalls"]
 
 BEHIND_FINISH = frozenset((Cancel, Credit))
-"""Who has finished may still read a stream, or leave it (CALL-10)."""
+"""Who has finished may still read a stream, or leave it (CALL-34)."""
 
 NOTHING = b""
 
@@ -78,13 +78,13 @@ class OwnCalls:
         self.finished = False
         "Whether our Finish has been transmitted: what may come behind it is little."
         self.peer_stopped = False
-        "Whether the peer takes no more calls: what it has not acked, it never got (CALL-10)."
+        "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
         self.eased = False
         "Set when there is room for items again (see :attr:`crowded`)."
         self.open: dict[int, bool] = {}
         "Our requests without a final answer -> whether somebody still waits for it."
         self.served: dict[int, None] = {}
-        "The peer's requests that we owe an answer."
+        "The peer's requests that we owe an answer (CALL-26)."
 
     # ------------------------------------------------------------------ said
 
@@ -95,7 +95,7 @@ class OwnCalls:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits for the peer to receive it that items of streams wait too."""
+        """Whether so much waits to be received that items of streams wait too (CALL-29)."""
         return self.outbox.weight >= self._most_held
 
     def request(self, method: str, payload: Payload, by: float | None, credit: int) -> int:
@@ -117,7 +117,7 @@ class OwnCalls:
         return number
 
     def reply(self, request: int, payload: Payload) -> None:
-        """Queue the answer to a request of the peer; too late, it is dropped."""
+        """Queue the answer to a request of the peer; too late, it is dropped (CALL-16)."""
         if request in self.served:
             weight = seal_weight(payload)
             self._answer(request, new_unchecked(Reply, (request, payload)), REPLY + weight, weight)
@@ -165,7 +165,7 @@ class OwnCalls:
         if request > self.outbox.transmitted:
             self._take_back(request)
             return True
-        self.open[request] = False  # its place is free when the peer has answered
+        self.open[request] = False  # its place is free when the peer has answered (CALL-30)
         self._put(Cancel(request), VOID)
         return False
 
@@ -202,6 +202,7 @@ class OwnCalls:
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
                 f"{self.max_there} (Config.max_message there)"
             )
+        # CALL-35
         if self._blocked or (self.finished and type(entry) not in BEHIND_FINISH):
             return 0
         if size > LARGEST_ENTRY:
@@ -217,7 +218,7 @@ class OwnCalls:
         is never run (CALL-9).
         """
         late = by is not None and now >= by
-        if late or not self.open[number]:  # nobody waits: it need not be run
+        if late or not self.open[number]:  # nobody waits: it need not be run (CALL-31)
             if self.open[number] or self._abandoned:  # somebody will ask what became of it
                 self._will_never_run(number)
             self._take_back(number)
@@ -242,7 +243,7 @@ class OwnCalls:
         return True
 
     def was_taken(self, request: int) -> bool | None:
-        """Whether the peer got this request; ``None`` if nobody can say.
+        """Whether the peer got this request; ``None`` if nobody can say (CALL-39).
 
         Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
         """
@@ -273,7 +274,7 @@ class OwnCalls:
         }
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Go on after a crash. Callers and handlers died with it: the peer is told (CALL-12)."""
+        """Go on after a crash. Callers and handlers died with it: the peer is told (CALL-40)."""
         self.limit, self.max_there = values["limit"], values["max_there"]
         self.finished = values["finished"]
         items = [list(entry) for entry in values["entries"]]
@@ -296,7 +297,7 @@ class OwnCalls:
     # ------------------------------------------------------------------ the end
 
     def stop(self) -> None:
-        """Note that the peer takes nothing more: what it has not received, it never will (CALL-10).
+        """Note that the peer takes nothing more: what it has not received, it never will (CALL-37).
 
         Answers may still come to what it has.
         """

@@ -107,7 +107,7 @@ async function serve(port, name, config, say) {
     return gone && !sockets.length;
   }
   inbox.ws.send(encode([welcome(7)]));
-  if (name === 'wrong-key') { // the acceptor's counterpart: another incarnation (HELLO-9)
+  if (name === 'wrong-key') { // the acceptor's counterpart: another incarnation (HELLO-15)
     inbox.ws.terminate();
     const again = await accept();
     again.ws.send(encode([welcome(8, true)]));

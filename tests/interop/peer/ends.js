@@ -16,7 +16,7 @@ function makeLink(ws, linger) {
     said: performance.now(),
     send: (data) => ws.send(data),
     close: (code) => ws.close(code),
-    closeLater: (code) => { // CLOSE-9
+    closeLater: (code) => { // CLOSE-19
       const timer = setTimeout(() => ws.close(code), linger);
       ws.once('close', () => clearTimeout(timer));
     },

@@ -101,7 +101,7 @@ function checkFrame(raw) {
   return frame;
 }
 
-// All of the envelope or none of it: FRAME-5.
+// All of the envelope or none of it: FRAME-14.
 function decode(data, maxFrame) {
   if (data.length > maxFrame) throw new Violation(4422, 'an envelope above max_frame');
   try {

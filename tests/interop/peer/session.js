@@ -109,7 +109,7 @@ class Session extends EventEmitter {
     const [position, limits] = hello.slice(-2);
     this.link = link;
     this.meet(position, limits);
-    if (this.done) throw new Violation(4410, 'this session has ended'); // CLOSE-7
+    if (this.done) throw new Violation(4410, 'this session has ended'); // CLOSE-18
     const mine = this.greeting(link);
     this.say([['W', 1, resumed, this.incarnation, ...mine]]);
     this.opened();
@@ -163,7 +163,7 @@ class Session extends EventEmitter {
     }
   }
 
-  strange(link, error) { // HELLO-8
+  strange(link, error) { // HELLO-8, HELLO-13
     link.phase = 'over';
     this.emit('strange', error);
     link.close(1002);
