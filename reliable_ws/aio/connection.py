@@ -85,11 +85,14 @@ class Connection(Status):
         """
         if timeout is not None:
             check_seconds(timeout)
-        number = self._outbox.offer(message) or await self._sender.accept(message, timeout)
+        sender = self._sender
+        number = self._session.offer(message) or await sender.accept(message, timeout)
         pump = self._pump
         if not pump.awake:
             pump.wake()
-        return Receipt(self._sender, number)
+        if number >= pump.yield_at or self._outbox.total >= pump.flush_at:
+            sender.crowded()
+        return Receipt(sender, number)
 
     def send_nowait(self, message: Any) -> Receipt:
         """Accept one message without waiting for room.

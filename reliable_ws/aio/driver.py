@@ -11,6 +11,7 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.reconnect import NO_OTHER
 from reliable_ws.driver.rpc_server import time_to_close
 from reliable_ws.driver.status import Tell, tell_end, tell_nobody
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import (
     Arrived,
     Cancelled,
@@ -28,7 +29,6 @@ from reliable_ws.protocol.events import (
     Requested,
     Settled,
 )
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
@@ -262,8 +262,7 @@ class Driver:
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""
-        self.session.end(ending)
-        self.pump.settle()
+        self.dispatch(self.session.end(self.loop.time(), ending))
 
 
 ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {

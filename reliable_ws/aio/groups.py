@@ -85,11 +85,11 @@ class Member:
     def offer(self, publication: Publication) -> int | Fate:
         """Send a publication, or say why not: its number, ``WAITING``, or a fate."""
         session = self.session
-        if session.sending is not Sending.OPEN:
+        if session.outbox.state is not Sending.OPEN:
             return Fate.NOT_TAKEN
         number = 0 if self.waiting else session.outbox.offer(publication.payload)
         if not number:
-            if session.outgoing.is_too_large(publication.weight):
+            if session.outbox.is_too_large(publication.weight):
                 return Fate.SKIPPED
             if self.waiting or not session.outbox.has_room(publication.weight):
                 return self._full(publication)
@@ -334,7 +334,7 @@ class Group:
         expect("connection", connection, "a reliable_ws.Connection", fits=is_connection)
         if connection.id in self._members:
             raise ValueError(f"{connection!r} is a member already")
-        if connection._session.sending is not Sending.OPEN:
+        if connection._session.outbox.state is not Sending.OPEN:
             raise connection._session.error()
         member = Member(self, connection, identity)
         self._members[connection.id] = member

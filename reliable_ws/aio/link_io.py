@@ -9,8 +9,8 @@ from collections.abc import Callable
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.link import Link
-from reliable_ws.protocol.owner import CloseAction
+from reliable_ws.protocol.link import CloseAction, Link
+from reliable_ws.protocol.session import Session
 from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 from .waiters import Signal
@@ -29,13 +29,27 @@ CLOSE_TIMEOUT = 10.0
 class LinkIO:
     """Moves bytes between a link and a transport; what happens goes to ``dispatch``."""
 
-    __slots__ = ("_closer", "_dispatch", "_loop", "_over", "_writer", "link", "transport")
+    __slots__ = (
+        "_closer",
+        "_dispatch",
+        "_loop",
+        "_over",
+        "_session",
+        "_writer",
+        "link",
+        "transport",
+    )
 
     def __init__(
-        self, transport: Transport, link: Link, dispatch: Callable[[list[Event]], None]
+        self,
+        transport: Transport,
+        link: Link,
+        session: Session,
+        dispatch: Callable[[list[Event]], None],
     ) -> None:
         self.transport = transport
         self.link = link
+        self._session = session
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
@@ -67,10 +81,10 @@ class LinkIO:
                     task.cancel()
 
     def _receive(self, data: bytes | str) -> None:
-        self._dispatch(self.link.receive(data, self._loop.time()))
+        self._dispatch(self._session.receive(self.link, data, self._loop.time()))
 
     def _lost(self, code: int | None, reason: str) -> None:
-        self._dispatch(self.link.lost(code, reason, self._loop.time()))
+        self._dispatch(self._session.lost(self.link, code, reason, self._loop.time()))
 
     def flush(self) -> None:
         """Send what is to be sent, as far as the transport has room; never waits."""

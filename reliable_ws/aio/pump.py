@@ -1,31 +1,42 @@
-"""When to send, and when to look at the clock."""
+"""When to send, and when to look at the clock.
+
+Theory of operation. What the application queues in one turn of the event loop goes together: the
+first of it schedules :meth:`Pump.flush` for the end of the turn, the rest rides with it. Two
+things do not wait for that end. Once enough is queued it is sent at once, from the caller, so that
+the socket is busy while more is produced. And a task that is about to wait sends first, because
+nothing will be added before somebody answers.
+
+A step of the session that leaves something to be concluded sets ``session.due``; :meth:`Pump.flush`
+draws the conclusions once, before it sends. So no caller has to remember what follows from a verb
+but to wake the pump.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .link_io import LinkIO
 
-__all__ = ["BURST", "CROWD", "Pump"]
+__all__ = ["MAX_SENDS", "SEND_AT_ONCE", "Pump"]
 
-BURST = 1024
-"""Calls in a row that do not suspend before one yields to the event loop.
+MAX_SENDS = 1024
+"""Sends without a flush between before one yields to the event loop.
 
 Without it a loop over 32 k queued messages starves acks, heartbeats and timeouts for a second.
 """
 
-CROWD = 64 * 1024
+SEND_AT_ONCE = 64 * 1024
 """Bytes queued in one turn of the loop that are sent at once, from the caller: it keeps the
 socket busy while more is produced, and what is copied still warm."""
 
-RUN = 32
+CALLS_AT_ONCE = 32
 """Calls queued in one turn that are sent at once: the peer works on them while we go on."""
 
 
@@ -42,9 +53,11 @@ class Pump:
         "_timer",
         "awake",
         "dispatch",
+        "flush_at",
         "link_io",
         "loop",
         "session",
+        "yield_at",
     )
 
     def __init__(self, session: Session, dispatch: Callable[[list[Event]], None]) -> None:
@@ -54,6 +67,10 @@ class Pump:
         self.link_io: LinkIO | None = None
         self.awake = False
         "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
+        self.yield_at = MAX_SENDS
+        "From this number on, a send lets others run first."
+        self.flush_at = SEND_AT_ONCE
+        "Total weight of the outbox from which on a send flushes."
         self._calls = 0  # queued since the last flush
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
@@ -61,7 +78,7 @@ class Pump:
 
     def attach(self, transport: Transport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        old, self.link_io = self.link_io, LinkIO(transport, link, self.dispatch)
+        old, self.link_io = self.link_io, LinkIO(transport, link, self.session, self.dispatch)
         if old is not None:
             old.flush()  # says superseded, and closes
         self.rearm()
@@ -73,30 +90,56 @@ class Pump:
         """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
         if not self.awake:
             self.awake = True
-            self.loop.call_soon(self._end_of_turn)
+            self.loop.call_soon(self._end_turn)
 
     def wake_for_call(self) -> None:
         """Flush at the end of this turn, or now if there is a good run of calls."""
         self._calls += 1
-        if self._calls >= RUN:
+        if self._calls >= CALLS_AT_ONCE:
             self.flush()
         elif not self.awake:
             self.wake()
 
-    def _end_of_turn(self) -> None:
+    def _end_turn(self) -> None:
         if self.awake:  # else somebody could not wait, and has flushed
             self.flush()
 
     def flush(self) -> None:
-        """Send now, as far as the transport has room."""
+        """Draw the conclusions of this turn, then send, as far as the transport has room."""
         self.awake = False
         self._calls = 0
-        link_io = self.link_io
+        session, link_io = self.session, self.link_io
+        # Once for everything that was done in this turn.
+        if session.due:
+            self._conclude()
+            self.awake = False  # what that has woken goes now
         if link_io is not None:
             link_io.flush()
-        self._outbox.allow(BURST, CROWD)
+        # Allow the application another run of messages.
+        outbox = self._outbox
+        self.yield_at = outbox.last + MAX_SENDS
+        self.flush_at = outbox.total + SEND_AT_ONCE
+        # An ack that could not ride has a deadline of its own.
         if link_io is None or link_io.link.ack_by < self._due:
             self.rearm()
+
+    def taken(self) -> None:
+        """Draw the conclusions of what the application has taken (``session.due``).
+
+        That is news to the peer, for the end of this turn. What was the last message before the
+        peer's Finish may be the end of the session: whoever looks next shall see it (CLOSE-14).
+        """
+        if self.session.inbox.finish is not None:
+            self._conclude()
+        elif not self.awake:
+            self.wake()
+
+    def _conclude(self) -> None:
+        events = self.session.poll(self.loop.time())
+        if events:
+            self.dispatch(events)
+        else:
+            self.stepped(eventful=False)
 
     def stepped(self, *, eventful: bool) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
@@ -110,14 +153,6 @@ class Pump:
             self.rearm()
 
     # ------------------------------------------------------------------ the clock
-
-    def settle(self) -> None:
-        """Draw the conclusions from what the application did, and tell everybody."""
-        events = self.session.settle(self.loop.time())
-        if events:
-            self.dispatch(events)
-        else:
-            self.stepped(eventful=False)
 
     def rearm(self) -> None:
         """Look at the session again at its deadline."""

@@ -9,14 +9,16 @@ from typing import Any
 import msgpack
 
 from reliable_ws.driver.delivery import Unconfirmed
-from reliable_ws.driver.status import is_last_taken
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
-from .pump import BURST, Pump
+from .pump import Pump
 from .waiters import Line
 
 __all__ = ["Delivery", "Receiver"]
+
+MAX_RECEIVES = 1024
+"""Messages taken in a row, without waiting, before one yields to the event loop."""
 
 
 class Receiver:
@@ -28,7 +30,7 @@ class Receiver:
         self._pump = pump
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self._turns = BURST
+        self._turns = MAX_RECEIVES
         self.line = Line()
         "Who waits for a message."
 
@@ -36,11 +38,11 @@ class Receiver:
         """Return when a message can be taken; no await may stand between this and taking it."""
         self._turns -= 1
         if self._turns < 0:
-            self._turns = BURST
+            self._turns = MAX_RECEIVES
             await asyncio.sleep(0)
         line, inbox = self.line, self._inbox
         while len(inbox.queue) <= line.called or line.waiting:
-            if not inbox.queue and is_last_taken(self._session):
+            if not inbox.queue and self._session.exhausted:
                 raise self._session.error()
             if self._pump.awake:
                 self._pump.flush()  # nobody in this task adds anything before the next message
@@ -60,19 +62,19 @@ class Receiver:
 
     def take(self) -> Any:
         """Take the next message, and confirm it in the same step."""
-        inbox = self._inbox
-        payload = inbox.take()
-        if inbox.due:
-            self._pump.settle()
-        if inbox.finish is not None and self.line.waiting:
+        session = self._session
+        payload = session.take()
+        if session.due:
+            self._pump.taken()
+        if self.line.waiting and self._inbox.finish is not None:
             self.call_if_over()
         if type(payload) is msgpack.ExtType:
-            return open_payload(payload, inbox.handed, self._session.codec)
+            return open_payload(payload, self._inbox.handed, session.codec)
         return payload
 
     async def messages(self) -> AsyncIterator[Any]:
         """Iterate over messages until the peer has finished."""
-        line, inbox = self.line, self._inbox
+        line, inbox, session, pump = self.line, self._inbox, self._session, self._pump
         while True:
             try:
                 await self.arrival(None)
@@ -81,14 +83,15 @@ class Receiver:
                     return
                 raise
             yield self.take()
+            # What has arrived together is handed over without a look at whoever else waits.
             queue, turns = inbox.queue, self._turns
             while turns > 0 and len(queue) > line.called and not line.waiting:
                 turns -= 1
-                payload = inbox.take()
-                if inbox.due:
-                    self._pump.settle()
+                payload = session.take()
+                if session.due:
+                    pump.taken()
                 if type(payload) is msgpack.ExtType:
-                    payload = open_payload(payload, inbox.handed, self._session.codec)
+                    payload = open_payload(payload, inbox.handed, session.codec)
                 yield payload
             self._turns = turns
 
@@ -101,7 +104,7 @@ class Receiver:
                 if self._ends_quietly(error):
                     return
                 raise
-            number, payload = self._inbox.deliver()
+            number, payload = self._session.deliver()
             if self.line.waiting:
                 self.call_if_over()
             try:
@@ -117,14 +120,15 @@ class Receiver:
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
-        if self._inbox.confirm(number) and self._inbox.due:
-            self._pump.settle()
+        self._session.confirm(number)
+        if self._session.due:
+            self._pump.taken()
 
     # ------------------------------------------------------------------ what happened
 
     def call_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
-        if not self._inbox.queue and is_last_taken(self._session):
+        if not self._inbox.queue and self._session.exhausted:
             self.line.call_all()
 
 

@@ -24,8 +24,8 @@ class Waiting(Question):
 
     __slots__ = ("expired", "waiter")
 
-    def __init__(self, method: str, params: Any, payload: Payload) -> None:
-        super().__init__(method, params, payload)
+    def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
+        super().__init__(method, params, payload, weight)
         self.waiter: asyncio.Future[None] | None = None
         self.expired = False
 
@@ -55,7 +55,7 @@ class RpcClient(Asking[Waiting]):
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, self.seal(method, params))
+        waiting = Waiting(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, 0)
@@ -78,7 +78,7 @@ class RpcClient(Asking[Waiting]):
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, self.seal(method, params))
+        waiting = Waiting(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, STREAM_CREDIT)
@@ -88,7 +88,7 @@ class RpcClient(Asking[Waiting]):
                 while waiting.items:
                     payload, granted = waiting.take()
                     if granted:
-                        self._calls.grant(number, granted)
+                        self._session.grant(number, granted)
                         self._pump.wake()
                     yield open_payload(payload, number, self._session.codec)
                 if waiting.answer is not None:
@@ -114,8 +114,8 @@ class RpcClient(Asking[Waiting]):
         return (
             len(calls.open) + line.called < calls.limit
             and not line.waiting
-            and session.outgoing.state is Sending.OPEN
-            and session.incoming.state is Receiving.OPEN
+            and session.outbox.state is Sending.OPEN
+            and session.inbox.state is Receiving.OPEN
         )
 
     def _begin(self, waiting: Waiting, by: float | None, credit: int) -> int:

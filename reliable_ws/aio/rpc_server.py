@@ -12,9 +12,9 @@ from typing import Any
 
 from reliable_ws.driver.methods import Method, Methods
 from reliable_ws.driver.rpc_server import BAD_PARAMS, CANCELLED, INTERNAL, TIMEOUT, Answering, Said
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import InvalidParams
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload, seal
 
 from .pump import Pump
@@ -181,7 +181,7 @@ class RpcServer(Answering):
             else:
                 async with asyncio.timeout_at(by):
                     result = await self._work(event, method)
-            self._calls.reply(number, seal(result, self._codec)[0])
+            self._session.reply(number, *seal(result, self._codec))
         except KeyboardInterrupt:
             self.fault(number, Said(INTERNAL, "the handler failed"))
             raise
@@ -238,11 +238,11 @@ class RpcServer(Answering):
     async def _item(self, number: int, item: Any, flow: Flow) -> None:
         """Send one item of a stream once there is credit left (CALL-7)."""
         payload, weight = seal(item, self._codec)
-        while not flow.over and (flow.sent >= flow.granted or self._calls.crowded):
+        while not flow.over and (flow.sent >= flow.granted or self._session.call_queue.crowded):
             await flow.line.wait()
         if flow.over:  # its handler goes on all the same
             raise asyncio.CancelledError
-        self._calls.item(number, payload)
+        self._session.item(number, payload, weight)
         flow.sent += weight
         flow.items += 1
         if flow.items % BURST == 0:

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.protocol.errors import OutboxFull
-from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 
-from .pump import BURST, CROWD, Pump
+from .pump import MAX_SENDS, SEND_AT_ONCE, Pump
 from .waiters import Line, Milestones
 
 __all__ = ["Receipt", "Sender"]
@@ -62,24 +62,21 @@ class Sender:
         """
         session, outbox = self.session, self._outbox
         payload, weight = seal(message, session.codec)
-        if not self.waiting and outbox.rested and outbox.has_room(weight):
-            number = session.send_sealed(payload, weight)
-            if outbox.crowded:
-                outbox.allow_weight(CROWD)
-                if self._pump.link_io is not None:
-                    self._pump.link_io.flush()
-            return number
+        if not self.waiting and not self._must_yield and outbox.has_room(weight):
+            if outbox.is_held:
+                session.resume_offers()
+            return session.send_sealed(payload, weight)
         self.waiting += 1
-        session.outgoing.shut()
+        session.hold_offers()
         turn = self._turn = self._turn or asyncio.Lock()
         try:
             async with asyncio.timeout(timeout) as limit, turn:
-                if not outbox.rested:
+                if self._must_yield:
                     by = limit.when()
                     limit.reschedule(None)  # letting others run is not waiting for room
                     await asyncio.sleep(0)
                     limit.reschedule(by)
-                    outbox.allow(BURST, CROWD)
+                    self._pump.yield_at = outbox.last + MAX_SENDS
                 while True:
                     try:
                         return session.send_sealed(payload, weight)
@@ -88,7 +85,22 @@ class Sender:
         finally:
             self.waiting -= 1
             if not self.waiting:
-                session.outgoing.unshut()
+                session.resume_offers()
+
+    @property
+    def _must_yield(self) -> bool:
+        """Whether so much was accepted in this turn of the loop that others run first."""
+        return self._outbox.last >= self._pump.yield_at
+
+    def crowded(self) -> None:
+        """Deal with a full turn of the loop: send what there is, and let the next send yield."""
+        pump, outbox = self._pump, self._outbox
+        if self._must_yield:
+            self.session.hold_offers()  # so the next send takes the long way
+        if outbox.total >= pump.flush_at:
+            pump.flush_at = outbox.total + SEND_AT_ONCE
+            if pump.link_io is not None:
+                pump.link_io.flush()
 
     def try_again(self) -> None:
         """Let who waits for room see whether there is some, or that it is too late."""
@@ -130,7 +142,7 @@ class Sender:
     def settled(self) -> None:
         """Tell whoever waits that every outcome is known."""
         if self._confirmations is not None:
-            self._confirmations.reach(NEVER)
+            self._confirmations.reach(MAX_NUMBER)
         self._room.call()
         watchers, self.watchers = self.watchers, ()
         for watcher in watchers:

@@ -254,10 +254,10 @@ class Sessions:
 
     def _evict(self) -> None:
         self._eviction = None
-        for session in self._registry.evict(asyncio.get_running_loop().time()):
+        for session, events in self._registry.evict(asyncio.get_running_loop().time()):
             acceptor = self._acceptors.get(session.id)
             if acceptor is not None:
-                acceptor.pump.settle()
+                acceptor.dispatch(events)
         if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
             self._evict_soon()  # they may come to hold more
 

@@ -35,7 +35,7 @@ def end_quietly(session: Session) -> None:
     """End the child's copy of a session; whoever uses it is told why."""
     session.link = None  # else it would be told to the peer
     words = "this is a forked process: connections can be used only in the one that made them"
-    session.end(Ending(End.LOST, 1006, words))
+    session.end(0.0, Ending(End.LOST, 1006, words))
 
 
 def _in_child() -> None:

@@ -34,11 +34,13 @@ STREAM_CREDIT = 256 * 1024
 class Question:
     """One request of ours. Drivers add how to wait for what becomes of it."""
 
-    __slots__ = ("_granted", "_taken", "answer", "items", "message", "payload")
+    __slots__ = ("_granted", "_taken", "answer", "items", "message", "payload", "weight")
 
-    def __init__(self, method: str, params: Any, payload: Payload) -> None:
+    def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
         self.message = (method, params)
         self.payload = payload
+        self.weight = weight
+        "That of the payload, in bytes."
         self.answer: Payload | Faulted | DeliveryError | None = None  # until it is known
         self.items: deque[Payload] | None = None  # until the first one comes
         self._taken = self._granted = 0  # bytes of items
@@ -67,19 +69,20 @@ class Asking(Generic[Q]):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._calls = session.calls
+        self._calls = session.outgoing_calls
         self._open: dict[int, Q] = {}
 
-    def seal(self, method: str, params: Any) -> Payload:
-        """Return parameters as they travel. Raises for what cannot be sent."""
+    def seal(self, method: str, params: Any) -> tuple[Payload, int]:
+        """Return parameters as they travel, and their weight. Raises for what cannot be sent."""
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and len(method.encode()) > LONGEST_NAME:
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
-        return seal(params, self._session.codec)[0]
+        return seal(params, self._session.codec)
 
     def open(self, question: Q, by: float | None, credit: int) -> int:
         """Queue a request for which there is room, and return its number."""
-        number = self._calls.request(question.message[0], question.payload, by, credit)
+        payload, weight = question.payload, question.weight
+        number = self._session.request(question.message[0], payload, weight, by, credit)
         self._open[number] = question
         return number
 
@@ -88,7 +91,7 @@ class Asking(Generic[Q]):
         session = self._session
         if session.ended or session.closing:
             raise session.error()
-        if session.sending is not Sending.OPEN or session.receiving is not Receiving.OPEN:
+        if session.outbox.state is not Sending.OPEN or session.inbox.state is not Receiving.OPEN:
             raise self._undelivered(0, question, taken=False)
         if session.incarnation and not self._calls.limit:
             raise NotTaken(Report(1, 0), "the peer does not take requests")
@@ -100,7 +103,7 @@ class Asking(Generic[Q]):
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
-        return self._open.pop(number, None) is not None and self._calls.cancel(number)
+        return self._open.pop(number, None) is not None and self._session.cancel(number)
 
     def result(self, number: int, question: Q) -> Any:
         """Return the answer, or raise it."""
@@ -159,13 +162,13 @@ class Asking(Generic[Q]):
     def _hopeless(self) -> Iterator[tuple[int, bool | None]]:
         """Find them, with whether the peer got them."""
         session = self._session
-        over = session.ended or session.closing or session.receiving is not Receiving.OPEN
+        over = session.ended or session.closing or session.inbox.state is not Receiving.OPEN
         for number, question in self._open.items():
             taken = self._calls.was_taken(number)
             if taken is not False and number not in self._calls.open:
                 continue  # its answer came in the same step
             if question.answer is None and (over or taken is False):
-                yield number, False if self._calls.cancel(number) else taken
+                yield number, False if self._session.cancel(number) else taken
 
     def _undelivered(self, number: int, question: Q, *, taken: bool | None) -> DeliveryError:
         if taken is False:

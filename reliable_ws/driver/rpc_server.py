@@ -52,10 +52,10 @@ class Said(NamedTuple):
 class Answering:
     """What one session says in answer to requests: never a traceback."""
 
-    __slots__ = ("_calls", "_codec", "_left", "_methods", "closing")
+    __slots__ = ("_codec", "_left", "_methods", "_session", "closing")
 
     def __init__(self, session: Session, methods: Methods | None) -> None:
-        self._calls = session.calls
+        self._session = session
         self._codec = session.codec
         self._methods = methods or NOTHING
         self._left: list[int] = []  # requests that nobody waits for, but whose threads run on
@@ -125,9 +125,9 @@ class Answering:
     def fault(self, number: int, said: Said) -> None:
         """Answer with a fault."""
         try:
-            self._calls.fault(number, *said)
+            self._session.fault(number, *said)
         except MessageTooLarge:
-            self._calls.fault(number, said.code, said.message, self._sealed(None))
+            self._session.fault(number, said.code, said.message, self._sealed(None))
 
 
 def time_to_close(config: Config, timeout: float | None) -> tuple[float, float]:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.state import Receiving
 
 __all__ = [
     "ConnectionEvent",
@@ -20,7 +19,6 @@ __all__ = [
     "Stats",
     "Status",
     "Tell",
-    "is_last_taken",
     "logger",
     "raise_undelivered",
     "tell_end",
@@ -34,9 +32,6 @@ EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded
 
 Tell = Callable[[EventName, int | None, str, int], None]
 """Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
-
-LAST_WORD_CAME = (Receiving.FINISHING, Receiving.FINISHED, Receiving.STOPPED)
-"""Nothing more comes behind what the inbox holds; deliveries may still be unconfirmed."""
 
 
 class State(enum.Enum):
@@ -184,11 +179,6 @@ class Status:
     def close_reason(self) -> str | None:
         """The reason that came with the code. ``None`` while the session lives."""
         return self._session.ended.reason if self._session.ended else None
-
-
-def is_last_taken(session: Session) -> bool:
-    """With nothing in the inbox: whether nothing will come any more."""
-    return session.ended is not None or session.receiving in LAST_WORD_CAME
 
 
 def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:

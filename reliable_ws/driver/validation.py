@@ -13,7 +13,7 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.conversation import Role
+from reliable_ws.protocol.session import Role
 
 from .methods import Methods
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .config import Config
 from .frames import Ack, Counters, new_unchecked
-from .inbox import NEVER, Inbox
+from .inbox import BEYOND, Inbox
 
 __all__ = ["Acks"]
 
@@ -15,10 +15,10 @@ class Acks:
     It looks at our inbox only, which an Ack of the peer's does not move (ACK-8).
     """
 
-    __slots__ = ("_delay", "_inbox", "_quarter", "by", "confirmed", "now", "received", "wanted")
+    __slots__ = ("_delay", "_quarter", "by", "confirmed", "inbox", "now", "received", "wanted")
 
     def __init__(self, inbox: Inbox, config: Config) -> None:
-        self._inbox = inbox
+        self.inbox = inbox
         self._quarter = max(1, config.window_messages // 4)
         self._delay = config.ack_delay
         self.received = 0
@@ -36,13 +36,13 @@ class Acks:
         """Note that the peer is being told these."""
         self.received, self.confirmed = counters.received, counters.confirmed
         self.by = None
-        self._inbox.watch(self.confirmed + 1)  # the next one is news
+        self.inbox.watch(self.confirmed + 1)  # the next one is news
 
     def due_at(self) -> int:
         """Number whose confirmation is told at once (ACK-3)."""
-        inbox, told = self._inbox, self.confirmed
+        inbox, told = self.inbox, self.confirmed
         if inbox.stopped:
-            return NEVER
+            return BEYOND
         at = told + self._quarter
         if told < self.wanted < at:
             at = self.wanted
@@ -59,21 +59,21 @@ class Acks:
     @property
     def due(self) -> bool:
         """Whether an Ack must go now."""
-        confirmed = self._inbox.confirmed
+        confirmed = self.inbox.confirmed
         return self.now or (confirmed > self.confirmed and confirmed >= self.due_at())
 
     def note(self, now: float) -> None:
         """After anything happened: arm the delay if there is news, and watch the inbox."""
         if self.by is None:
-            inbox = self._inbox
+            inbox = self.inbox
             if inbox.confirmed == self.confirmed and inbox.received == self.received:
                 return
             self.by = now + self._delay
-        self._inbox.watch(self.due_at())
+        self.inbox.watch(self.due_at())
 
     def take(self, *, riding: bool) -> Ack | None:
         """Return the Ack that is to be sent now, if any (ACK-2, ACK-3)."""
-        inbox = self._inbox
+        inbox = self.inbox
         received, confirmed = inbox.received, inbox.confirmed
         if not self.now:
             if confirmed == self.confirmed and received == self.received:

@@ -18,9 +18,6 @@ MIN_FRAME = 4 * KIB
 HIGHEST = MAX_NUMBER // 1000
 """What a greeting can say, also of seconds in milliseconds; excludes infinity too."""
 
-OVERSLEPT = 1.0
-"""Seconds by which a tick may be late before the lateness is taken for our own (LIVE-4)."""
-
 LEAST_IDLE_MS = 100
 """A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-7)."""
 

@@ -6,13 +6,12 @@ import msgpack
 
 from .codec import MAX_LIST
 from .config import Config
-from .frame_size import HEADROOM
+from .frame_size import HEADROOM, FrameSize
 from .frames import (
     KIND_BYTES,
     KIND_TEXT,
     KIND_VALUE,
     Finish,
-    Limits,
     Messages,
     Part,
     Payload,
@@ -33,14 +32,16 @@ class Cursor:
         "_batch_bytes",
         "_batch_messages",
         "_large",
-        "_outbox",
+        "frame_size",
         "number",
         "offset",
+        "outbox",
         "starved",
     )
 
-    def __init__(self, outbox: Outbox, config: Config) -> None:
-        self._outbox = outbox
+    def __init__(self, outbox: Outbox, frame_size: FrameSize, config: Config) -> None:
+        self.outbox = outbox
+        self.frame_size = frame_size
         self._batch_messages = min(config.batch_messages, MAX_LIST)
         self._batch_bytes = config.batch_bytes
         self._large: tuple[bytes, int] | None = None  # the message being cut, and its kind
@@ -51,30 +52,33 @@ class Cursor:
         self.starved = False
         "Whether calls alone kept the next message from going: it is its turn."
 
-    def cut(self, peer: Limits, frame_size: int, used: int = 0) -> Messages | Part | Finish | None:
+    def cut(self, used: int = 0) -> Messages | Part | Finish | None:
         """Return what the window lets go next, and move behind it (WINDOW-1).
 
         ``used``: how many bytes of the WebSocket message calls take. No message is cut smaller
         for that: it waits for the next one, and so do more calls.
         """
         self.starved = False
-        outbox, number = self._outbox, self.number
+        outbox, number = self.outbox, self.number
         finish = outbox.finish
         if finish is not None and number == finish.number:
             self.skip_finish()
             return finish
-        frame = self._messages(peer, frame_size - HEADROOM, used)
+        frame = self._messages(self.frame_size.size - HEADROOM, used)
         if self.number > outbox.transmitted:
             outbox.transmitted = self.number - 1
         return frame
 
     def skip_finish(self) -> None:
         """Move behind Finish: it goes now. It needs no room in the window (WINDOW-5)."""
-        self._outbox.transmitted = self.number
+        self.outbox.transmitted = self.number
         self.number += 1
 
-    def _messages(self, peer: Limits, most: int, used: int) -> Messages | Part | None:
-        outbox, number = self._outbox, self.number
+    def _messages(self, most: int, used: int) -> Messages | Part | None:
+        """Cut a run that fits the peer's window and the rest of the frame."""
+        outbox, number = self.outbox, self.number
+        # How many numbers, and how much weight, the window lets go (WINDOW-1).
+        peer = outbox.peer
         room = outbox.confirmed + peer.window_messages - number + 1
         if room <= 0:
             return None
@@ -101,7 +105,7 @@ class Cursor:
     def _part(self, number: int, length: int) -> Part:
         """Cut the next slice of a message that is too large for one frame (PART-1)."""
         if self._large is None:
-            self._large = _content(self._outbox.payload(number))
+            self._large = _content(self.outbox.payload(number))
         content, kind = self._large
         offset = self.offset
         data = content[offset : offset + length]

@@ -22,6 +22,7 @@ __all__ = [
     "octets",
     "payload",
     "reason",
+    "sayable",
     "text",
 ]
 
@@ -104,3 +105,10 @@ def text(value: Any, longest: int, what: str) -> str:
     if type(value) is not str or (len(value) * 4 > longest and len(value.encode()) > longest):
         raise bad(what)
     return value
+
+
+def sayable(code: int, reason: str) -> str:
+    """Return as much of a reason of ours as may be said. ValueError for a code that may not."""
+    if not 1000 <= code <= 4999:
+        raise ValueError(f"a code is from 1000 to 4999, not {code}")
+    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")

@@ -1,28 +1,49 @@
-"""Two sides meet on a new link: whether their books fit together (RESUME-3)."""
+"""The greeting of two sides on a new link: what each says, and whether their books fit together.
+
+Both greetings carry the same: where a side stands in both directions, and what it accepts. The
+acceptor looks at Hello before it says Welcome, the initiator at Welcome: by then each knows what
+the other has, and from where to go on (RESUME-3, RESUME-4).
+"""
 
 from __future__ import annotations
 
+from .calls.incoming import IncomingCalls
+from .calls.outgoing import OutgoingCalls
+from .calls.queue import CallQueue
 from .errors import Violation
-from .frames import OVERHEAD, Code, Position
+from .frames import OVERHEAD, CallPosition, Code, Counters, Position
 from .inbox import Inbox
 from .outbox import Outbox
 
-__all__ = ["check_position"]
+__all__ = ["call_position", "check_calls", "check_position", "position"]
 
 
-def check_position(position: Position, outbox: Outbox, inbox: Inbox) -> None:
+def position(outbox: Outbox, inbox: Inbox, counters: Counters) -> Position:
+    """Return where this side stands with messages (HELLO-4). ``counters`` are the inbox's."""
+    return Position(counters, outbox.transmitted, outbox.confirmed + 1, inbox.partial)
+
+
+def call_position(queue: CallQueue, incoming: IncomingCalls) -> CallPosition:
+    """Return where this side stands with calls (CALL-4)."""
+    return CallPosition(incoming.received, queue.transmitted, queue.acked + 1)
+
+
+def check_position(peer: Position, outbox: Outbox, inbox: Inbox) -> None:
     """Raise :class:`Violation` if the peer's position shows that a side has lost its state."""
-    counters = position.counters
+    counters = peer.counters
+    # Our messages: the peer knows no more than was sent, and no less than it confirmed.
     if counters.confirmed < outbox.confirmed:
         raise Violation(Code.VIOLATION, "state lost: confirmed has fallen")
     if counters.received > outbox.transmitted:
         raise Violation(Code.VIOLATION, "counters of what was never sent")
+    # The peer's messages: it can go on behind what we have, and has sent that.
     if not inbox.stopped:
-        if position.first > inbox.received + 1:
+        if peer.first > inbox.received + 1:
             raise Violation(Code.VIOLATION, "state lost: messages are not available any more")
-        if position.sent < inbox.received:
+        if peer.sent < inbox.received:
             raise Violation(Code.VIOLATION, "state lost: sent has fallen")
-    if position.partial > 0 and not _fits(outbox, counters.received + 1, position.partial):
+    # The message that it holds a part of is longer than that part.
+    if peer.partial > 0 and not _fits(outbox, counters.received + 1, peer.partial):
         raise Violation(Code.VIOLATION, "more of a message than was sent")
 
 
@@ -32,3 +53,25 @@ def _fits(outbox: Outbox, number: int, partial: int) -> bool:
         return False
     weight = outbox.end_of(number) - outbox.end_of(number - 1)
     return partial < weight - OVERHEAD
+
+
+def check_calls(
+    peer: CallPosition | None,
+    queue: CallQueue,
+    outgoing: OutgoingCalls,
+    incoming: IncomingCalls,
+    *,
+    stopped: bool,
+) -> None:
+    """Compare both sides' positions in calls (CALL-21). Raises :class:`Violation`.
+
+    ``stopped``: whether our intake is frozen, so that the peer's calls do not matter any more.
+    """
+    if peer is None:
+        if outgoing.limit:
+            raise Violation(Code.VIOLATION, "state lost: calls are not known any more")
+        return
+    if not queue.acked <= peer.received <= queue.transmitted:
+        raise Violation(Code.VIOLATION, "state lost: calls received")
+    if not stopped and not peer.first - 1 <= incoming.received <= peer.sent:
+        raise Violation(Code.VIOLATION, "state lost: calls sent")

@@ -1,6 +1,16 @@
-"""The ledger of what we receive: what arrived, what was handed over, what is confirmed.
+"""The peer's direction of a session: what arrived, what was handed over, what is confirmed.
 
-``confirmed <= handed <= received``. Every guard against a peer that miscounts is here.
+Theory of operation. ``confirmed <= handed <= received``: three positions in the peer's numbers.
+*received* grows when messages arrive, *handed* when the application takes one, *confirmed* when it
+has confirmed everything up to there. Usually taking confirms. A delivery confirms later and in any
+order: ``_ahead`` remembers the numbers between ``confirmed`` and ``handed``.
+
+Taking in never waits: the window that we announced bounds what is held (WINDOW-6). Every guard
+against a peer that miscounts is here.
+
+``mark`` is the number whose confirmation somebody waits for. Confirming it is news: the session
+notes that, and draws its conclusions at the end of the step. ``state`` says where the direction
+stands; the table that moves it is in :mod:`.state`.
 """
 
 from __future__ import annotations
@@ -11,6 +21,7 @@ from typing import Any
 import msgpack
 
 from .codec import MAX_RANGES
+from .config import Config
 from .errors import ConfirmTooLate, Violation
 from .frames import (
     EXT_VALUE,
@@ -24,24 +35,22 @@ from .frames import (
     Payload,
     Range,
 )
+from .state import RECEIVING, Receiving, Trigger
 
-__all__ = ["Inbox"]
+__all__ = ["BEYOND", "Inbox"]
 
-NEVER = 2**62
+BEYOND = 2**62
 """A mark that no number reaches."""
 
-EMPTY: deque[Any] = deque(maxlen=0)
+UNUSED: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
 
-ENVELOPE = 64
+ENVELOPE_BYTES = 64
 """Bytes that an envelope may add to the messages in it (WINDOW-7)."""
 
 
 class Inbox:
-    """Messages that arrived and wait for the application, and the peer's Finish behind them.
-
-    Taking in never waits: credit bounds what is held (WINDOW-6).
-    """
+    """Messages that arrived and wait for the application, and the peer's Finish behind them."""
 
     __slots__ = (
         "_ahead",
@@ -53,7 +62,6 @@ class Inbox:
         "_unmarked",
         "byte_marks",
         "confirmed",
-        "due",
         "finish",
         "handed",
         "mark",
@@ -63,31 +71,36 @@ class Inbox:
         "queue",
         "received",
         "redelivered_upto",
+        "state",
         "stopped",
     )
 
-    def __init__(self, max_messages: int, max_bytes: int, max_message: int) -> None:
-        self.max_messages = max_messages
-        self.max_bytes = max_bytes
-        self.max_message = max_message
+    def __init__(self, config: Config) -> None:
+        self.max_messages = config.window_messages
+        self.max_bytes = config.window_bytes
+        self.max_message = config.max_message
         self.received = 0
+        "Highest number that arrived with everything before it."
         self.confirmed = 0
+        "Highest number that the application has confirmed with everything before it."
         self.handed = 0
+        "Highest number handed over."
         self.redelivered_upto = 0
         "Up to here a message may have been handed over before a crash of ours (RESUME-7)."
+        self.state = Receiving.OPEN
         self.finish: Finish | None = None
         "The peer's last word, once it has arrived."
         self.stopped = False
         "Whether intake is frozen for good (CLOSE-3)."
         self._held = 0
-        self.mark = NEVER
-        "Confirming this number is news that somebody waits for: then ``due`` is set."
-        self.due = False
-        self.byte_marks: deque[int] = EMPTY
+        self.mark = BEYOND
+        "Confirming this number is news that somebody waits for."
+        self.byte_marks: deque[int] = UNUSED
         "Numbers whose confirmation frees a quarter of the byte window (ACK-3)."
         self._unmarked = 0
-        self.queue: deque[Payload] = EMPTY
-        self._sizes: deque[tuple[int, int]] = EMPTY  # last number of an arrival, its bytes
+        self.queue: deque[Payload] = UNUSED
+        "Messages that can be taken."
+        self._sizes: deque[tuple[int, int]] = UNUSED  # last number of an arrival, its bytes
         self._ahead: dict[int, bool] = {}  # handed over above `confirmed` -> whether confirmed
         self._partial: bytearray | None = None  # what is held of the next message
         self._partial_total = 0
@@ -110,24 +123,15 @@ class Inbox:
         """Bytes held of message ``received + 1`` (PART-4)."""
         return 0 if self._partial is None else len(self._partial)
 
-    def restore(self, confirmed: int, finish: Finish | None = None) -> None:
-        """Begin where a store left off: what was not confirmed comes again.
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be taken (CLOSE-6)."""
+        return self.state in (Receiving.FINISHED, Receiving.STOPPED)
 
-        ``finish``: the peer's last word, if that was confirmed too.
-        """
-        self.received = self.confirmed = self.handed = confirmed
-        self.redelivered_upto = MAX_NUMBER  # until the peer says how much it had sent
-        if finish is not None:
-            self.finish = finish
-            self.handed = self.redelivered_upto = confirmed - 1
-
-    def restore_stopped(self, counters: Counters) -> None:
-        """Stop again with the counters that may have been told before."""
-        self.received, self.confirmed, self.redelivered_upto = counters[:3]
-        self.handed = min(self.received, self.redelivered_upto)
-        for first, last in counters.ranges:
-            self._ahead |= dict.fromkeys(range(first, last + 1), True)
-        self.freeze()
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more will come behind what the queue holds."""
+        return self.state is not Receiving.OPEN
 
     # ------------------------------------------------------------------ from the peer
 
@@ -140,12 +144,12 @@ class Inbox:
             raise Violation(Code.VIOLATION, "more messages than the window")
         if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
-        self._bear(size)
-        if self.queue.maxlen == 0:
+        self._check_held(size)
+        self._count(last, size)
+        if self.queue is UNUSED:
             self.queue = deque()
         self.queue.extend(payloads)
         self.received = last
-        self._account(last, size)
 
     def arrived_part(self, part: Part) -> bool:
         """Take in a slice; return whether it completed its message (PART-3)."""
@@ -158,7 +162,7 @@ class Inbox:
         if held is None:
             if part.number - self.confirmed > self.max_messages:
                 raise Violation(Code.VIOLATION, "more messages than the window")
-            self._bear(part.total)  # whole, from its first part on (WINDOW-8)
+            self._check_held(part.total)  # whole, from its first part on (WINDOW-8)
             held = self._partial = bytearray()
             self._partial_total, self._partial_kind = part.total, part.kind
         elif (part.total, part.kind) != (self._partial_total, self._partial_kind):
@@ -166,12 +170,12 @@ class Inbox:
         held += part.data
         if len(held) < part.total:
             return False
-        if self.queue.maxlen == 0:
+        if self.queue is UNUSED:
             self.queue = deque()
         self.queue.append(_whole(bytes(held), part.kind))
         self._partial = None
         self.received = part.number
-        self._account(part.number, part.total)
+        self._count(part.number, part.total)
         return True
 
     def arrived_finish(self, finish: Finish) -> None:
@@ -182,6 +186,7 @@ class Inbox:
         self.received = finish.number
         self.finish = finish
         self.mark = min(self.mark, finish.number - 1)
+        self._move(Trigger.PEER_FINISHED)
 
     def _expect(self, number: int) -> None:
         """Nothing but the next number, and nothing behind Finish (NUM-2)."""
@@ -191,21 +196,25 @@ class Inbox:
             word = "a gap in" if number > self.received else "a repeat of"
             raise Violation(Code.VIOLATION, f"{word} the numbers: {number} after {self.received}")
 
-    def _bear(self, size: int) -> None:
+    def _check_held(self, size: int) -> None:
         """Refuse what no sender within the window would send (WINDOW-7)."""
-        held = self.held
-        if held and held + size > 2 * self.max_bytes + ENVELOPE * (len(self._sizes) + 1):
+        sizes = self._sizes
+        while sizes and sizes[0][0] <= self.confirmed:  # as `held` does, without a call
+            self._held -= sizes.popleft()[1]
+        held = self._held
+        if held and held + size > 2 * self.max_bytes + ENVELOPE_BYTES * (len(sizes) + 1):
             raise Violation(Code.VIOLATION, "more bytes than the window")
 
-    def _account(self, last: int, size: int) -> None:
-        if self._sizes.maxlen == 0:
+    def _count(self, last: int, size: int) -> None:
+        """Count what is held, and mark each quarter of the window (ACK-3)."""
+        if self._sizes is UNUSED:
             self._sizes = deque()
         self._sizes.append((last, size))
         self._held += size
         self._unmarked += size
         if self._unmarked >= self.max_bytes // 4:
             self._unmarked = 0
-            if self.byte_marks.maxlen == 0:
+            if self.byte_marks is UNUSED:
                 self.byte_marks = deque()
             self.byte_marks.append(last)
 
@@ -218,8 +227,6 @@ class Inbox:
         self.handed = number
         if self.confirmed == number - 1:
             self.confirmed = number
-            if number >= self.mark:
-                self.due = True
         else:  # deliveries before it are still open
             self._ahead[number] = True
         return payload
@@ -248,33 +255,37 @@ class Inbox:
             number += 1
             del ahead[number]
         self.confirmed = number
-        if number >= self.mark:
-            self.due = True
-        return True
-
-    def take_finish(self) -> bool:
-        """Confirm the peer's Finish if everything before it is (CLOSE-2)."""
-        finish = self.finish
-        if finish is None or self.stopped or self.confirmed != finish.number - 1:
-            return False
-        self.confirmed = finish.number  # and it is not handed over (COUNT-4)
         return True
 
     def watch(self, number: int) -> None:
-        """Set ``due`` when ``number`` is confirmed, or the last message before Finish."""
+        """Set the mark at ``number``, or at the last message before Finish."""
         self.mark = number if self.finish is None else min(number, self.finish.number - 1)
 
-    def freeze(self) -> int:
-        """Hand over nothing more, ever; return how many messages are left untaken (CLOSE-3)."""
-        untaken = len(self.queue)
+    # ------------------------------------------------------------------ its end
+
+    def conclude(self) -> None:
+        """Confirm the peer's Finish if everything before it is confirmed (CLOSE-2)."""
+        finish = self.finish
+        if finish is not None and not self.stopped and self.confirmed == finish.number - 1:
+            self.confirmed = finish.number  # and it is not handed over (COUNT-4)
+            self._move(Trigger.TAKEN)
+
+    def stop(self) -> None:
+        """Freeze intake in the step that reads its counters (CLOSE-3)."""
+        self.conclude()
+        self._move(Trigger.STOP)
+        if self.state is Receiving.STOPPED and not self.stopped:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Hand over nothing more, ever."""
         self.stopped = True
         self.queue.clear()
         self._partial = None  # hence `partial` is 0 (PART-12)
         self._sizes.clear()
         self.byte_marks.clear()
         self._held = 0
-        self.mark = NEVER
-        return untaken
+        self.mark = BEYOND
 
     def counters(self) -> Counters:
         """Return what we say of this direction (COUNT-1)."""
@@ -292,6 +303,34 @@ class Inbox:
         if self.stopped:  # what came before a crash of ours may have been handed over (COUNT-5)
             handed = max(handed, self.redelivered_upto)
         return Counters(self.received, self.confirmed, handed, self.stopped, tuple(ranges))
+
+    def _move(self, trigger: Trigger) -> None:
+        self.state = RECEIVING[self.state][trigger]
+
+    # ------------------------------------------------------------------ after a crash
+
+    def restore(
+        self, confirmed: int, finish: Finish | None = None, stopped: Counters | None = None
+    ) -> None:
+        """Begin where a store left off: what was not confirmed comes again (RESUME-7).
+
+        ``finish``: the peer's last word, if that was confirmed too. ``stopped``: the counters
+        that may have been told before, if intake was frozen.
+        """
+        self.received = self.confirmed = self.handed = confirmed
+        self.redelivered_upto = MAX_NUMBER  # until the peer says how much it had sent
+        if finish is not None:
+            self.finish = finish
+            self.handed = self.redelivered_upto = confirmed - 1
+            self._move(Trigger.PEER_FINISHED)
+            self._move(Trigger.TAKEN)
+        if stopped is not None:
+            self.received, self.confirmed, self.redelivered_upto = stopped[:3]
+            self.handed = min(self.received, self.redelivered_upto)
+            for first, last in stopped.ranges:
+                self._ahead |= dict.fromkeys(range(first, last + 1), True)
+            self._freeze()
+            self._move(Trigger.STOP)
 
 
 def _whole(data: bytes, kind: int) -> Payload:

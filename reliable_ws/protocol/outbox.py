@@ -1,17 +1,32 @@
-"""The ledger of what we send: one queue, and positions in it.
+"""Our direction of a session: one queue of messages, positions in it, and what became of each.
 
-``confirmed <= acked <= transmitted <= last``. Losing a link moves no data: the next link
-starts its own cursor at what the peer has received. Nothing here is an object per message but
-the payload itself: two lists, compacted now and then, so that a message costs the same
-whether ten or a million wait.
+Theory of operation. ``confirmed <= acked <= transmitted <= last``: four positions in one queue,
+each a sequence number. *last* grows when the application sends. *transmitted* grows when a link
+takes a message, and never falls. *acked* and *confirmed* follow the peer's acks; what is confirmed
+is released. Losing a link moves no data: the next link starts a cursor of its own at what the
+peer has received.
+
+A message costs no object but its payload: ``_payloads`` and ``_ends`` are two lists in step, where
+``_ends[i]`` is the weight of everything up to and including entry ``i``. So the weight of a run is
+one subtraction, and the run that fits a window is found by bisection. Both lists are compacted now
+and then, and a message costs the same whether ten or a million wait.
+
+``state`` says where the direction stands; the table that moves it is in :mod:`.state`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from .frames import MAX_NUMBER, OVERHEAD, Finish, Payload
+from .config import Config
+from .errors import MessageTooLarge, OutboxFull, PayloadError, Violation
+from .fields import sayable
+from .frames import MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits, Payload
+from .payload import PayloadCodec, open_payload
+from .report import Ending, Outcome, Report, Undelivered
+from .state import SENDING, Sending, Trigger
 
 __all__ = ["Outbox"]
 
@@ -21,30 +36,35 @@ class Outbox:
 
     __slots__ = (
         "_base",
+        "_codec",
         "_ends",
-        "_pause_at",
-        "_pause_total",
         "_payloads",
         "_total_upto",
         "_upto",
         "acked",
         "blocked",
         "confirmed",
+        "final",
         "finish",
-        "gate",
+        "is_held",
         "last",
         "max_bytes",
         "max_messages",
+        "max_weight",
+        "peer",
         "released",
+        "state",
         "total",
         "transmitted",
+        "wanted",
     )
 
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self.max_messages = max_messages
-        self.max_bytes = max_bytes
+    def __init__(self, config: Config, codec: PayloadCodec) -> None:
+        self.max_messages = config.outbox_messages or config.window_messages
+        self.max_bytes = config.outbox_bytes or config.window_bytes
+        self._codec = codec
         self._payloads: list[Payload | None] = []
-        self._ends: list[int] = []  # total weight up to and including each entry
+        self._ends: list[int] = []
         self._base = 0  # number of the entry before the first in the lists
         self.last = 0
         "Highest number accepted, Finish included."
@@ -58,16 +78,22 @@ class Outbox:
         "Weight of everything ever accepted."
         self.released = 0
         "Weight of everything confirmed."
-        self._pause_at = MAX_NUMBER - 1
-        self._pause_total = 2**62
-        self._upto = max_messages  # numbers and total weights for which there is room
-        self._total_upto = max_bytes
-        self.gate = -1
-        "Heaviest message that :meth:`offer` lets in; nothing passes a gate below 0."
-        self.blocked = False
-        "Whether links may take nothing sequenced any more, calls included (CLOSE-5)."
+        self._upto = self.max_messages  # numbers and total weights for which there is room
+        self._total_upto = self.max_bytes
+        self.state = Sending.OPEN
         self.finish: Finish | None = None
         "Our last word, once queued. Its number is ``last``."
+        self.final: Counters | None = None
+        "The peer's frozen counters, once they are known."
+        self.wanted = 0
+        "Highest number whose confirmation somebody waits for (ACK-5)."
+        self.peer = config.limits(None)
+        "What the peer takes; until the first greeting, a guess from ours (LIMIT-2)."
+        self.blocked = False
+        "Whether links may take nothing sequenced any more, calls included (CLOSE-5)."
+        self.is_held = False
+        "Whether :meth:`hold` keeps :meth:`offer` from accepting anything."
+        self._set_limits()
 
     def __len__(self) -> int:
         """Messages accepted and not confirmed."""
@@ -85,6 +111,35 @@ class Outbox:
         """Messages ever accepted: the numbers without Finish."""
         return self.last - (self.finish is not None)
 
+    @property
+    def done(self) -> bool:
+        """Whether the outcome of every message is known, by evidence (CLOSE-6)."""
+        return self.state in (Sending.FINISHED, Sending.STOPPED)
+
+    # ------------------------------------------------------------------ what is let in
+
+    def heed(self, peer: Limits) -> None:
+        """Keep to what the peer takes (PART-5, LIMIT-2)."""
+        if peer != self.peer:  # else the object that sessions of one configuration share
+            self.peer = peer
+        self._set_limits()
+
+    def hold(self) -> None:
+        """Let :meth:`offer` accept nothing until :meth:`unhold`: nobody overtakes who waits."""
+        self.is_held = True
+        self._set_limits()
+
+    def unhold(self) -> None:
+        """Let :meth:`offer` accept messages again."""
+        self.is_held = False
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        """Say what :meth:`offer` lets in, and whether links may take anything."""
+        is_open = self.state is Sending.OPEN and not self.is_held
+        self.max_weight = self.peer.max_message + OVERHEAD if is_open else -1
+        self.blocked = self.state in (Sending.STOPPED, Sending.ENDED)
+
     def has_room(self, weight: int) -> bool:
         """Whether a message of this weight may be accepted; a lone one always may (G5)."""
         waiting = self.last - self.confirmed
@@ -92,18 +147,22 @@ class Outbox:
             waiting < self.max_messages and self.held + weight <= self.max_bytes
         )
 
+    def is_too_large(self, weight: int) -> bool:
+        """Whether the peer takes no message of this weight."""
+        return weight - OVERHEAD > self.peer.max_message
+
     def offer(self, message: object) -> int:
         """Accept plain ``bytes`` or ASCII ``str`` if nothing stands against it; else return 0.
 
-        The way of nearly every message, kept short. Whoever gets 0 calls ``Session.send``,
-        which finds out why.
+        This is the way of nearly every message, so it is short: three comparisons decide.
+        After a 0, ``Session.send`` finds out why.
         """
         kind = type(message)
         if kind is bytes or (kind is str and message.isascii()):  # type: ignore[attr-defined]
             weight = len(message) + OVERHEAD  # type: ignore[arg-type]
             total = self.total + weight
             number = self.last + 1
-            if weight <= self.gate and number <= self._upto and total <= self._total_upto:
+            if weight <= self.max_weight and number <= self._upto and total <= self._total_upto:
                 self.total = total
                 self.last = number
                 self._payloads.append(message)  # type: ignore[arg-type]
@@ -111,33 +170,16 @@ class Outbox:
                 return number
         return 0
 
-    def allow(self, count: int, weight: int) -> None:
-        """Let :meth:`offer` accept so much more, then 0: time to send, or to let others run."""
-        pause_at = self.last + count
-        if pause_at == self._pause_at:
-            return  # as it was: nothing has been accepted since
-        if pause_at >= MAX_NUMBER:
-            pause_at = MAX_NUMBER - 1
-        room = self.confirmed + self.max_messages
-        self._pause_at = pause_at
-        self._upto = pause_at if pause_at < room else room  # noqa: FURB136 - min() costs a call
-        self.allow_weight(weight)
-
-    def allow_weight(self, weight: int) -> None:
-        """Let :meth:`offer` accept so many more bytes: what was there is sent."""
-        pause_total = self._pause_total = self.total + weight
-        room = self.released + self.max_bytes
-        self._total_upto = pause_total if pause_total < room else room  # noqa: FURB136
-
-    @property
-    def crowded(self) -> bool:
-        """Whether enough is queued to send it at once."""
-        return self.total >= self._pause_total
-
-    @property
-    def rested(self) -> bool:
-        """Whether it is not time to let others run."""
-        return self.last < self._pause_at
+    def accept(self, payload: Payload, weight: int) -> int:
+        """Accept one message and return its number; else raise, and nothing has changed."""
+        if self.is_too_large(weight):
+            raise MessageTooLarge(
+                f"{weight - OVERHEAD} bytes are above the peer's limit of "
+                f"{self.peer.max_message} (Config.max_message there)"
+            )
+        if not self.has_room(weight):
+            raise OutboxFull(f"{len(self)} messages, {self.held} bytes wait")
+        return self.append(payload, weight)
 
     def append(self, payload: Payload, weight: int) -> int:
         """Accept one message, whatever the room, and return its number (NUM-1)."""
@@ -149,34 +191,74 @@ class Outbox:
         self._ends.append(self.total)
         return self.last
 
-    def restore(self, confirmed: int, messages: Iterable[tuple[Payload, int]]) -> None:
-        """Begin where a store left off; everything counts as transmitted."""
-        self._base = self.acked = self.confirmed = self.last = confirmed
-        for payload, weight in messages:
-            self.append(payload, weight)
-        self.transmitted = self.last
-        self.allow(MAX_NUMBER, self.max_bytes)
-
     def close(self, code: int, reason: str) -> None:
-        """Queue Finish behind the last message; it weighs nothing (CLOSE-1)."""
-        self.last += 1
-        self.finish = Finish(self.last, code, reason)
+        """Queue Finish behind the last message; it weighs nothing (CLOSE-1). Again: no effect.
+
+        Raises ValueError for a code that may not be said.
+        """
+        said = sayable(code, reason)
+        if self.state is Sending.OPEN:
+            self._move(Trigger.FINISH)
+            self.last += 1
+            self.finish = Finish(self.last, code, said)
+
+    # ------------------------------------------------------------------ what the peer has got
 
     def confirm(self, number: int) -> None:
         """Release everything up to ``number``, which is above ``confirmed``."""
         since = self.confirmed - self._base
         self.confirmed = number
         number = min(number, self.messages)
+        # Make room for more.
         self.released = self.end_of(number)
-        self._total_upto = min(self._pause_total, self.released + self.max_bytes)
-        self._upto = min(self._pause_at, number + self.max_messages)
+        self._total_upto = self.released + self.max_bytes
+        upto = number + self.max_messages
+        self._upto = upto if upto < MAX_NUMBER else MAX_NUMBER - 1
+        # Release the payloads at once, their places in one go later: constant cost per message.
         drop = number - self._base
         if drop * 2 >= len(self._payloads):
             del self._payloads[:drop]
             del self._ends[:drop]
             self._base = number
-        else:  # the payloads go now, their places in one go later: constant cost per message
+        else:
             self._payloads[since:drop] = [None] * (drop - since)
+
+    def conclude(self) -> None:
+        """See whether the peer has confirmed our Finish."""
+        finish = self.finish
+        if (
+            self.state is Sending.FINISHING
+            and finish is not None
+            and self.confirmed == finish.number
+        ):
+            self._move(Trigger.CONFIRMED)
+
+    def check_final(self, counters: Counters) -> None:
+        """Raise :class:`Violation` for final counters that cannot be true (CLOSE-13)."""
+        if counters.received > self.transmitted:
+            raise Violation(Code.VIOLATION, "counters of what was never sent")
+        if counters.confirmed < self.confirmed:
+            raise Violation(Code.VIOLATION, "final counters below an earlier ack")
+
+    def settle(self, final: Counters) -> bool:
+        """Let these decide what became of each message; ``False`` if the end came first."""
+        if self.state is Sending.ENDED:
+            return False
+        self.conclude()
+        self._move(Trigger.PEER_STOPPED)
+        self.final = final
+        return True
+
+    def end(self) -> None:
+        """End with the session: what is not confirmed stays unknown, or never left (END-3)."""
+        self.conclude()
+        self._move(Trigger.END)
+
+    def _move(self, trigger: Trigger) -> None:
+        self.state = SENDING[self.state][trigger]
+        self._set_limits()
+
+    # ------------------------------------------------------------------ what links take
 
     def end_of(self, number: int) -> int:
         """Total weight of everything up to ``number``, which is not below the last release."""
@@ -200,3 +282,52 @@ class Outbox:
         """Every message above ``confirmed``, with its number."""
         for number in range(self.confirmed + 1, self.messages + 1):
             yield number, self.payload(number)
+
+    def restore(self, confirmed: int, messages: Iterable[tuple[Payload, int]]) -> None:
+        """Begin where a store left off; everything counts as transmitted."""
+        self._base = self.acked = self.confirmed = self.last = confirmed
+        self._upto = min(confirmed + self.max_messages, MAX_NUMBER - 1)
+        for payload, weight in messages:
+            self.append(payload, weight)
+        self.transmitted = self.last
+
+    # ------------------------------------------------------------------ what became of them
+
+    def outcome(self, number: int) -> Outcome:
+        """Return what is known of one message of ours (CLOSE-4)."""
+        if number <= self.confirmed:
+            return Outcome.CONFIRMED
+        final = self.final
+        if final is not None:
+            if any(first <= number <= last for first, last in final.ranges):
+                return Outcome.CONFIRMED
+            handed = min(final.handed, self.transmitted)
+            return Outcome.UNKNOWN if number <= handed else Outcome.NOT_TAKEN
+        if self.state is Sending.ENDED:  # END-3
+            return Outcome.UNKNOWN if number <= self.transmitted else Outcome.NOT_TAKEN
+        return Outcome.PENDING
+
+    def report(self, upto: int | None, ending: Ending | None) -> Report:
+        """Return what is known of every message (up to a number)."""
+        last = self.messages if upto is None else min(upto, self.messages)
+        entries = []
+        for number, payload in self.unconfirmed():
+            outcome = self.outcome(number)
+            if number <= last and outcome is not Outcome.CONFIRMED:
+                entries.append(Undelivered(number, outcome, self._shown(number, payload)))
+        return Report(last, last - len(entries), tuple(entries), ending)
+
+    def report_of(self, number: int, ending: Ending | None) -> Report:
+        """Return what is known of one message."""
+        outcome = self.outcome(number)
+        if outcome is Outcome.CONFIRMED:
+            return Report(1, 1, (), ending)
+        message = self._shown(number, self.payload(number))
+        return Report(1, 0, (Undelivered(number, outcome, message),), ending)
+
+    def _shown(self, number: int, payload: Payload) -> Any:
+        """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
+        try:
+            return open_payload(payload, number, self._codec)
+        except PayloadError as error:
+            return error.raw

@@ -1,4 +1,4 @@
-"""the acceptor's registry: sessions that live, and tombstones of those that ended.
+"""The acceptor's registry: sessions that live, and tombstones of those that ended.
 
 A WebSocket that has not said Hello is an :class:`Arrival`; the registry answers its Hello with a
 link of a session, or with a Refuse. What it remembers is bounded in every direction.
@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from .codec import decode, encode
 from .config import Config
+from .deadline import NEVER
 from .errors import Violation
 from .events import Event
 from .frames import VERSION, Code, Counters, Frame, Hello, Refuse
-from .inbox import NEVER
-from .link import Link
-from .owner import CloseAction
+from .link import CloseAction, Link
 from .payload import PayloadCodec
 from .report import End, Ending
 from .session import Session
@@ -156,12 +155,10 @@ class SessionRegistry:
         known = session or tombstone
         if not self._is_holder(known, hello, arrival.principal):
             raise Violation(Code.UNKNOWN, "no such session here")
-        if known is not None and hello.attempt <= known.attempt:  # RESUME-1
+        if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
-        if tombstone is not None:
-            # RESUME-9
+        if tombstone is not None:  # TOMB-4
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
-            # TOMB-4
             arrival.refuse(Code.ENDED, "this session has ended", tombstone.counters)
             return []
         arrival.fresh = session is None
@@ -212,11 +209,11 @@ class SessionRegistry:
         arrival.session = session
         try:
             arrival.link = session.answer(hello, now, arrival.max_frame, resumed=not arrival.fresh)
-        except Violation as fault:  # its true holder has lost the state: it cannot go on
-            # a new session ends as well, and leaves its tombstone (RESUME-11)
-            session.end(Ending(End.VIOLATION, fault.code, fault.reason))
+        except Violation as fault:  # its true holder has lost the state (RESUME-11)
+            events = session.end(now, Ending(End.VIOLATION, fault.code, fault.reason))
             arrival.refuse(fault.code, fault.reason, session.inbox.counters())
-        return session.settle(now)
+            return events
+        return session.poll(now)
 
     def retire(self, session: Session, now: float) -> None:
         """Replace a session that has ended by its tombstone (TOMB-1). Again: no effect."""
@@ -227,7 +224,7 @@ class SessionRegistry:
         self._per_principal[principal] -= 1
         if not self._per_principal[principal]:
             del self._per_principal[principal]
-        ttl = max(self.config.session_ttl, min(session.peer.ttl_ms / 1000, LONGEST_TTL))
+        ttl = max(self.config.session_ttl, min(session.outbox.peer.ttl_ms / 1000, LONGEST_TTL))
         self._tombstones[session.id] = Tombstone(
             session.key,
             session.incarnation,
@@ -248,10 +245,10 @@ class SessionRegistry:
                 break
             del tombstones[session_id]
 
-    def evict(self, now: float) -> list[Session]:
+    def evict(self, now: float) -> list[tuple[Session, list[Event]]]:
         """End detached sessions, oldest contact first, while all hold too much (LIMIT-4).
 
-        Returns those that it ended; settle and retire each.
+        Returns those that it ended, each with what happened: dispatch that, and retire it.
         """
         self._forget(now)
         excess = self.held - self.config.max_bytes
@@ -263,7 +260,7 @@ class SessionRegistry:
                 break
             if not session.attached and session.held:
                 excess -= session.held
-                session.end(Ending(End.EXPIRED, Code.ENDED, "memory budget"))
-                ended.append(session)
+                ending = Ending(End.EXPIRED, Code.ENDED, "memory budget")
+                ended.append((session, session.end(now, ending)))
         self.full = excess > 0  # what is left is attached: it drains, or times out
         return ended

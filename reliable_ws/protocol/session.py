@@ -1,32 +1,159 @@
-"""One conversation: what outlives the WebSockets that carry it.
+"""One session: what outlives the WebSockets that carry it.
 
-How to drive it: tell it what happened (the link's ``receive``, :meth:`Session.tick`, the verbs
-of the application), dispatch the events that each step returns, then pull what is to be sent
-from ``session.link`` until it gives ``None``. ``deadline`` says when to tick at the latest.
+Theory of operation. A session has two directions that know nothing of each other: the *outbox*
+minds our messages until the outcome of each is known, the *inbox* minds the peer's until we take
+no more. Calls stand beside them with a numbering of their own. One *link* at a time carries all of
+that over a WebSocket; an older one is inert.
+
+Every verb changes facts and nothing else. Conclusions (a direction has come to its end, both have,
+the session is over) are drawn in one place, :meth:`Session.poll`, at the end of a step. In what
+order a driver calls the verbs stands in :mod:`reliable_ws.protocol`.
+
+Only the caller's mistakes raise. What a peer does wrong is a :class:`Violation` inside, and an
+event outside: the end of the session (FRAME-5).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
-from .conversation import Conversation
-from .errors import ConnectionClosed, closed
-from .events import Event
-from .frames import Code, Hello, Payload, Refuse
-from .halves import words
-from .inbox import NEVER
+from .acks import Acks
+from .calls.cursor import CallCursor
+from .calls.incoming import IncomingCalls
+from .calls.outgoing import OutgoingCalls
+from .calls.queue import BEHIND_FINISH, CallQueue
+from .codec import decode
+from .config import Config
+from .cursor import Cursor
+from .deadline import NEVER
+from .errors import ConnectionClosed, Violation, closed
+from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
+from .fields import sayable
+from .frame_size import FrameSize
+from .frames import (
+    VERSION,
+    Ack,
+    CallAck,
+    Calls,
+    Code,
+    Counters,
+    Done,
+    Finish,
+    Frame,
+    Hello,
+    Messages,
+    Part,
+    Payload,
+    Refuse,
+    Stop,
+    Want,
+    Welcome,
+    may_resume,
+    new_unchecked,
+)
+from .handshake import call_position, check_calls, check_position, position
+from .inbox import Inbox
 from .link import Link
-from .payload import seal
+from .outbox import Outbox
+from .payload import MsgpackCodec, PayloadCodec, seal, seal_weight
 from .report import End, Ending, Outcome, Report
 from .state import Phase, Receiving, Sending
+from .timers import Timers
 
-__all__ = ["Session"]
+__all__ = ["Role", "Session"]
+
+Role = Literal["initiator", "acceptor"]
+
+DEFAULT_CODEC = MsgpackCodec()
 
 
-class Session(Conversation):
-    """What an application, and whoever drives it, can do with a conversation."""
+class Session:
+    """What an application, and the driver under it, can do with a session.
+
+    ``inbox``, ``outbox``, ``incoming_calls`` and ``outgoing_calls`` are there to be looked at;
+    only the verbs of the session change them.
+    """
+
+    __slots__ = (
+        "_events",
+        "_resumed",
+        "attempt",
+        "call_queue",
+        "codec",
+        "config",
+        "due",
+        "ended",
+        "frame_size",
+        "id",
+        "inbox",
+        "incarnation",
+        "incoming_calls",
+        "key",
+        "link",
+        "outbox",
+        "outgoing_calls",
+        "restored",
+        "resumes",
+        "role",
+        "timers",
+    )
+
+    def __init__(  # noqa: PLR0917 - who it is, and since when
+        self,
+        role: Role,
+        session_id: bytes,
+        key: bytes,
+        now: float,
+        config: Config | None = None,
+        codec: PayloadCodec | None = None,
+        *,
+        incarnation: int = 0,
+    ) -> None:
+        """Begin. ``key`` is the secret itself at the initiator, its hash at the acceptor.
+
+        Id and key are drawn by the initiator's driver (HELLO-2).
+        """
+        self.role = role
+        self.id = session_id
+        self.key = key
+        self.config = config or Config()
+        self.codec = codec or DEFAULT_CODEC
+        self.incarnation = incarnation
+        self.attempt = 0
+        self.link: Link | None = None
+        "The newest link, as long as it is not over."
+        self.ended: Ending | None = None
+        "How the session ended; ``None`` while it lives."
+        self.due = False
+        "Whether a verb has left conclusions to be drawn: then :meth:`poll` is to be called."
+        self.outbox = Outbox(self.config, self.codec)
+        self.inbox = Inbox(self.config)
+        self.call_queue = CallQueue(self.config)
+        self.outgoing_calls = OutgoingCalls(self.call_queue)
+        self.incoming_calls = IncomingCalls(self.config, self.call_queue, self.outgoing_calls)
+        self.frame_size = FrameSize(self.config.max_frame)
+        self.timers = Timers(self.config, now)
+        self.resumes = 0
+        "How many links were opened after the first."
+        self.restored = False
+        "Whether it came from a store and has not met its peer since."
+        self._resumed = False
+        self._events: list[Event] = []
+
+    def __repr__(self) -> str:
+        """Where it stands, for logs."""
+        return (
+            f"<Session {self.id.hex()[:8]} {self.role} sending={self.outbox.state.value} "
+            f"receiving={self.inbox.state.value} {'ended' if self.ended else 'alive'}>"
+        )
 
     # ------------------------------------------------------------------ facts
+
+    @property
+    def attached(self) -> bool:
+        """Whether a link is open."""
+        return self.link is not None and self.link.phase in (Phase.INITIATED, Phase.ACCEPTED)
 
     @property
     def closing(self) -> bool:
@@ -34,30 +161,45 @@ class Session(Conversation):
         return self.timers.closing
 
     @property
+    def done(self) -> bool:
+        """Whether both directions have come to their end, so that the report is final (CLOSE-6)."""
+        return self.outbox.done and self.inbox.done
+
+    @property
+    def exhausted(self) -> bool:
+        """With no message to be taken: whether none will come any more."""
+        return self.ended is not None or self.inbox.state is not Receiving.OPEN
+
+    @property
     def held(self) -> int:
-        """Bytes of messages that this session holds, both directions."""
-        return self.outbox.held + self.inbox.held + self.inbox.partial + self.calls.held
+        """Bytes of messages and calls held, both directions; no window bounds calls (CALL-27)."""
+        messages = self.outbox.held + self.inbox.held + self.inbox.partial
+        return messages + self.call_queue.weight + self.incoming_calls.partial
 
     def outcome(self, number: int) -> Outcome:
         """Return what is known of one message of ours (CLOSE-4)."""
-        return self.outgoing.outcome(number)
+        return self.outbox.outcome(number)
 
     def report(self, *, upto: int | None = None) -> Report:
         """Return what is known of every message (up to a number)."""
-        return self.outgoing.report(upto, self.ended)
+        return self.outbox.report(upto, self.ended)
 
     def report_of(self, number: int) -> Report:
         """Return what is known of one message."""
-        return self.outgoing.report_of(number, self.ended)
+        return self.outbox.report_of(number, self.ended)
 
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
-        ending = self.ended
-        if ending is None:
-            ending = Ending(End.FINISHED, *self._last_words())
-        return closed(ending, self.report())
+        return closed(self.ended or self._agreed_end(), self.report())
 
-    # ------------------------------------------------------------------ the application
+    # ------------------------------------------------------------------ messages
+
+    def offer(self, message: Any) -> int:
+        """Accept plain ``bytes`` or ASCII ``str`` and return its number, or 0: then :meth:`send`.
+
+        The short way of nearly every message.
+        """
+        return self.outbox.offer(message)
 
     def send(self, message: Any) -> int:
         """Accept one message and return its number.
@@ -68,31 +210,90 @@ class Session(Conversation):
         return self.outbox.offer(message) or self.send_sealed(*seal(message, self.codec))
 
     def send_sealed(self, payload: Payload, weight: int) -> int:
-        """Accept a message that is packed already (a broadcast packs once)."""
-        if self.outgoing.state is not Sending.OPEN:
-            self._refuse_send(weight)
-        return self.outgoing.accept(payload, weight)
+        """Accept a message that is packed already (a broadcast packs once). Raises as `send`."""
+        outbox = self.outbox
+        if outbox.state is not Sending.OPEN:
+            # The end is seen in message order: while messages of the peer are still to
+            # be taken, what is accepted is *not taken* from the start (CLOSE-14).
+            unseen = outbox.state is Sending.STOPPED and self.inbox.state in (
+                Receiving.OPEN,
+                Receiving.FINISHING,
+            )
+            if not unseen or outbox.finish is not None or not outbox.has_room(weight):
+                raise self.error()
+        return outbox.accept(payload, weight)
 
-    def _refuse_send(self, weight: int) -> None:
-        """Raise, unless the end has yet to be seen in message order (CLOSE-14).
+    def hold_offers(self) -> None:
+        """Let :meth:`offer` return 0 for now: callers of :meth:`send` wait, nobody overtakes."""
+        self.outbox.hold()
 
-        What is accepted then is *not taken* from the start.
-        """
-        unseen = self.sending is Sending.STOPPED and self.receiving in (
-            Receiving.OPEN,
-            Receiving.FINISHING,
-        )
-        if not unseen or self.outbox.finish is not None or not self.outbox.has_room(weight):
-            raise self.error()
+    def resume_offers(self) -> None:
+        """Let :meth:`offer` accept messages again."""
+        self.outbox.unhold()
 
     def want(self, number: int) -> None:
         """Ask to be told at once when this number is confirmed (ACK-5)."""
-        self.wanted = max(self.wanted, number)
+        self.outbox.wanted = max(self.outbox.wanted, number)
+
+    def take(self) -> Payload:
+        """Hand over the next message and confirm it. IndexError if there is none."""
+        inbox = self.inbox
+        payload = inbox.take()
+        if inbox.confirmed >= inbox.mark:
+            self.due = True
+        return payload
+
+    def deliver(self) -> tuple[int, Payload]:
+        """Hand over the next message without confirming it: its number, and itself."""
+        return self.inbox.deliver()
+
+    def confirm(self, number: int) -> None:
+        """Confirm a delivery; again: no effect.
+
+        Raises ConfirmTooLate once the counters are final, ValueError for one never handed over.
+        """
+        inbox = self.inbox
+        if inbox.confirm(number) and inbox.confirmed >= inbox.mark:
+            self.due = True
+
+    # ------------------------------------------------------------------ calls
+
+    def request(
+        self, method: str, payload: Payload, weight: int, by: float | None = None, credit: int = 0
+    ) -> int:
+        """Ask the peer, and return the request's number. ``outgoing_calls`` has room.
+
+        ``by``: when time is up. ``credit``: bytes of items that may come, 0 for one reply. Raises
+        MessageTooLarge, and ValueError for a name that cannot be said.
+        """
+        return self.outgoing_calls.request(method, payload, weight, by, credit)
+
+    def cancel(self, request: int) -> bool:
+        """Wait no more. ``True``: it was taken back before it went, and is never run (CALL-8)."""
+        return self.outgoing_calls.cancel(request)
+
+    def grant(self, request: int, total: int) -> None:
+        """Allow the peer so many bytes of items of a stream in all (CALL-7)."""
+        self.outgoing_calls.grant(request, total)
+
+    def reply(self, request: int, payload: Payload, weight: int) -> None:
+        """Answer a request of the peer; too late, it is dropped. Raises MessageTooLarge."""
+        self.incoming_calls.reply(request, payload, weight)
+
+    def fault(self, request: int, code: str, message: str, payload: Payload = b"") -> None:
+        """Say why there is no answer; too late, it is dropped. Raises MessageTooLarge."""
+        self.incoming_calls.fault(request, code, message, payload)
+
+    def item(self, request: int, payload: Payload, weight: int) -> None:
+        """Send an item of a stream; the driver minds the credit. Raises MessageTooLarge."""
+        self.incoming_calls.item(request, payload, weight)
+
+    # ------------------------------------------------------------------ the end, from this side
 
     def finish(self, now: float, code: int = Code.FINISHED, reason: str = "") -> list[Event]:
         """Send nothing after what was sent; go on receiving (CLOSE-1). Again: no effect."""
-        self.outgoing.finish(code, reason)
-        return self.settle(now)
+        self.outbox.close(code, reason)
+        return self.poll(now)
 
     def close(
         self,
@@ -102,24 +303,26 @@ class Session(Conversation):
         timeout: float | None = None,
     ) -> list[Event]:
         """Finish, and take nothing more (CLOSE-2); bounded. Again: only shortens the limit."""
-        self.outgoing.finish(code, reason)
+        self.outbox.close(code, reason)
         self.timers.close(now, timeout)
         self._stop()
-        return self.settle(now)
+        return self.poll(now)
 
     def abort(self, now: float, code: int = Code.ABORTED, reason: str = "") -> list[Event]:
         """End at once, telling the peer if a link is open."""
-        self.end(Ending(End.ABORTED, code, words(code, reason)))
-        return self.settle(now)
+        return self.end(now, Ending(End.ABORTED, code, sayable(code, reason)))
+
+    def end(self, now: float, ending: Ending) -> list[Event]:
+        """End at once, in a way that the driver knows: no other WebSocket can be had (END-1)."""
+        self._end(ending)
+        return self.poll(now)
 
     # ------------------------------------------------------------------ links
 
     def dial(self, now: float, max_frame: int | None = None) -> Link:
         """Begin a link on a new WebSocket, at the initiator. An older link becomes inert."""
         self.attempt += 1
-        link = Link(self, Phase.DIALING, now, max_frame)
-        self._replace(link)
-        return link
+        return self._begin(Phase.DIALING, now, max_frame)
 
     def answer(
         self, hello: Hello, now: float, max_frame: int | None = None, *, resumed: bool
@@ -131,13 +334,25 @@ class Session(Conversation):
         """
         self.attempt = hello.attempt
         self._resumed = resumed
-        link = Link(self, Phase.ACCEPTED, now, max_frame)
-        self._replace(link)
+        link = self._begin(Phase.ACCEPTED, now, max_frame)
         self._meet(link, hello, now, resumed=resumed)
         return link
 
-    def _replace(self, link: Link) -> None:
-        old, self.link = self.link, link
+    def _begin(self, phase: Phase, now: float, max_frame: int | None) -> Link:
+        """Make the link that carries the session from now on."""
+        config = self.config
+        old = self.link
+        self.link = link = Link(
+            phase,
+            now,
+            config,
+            max_frame,
+            cursor=Cursor(self.outbox, self.frame_size, config),
+            acks=Acks(self.inbox, config),
+            calls=CallCursor(self.call_queue, self.outgoing_calls, self.incoming_calls, config),
+            timers=self.timers,
+            greet=self._greeting,
+        )
         if old is not None:
             words = "another WebSocket took over"
             # The initiator's refusal would end the session where the old link still carries it
@@ -145,6 +360,291 @@ class Session(Conversation):
             told = self.role == "acceptor"
             refuse = Refuse(Code.SUPERSEDED, words, 0, None) if told else None
             old.leave(Code.SUPERSEDED if told else Code.GOING_AWAY, words, refuse)
+        return link
+
+    def _greeting(self, link: Link) -> Frame:
+        """Return our greeting, built when it is sent (HELLO-4); it is short (FRAME-11)."""
+        counters = self.inbox.counters()
+        link.tell(counters)
+        where = position(self.outbox, self.inbox, counters)
+        limits = self.config.limits(link.max_frame)
+        calls = call_position(self.call_queue, self.incoming_calls)
+        if self.role == "initiator":
+            who = (self.id, self.key, self.attempt, self.incarnation)
+            return Hello(VERSION, VERSION, *who, where, limits, calls)
+        return Welcome(VERSION, self._resumed, self.incarnation, where, limits, calls)
+
+    def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
+        """Compare both sides' books before anything is sent again (RESUME-3)."""
+        where, limits, calls = greeting.position, greeting.limits, greeting.calls
+        counters, outbox, inbox = where.counters, self.outbox, self.inbox
+        queue, outgoing = self.call_queue, self.outgoing_calls
+        check_position(where, outbox, inbox)
+        check_calls(calls, queue, outgoing, self.incoming_calls, stopped=inbox.stopped)
+        if calls is not None:
+            outgoing.ack(calls.received)
+        # The limits of the first greeting hold for the session (LIMIT-2).
+        if not resumed:
+            outbox.heed(limits)
+            if calls is not None:
+                outgoing.limit = limits.max_requests
+                queue.max_there = limits.max_message
+        self.frame_size.met(
+            limits.max_frame,
+            held=(counters.received, where.partial),
+            more=resumed and outbox.last > counters.received,
+        )
+        # What came before a crash of ours may have been handed over (RESUME-7).
+        if self.restored and not inbox.stopped:
+            inbox.redelivered_upto = where.sent
+        self.restored = False
+        # From here the link is open.
+        self.timers.contact_at = now
+        link.opened(counters.received, where.partial, calls, outbox.peer.idle_ms, now)
+        self.resumes += resumed
+        replayed = max(0, outbox.transmitted - counters.received)
+        self._events.append(Opened(resumed, replayed))
+        self._acked(counters.received, counters.confirmed, now)
+        if counters.stopped:
+            self._peer_stopped(counters, now)
+        self.timers.progressed(now)
+
+    def _link_over(
+        self, link: Link, code: int | None, reason: str, retry: float | None = None
+    ) -> None:
+        """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
+        self.timers.heard(link.heard_at)
+        self.link = None
+        if self.ended:
+            return
+        if code == Code.TOO_BIG and not self.frame_size.halve():
+            words = "the peer's transport refuses even small frames"
+            self._end(Ending(End.LOST, Code.TOO_BIG, words))
+            return
+        self._events.append(Detached(code, reason, retry))
+
+    # ------------------------------------------------------------------ the network
+
+    def receive(self, link: Link, data: bytes | str, now: float) -> list[Event]:
+        """Take in one WebSocket message of a link; return what happened. Never raises."""
+        if link.phase is Phase.OVER:
+            return []
+        link.heard_at = now
+        try:
+            frames = decode(data, link.max_frame)
+            size = len(data)
+            if len(frames) > 1 and Calls in map(type, frames):
+                size = -1  # the bytes of calls are not the window's (WINDOW-8)
+            for frame in frames:  # in their order (FRAME-9)
+                kind = type(frame)
+                after = link.accepts.get(kind)
+                if after is None:
+                    if link.close_action is not None:
+                        break  # behind a Refuse or a Done (LINK-5)
+                    raise Violation(Code.VIOLATION, f"{kind.__name__} when {link.phase.value}")
+                if kind is Messages:
+                    self._messages_arrived(frame, size)  # type: ignore[arg-type]
+                    size = 0  # counted once for all of them
+                else:
+                    _HANDLERS[kind](self, link, frame, now)
+                if after is not link.phase:
+                    link.enter(after)
+        except Violation as fault:
+            self._violated(link, fault)
+        return self.poll(now)
+
+    def lost(self, link: Link, code: int | None, reason: str, now: float) -> list[Event]:
+        """Take in that the WebSocket under a link is gone; its code may forbid another (CODE-2)."""
+        if link.phase is not Phase.OVER:
+            link.leave(code or Code.GOING_AWAY, reason)
+            if code is None or may_resume(code) or self.role == "acceptor":
+                self._link_over(link, code, reason)
+            else:
+                kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
+                self._end(Ending(kind, code, reason))
+        return self.poll(now)
+
+    def _violated(self, link: Link, fault: Violation) -> None:
+        """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
+        if not link.met and self.incarnation:
+            # Whatever answers there now is not the peer that we know: try again (HELLO-13).
+            link.heard_at = self.timers.contact_at
+            link.leave(fault.code, fault.reason)
+            self._link_over(link, fault.code, fault.reason)
+            return
+        self._end(Ending(End.VIOLATION, fault.code, fault.reason))  # HELLO-8, while dialing
+
+    def _messages_arrived(self, frame: Messages, size: int) -> None:
+        inbox = self.inbox
+        if inbox.stopped:
+            return  # behind our Stop, everything is discarded (CLOSE-11)
+        first, payloads = frame
+        if size < 0:
+            size = sum(map(seal_weight, payloads))
+        inbox.arrived(first, payloads, size)
+        self._events.append(new_unchecked(Arrived, (len(payloads),)))
+
+    def _part_arrived(self, _link: Link, frame: Part, _now: float) -> None:
+        if not self.inbox.stopped and self.inbox.arrived_part(frame):
+            self._events.append(Arrived(1))
+
+    def _finish_arrived(self, _link: Link, frame: Finish, _now: float) -> None:
+        if not self.inbox.stopped:
+            self.inbox.arrived_finish(frame)
+            self._abandon_calls()
+            self._events.append(PeerFinished(frame.code, frame.reason))
+
+    def _ack_arrived(self, link: Link, frame: Ack, now: float) -> None:
+        if frame.received >= link.cursor.number:  # ACK-7
+            raise Violation(Code.VIOLATION, "an ack of what was never sent")
+        self._acked(frame.received, frame.confirmed, now)
+
+    def _acked(self, received: int, confirmed: int, now: float) -> None:
+        """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6).
+
+        From link to link ``received`` may fall; the new link's cursor knows (RESUME-5).
+        """
+        outbox = self.outbox
+        if outbox.final is not None:
+            return  # the first final counters stand (CLOSE-12)
+        if received <= outbox.acked and confirmed <= outbox.confirmed:
+            return
+        self.timers.progressed(now)
+        if received > outbox.acked:
+            outbox.acked = received
+            self.frame_size.passed()
+        if confirmed > outbox.confirmed:
+            outbox.confirm(confirmed)
+            self._events.append(new_unchecked(Confirmed, (confirmed,)))
+
+    def _calls_arrived(self, link: Link, frame: Calls, now: float) -> None:
+        if not self.outgoing_calls.limit:  # CALL-41
+            raise Violation(Code.VIOLATION, "a call of a side that has none")
+        inbox = self.inbox
+        if inbox.finish is not None and not BEHIND_FINISH.issuperset(map(type, frame.entries)):
+            raise Violation(Code.VIOLATION, "a call behind Finish")
+        if not inbox.stopped:  # CALL-36
+            sent = link.calls.number - 1
+            self._events += self.incoming_calls.arrived(frame.first, frame.entries, now, sent)
+            link.calls.note(now)
+
+    def _call_ack_arrived(self, link: Link, frame: CallAck, now: float) -> None:
+        if frame.received >= link.calls.number:  # CALL-19
+            raise Violation(Code.VIOLATION, "an ack of what was never sent")
+        if self.outgoing_calls.ack(frame.received):
+            self.timers.progressed(now)
+
+    def _want_arrived(self, link: Link, frame: Want, _now: float) -> None:
+        if frame.number > self.inbox.received + self.inbox.max_messages + 1:
+            raise Violation(Code.VIOLATION, "Want beyond the window")  # ACK-10
+        link.acks.wanted = max(link.acks.wanted, frame.number)
+
+    def _stop_arrived(self, link: Link, frame: Stop, now: float) -> None:
+        self._check_sent(link, frame.counters)
+        self._peer_stopped(frame.counters, now)
+
+    def _done_arrived(self, link: Link, frame: Done, now: float) -> None:
+        """The acceptor needs nothing more (CLOSE-7)."""
+        self._check_sent(link, frame.counters)
+        self._settle_by(frame.counters, now)
+        if not self.done:  # CLOSE-17
+            raise Violation(Code.VIOLATION, "Done before both directions ended")
+        link.leave(Code.FINISHED)
+        self._end_as(self._agreed_end())
+
+    def _welcome_arrived(self, link: Link, frame: Welcome, now: float) -> None:
+        """Take in the acceptor's answer. What is wrong with it ends the session (END-5)."""
+        link.met = True
+        link.enter(Phase.INITIATED)
+        if frame.version != VERSION:
+            raise Violation(Code.VERSION, f"version {frame.version} was not offered")
+        if self.incarnation not in (0, frame.incarnation):  # HELLO-15
+            raise Violation(Code.VIOLATION, "another incarnation than before")
+        resumed = self.incarnation != 0
+        self.incarnation = frame.incarnation
+        self._meet(link, frame, now, resumed=resumed)
+
+    def _refuse_arrived(self, link: Link, frame: Refuse, now: float) -> None:
+        """Take in a Refuse: later, or never (REFUSE-2)."""
+        code, reason, retry_ms, counters = frame
+        if counters is not None:
+            if link.met:
+                self._check_sent(link, counters)
+            self._settle_by(counters, now)
+        self.timers.contact_at = now
+        link.leave(Code.FINISHED)  # CLOSE-9
+        if may_resume(code) and counters is None:  # REFUSE-4
+            self._link_over(link, code, reason, retry_ms / 1000)
+            return
+        # RESUME-6: the driver reopens nothing after an end.
+        kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
+        self._end(Ending(kind, code, reason))
+
+    @staticmethod
+    def _check_sent(link: Link, counters: Counters) -> None:
+        if counters.received >= link.cursor.number:  # ACK-7
+            raise Violation(Code.VIOLATION, "counters of what was never sent")
+
+    # ------------------------------------------------------------------ ends
+
+    def _peer_stopped(self, counters: Counters, now: float) -> None:
+        """The peer takes nothing more: every outcome is known (CLOSE-5)."""
+        self._settle_by(counters, now)
+        self.outgoing_calls.stop()
+
+    def _settle_by(self, counters: Counters, now: float) -> None:
+        """Let the peer's final counters decide what became of each message (CLOSE-4)."""
+        outbox = self.outbox
+        outbox.check_final(counters)
+        if outbox.final is not None:
+            return
+        self._acked(counters.received, counters.confirmed, now)
+        if outbox.settle(counters):
+            self._events.append(Settled())
+
+    def _stop(self) -> None:
+        """Freeze intake in the step that reads its counters (CLOSE-3)."""
+        self.inbox.stop()
+        self._abandon_calls()
+
+    def _abandon_calls(self) -> None:
+        """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
+        self.incoming_calls.abandon()
+        self.outgoing_calls.abandon()
+
+    def _end(self, ending: Ending) -> None:
+        """End now: freeze intake, keep what is known of our messages, tell the peer (END-1)."""
+        if not self.ended:
+            self._end_as(self._agreed_end() if self.done else ending)
+
+    def _end_as(self, ending: Ending) -> None:
+        self._stop()
+        self.outbox.end()
+        self.outgoing_calls.end()
+        self.ended = ending
+        link, self.link = self.link, None
+        if link is not None:
+            self._take_leave(link, ending)
+            self.timers.heard(link.heard_at)
+        self._events.append(Ended(ending))
+
+    def _take_leave(self, link: Link, ending: Ending) -> None:
+        """Say our final counters on the last link: Done, or Refuse (CLOSE-7, END-2)."""
+        counters = self.inbox.counters()
+        if not link.met:  # the peer has not been heard: say nothing (END-5)
+            link.leave(Code.GOING_AWAY)
+        elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
+            link.leave(Code.FINISHED, "", Done(counters), linger=True)
+        else:  # no effect where the peer has had its say, and the link is over already (CLOSE-20)
+            code = Code.ENDED if ending.kind is End.FINISHED else ending.code
+            last_frame = Refuse(code, ending.reason, 0, counters)
+            link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # CLOSE-18
+
+    def _agreed_end(self) -> Ending:
+        """Return the end that was agreed: the peer's word goes first (CLOSE-16)."""
+        finish = self.inbox.finish or self.outbox.finish
+        said = (finish.code, finish.reason) if finish else (Code.FINISHED, "")
+        return Ending(End.FINISHED, *said)
 
     # ------------------------------------------------------------------ time
 
@@ -158,11 +658,51 @@ class Session(Conversation):
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due; every deadline that has passed moves."""
-        if self.ended:
-            return self.settle(now)
+        if not self.ended:
+            link = self.link
+            if link is not None and link.tick(now):
+                words = "nothing heard in time"
+                link.leave(Code.SILENT, words)
+                self._link_over(link, Code.SILENT, words)
+            why = self.timers.expired(now, attached=self.attached)
+            if why is not None:
+                self._end(Ending(End.EXPIRED, Code.ENDED, why))
+        return self.poll(now)
+
+    def poll(self, now: float) -> list[Event]:
+        """Draw the conclusions from the facts; return what happened since the last call.
+
+        An envelope is taken in whole before (CLOSE-15).
+        """
+        self.due = False
+        inbox, outbox = self.inbox, self.outbox
+        # A direction may have come to its end; both ends are that of the acceptor's session,
+        # while the initiator goes on until it has heard Done (CLOSE-8).
+        if (inbox.finish or outbox.finish or outbox.final) and not self.ended:
+            inbox.conclude()
+            outbox.conclude()
+            if self.role == "acceptor" and self.done:
+                self._end_as(self._agreed_end())
+        # What was confirmed is news to the peer: soon, or when somebody waits for it.
         if self.link is not None:
-            self.link.tick(now)
-        why = self.timers.expired(now, attached=self.attached)
-        if why is not None and not self.ended:
-            self.end(Ending(End.EXPIRED, Code.ENDED, why))
-        return self.settle(now)
+            self.link.acks.note(now)
+        if self.call_queue.eased:
+            self.call_queue.eased = False
+            self._events.append(Eased())
+        events, self._events = self._events, []
+        return events
+
+
+_HANDLERS: dict[type[Frame], Callable[[Session, Link, Any, float], None]] = {
+    Ack: Session._ack_arrived,
+    CallAck: Session._call_ack_arrived,
+    Calls: Session._calls_arrived,
+    Done: Session._done_arrived,
+    Finish: Session._finish_arrived,
+    Part: Session._part_arrived,
+    Refuse: Session._refuse_arrived,
+    Stop: Session._stop_arrived,
+    Want: Session._want_arrived,
+    Welcome: Session._welcome_arrived,
+}
+"""What takes in each frame but Messages, which has a short way of its own."""

@@ -1,11 +1,13 @@
 """A session as plain values, and back: what a durable store keeps (RESUME-7)."""
 
+# ruff: noqa: SLF001 - what is stored is the inside of a session
+
 from __future__ import annotations
 
 from typing import Any
 
 from .config import Config
-from .frames import Ack, Counters, Finish, Limits
+from .frames import Counters, Finish, Limits
 from .payload import PayloadCodec, seal_weight
 from .session import Session
 
@@ -18,7 +20,7 @@ def snapshot(session: Session) -> dict[str, Any]:
     Of the peer's direction only what the application has confirmed: the rest comes again,
     unless we have stopped. Plain values: numbers, texts, bytes, payloads, tuples of them.
     """
-    outbox, inbox, final = session.outbox, session.inbox, session.outgoing.final
+    outbox, inbox, final = session.outbox, session.inbox, session.outbox.final
     finish = inbox.finish
     if finish is not None and inbox.confirmed < finish.number:
         finish = None  # it comes again
@@ -28,7 +30,7 @@ def snapshot(session: Session) -> dict[str, Any]:
         "key": session.key,
         "incarnation": session.incarnation,
         "attempt": session.attempt,
-        "peer": tuple(session.peer),
+        "peer": tuple(outbox.peer),
         "sent": outbox.confirmed,
         "messages": [payload for _number, payload in outbox.unconfirmed()],
         "finish": None if outbox.finish is None else tuple(outbox.finish),
@@ -36,7 +38,9 @@ def snapshot(session: Session) -> dict[str, Any]:
         "confirmed": inbox.confirmed,
         "peer_finish": None if finish is None else tuple(finish),
         "stopped": tuple(inbox.counters()) if inbox.stopped else None,
-        "calls": session.calls.snapshot(finishing=outbox.finish is not None),
+        "calls": session.incoming_calls.snapshot(finishing=outbox.finish is not None)
+        | session.outgoing_calls.snapshot()
+        | session.call_queue.snapshot(),
     }
 
 
@@ -62,12 +66,15 @@ def restore(
         incarnation=values["incarnation"],
     )
     session.attempt = values["attempt"]
-    session.heed(Limits(*values["peer"]))
-    session.calls.restore(values["calls"])
+    session.outbox.heed(Limits(*values["peer"]))
+    calls = values["calls"]
+    session.call_queue.restore(calls)
+    session.outgoing_calls.restore(calls)
+    session.incoming_calls.restore(calls)
     _restore_outbox(session, values, now)
     finish, stopped = values["peer_finish"], values["stopped"]
     session.restored = True
-    session.incoming.restore(
+    session.inbox.restore(
         values["confirmed"],
         None if finish is None else Finish(*finish),
         None if stopped is None else _counters(stopped),
@@ -83,10 +90,10 @@ def _restore_outbox(session: Session, values: dict[str, Any], now: float) -> Non
         session.finish(now, *finish[1:])
         outbox.transmitted = outbox.last
     if values["settled"] is not None:
-        session.peer_stopped(_counters(values["settled"]), now)
+        session._peer_stopped(_counters(values["settled"]), now)
     elif sent > outbox.confirmed:  # Finish is confirmed too
-        session.acked(Ack(sent, sent), now)
-        session.settle(now)
+        session._acked(sent, sent, now)
+        session.poll(now)
 
 
 def _counters(values: tuple[Any, ...]) -> Counters:

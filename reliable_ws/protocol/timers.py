@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .config import OVERSLEPT, Config
-from .inbox import NEVER
+from .config import Config
+from .deadline import NEVER, OVERSLEPT
 
 __all__ = ["Timers"]
 

@@ -11,6 +11,7 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
@@ -63,9 +64,10 @@ class Acceptor(Driver):
         self._home._retire(self)
         super()._on_ended(ending)
 
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
-        super()._on_detached(code, reason, retry)
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
+        following = super()._on_detached(code, reason, retry)
         self._home._evict_soon()
+        return following
 
     def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, on which the peer has to greet. Without lock."""

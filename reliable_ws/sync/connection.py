@@ -47,7 +47,7 @@ class Connection(Status):
         self._driver = driver
         self._session = driver.session
         self._lock = driver.lock
-        self._offer = driver.session.outbox.offer
+        self._offer = driver.session.offer
         self._pump = driver.pump
         self._sender = driver.sender
         self._receiver = driver.receiver

@@ -92,24 +92,21 @@ class Driver:
 
     def dispatch(self, events: list[Event]) -> None:
         """Tell everybody whom it concerns what happened. The last thing in a step."""
-        while events:
-            is_rare = False
-            for event in events:
-                if type(event) is Arrived:
-                    self.receiver.line.call()
-                elif type(event) is Confirmed:
-                    self.sender.confirmed(event.number)
-                elif (deal := CALLS.get(type(event))) is not None:
-                    deal(self, event)
-                else:
-                    is_rare = True
-                    self._on_rare(event)
-            events = self.session.settle(time.monotonic()) if is_rare else []
+        for event in events:  # it grows: what follows from one is put behind the others
+            if type(event) is Arrived:
+                self.receiver.line.call()
+            elif type(event) is Confirmed:
+                self.sender.confirmed(event.number)
+            elif (deal := CALLS.get(type(event))) is not None:
+                deal(self, event)
+            else:
+                events += self._on_rare(event)
         self.rpc_client.admit()
         self.pump.stepped()
 
-    def _on_rare(self, event: Event) -> None:
-        """Deal with what happens a few times in a session's life."""
+    def _on_rare(self, event: Event) -> list[Event]:
+        """Deal with what happens a few times in a session's life; return what follows."""
+        following: list[Event] = []
         match event:
             case Opened(resumed, replayed):
                 self.met = True
@@ -118,7 +115,7 @@ class Driver:
                 self._all_known()
                 self.rpc_server.abort()  # nobody hears the answers
             case Detached(code, reason, retry):
-                self._on_detached(code, reason, retry)
+                following = self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
             case PeerFinished():
@@ -127,19 +124,19 @@ class Driver:
             case Eased():
                 self.rpc_server.eased()
         self.change.notify_all()
+        return following
 
     def _all_known(self) -> None:
         self.sender.settled()
         self.receiver.line.call()
         self.rpc_client.settle()
 
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self.met = True
         self.retry = retry
         self.tell("detached", code, reason, 0)
         ending = self._ending_for(code, reason)
-        if ending is not None:
-            self.session.end(ending)
+        return [] if ending is None else self.session.end(time.monotonic(), ending)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
         """Return how the session ends with this end of its WebSocket; ``None``: it does not."""
@@ -230,8 +227,7 @@ class Driver:
 
     def end(self, ending: Ending) -> None:
         """End the session like this."""
-        self.session.end(ending)
-        self.pump.settle()
+        self.dispatch(self.session.end(time.monotonic(), ending))
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()

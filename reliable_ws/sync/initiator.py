@@ -17,6 +17,7 @@ from reliable_ws.driver.reconnect import OPENS_BY_ITSELF, patience, unmet, why_n
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import NotReliablePeer
+from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End, Ending
@@ -68,10 +69,10 @@ class Initiator(Driver):
         if error is not None:
             raise error from self._unwelcome
 
-    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> None:
+    def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         is_silent = code == Code.SILENT
         self._unwelcome = TimeoutError(reason) if is_silent else TransportClosed(code, reason)
-        super()._on_detached(code, reason, retry)
+        return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
         return unmet(self.session, code, reason) or super()._ending_for(code, reason)

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.link import Link
-from reliable_ws.protocol.owner import CloseAction
+from reliable_ws.protocol.link import CloseAction, Link
+from reliable_ws.protocol.session import Session
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .timers import Timer, call_at, start
@@ -49,6 +49,7 @@ class LinkIO:
         "_left",
         "_lock",
         "_send_now",
+        "_session",
         "_wanted",
         "_writer",
         "link",
@@ -60,11 +61,13 @@ class LinkIO:
         self,
         transport: SyncTransport,
         link: Link,
+        session: Session,
         lock: threading.Lock,
         dispatch: Callable[[list[Event]], None],
     ) -> None:
         self.transport = transport
         self.link = link
+        self._session = session
         self.over = False
         "Whether the transport is gone."
         self._lock = lock
@@ -81,7 +84,7 @@ class LinkIO:
 
     def _receive(self, data: bytes | str) -> None:
         with self._lock:
-            self._dispatch(self.link.receive(data, time.monotonic()))
+            self._dispatch(self._session.receive(self.link, data, time.monotonic()))
 
     # ------------------------------------------------------------------ reading
 
@@ -105,7 +108,7 @@ class LinkIO:
             self._change.notify_all()
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._dispatch(self.link.lost(code, reason, time.monotonic()))
+            self._dispatch(self._session.lost(self.link, code, reason, time.monotonic()))
 
     # ------------------------------------------------------------------ writing
 

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
@@ -41,7 +41,7 @@ class Pump:
 
     def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        link_io = LinkIO(transport, link, self.lock, self.dispatch)
+        link_io = LinkIO(transport, link, self.session, self.lock, self.dispatch)
         if link is self.session.link:  # else the next one has overtaken it
             old, self.link_io = self.link_io, link_io
             if old is not None:
@@ -77,7 +77,7 @@ class Pump:
 
     def settle(self) -> None:
         """Draw the conclusions from what the application did, and tell everybody."""
-        self.dispatch(self.session.settle(time.monotonic()))
+        self.dispatch(self.session.poll(time.monotonic()))
 
     def rearm(self) -> None:
         """Look at the session again at its deadline."""

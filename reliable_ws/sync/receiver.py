@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from reliable_ws.driver.delivery import Unconfirmed
-from reliable_ws.driver.status import is_last_taken
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
@@ -36,9 +35,9 @@ class Receiver:
         with self._lock:
             if not self._inbox.queue or self.line:
                 self._arrival(until(timeout))
-            payload = inbox.take()
+            payload = self._session.take()
             number = inbox.handed
-            if inbox.due:
+            if self._session.due:
                 self._pump.settle()
         return open_payload(payload, number, self._session.codec)
 
@@ -60,7 +59,7 @@ class Receiver:
                 with self._lock:
                     if not self._inbox.queue or self.line:
                         self._arrival(NEVER)
-                    number, payload = self._inbox.deliver()
+                    number, payload = self._session.deliver()
             except ConnectionClosed as error:
                 if self._is_quiet(error):
                     return
@@ -85,12 +84,13 @@ class Receiver:
             raise self._session.error()
 
     def _can_read(self) -> bool:
-        return bool(self._inbox.queue) or is_last_taken(self._session)
+        return bool(self._inbox.queue) or self._session.exhausted
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:
-            if self._inbox.confirm(number) and self._inbox.due:
+            self._session.confirm(number)
+            if self._session.due:
                 self._pump.settle()
 
 

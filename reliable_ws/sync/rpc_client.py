@@ -10,9 +10,9 @@ from typing import Any
 
 from reliable_ws.driver.rpc_client import STREAM_CREDIT, Asking, Question
 from reliable_ws.protocol.config import HIGHEST
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import RequestTimeout
 from reliable_ws.protocol.frames import Payload
-from reliable_ws.protocol.inbox import NEVER
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
@@ -32,8 +32,8 @@ class Waiting(Question):
 
     __slots__ = ("_turn",)
 
-    def __init__(self, method: str, params: Any, payload: Payload) -> None:
-        super().__init__(method, params, payload)
+    def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
+        super().__init__(method, params, payload, weight)
         self._turn = Turn()
 
     def wake(self) -> None:
@@ -64,7 +64,7 @@ class RpcClient(Asking[Waiting]):
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer. Without the lock."""
         by = _by(timeout)
-        waiting = Waiting(method, params, self.seal(method, params))
+        waiting = Waiting(method, params, *self.seal(method, params))
         with self._lock:
             number = self._begin(waiting, by, 0)
             try:
@@ -78,7 +78,7 @@ class RpcClient(Asking[Waiting]):
     def stream(self, method: str, params: Any, timeout: float | None) -> Generator[Any, None, None]:
         """Ask for a stream, and yield its items. Without the lock."""
         by = _by(timeout)
-        waiting = Waiting(method, params, self.seal(method, params))
+        waiting = Waiting(method, params, *self.seal(method, params))
         with self._lock:
             number = self._begin(waiting, by, STREAM_CREDIT)
         try:
@@ -98,7 +98,7 @@ class RpcClient(Asking[Waiting]):
                     raise self.timed_out(number, waiting.message[0])
             payload, granted = waiting.take()
             if granted:
-                self._calls.grant(number, granted)
+                self._session.grant(number, granted)
                 self._pump.wake()
             return payload
 

@@ -116,8 +116,8 @@ class RpcServer(Answering):
         running.thread = threading.current_thread()
         try:
             result = self._work(event, method, running)
-            payload, _weight = seal(result, self._codec)
-            self._answer(event.id, lambda: self._calls.reply(event.id, payload))
+            payload, weight = seal(result, self._codec)
+            self._answer(event.id, lambda: self._session.reply(event.id, payload, weight))
         except Left:
             self._answer(event.id, None)
         except BaseException as error:  # noqa: BLE001 - in a thread it ends nothing but the handler
@@ -157,7 +157,7 @@ class RpcServer(Answering):
                     self._change.wait_for(lambda: self._may_send(number, running))
                     if number not in self._running:
                         raise Left
-                    self._calls.item(number, payload)
+                    self._session.item(number, payload, weight)
                     running.sent += weight
                     self._pump.wake()
         finally:
@@ -167,5 +167,5 @@ class RpcServer(Answering):
 
     def _may_send(self, number: int, running: Running) -> bool:
         """Whether an item may go now, or never."""
-        has_credit = running.sent < running.granted and not self._calls.crowded
+        has_credit = running.sent < running.granted and not self._session.call_queue.crowded
         return has_credit or number not in self._running

@@ -7,7 +7,7 @@ from typing import Any
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.driver.validation import check_seconds
 from reliable_ws.protocol.errors import OutboxFull
-from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
@@ -76,16 +76,16 @@ class Sender:
 
     def _has_room(self, weight: int) -> bool:
         """Whether a message is accepted, or refused for another reason, at once."""
-        return self._session.sending is not Sending.OPEN or self._outbox.has_room(weight)
+        return self._session.outbox.state is not Sending.OPEN or self._outbox.has_room(weight)
 
     def _wait_for_room(self, weight: int, by: float) -> None:
         """Stand behind those that wait; meanwhile the gate is shut: nobody overtakes."""
-        self._session.outgoing.shut()
+        self._session.hold_offers()
         try:
             self.line.wait(lambda: self._has_room(weight), by)
         finally:
             if not self.line:
-                self._session.outgoing.unshut()
+                self._session.resume_offers()
 
     def flush(self, timeout: float | None) -> None:
         """Wait until everything sent so far is confirmed, or raise."""
@@ -129,7 +129,7 @@ class Sender:
 
     def settled(self) -> None:
         """Every outcome is known."""
-        self.confirmed(NEVER)
+        self.confirmed(MAX_NUMBER)
 
 
 class Receipt:

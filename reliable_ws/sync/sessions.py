@@ -21,11 +21,11 @@ from reliable_ws.driver.validation import (
     expect,
 )
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import NotReliablePeer
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.inbox import NEVER
-from reliable_ws.protocol.owner import CloseAction
+from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import Report
@@ -259,10 +259,10 @@ class Sessions:
     def _evict(self) -> None:
         with self._lock:
             self._evicting = False
-            for session in self._registry.evict(time.monotonic()):
+            for session, events in self._registry.evict(time.monotonic()):
                 acceptor = self._acceptors.get(session.id)
                 if acceptor is not None:
-                    acceptor.pump.settle()
+                    acceptor.dispatch(events)
             if not all(acceptor.session.attached for acceptor in self._acceptors.values()):
                 self._evict_soon()  # they may come to hold more
 

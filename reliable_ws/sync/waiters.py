@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from reliable_ws.protocol.inbox import NEVER
+from reliable_ws.protocol.deadline import NEVER
 
 __all__ = ["Change", "Line", "Milestones", "Turn", "retake", "take", "until"]
 

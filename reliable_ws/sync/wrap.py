@@ -14,8 +14,8 @@ from reliable_ws.driver.ownership import check_free, own
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_reopening, role_for
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.conversation import Role
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.session import Role
 
 from .connection import Connection
 from .initiator import Initiator

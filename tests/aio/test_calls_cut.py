@@ -10,6 +10,7 @@ import pytest
 from reliable_ws import Backoff, Config, NotTaken, OutcomeUnknown
 from tests.aio.sockets import through_a_proxy
 from tests.aio.stage import paired, registry, start, turns, until
+from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
@@ -46,12 +47,12 @@ def test_a_request_cancelled_at_every_suspension(patience, at):
             await cutting
             await asyncio.sleep(1)
             assert len(begun) <= 1
-            assert not client._session.calls.open
-            assert not server._session.calls.served
+            assert not session_calls(client._session).open
+            assert not session_calls(server._session).served
             assert await client.request("work", ["next"]) == "next"
             assert begun[-1] == "next"
             await asyncio.sleep(1)
-            assert client._session.calls.held == server._session.calls.held == 0
+            assert session_calls(client._session).held == session_calls(server._session).held == 0
 
     assert len(cancel_everywhere(scenario, at=at)) >= 2
 
@@ -92,9 +93,9 @@ def test_a_stream_cancelled_at_every_suspension(patience, at):
             assert [item async for item in client.stream("count", [3])] == [0, 1, 2]
             await asyncio.sleep(1)
             for conn in (client, server):
-                assert not conn._session.calls.open
-                assert not conn._session.calls.served
-                assert conn._session.calls.held == 0
+                assert not session_calls(conn._session).open
+                assert not session_calls(conn._session).served
+                assert session_calls(conn._session).held == 0
 
     assert len(cancel_everywhere(scenario, at=at)) >= 4
 
@@ -224,5 +225,14 @@ async def test_callers_that_give_up_while_the_network_breaks():
         assert len(begun) == len(set(begun)) >= 200
         assert client.stats.resumes >= 3
         assert await client.request("work", ["last"]) == "last"
-        await until(lambda: not client._session.calls.open and not client._session.calls.held)
-        await until(lambda: not server._session.calls.served and not server._session.calls.held)
+        await until(
+            lambda: (
+                not session_calls(client._session).open and not session_calls(client._session).held
+            )
+        )
+        await until(
+            lambda: (
+                not session_calls(server._session).served
+                and not session_calls(server._session).held
+            )
+        )

@@ -180,7 +180,7 @@ async def test_a_client_of_another_version_is_refused():
 
 def _position_and_limits():
     session = Session("initiator", bytes(16), bytes(32), 0)
-    hello = session.greeting(session.dial(0))
+    [hello] = decode(session.dial(0).transmit(0), 2**20)
     return hello.position, hello.limits
 
 

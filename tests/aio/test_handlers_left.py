@@ -12,6 +12,7 @@ import pytest
 from reliable_ws import Config, Connection, RemoteError, RequestTimeout, wrap
 from reliable_ws.adapters.memory import pair
 from tests.aio.stage import on_stage, paired, registry, rest, start, until
+from tests.support.calls import session_calls
 
 
 class Blocked:
@@ -71,7 +72,7 @@ async def test_what_waits_for_a_thread_is_not_run_when_nobody_waits_for_it():
         first = start(client.request("block", [1]))
         await until(lambda: there.begun)
         second = start(client.request("block", [2]))
-        await until(lambda: len(server._session.calls.served) == 2)
+        await until(lambda: len(session_calls(server._session).served) == 2)
         await leave(second, server)
         there.gate.set()
         await first

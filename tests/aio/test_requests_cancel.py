@@ -7,6 +7,7 @@ import asyncio
 from reliable_ws import Config, State
 from tests.aio.desk import FEW, Desk, calling
 from tests.aio.stage import on_stage, paired, start, turns, until
+from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
 
@@ -98,7 +99,7 @@ def test_a_request_cancelled_at_every_suspension():
                     await asyncio.sleep(1)
                     assert desk.begun.count("it") <= 1
                     assert not client._driver.rpc_client._open
-                    assert not client._session.calls.open
+                    assert not session_calls(client._session).open
                     assert not server._driver.rpc_server.busy
                     asked = (client.request("echo", [n], timeout=1) for n in range(5))
                     assert await asyncio.gather(*asked) == list(range(5))

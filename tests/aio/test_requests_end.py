@@ -18,6 +18,7 @@ from reliable_ws import (
 from reliable_ws.adapters.memory import pair
 from tests.aio.desk import Desk
 from tests.aio.stage import now, on_stage, paired, start, turns, until
+from tests.support.calls import session_calls
 
 
 @on_stage
@@ -119,7 +120,7 @@ async def test_finish_does_not_overtake_what_was_asked(size):
     desk = Desk()
     async with paired({"methods": desk.methods}, methods=desk.methods) as (_, client, server):
         asked = [start(server.request("echo", [bytes(size)])) for _ in range(5)]
-        while len(server._session.calls.open) < 5:  # noqa: ASYNC110 - before they are sent
+        while len(session_calls(server._session).open) < 5:  # noqa: ASYNC110 - before they are sent
             await asyncio.sleep(0)
         await server.finish()
         assert [len(answer) for answer in await asyncio.gather(*asked)] == [size] * 5

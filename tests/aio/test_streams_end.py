@@ -10,6 +10,7 @@ import pytest
 from reliable_ws import Config, OutcomeUnknown, RemoteError, RequestTimeout, State
 from tests.aio.stage import iterate, now, on_stage, paired, registry, settle, start, until
 from tests.aio.tap import Tap, all_of
+from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
 
@@ -27,7 +28,7 @@ async def test_leaving_early_closes_the_generator():
         assert got == [1, 2, 3]
         assert tap.ends[0] in ("CancelledError", "GeneratorExit")
         assert not server._driver.rpc_server.busy
-        await until(lambda: not client._session.calls.open)
+        await until(lambda: not session_calls(client._session).open)
 
 
 @on_stage
@@ -149,7 +150,7 @@ def test_a_stream_cancelled_at_every_suspension():
                 await asyncio.sleep(1)
                 assert len(tap.ends) <= 1
                 assert not server._driver.rpc_server.busy
-                assert not c._session.calls.open
+                assert not session_calls(c._session).open
                 assert not c._driver.rpc_client._open
                 assert await all_of(c.stream("numbers", [3], timeout=1)) == [0, 1, 2]
 

@@ -14,6 +14,7 @@ from reliable_ws.protocol.events import (
     Requested,
 )
 from reliable_ws.protocol.frames import CallPosition, Calls, Frame, Hello, Request
+from tests.support.calls import session_calls
 from tests.support.pair import Pair
 
 from .helpers import NO_CALLS_YET, Exactly, Lone, hello, welcome
@@ -40,8 +41,8 @@ def heard(events: list) -> list:
 
 
 def ask(lone: Lone, method: str = "do", payload="", by=None, credit: int = 0) -> int:
-    assert lone.session.calls.has_room
-    return lone.session.calls.request(method, payload, by, credit)
+    assert session_calls(lone.session).has_room
+    return session_calls(lone.session).request(method, payload, by, credit)
 
 
 def entries_of(frames: list[Frame]) -> list:
@@ -58,7 +59,7 @@ def again(lone: Lone, calls: CallPosition | None, **changes) -> list:
         lone.link = lone.session.dial(lone.now)
         (greeting,) = lone.says()
         assert isinstance(greeting, Hello)
-        assert greeting.calls == lone.session.calls.position()
+        assert greeting.calls == session_calls(lone.session).position()
         return lone.hears(welcome(resumed=True, calls=calls, **changes))
     arrival = lone.registry.arrive(lone.now)
     greeting = hello(attempt=lone.session.attempt + 1, calls=calls, **changes)

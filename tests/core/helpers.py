@@ -124,7 +124,7 @@ class Lone:
         return self.hears_raw(encode(frames))
 
     def hears_raw(self, data: bytes | str) -> list[Event]:
-        events = Exactly(self.link.receive(data, self.now))
+        events = Exactly(self.session.receive(self.link, data, self.now))
         self.events += events
         return events
 
@@ -137,8 +137,8 @@ class Lone:
         return self.says()
 
     def takes(self, count: int) -> list[Any]:
-        taken = [self.session.inbox.take() for _ in range(count)]
-        self.events += self.session.settle(self.now)
+        taken = [self.session.take() for _ in range(count)]
+        self.events += self.session.poll(self.now)
         return taken
 
     def dials(self, **changes: Any) -> list[Event]:
@@ -190,4 +190,4 @@ def blamed(lone: Lone, events: list[Event], code: int, words: str = "") -> None:
     assert refuse.counters == lone.session.inbox.counters()
     assert lone.session.report().final
     assert lone.session.ended == ended[0].ending
-    assert lone.link.receive(b"anything", lone.now) == []
+    assert lone.session.receive(lone.link, b"anything", lone.now) == []

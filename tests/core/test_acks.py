@@ -162,10 +162,10 @@ def test_want_is_said_again_on_the_next_link():
     lone = initiator()
     lone.session.want(1)
     lone.sends("a")
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.dials(position=position(counters(1, 0)))
     assert lone.says() == [Want(1)]
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.dials(position=position(counters(1)))
     assert lone.says() == []
 
@@ -215,7 +215,7 @@ def test_the_greeting_tells_what_an_ack_would():
     lone = acceptor()
     lone.hears(run_of(1, "a"))
     lone.takes(1)
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     arrival = lone.registry.arrive(NOW)
     arrival.receive(encode([hello(attempt=2, position=position(sent=1))]), NOW)
     lone.link = arrival.link

@@ -8,6 +8,7 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Faulted, Replied, Requested
 from reliable_ws.protocol.frames import EXT_VALUE, Ack, CallAck, Fault, Reply, Request, Void
+from tests.support.calls import session_calls
 from tests.support.pair import Pair
 
 from .calling import a_request, ask, calling, entries_of, heard, opened
@@ -25,7 +26,7 @@ def test_a_request_and_its_answer(side):
     assert lone.says() == [calls_of(1, Request("add", None, 0, "1 2"))]
     events = lone.hears(CallAck(1), calls_of(1, Reply(1, "3")))
     assert events == [Replied(1, "3")]
-    assert lone.session.calls.open == {}
+    assert session_calls(lone.session).open == {}
 
 
 @either_side
@@ -33,7 +34,7 @@ def test_calls_have_numbers_of_their_own(side):
     """CALL-1, CALL-13: a message that nobody takes holds back no call, and the other way round."""
     lone = calling(side)
     lone.hears(run_of(1, "untaken"), calls_of(1, a_request("x")))
-    lone.session.calls.reply(1, "y")
+    session_calls(lone.session).reply(1, "y")
     lone.session.send("z")
     assert lone.says() == [Ack(1, 0), CallAck(1), calls_of(1, Reply(1, "y")), run_of(1, "z")]
     assert lone.session.inbox.confirmed == 0
@@ -66,7 +67,7 @@ def test_a_fault_carries_code_message_and_data(side):
     (event,) = lone.hears(calls_of(1, Fault(1, "invalid-params", "two are needed", b"")))
     assert event == Faulted(1, "invalid-params", "two are needed", b"")
     lone.hears(calls_of(2, a_request()))
-    lone.session.calls.fault(2, "method-not-found", "no such thing", "data")
+    lone.session.fault(2, "method-not-found", "no such thing", "data")
     assert entries_of(lone.says()) == [Fault(2, "method-not-found", "no such thing", "data")]
 
 
@@ -75,7 +76,7 @@ def test_an_ack_of_calls_rides(side):
     """CALL-17: and goes before the run it rides with."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
-    lone.session.calls.reply(1, "y")
+    session_calls(lone.session).reply(1, "y")
     assert lone.says() == [CallAck(1), calls_of(1, Reply(1, "y"))]
     lone.hears(calls_of(2, Void()))
     lone.session.send("message")
@@ -119,14 +120,14 @@ def test_an_ack_is_never_acked_and_one_that_goes_back_is_ignored(side):
     lone.says()
     assert lone.hears(CallAck(2), CallAck(1), CallAck(0)) == []
     assert lone.says() == []
-    assert lone.session.calls.outbox.acked == 2
+    assert lone.session.call_queue.acked == 2
 
 
 @either_side
 def test_what_is_acked_is_forgotten(side):
     """CALL-3: memory."""
     lone = calling(side)
-    calls = lone.session.calls
+    calls = session_calls(lone.session)
     for n in range(10):
         ask(lone, payload="x" * 100, by=lone.now + 9, credit=5)
         lone.hears(calls_of(n + 1, a_request("y")))
@@ -136,8 +137,8 @@ def test_what_is_acked_is_forgotten(side):
     lone.says()
     lone.hears(CallAck(20))
     assert calls.held == 0
-    assert not calls.outbox._kept
-    assert not calls._answers
+    assert not calls.queue._kept
+    assert not calls.answers
     assert len(calls.open) == 10
     answers = [Reply(number, "") for number in calls.open]
     assert len(lone.hears(calls_of(11, *answers))) == 10
@@ -151,30 +152,30 @@ def test_an_answer_acks_its_request(side):
     ask(lone), ask(lone), ask(lone)
     lone.says()
     lone.hears(calls_of(1, Reply(2, "x")))
-    assert lone.session.calls.outbox.acked == 2
-    assert lone.session.calls.was_taken(1) is True
-    assert lone.session.calls.was_taken(3) is None
+    assert lone.session.call_queue.acked == 2
+    assert session_calls(lone.session).was_taken(1) is True
+    assert session_calls(lone.session).was_taken(3) is None
     lone.hears(CallAck(3))
-    assert lone.session.calls.held == 0
+    assert session_calls(lone.session).held == 0
 
 
 def test_two_sides_call_each_other():
     """CALL-1, CALL-15: both directions at once, ids of one direction mean nothing in the other."""
     pair = opened()
-    first = pair.client.calls.request("there", "a", None, 0)
-    second = pair.server.calls.request("here", "b", None, 0)
+    first = session_calls(pair.client).request("there", "a", None, 0)
+    second = session_calls(pair.server).request("here", "b", None, 0)
     assert first == second == 1
     pair.run()
     assert heard(pair.server_events) == [Requested(1, "there", "a", None, 0)]
     assert heard(pair.client_events) == [Requested(1, "here", "b", None, 0)]
-    pair.client.calls.reply(1, "B")
-    pair.server.calls.fault(1, "internal", "no")
+    session_calls(pair.client).reply(1, "B")
+    pair.server.fault(1, "internal", "no")
     pair.run()
     assert heard(pair.server_events) == [Replied(1, "B")]
     assert heard(pair.client_events) == [Faulted(1, "internal", "no", b"")]
     pair.advance(1)
     for session in (pair.client, pair.server):
-        assert session.calls.held == 0
+        assert session_calls(session).held == 0
 
 
 def test_calls_pass_a_window_that_is_full():
@@ -184,10 +185,10 @@ def test_calls_pass_a_window_that_is_full():
         session.send("a" * 88)
         session.send("")
     pair.run()
-    number = pair.client.calls.request("do", "x" * 500, None, 0)
+    number = session_calls(pair.client).request("do", "x" * 500, None, 0)
     pair.run()
     assert [event.id for event in heard(pair.server_events)] == [number]
-    pair.server.calls.reply(number, "y" * 500)
+    session_calls(pair.server).reply(number, "y" * 500)
     pair.run()
     assert Replied(number, "y" * 500) in heard(pair.client_events)
     assert len(pair.server.inbox) == 2
@@ -201,25 +202,27 @@ def test_no_more_requests_are_open_than_the_peer_takes(side):
     """CALL-6: the limit is the peer's, and an answer makes room."""
     lone = calling(side, limits=limits(max_requests=2))
     assert [ask(lone), ask(lone)] == [1, 2]
-    assert not lone.session.calls.has_room
+    assert not session_calls(lone.session).has_room
     lone.says()
     lone.hears(CallAck(2))
-    assert not lone.session.calls.has_room
+    assert not session_calls(lone.session).has_room
     lone.hears(calls_of(1, Reply(2, "")))
     assert ask(lone) == 3
-    assert not lone.session.calls.has_room
-    lone.session.calls.cancel(1)
-    assert not lone.session.calls.has_room, "a cancelled request is open until it is answered"
+    assert not session_calls(lone.session).has_room
+    lone.session.cancel(1)
+    assert not session_calls(lone.session).has_room, (
+        "a cancelled request is open until it is answered"
+    )
     lone.says()
     lone.hears(calls_of(2, Fault(1, "cancelled", "", b"")))
-    assert lone.session.calls.has_room
+    assert session_calls(lone.session).has_room
 
 
 @either_side
 def test_there_is_no_room_at_a_peer_without_calls(side):
     """CALL-20: it says no position; nothing of calls is said to it, not even at the end."""
     lone = side()
-    calls = lone.session.calls
+    calls = session_calls(lone.session)
     assert (calls.limit, calls.has_room) == (0, False)
     lone.hears(run_of(1, "untaken"))
     lone.session.send("a")
@@ -231,9 +234,9 @@ def test_there_is_no_room_at_a_peer_without_calls(side):
 def test_there_is_no_room_before_the_greeting():
     """CALL-20, CALL-6"""
     pair = Pair()
-    assert not pair.client.calls.has_room
+    assert not session_calls(pair.client).has_room
     pair.connect()
-    assert pair.client.calls.has_room
+    assert session_calls(pair.client).has_room
 
 
 @either_side
@@ -251,7 +254,7 @@ def test_requests_up_to_the_limit_again_and_again():
     """CALL-6: two honest sides never find the other above it, whatever is on its way."""
     pair = opened(Config(max_requests=3))
     done = 0
-    calls = {"client": pair.client.calls, "server": pair.server.calls}
+    calls = {"client": session_calls(pair.client), "server": session_calls(pair.server)}
     for _ in range(200):
         for mine in calls.values():
             while mine.has_room:

@@ -8,6 +8,7 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Replied, Requested
 from reliable_ws.protocol.frames import Done, Refuse
 from reliable_ws.protocol.report import End
+from tests.support.calls import session_calls
 from tests.support.pair import Pair
 
 from .calling import a_request, ask, calling, heard, opened
@@ -23,10 +24,10 @@ def test_close_goes_on_while_calls_are_received():
         pair.server.send("untaken")
         pair.run()
     for _ in range(8):
-        pair.server.calls.request("do", "x", None, 0)
+        session_calls(pair.server).request("do", "x", None, 0)
     pair.run()
     for event in heard(pair.client_events):
-        pair.client.calls.reply(event.id, "y" * 3000)
+        session_calls(pair.client).reply(event.id, "y" * 3000)
     pair.client.close(pair.now)
     for _ in range(8):
         wire = pair.wire
@@ -48,7 +49,7 @@ def test_close_goes_on_while_calls_are_received():
 def test_close_gives_up_on_answers_that_are_owed_too_long():
     """CLOSE-10"""
     pair = opened(Config(close_progress_timeout=5))
-    pair.client.calls.request("do", "", None, 0)
+    session_calls(pair.client).request("do", "", None, 0)
     pair.run()
     pair.server.close(pair.now)
     pair.advance(4)
@@ -75,7 +76,7 @@ def end_by_silence(pair: Pair) -> None:
 def test_what_is_known_of_requests_when_a_session_ends(end):
     """CALL-39: acked: taken; not sent: not taken; between: nobody can say."""
     pair = opened()
-    calls = pair.client.calls
+    calls = session_calls(pair.client)
     acked = calls.request("do", "", None, 0)
     pair.run()
     pair.advance(1)
@@ -97,30 +98,30 @@ def test_what_is_known_of_requests_when_a_session_ends(end):
 def test_answers_after_the_end_are_dropped(side):
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
-    lone.session.calls.reply(1, "x")
+    session_calls(lone.session).reply(1, "x")
     lone.session.abort(lone.now)
-    lone.session.calls.reply(2, "x")
+    session_calls(lone.session).reply(2, "x")
     assert [type(frame) for frame in lone.says()] == [Refuse]
-    assert lone.session.calls.held == 0
+    assert session_calls(lone.session).held == 0
 
 
 def test_done_when_every_answer_is_in():
     """CALL-38, CLOSE-6: the end in agreement has no open request."""
     pair = opened()
-    asked = pair.client.calls.request("do", "", None, 0)
+    asked = session_calls(pair.client).request("do", "", None, 0)
     pair.client.finish(pair.now)
     pair.run()
     pair.server.finish(pair.now)
     pair.run()
     assert pair.client.ended is None
     assert pair.server.ended is None
-    pair.server.calls.reply(asked, "yes")
+    session_calls(pair.server).reply(asked, "yes")
     pair.run()
     assert heard(pair.client_events) == [Replied(asked, "yes")]
     assert pair.client.ended is not None
     assert pair.server.ended is not None
     assert pair.client.ended.kind is pair.server.ended.kind is End.FINISHED
-    assert pair.client.calls.was_taken(asked) is True
+    assert session_calls(pair.client).was_taken(asked) is True
 
 
 @pytest.mark.parametrize("closer", ["client", "server"])
@@ -128,17 +129,17 @@ def test_closing_from_either_side_with_requests_open_both_ways(closer):
     pair = opened()
     theirs = "server" if closer == "client" else "client"
     mine, other = getattr(pair, closer), getattr(pair, theirs)
-    first = mine.calls.request("do", "", None, 0)
-    second = other.calls.request("do", "", None, 0)
+    first = session_calls(mine).request("do", "", None, 0)
+    second = session_calls(other).request("do", "", None, 0)
     pair.run()
     heard(pair.client_events), heard(pair.server_events)
     mine.close(pair.now)
     pair.run()
-    mine.calls.reply(second, "before the end")
+    session_calls(mine).reply(second, "before the end")
     pair.run()
     events = getattr(pair, f"{theirs}_events")
     assert Replied(second, "before the end") in events
-    other.calls.reply(first, "for nobody")
+    session_calls(other).reply(first, "for nobody")
     other.close(pair.now)
     pair.run()
     assert pair.client.ended is not None
@@ -156,4 +157,4 @@ def test_done_says_nothing_of_calls():
     lone.says()
     lone.hears(Done(counters(1)))
     assert lone.session.ended is not None
-    assert lone.session.calls.was_taken(number) is None
+    assert session_calls(lone.session).was_taken(number) is None

@@ -27,6 +27,7 @@ from reliable_ws.protocol.frames import (
     Void,
 )
 from reliable_ws.protocol.report import End
+from tests.support.calls import session_calls
 
 from .calling import a_request, ask, calling, entries_of
 from .helpers import NO_CALLS_YET, Lone, calls_of, counters, either_side, limits, raw, run_of
@@ -43,7 +44,7 @@ def blamed(lone: Lone, events: list, code: int, words: str) -> None:
     (refuse,) = lone.says()
     assert isinstance(refuse, Refuse)
     assert refuse.code == code
-    assert lone.session.calls.held <= 10_006
+    assert session_calls(lone.session).held <= 10_006
 
 
 def sent(side, *entries: Entry) -> Lone:
@@ -221,7 +222,7 @@ def test_an_answer_to_what_was_not_sent_on_this_link(side):
     lone = calling(side)
     ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, NO_CALLS_YET)
     events = lone.hears(calls_of(1, Reply(1, "")))
     assert lone.session.ended is not None
@@ -235,7 +236,7 @@ def test_an_ack_of_what_was_not_sent_on_this_link(side):
     lone = calling(side)
     ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, NO_CALLS_YET)
     lone.hears(CallAck(1))
     assert lone.session.ended is not None
@@ -247,7 +248,7 @@ def test_no_entry_of_a_malformed_envelope_has_an_effect(side):
     """FRAME-14"""
     lone = sent(side)
     blamed(lone, lone.hears_raw(raw([67, 1, [[82, 1, "x"], [90]]])), 4400, "entry type")
-    assert lone.session.calls.received == 0
+    assert session_calls(lone.session).received == 0
 
 
 # ------------------------------------------------------------------ what it may make us hold
@@ -259,9 +260,9 @@ def test_a_peer_that_never_acks_answers_cannot_ask_for_ever(side):
     lone = calling(side, TIGHT)
     for number in range(1, 4):
         lone.hears(calls_of(number, a_request()))
-        lone.session.calls.reply(number, "x" * 10_000)
+        session_calls(lone.session).reply(number, "x" * 10_000)
         lone.says()
-    assert len(lone.session.calls._answers or ()) == 3
+    assert len(session_calls(lone.session).answers or ()) == 3
     blamed(lone, lone.hears(calls_of(4, a_request())), Code.VIOLATION, "more open requests")
 
 
@@ -272,11 +273,11 @@ def test_a_peer_that_never_acks_requests_but_answers_them(side):
     for number in range(1, 500):
         assert ask(lone, payload="x" * 1000) == number
         if number % 3 == 0:
-            lone.session.calls.cancel(number)
+            lone.session.cancel(number)
         lone.says()
         lone.hears(calls_of(number, Void() if number % 3 == 0 else Reply(number, "")))
-    assert len(lone.session.calls.outbox._kept) <= 1
-    assert lone.session.calls.held < 1100
+    assert len(lone.session.call_queue._kept) <= 1
+    assert session_calls(lone.session).held < 1100
 
 
 @either_side
@@ -286,11 +287,11 @@ def test_a_peer_that_takes_nothing_but_asks_on(side):
     lone.hears(Stop(counters(stopped=True)))
     for number in range(1, 500):
         lone.hears(calls_of(number, a_request("x" * 1000, credit=2**50)))
-        lone.session.calls.item(number, "x" * 1000)
-        lone.session.calls.reply(number, "x" * 1000)
-        assert lone.session.calls.held == 0
+        session_calls(lone.session).item(number, "x" * 1000)
+        session_calls(lone.session).reply(number, "x" * 1000)
+        assert session_calls(lone.session).held == 0
     assert entries_of(lone.says()) == []
-    assert lone.session.calls.outbox.last == 0
+    assert lone.session.call_queue.last == 0
 
 
 @either_side
@@ -300,9 +301,9 @@ def test_acks_after_the_last_one_mean_nothing(side):
     ask(lone), ask(lone)
     lone.says()
     lone.hears(CallAck(1), Stop(counters(stopped=True)))
-    assert [lone.session.calls.was_taken(number) for number in (1, 2)] == [True, False]
+    assert [session_calls(lone.session).was_taken(number) for number in (1, 2)] == [True, False]
     lone.hears(CallAck(2), calls_of(1, Reply(2, "")))
-    assert lone.session.calls.was_taken(2) is False
+    assert session_calls(lone.session).was_taken(2) is False
     assert lone.session.ended is None
 
 
@@ -320,8 +321,8 @@ def test_what_is_held_is_bounded_whatever_comes(side):
     for _ in range(200):
         lone.hears(calls_of(number + 1, Void(), Cancel(5), Credit(9, 9)))
         number += 3
-    calls = lone.session.calls
-    for kept in (calls.outbox._kept, calls.served, calls.open, calls._streams):
+    calls = session_calls(lone.session)
+    for kept in (calls.queue._kept, calls.served, calls.open, calls._streams):
         assert not kept
 
 

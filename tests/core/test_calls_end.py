@@ -18,6 +18,7 @@ from reliable_ws.protocol.frames import (
     Void,
 )
 from reliable_ws.protocol.report import End
+from tests.support.calls import session_calls
 
 from .calling import a_request, ask, calling, entries_of, heard, opened
 from .helpers import calls_of, counters, either_side, limits, run_of
@@ -31,9 +32,9 @@ def test_half_a_call_is_forgotten_at_the_end(side, end):
     """Nobody is there to put it together."""
     lone = calling(side)
     lone.hears(calls_of(1, Piece(b"x" * 3000)))
-    assert lone.session.calls.held == 3000
+    assert session_calls(lone.session).held == 3000
     getattr(lone.session, end)(lone.now)
-    assert lone.session.calls.held == 0
+    assert session_calls(lone.session).held == 0
 
 
 # ------------------------------------------------------------------ finish
@@ -47,9 +48,9 @@ def test_finish_waits_for_the_answers_that_are_owed(side):
     lone.session.send("last")
     lone.session.finish(lone.now)
     assert lone.says() == [CallAck(2), run_of(1, "last")]
-    lone.session.calls.reply(2, "b")
+    session_calls(lone.session).reply(2, "b")
     assert entries_of(lone.says()) == [Reply(2, "b")]
-    lone.session.calls.reply(1, "a")
+    session_calls(lone.session).reply(1, "a")
     frames = lone.says()
     assert frames == [calls_of(2, Reply(1, "a")), Finish(2, 1000, "")]
     assert not lone.link.has_output
@@ -59,7 +60,7 @@ def test_finish_waits_for_the_answers_that_are_owed(side):
 def test_finish_rides_with_the_last_answer(side):
     lone = calling(side)
     lone.hears(calls_of(1, a_request()))
-    lone.session.calls.reply(1, "a")
+    session_calls(lone.session).reply(1, "a")
     lone.session.send("last")
     lone.session.finish(lone.now)
     assert lone.says() == [
@@ -77,13 +78,13 @@ def test_no_answer_goes_behind_finish(side):
     number = ask(lone, credit=9)
     lone.session.finish(lone.now)
     assert lone.says() == [calls_of(1, a_request(credit=9)), Finish(1, 1000, "")]
-    assert not lone.session.calls.has_room
+    assert not session_calls(lone.session).has_room
     lone.hears(CallAck(1), calls_of(1, a_request()))
-    lone.session.calls.reply(1, "too late")
+    session_calls(lone.session).reply(1, "too late")
     assert entries_of(lone.says()) == []
-    assert lone.session.calls.held == 0
-    lone.session.calls.grant(number, 1000)
-    assert lone.session.calls.cancel(number) is False
+    assert session_calls(lone.session).held == 0
+    lone.session.grant(number, 1000)
+    assert lone.session.cancel(number) is False
     assert entries_of(lone.says()) == [Credit(number, 1000), Cancel(number)]
 
 
@@ -100,26 +101,26 @@ def test_answers_still_come_to_a_side_that_has_finished(side):
 def test_a_stream_goes_on_though_its_reader_has_finished():
     """CALL-7, CALL-34: with all the credit that it needs, over several links."""
     pair = opened(Config(max_frame=4096))
-    number = pair.client.calls.request("count", "", None, 5000)
+    number = session_calls(pair.client).request("count", "", None, 5000)
     pair.client.finish(pair.now)
     pair.run()
     granted = got = 5000
     for turn in range(1, 20):
-        pair.server.calls.item(number, "x" * 4990)
+        session_calls(pair.server).item(number, "x" * 4990)
         pair.run()
         got += len(heard(pair.client_events))
         granted += 5000
-        pair.client.calls.grant(number, granted)
+        pair.client.grant(number, granted)
         if turn % 3 == 0:
             pair.pull()
             pair.cut()
             pair.connect()
     pair.run()
     assert got == 5000 + 19
-    pair.client.calls.cancel(number)
+    pair.client.cancel(number)
     pair.run()
     assert heard(pair.server_events)[-1] == Cancelled(number)
-    pair.server.calls.fault(number, "cancelled", "")
+    pair.server.fault(number, "cancelled", "")
     pair.server.finish(pair.now)
     pair.run()
     assert pair.client.ended is not None
@@ -129,7 +130,7 @@ def test_a_stream_goes_on_though_its_reader_has_finished():
 def test_finish_is_said_again_behind_the_calls():
     """CALL-10: on the next link, too."""
     pair = opened(Config(max_frame=4096))
-    numbers = [pair.client.calls.request("do", "x" * 3000, None, 0) for _ in range(5)]
+    numbers = [session_calls(pair.client).request("do", "x" * 3000, None, 0) for _ in range(5)]
     pair.client.finish(pair.now)
     pair.pull()
     pair.cut()
@@ -138,12 +139,12 @@ def test_finish_is_said_again_behind_the_calls():
     assert pair.server.ended is None
     pair.cut()
     pair.connect()
-    pair.server.calls.reply(1, "still")
+    session_calls(pair.server).reply(1, "still")
     pair.server.finish(pair.now)
     pair.run()
     assert pair.client.inbox.finish is None
     for number in numbers:
-        pair.server.calls.reply(number, "yes")
+        session_calls(pair.server).reply(number, "yes")
     pair.run()
     answers = [event.id for event in pair.client_events if isinstance(event, Replied)]
     assert answers == numbers
@@ -159,7 +160,7 @@ def test_when_the_peer_has_finished_no_answer_can_come(side):
     lone.says()
     unsent = ask(lone)
     assert lone.hears(Finish(1, 1000, "")) == [PeerFinished(1000, "")]
-    calls = lone.session.calls
+    calls = session_calls(lone.session)
     assert (calls.was_taken(sent), calls.was_taken(unsent)) == (None, False)
     assert calls.cancel(unsent) is True
     assert entries_of(lone.says()) == [Void(), Cancel(sent)]
@@ -179,7 +180,7 @@ def test_the_last_ack_of_calls_goes_before_stop(side):
     frames = lone.says()
     assert frames == [CallAck(2), Stop(counters(1, 0, stopped=True))]
     for number in (1, 2):
-        lone.session.calls.fault(number, "closing", "")
+        lone.session.fault(number, "closing", "")
     frames = lone.says()
     assert [type(frame) for frame in frames] == [Calls, Finish]
 
@@ -193,7 +194,7 @@ def test_calls_behind_our_stop_are_dropped(side):
     lone.session.close(lone.now)
     lone.says()
     assert lone.hears(calls_of(2, a_request()), calls_of(9, Reply(77, ""))) == []
-    assert lone.session.calls.received == 1
+    assert session_calls(lone.session).received == 1
     assert lone.says() == []
     assert lone.session.ended is None
 
@@ -207,7 +208,7 @@ def test_requests_that_the_peer_had_not_received_when_it_stopped(side):
     lone.says()
     unsent = ask(lone, payload="x" * 9000)
     assert lone.hears(CallAck(2), STOPPED) == [Settled()]
-    calls = lone.session.calls
+    calls = session_calls(lone.session)
     assert [calls.was_taken(n) for n in (1, 2, 3, unsent)] == [True, True, False, False]
     assert set(calls.open) == {1, 2}
     assert calls.held == 0
@@ -224,14 +225,14 @@ def test_answers_are_not_kept_for_a_peer_that_has_stopped(side):
     """CALL-37"""
     lone = calling(side, Config(window_bytes=1000))
     lone.hears(calls_of(1, a_request(credit=5), a_request(credit=2**50)))
-    while not lone.session.calls.crowded:
-        lone.session.calls.item(1, "x" * 100)
+    while not session_calls(lone.session).crowded:
+        session_calls(lone.session).item(1, "x" * 100)
     assert lone.hears(STOPPED) == [Settled(), Eased()]
-    lone.session.calls.item(2, "x")
-    lone.session.calls.reply(1, "x")
-    lone.session.calls.fault(2, "e", "")
-    assert lone.session.calls.served == {}
-    assert lone.session.calls.held == 0
+    session_calls(lone.session).item(2, "x")
+    session_calls(lone.session).reply(1, "x")
+    lone.session.fault(2, "e", "")
+    assert session_calls(lone.session).served == {}
+    assert session_calls(lone.session).held == 0
     assert not any(isinstance(frame, Calls) for frame in lone.says())
 
 
@@ -244,7 +245,7 @@ def test_what_is_queued_in_the_turn_of_a_close_is_not_sent(side):
     unsent = ask(lone)
     lone.hears(run_of(1, "untaken"))
     lone.session.close(lone.now)
-    calls = lone.session.calls
+    calls = session_calls(lone.session)
     assert (calls.was_taken(sent), calls.was_taken(unsent)) == (None, False)
     assert entries_of(lone.says()) == [Void(), Cancel(sent)]
     assert calls.open == {sent: False}
@@ -255,33 +256,33 @@ def test_a_lost_request_is_not_run_after_the_close_of_its_asker():
     pair = opened()
     pair.server.send("untaken")
     pair.run()
-    pair.client.calls.request("do", "", None, 0)
+    session_calls(pair.client).request("do", "", None, 0)
     pair.pull()
     pair.cut()
     pair.client.close(pair.now)
-    assert pair.client.calls.was_taken(1) is None
+    assert session_calls(pair.client).was_taken(1) is None
     pair.connect()
     assert heard(pair.server_events) == []
     pair.advance(1)
-    assert pair.client.calls.was_taken(1) is False
-    assert pair.client.calls.held == 0
+    assert session_calls(pair.client).was_taken(1) is False
+    assert session_calls(pair.client).held == 0
 
 
 def test_a_stop_that_is_said_in_a_greeting():
     """CALL-37: the position of calls beside it is the last ack."""
     pair = opened()
     for payload in "ab":
-        pair.client.calls.request("do", payload, None, 0)
+        session_calls(pair.client).request("do", payload, None, 0)
     pair.run()
-    pair.client.calls.request("do", "lost", None, 0)
+    session_calls(pair.client).request("do", "lost", None, 0)
     pair.client.send("untaken")
     pair.run()
-    pair.client.calls.request("do", "lost as well", None, 0)
+    session_calls(pair.client).request("do", "lost as well", None, 0)
     pair.pull()
     pair.cut()
     pair.server.close(pair.now)
     pair.connect()
-    taken = [pair.client.calls.was_taken(number) for number in (1, 2, 3, 4)]
+    taken = [session_calls(pair.client).was_taken(number) for number in (1, 2, 3, 4)]
     assert taken == [True, True, True, False]
 
 
@@ -294,7 +295,7 @@ def test_calls_in_a_frame_that_has_no_room_beside_the_ranges(side):
     numbers = [inbox.deliver()[0] for _ in range(200)]
     for number in numbers[2::2]:
         inbox.confirm(number)
-    lone.session.calls.reply(1, "y" * 3000)
+    session_calls(lone.session).reply(1, "y" * 3000)
     lone.session.close(lone.now)
     first = lone.link.transmit(lone.now)
     assert first is not None

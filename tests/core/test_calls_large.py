@@ -6,7 +6,6 @@ import msgpack
 import pytest
 
 from reliable_ws.protocol.calls.fragments import LARGEST_ENTRY
-from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.cursor import HEADROOM
@@ -30,6 +29,9 @@ from reliable_ws.protocol.frames import (
     Want,
 )
 from reliable_ws.protocol.report import End
+from reliable_ws.protocol.session import Session
+from tests.support.calls import session_calls
+from tests.support.pair import ID, KEY
 
 from .calling import a_request, ask, calling, entries_of, heard, opened
 from .helpers import SIDES, calls_of, counters, either_side, limits
@@ -49,16 +51,16 @@ LARGE = [
 def test_large_calls_go_in_pieces(payload, max_frame):
     """CALL-5: every entry fits a frame, and everything arrives as it was."""
     pair = opened(Config(max_frame=max_frame))
-    pair.client.calls.request("m" * 255, payload, None, 5)
+    session_calls(pair.client).request("m" * 255, payload, None, 5)
     pair.run()
     assert heard(pair.server_events) == [
         Requested(1_000, "m", payload, None, 5)._replace(
-            id=pair.client.calls.outbox.last, method="m" * 255
+            id=pair.client.call_queue.last, method="m" * 255
         )
     ]
-    number = pair.client.calls.outbox.last
-    pair.server.calls.item(number, payload)
-    pair.server.calls.fault(number, "e" * 255, "é" * 500, payload)
+    number = pair.client.call_queue.last
+    session_calls(pair.server).item(number, payload)
+    pair.server.fault(number, "e" * 255, "é" * 500, payload)
     pair.run()
     assert heard(pair.client_events) == [
         Itemized(number, payload),
@@ -66,7 +68,7 @@ def test_large_calls_go_in_pieces(payload, max_frame):
     ]
     assert pair.server.ended is None
     pair.advance(1)
-    assert pair.client.calls.held == pair.server.calls.held == 0
+    assert session_calls(pair.client).held == session_calls(pair.server).held == 0
 
 
 @either_side
@@ -90,16 +92,16 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
     """CALL-25: also where ours is larger; nothing was queued."""
     lone = calling(side, limits=limits(max_message=5000))
     ask(lone, payload="x" * 5000)
-    last = lone.session.calls.outbox.last
+    last = lone.session.call_queue.last
     for payload in ("x" * 5001, b"x" * 70_000_000):
         with pytest.raises(MessageTooLarge, match=r"limit of 5000 \(Config\.max_message there\)"):
             ask(lone, payload=payload)
     lone.hears(calls_of(1, a_request(credit=9)))
-    for answer in (lone.session.calls.reply, lone.session.calls.item):
+    for answer in (session_calls(lone.session).reply, session_calls(lone.session).item):
         with pytest.raises(MessageTooLarge):
             answer(1, "x" * 5001)
-    assert lone.session.calls.outbox.last == last
-    assert lone.session.calls.served.keys() == {1}
+    assert lone.session.call_queue.last == last
+    assert session_calls(lone.session).served.keys() == {1}
     tiny = calling(side, limits=limits(max_message=10))
     with pytest.raises(MessageTooLarge):
         ask(tiny, payload="x" * 11)
@@ -112,8 +114,8 @@ def test_a_name_that_cannot_be_said(side, name):
     lone = calling(side)
     with pytest.raises(ValueError, match="at most 255 bytes"):
         ask(lone, name)
-    assert lone.session.calls.outbox.last == 0
-    assert lone.session.calls.open == {}
+    assert lone.session.call_queue.last == 0
+    assert session_calls(lone.session).open == {}
     ask(lone, "😀" * 63 + "x" * 3)
 
 
@@ -122,8 +124,8 @@ def test_a_fault_says_as_much_as_may_be_said(side):
     """CALL-14: never more than the peer would take, and nothing that is no text."""
     lone = calling(side)
     lone.hears(calls_of(1, a_request(), a_request()))
-    lone.session.calls.fault(1, "😀" * 999, "é" * 999)
-    lone.session.calls.fault(2, "\udc80", "a\ud800b")
+    lone.session.fault(1, "😀" * 999, "é" * 999)
+    lone.session.fault(2, "\udc80", "a\ud800b")
     first, second = entries_of(lone.says())
     assert first == Fault(1, "😀" * 63, "é" * 500, b"")
     assert second == Fault(2, "?", "a?b", b"")
@@ -139,8 +141,8 @@ def test_no_envelope_is_above_the_limit_whatever_rides_in_it(max_frame):
         for session in (pair.client, pair.server):
             session.send("x" * size)
             session.send(b"y" * (max_frame - 300))
-            session.calls.request("😀" * 63, "z" * size, pair.now + 1e9, 2**50)
-            session.calls.request("do", "v", None, 0)
+            session_calls(session).request("😀" * 63, "z" * size, pair.now + 1e9, 2**50)
+            session_calls(session).request("do", "v", None, 0)
             session.want(session.outbox.last)
     pair.client.finish(pair.now, 4999, "r" * 123)
     asked = 0
@@ -163,7 +165,7 @@ def test_no_envelope_is_above_the_limit_whatever_rides_in_it(max_frame):
                 assert not isinstance(event, Ended) or event.ending.kind is End.FINISHED
                 if isinstance(event, Requested):
                     asked += 1
-                    session.calls.fault(event.id, "😀" * 99, "é" * 999, event.payload)
+                    session.fault(event.id, "😀" * 99, "é" * 999, event.payload)
             events.clear()
         if step < 15:
             pair.client_take(), pair.server_take()
@@ -190,23 +192,23 @@ def test_every_rider_has_its_place_beside_the_largest_entry():
 def test_no_entry_takes_more_than_it_is_counted_for():
     """FRAME-7: as large as they can be, with numbers as high as they can be."""
     most = MAX_NUMBER
-    calls = CallLedger(Config())
-    calls.outbox.last = calls.outbox.transmitted = calls.outbox.acked = first = most - 100
-    calls.served = dict.fromkeys((most, most - 1, most - 2))
+    calls = session_calls(Session("initiator", ID, KEY, 0.0))
+    calls.queue.last = calls.queue.transmitted = calls.queue.acked = first = most - 100
+    calls.incoming.served = dict.fromkeys((most, most - 1, most - 2))
     calls.request("😀" * 63, b"x" * 2000, None, most)
     calls.item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000))
-    calls.fault(most, "é" * 127, "😀" * 250, b"x" * 2000)
+    calls.session.fault(most, "é" * 127, "😀" * 250, b"x" * 2000)
     calls.reply(most - 1, "é" * 1000)
     calls.reply(most - 2, b"x" * 9000)  # in three pieces
     asked = calls.request("m", b"", None, most - 1)
-    calls.grant(asked, most)
+    calls.session.grant(asked, most)
     taken_back = calls.request("m" * 255, b"", None, 0)
-    calls.cancel(taken_back)
-    calls.outbox.transmitted = asked
-    calls.cancel(asked)
+    calls.session.cancel(taken_back)
+    calls.queue.transmitted = asked
+    calls.session.cancel(asked)
     kinds = set()
-    for number in range(first + 1, calls.outbox.last + 1):
-        (entry,), used = calls.outbox.run(number, 1, 0, lambda _number, entry, *_: entry, 0.0)
+    for number in range(first + 1, calls.queue.last + 1):
+        (entry,), used = calls.queue.run(number, 1, 0, lambda _number, entry, *_: entry, 0.0)
         alone = len(encode([calls_of(1, entry)])) - len(encode([Calls(1, [])]))
         assert alone <= used <= LARGEST_ENTRY, entry
         kinds.add(type(entry))

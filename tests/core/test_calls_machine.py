@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from reliable_ws.protocol.calls.flow import Streams
-from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import (
     Cancelled,
@@ -29,6 +28,7 @@ from reliable_ws.protocol.events import (
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
+from tests.support.calls import SessionCalls, session_calls
 from tests.support.pair import Pair
 
 from .machine import Machine, seldom, sides, wires
@@ -99,8 +99,8 @@ class Calling(Machine):
     def session(self, who: str) -> Session:
         return getattr(self.pair, who)
 
-    def calls(self, who: str) -> CallLedger:
-        return self.session(who).calls
+    def calls(self, who: str) -> SessionCalls:
+        return session_calls(self.session(who))
 
     def listen(self) -> None:
         """Let both applications hear what happened, and check it."""
@@ -149,7 +149,7 @@ class Calling(Machine):
                 pass  # nobody asks
             elif taken is False:
                 assert not asked.ran, "said to be not taken, and it was run"
-                if number <= calls.outbox.transmitted:
+                if number <= calls.queue.transmitted:
                     asked.never = True
             elif taken is True:
                 assert asked.ran, "said to be taken, and it was not run"
@@ -166,7 +166,7 @@ class Calling(Machine):
     @rule(who=sides, size=sizes, patience=st.sampled_from([None, None, 0.5, 3.0]), stream=seldom)
     def ask(self, who: str, size: int, patience: float | None, stream: bool) -> None:
         session, calls, app = self.session(who), self.calls(who), self.apps[who]
-        if not calls.has_room or (session.sending, session.receiving) != OPEN:
+        if not calls.has_room or (session.outbox.state, session.inbox.state) != OPEN:
             return
         payload, credit = app.text(size), 200 if stream else 0
         by = None if patience is None else self.pair.now + patience
@@ -225,7 +225,7 @@ class Calling(Machine):
     @rule(who=sides, size=sizes)
     def send(self, who: str, size: int) -> None:
         session = self.session(who)
-        if session.sending is Sending.OPEN and session.outbox.has_room(size + 6):
+        if session.outbox.state is Sending.OPEN and session.outbox.has_room(size + 6):
             session.send("m" * size)
 
     @rule(who=sides)
@@ -291,11 +291,11 @@ class Calling(Machine):
             self.refresh(who)
             calls = self.calls(who)
             assert len(calls.open) <= max(calls.limit, 0)
-            assert len(calls.served) + len(calls._answers) <= self.pair.config.max_requests
+            assert len(calls.served) + len(calls.answers) <= self.pair.config.max_requests
             streams = calls._streams or Streams()
             assert set(streams.owed) <= set(streams._granted) <= set(calls.open)
-            assert calls.outbox.weight == sum(kept[1] for kept in calls.outbox._kept.values())
-            assert len(calls.outbox._kept) in (0, calls.outbox.last - calls.outbox.acked)
+            assert calls.queue.weight == sum(kept[1] for kept in calls.queue._kept.values())
+            assert len(calls.queue._kept) in (0, calls.queue.last - calls.queue.acked)
 
     def teardown(self) -> None:
         """Heal, answer what is owed, and see that everybody knows everything."""
@@ -322,7 +322,7 @@ class Calling(Machine):
         alive = self.pair.client.ended is None and self.pair.server.ended is None
         for who in WHO:
             calls, session = self.calls(who), self.session(who)
-            calm = alive and session.outbox.finish is None and session.outgoing.final is None
+            calm = alive and session.outbox.finish is None and session.outbox.final is None
             finished = session.inbox.finish is not None
             for number, asked in self.apps[who].asked.items():
                 waited = not asked.dropped and asked.got is None

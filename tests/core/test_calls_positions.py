@@ -7,6 +7,7 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import CallAck, CallPosition, Calls, Item, Reply, Request
 from reliable_ws.protocol.snapshot import restore, snapshot
+from tests.support.calls import session_calls
 
 from .calling import a_request, again, ask, calling, entries_of, heard, opened
 from .helpers import (
@@ -39,7 +40,7 @@ def away(side) -> Lone:
         ask(lone)
     lone.says()
     lone.hears(CallAck(2), calls_of(1, a_request(), a_request()))
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     return lone
 
 
@@ -76,7 +77,7 @@ def test_a_first_position_that_cannot_be(position):
 def test_a_peer_without_calls_resumes(side):
     """CALL-20: it had none and has none."""
     lone = side()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, None)
     assert lone.session.ended is None
     assert lone.says() == []
@@ -89,11 +90,11 @@ def test_a_peer_that_stopped_may_say_of_calls_what_it_received(side):
     for _ in range(3):
         ask(lone)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(2, 0, 1), position=position(counters(stopped=True)))
-    taken = [lone.session.calls.was_taken(number) for number in (1, 2, 3)]
+    taken = [session_calls(lone.session).was_taken(number) for number in (1, 2, 3)]
     assert taken == [True, True, False]
-    assert set(lone.session.calls.open) == {1, 2}
+    assert set(session_calls(lone.session).open) == {1, 2}
     assert entries_of(lone.says()) == []
 
 
@@ -104,7 +105,7 @@ def test_what_we_do_not_take_any_more_may_be_lost(side):
     lone.hears(calls_of(1, a_request(), a_request()))
     lone.session.close(lone.now)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(0, 9, 9))
     assert lone.session.ended is None
 
@@ -114,13 +115,13 @@ def test_answers_of_an_earlier_link_are_acked_by_the_greeting(side):
     """CALL-26: so their requests do not count any more."""
     lone = calling(side, Config(max_requests=1))
     lone.hears(calls_of(1, a_request()))
-    lone.session.calls.reply(1, "")
+    session_calls(lone.session).reply(1, "")
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(1, 1, 2))
     lone.hears(calls_of(2, a_request()))
     assert lone.session.ended is None
-    assert lone.session.calls.served.keys() == {2}
+    assert session_calls(lone.session).served.keys() == {2}
 
 
 def test_a_session_that_was_restored_takes_calls():
@@ -129,8 +130,8 @@ def test_a_session_that_was_restored_takes_calls():
     pair.cut()
     pair.client = restore(snapshot(pair.client), pair.now, pair.config)
     pair.connect()
-    assert pair.client.calls.limit == 7
-    number = pair.client.calls.request("do", "x", None, 0)
+    assert session_calls(pair.client).limit == 7
+    number = session_calls(pair.client).request("do", "x", None, 0)
     pair.run()
     assert [event.id for event in heard(pair.server_events)] == [number]
 
@@ -138,10 +139,10 @@ def test_a_session_that_was_restored_takes_calls():
 def test_what_is_sent_again_is_what_it_was():
     lone = calling(acceptor, limits=limits(max_requests=5))
     lone.hears(calls_of(1, Request("do", 1000, 9, "x")))
-    lone.session.calls.item(1, "i")
-    lone.session.calls.reply(1, b"r")
+    session_calls(lone.session).item(1, "i")
+    session_calls(lone.session).reply(1, b"r")
     first = Exactly(frame for frame in lone.says() if isinstance(frame, Calls))
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(0, 1, 1))
     assert [frame for frame in lone.says() if isinstance(frame, Calls)] == first
     assert first == [calls_of(1, Item(1, "i"), Reply(1, b"r"))]

@@ -10,6 +10,7 @@ from reliable_ws.protocol.frames import Stop
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import restore, snapshot
+from tests.support.calls import session_calls
 from tests.support.pair import Pair
 
 from .calling import ask, calling, heard, opened
@@ -49,7 +50,11 @@ def settled(pair: Pair) -> bool:
     pair.advance(1)
     sides = (pair.client, pair.server)
     return not any(
-        side.ended or side.calls.open or side.calls.served or side.calls.held for side in sides
+        side.ended
+        or session_calls(side).open
+        or session_calls(side).served
+        or session_calls(side).held
+        for side in sides
     )
 
 
@@ -57,7 +62,7 @@ def settled(pair: Pair) -> bool:
 def test_what_was_received_and_acked_stays_so(who):
     """CALL-12: else the peer would take it for lost state."""
     pair = opened()
-    calls, peer = getattr(pair, who).calls, getattr(pair, other(who)).calls
+    calls, peer = session_calls(getattr(pair, who)), session_calls(getattr(pair, other(who)))
     peer.request("do", "theirs", None, 0)
     calls.request("do", "ours", None, 0)
     pair.run()
@@ -67,7 +72,7 @@ def test_what_was_received_and_acked_stays_so(who):
     session = comes_back(pair, who)
     pair.connect()
     assert settled(pair)
-    assert session.calls.request("do", "more", None, 0) == 3
+    assert session_calls(session).request("do", "more", None, 0) == 3
     events_of(pair, other(who))
     pair.run()
     (event,) = events_of(pair, other(who))
@@ -78,7 +83,7 @@ def test_what_was_received_and_acked_stays_so(who):
 def test_a_request_that_ran_is_answered_and_not_run_again(who):
     """CALL-40: its handler died."""
     pair = opened()
-    number = getattr(pair, other(who)).calls.request("do", "", None, 0)
+    number = session_calls(getattr(pair, other(who))).request("do", "", None, 0)
     pair.run()
     (event,) = events_of(pair, who)
     assert type(event) is Requested
@@ -95,12 +100,12 @@ def test_a_request_that_was_not_written_down_comes_again(who):
     pair = opened()
     session, peer = getattr(pair, who), getattr(pair, other(who))
     kept = kept_by(session)
-    peer.calls.request("do", "", None, 0)
+    session_calls(peer).request("do", "", None, 0)
     pair.run()
     session = comes_back(pair, who, kept)
     pair.connect()
     events_of(pair, who)
-    session.calls.reply(1, "yes")
+    session_calls(session).reply(1, "yes")
     pair.run()
     assert events_of(pair, other(who)) == [Replied(1, "yes")]
     assert settled(pair)
@@ -110,11 +115,11 @@ def test_a_request_that_was_not_written_down_comes_again(who):
 def test_an_answer_that_was_written_down_arrives(who):
     pair = opened()
     session, peer = getattr(pair, who), getattr(pair, other(who))
-    peer.calls.request("do", "", None, 0)
+    session_calls(peer).request("do", "", None, 0)
     pair.run()
-    session.calls.reply(1, "x" * 9000)
+    session_calls(session).reply(1, "x" * 9000)
     session = comes_back(pair, who)
-    assert list(session.calls._answers) == [4]
+    assert list(session_calls(session).answers) == [4]
     pair.connect()
     assert events_of(pair, other(who)) == [Replied(1, "x" * 9000)]
     assert settled(pair)
@@ -126,7 +131,7 @@ def test_callers_died_and_the_peer_is_told(who, arrived):
     """CALL-40: what it has is cancelled, what it has not is taken back."""
     pair = opened()
     session = getattr(pair, who)
-    session.calls.request("do", "", None, 0)
+    session_calls(session).request("do", "", None, 0)
     if arrived:
         pair.run()
     comes_back(pair, who)
@@ -134,7 +139,7 @@ def test_callers_died_and_the_peer_is_told(who, arrived):
     told = [type(event) for event in events_of(pair, other(who))]
     assert told == ([Requested, Cancelled] if arrived else [])
     if arrived:
-        getattr(pair, other(who)).calls.reply(1, "late")
+        session_calls(getattr(pair, other(who))).reply(1, "late")
     assert settled(pair)
     assert [e for e in events_of(pair, who) if type(e) is Replied] == []
 
@@ -144,11 +149,11 @@ def test_a_cancel_is_said_once(who):
     """CALL-30"""
     pair = opened()
     session = getattr(pair, who)
-    session.calls.request("do", "", None, 0)
+    session_calls(session).request("do", "", None, 0)
     pair.run()
-    session.calls.cancel(1)
+    session.cancel(1)
     pair.advance(1)
-    assert comes_back(pair, who).calls.outbox.last == 2
+    assert comes_back(pair, who).call_queue.last == 2
 
 
 @either
@@ -156,13 +161,13 @@ def test_items_that_were_granted_are_no_violation(who):
     """CALL-28: nobody reads them any more."""
     pair = opened()
     peer = getattr(pair, other(who))
-    getattr(pair, who).calls.request("do", "", None, 30)
+    session_calls(getattr(pair, who)).request("do", "", None, 30)
     pair.run()
     comes_back(pair, who)
     for item in "abc":
-        peer.calls.item(1, item)
+        session_calls(peer).item(1, item)
     pair.connect()
-    peer.calls.reply(1, "")
+    session_calls(peer).reply(1, "")
     assert settled(pair)
     assert not [e for e in events_of(pair, who) if type(e) is Itemized]
 
@@ -172,13 +177,13 @@ def test_pieces_go_on_where_they_were(who):
     """CALL-5"""
     pair = opened()
     peer = getattr(pair, other(who))
-    peer.calls.request("do", "x" * 9000, None, 0)
-    peer.calls.outbox.transmitted = 2
+    session_calls(peer).request("do", "x" * 9000, None, 0)
+    peer.call_queue.transmitted = 2
     session = getattr(pair, who)
-    first_two = peer.calls.outbox.unacked()[0][:2]
-    session.calls.arrived(1, first_two, pair.now, 0)
+    first_two = [kept[0] for kept in peer.call_queue._kept.values()][:2]
+    session_calls(session).arrived(1, first_two, pair.now, 0)
     session = comes_back(pair, who)
-    assert (session.calls.received, session.calls.held) == (2, 7600)
+    assert (session_calls(session).received, session_calls(session).held) == (2, 7600)
     pair.connect()
     (event,) = events_of(pair, who)
     assert event.payload == "x" * 9000
@@ -189,14 +194,14 @@ def test_pieces_go_on_where_they_were(who):
 def test_nothing_comes_behind_a_finish_that_may_have_gone(side, owes):
     """CALL-10: it goes behind what was owed, and only then."""
     lone = calling(side)
-    lone.session.calls.limit = 1
+    session_calls(lone.session).limit = 1
     if owes:
-        lone.session.calls.served[1] = None
-        lone.session.calls.received = 1
+        session_calls(lone.session).served[1] = None
+        session_calls(lone.session).received = 1
     lone.session.finish(NOW)
-    calls = restore(kept_by(lone.session), NOW).calls
+    calls = session_calls(restore(kept_by(lone.session), NOW))
     assert calls.finished is not owes
-    assert calls.outbox.last == owes
+    assert calls.queue.last == owes
 
 
 @either_side
@@ -206,7 +211,7 @@ def test_what_the_peer_stopped_stays_stopped(side):
     ask(lone)
     lone.says()
     lone.hears(Stop(counters(stopped=True)))
-    calls = restore(kept_by(lone.session), NOW).calls
+    calls = session_calls(restore(kept_by(lone.session), NOW))
     assert calls.peer_stopped
     assert (calls.open, calls.held, calls.position().sent) == ({}, 0, 1)
 
@@ -214,7 +219,7 @@ def test_what_the_peer_stopped_stays_stopped(side):
 @either
 def test_the_end_is_as_agreed(who):
     pair = opened()
-    getattr(pair, other(who)).calls.request("do", "", None, 0)
+    session_calls(getattr(pair, other(who))).request("do", "", None, 0)
     pair.run()
     getattr(pair, who).finish(pair.now)
     pair.run()

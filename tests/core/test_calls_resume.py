@@ -7,6 +7,7 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Replied, Requested
 from reliable_ws.protocol.frames import CallPosition, Cancel, Void
+from tests.support.calls import session_calls
 from tests.support.pair import Pair
 
 from .calling import a_request, again, ask, calling, heard, opened
@@ -27,8 +28,8 @@ class Desk:
         self.pair.connect()
         self.ask_events = getattr(self.pair, f"{asker}_events")
         self.run_events = getattr(self.pair, f"{other(asker)}_events")
-        self.asking = getattr(self.pair, asker).calls
-        self.running = getattr(self.pair, other(asker)).calls
+        self.asking = session_calls(getattr(self.pair, asker))
+        self.running = session_calls(getattr(self.pair, other(asker)))
 
     def ran(self) -> list[str]:
         return [event.payload for event in heard(self.run_events) if isinstance(event, Requested)]
@@ -222,11 +223,11 @@ def test_what_was_sent_stays_sent_while_it_is_said_again(side):
     for _ in range(3):
         ask(lone, payload="x" * 3000)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, NO_CALLS_YET)
     assert lone.link.transmit(lone.now) is not None
-    assert lone.session.calls.position() == CallPosition(0, 3, 1)
-    assert lone.session.calls.cancel(3) is False
+    assert session_calls(lone.session).position() == CallPosition(0, 3, 1)
+    assert lone.session.cancel(3) is False
 
 
 @either_side
@@ -236,9 +237,9 @@ def test_what_is_said_again(side):
     for payload in "abcd":
         ask(lone, payload=payload)
     lone.says()
-    lone.session.calls.cancel(3)
+    lone.session.cancel(3)
     lone.says()
-    lone.link.lost(None, "", lone.now)
+    lone.session.lost(lone.link, None, "", lone.now)
     again(lone, CallPosition(1, 0, 1))
     assert lone.says() == [
         calls_of(2, a_request("b"), Void(), a_request("d"), Cancel(3)),
@@ -264,7 +265,7 @@ class Chatter:
     """One side that asks as much as it may, and answers what it is asked."""
 
     def __init__(self, pair: Pair, who: str) -> None:
-        self.calls = getattr(pair, who).calls
+        self.calls = session_calls(getattr(pair, who))
         self.events = getattr(pair, f"{who}_events")
         self.asked = 0
         self.ran: list[int] = []

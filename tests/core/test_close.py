@@ -7,7 +7,7 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK
 from reliable_ws.protocol.events import Confirmed, Ended, PeerFinished, Settled
-from reliable_ws.protocol.frames import Ack, Finish, Stop
+from reliable_ws.protocol.frames import Finish, Stop
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.state import Receiving, Sending
 
@@ -68,7 +68,7 @@ def test_half_close_in_either_order(first):
     pair.run()
     assert take(pair, second) == ["last"]
     pair.run()
-    assert getattr(pair, first).sending is Sending.FINISHED
+    assert getattr(pair, first).outbox.state is Sending.FINISHED
     getattr(pair, second).send("answer")
     pair.run()
     assert take(pair, first) == ["answer"]
@@ -205,7 +205,7 @@ def test_the_peers_finish_is_taken_by_close_if_it_is_next(who):
     pair.run()
     do(pair, who, "close")
     pair.run()
-    assert getattr(pair, who).receiving is Receiving.FINISHED
+    assert getattr(pair, who).inbox.state is Receiving.FINISHED
     assert ended(pair)
 
 
@@ -234,8 +234,8 @@ def test_the_end_is_seen_in_message_order(who):
     number = reader.send("never taken")
     assert reader.outcome(number) is NOT_TAKEN
     assert reader.inbox.take() == "b"
-    pair.client_events += pair.client.settle(pair.now)
-    pair._server_said(pair.server.settle(pair.now))
+    pair.client_events += pair.client.poll(pair.now)
+    pair._server_said(pair.server.poll(pair.now))
     with pytest.raises(ConnectionClosedOK):
         reader.send("too late")
     pair.run()
@@ -280,7 +280,7 @@ def test_nothing_is_acked_behind_our_stop(side):
 def test_no_event_is_lost_in_close(side):
     lone = side()
     lone.sends("a")
-    lone.session.acked(Ack(1, 1), NOW)
+    lone.session._acked(1, 1, NOW)
     assert Confirmed(1) in lone.session.close(NOW)
 
 

@@ -21,7 +21,7 @@ def test_done_is_said_in_the_same_step():
     lone = acceptor()
     lone.hears(run_of(1, "a"), Finish(2, 1000, ""), Stop(counters(stopped=True)))
     lone.session.inbox.take()
-    (end,) = lone.session.settle(NOW)
+    (end,) = lone.session.poll(NOW)
     assert isinstance(end, Ended)
     assert lone.says() == [Done(counters(2, handed=1))]
     assert lone.link.close_action == (1000, "", True)
@@ -34,7 +34,7 @@ def test_the_initiator_goes_on_until_it_hears_done():
     lone.says()
     lone.hears(Ack(1, 1))
     assert (lone.session.done, lone.session.ended) == (True, None)
-    assert lone.link.lost(1000, "", NOW) == [Detached(1000, "")]
+    assert lone.session.lost(lone.link, 1000, "", NOW) == [Detached(1000, "")]
     lone.link = lone.session.dial(NOW)
     lone.says()
     *_, end = lone.hears(Refuse(4410, "this session has ended", 0, counters(1, handed=0)))

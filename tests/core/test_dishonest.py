@@ -116,7 +116,7 @@ def test_an_ack_of_what_was_not_sent_on_this_link():
     """ACK-7: the greeting said that it has not arrived, and it has not been sent again."""
     lone = initiator()
     lone.sends("a", "b")
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.dials()
     blamed(lone, lone.hears(Ack(2, 2)), 4422, "never sent")
     assert lone.outcomes() == [UNKNOWN, UNKNOWN]

@@ -49,7 +49,7 @@ def dialing(**attributes: object) -> Lone:
     lone.sends("a", "b")
     lone.hears(Ack(2, 1), run_of(1, "x", "y", "z"))
     lone.takes(2)
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     return lone
@@ -90,7 +90,7 @@ def test_a_partial_that_is_not_below_the_length_of_the_message(partial):
     """PART-11"""
     lone = initiator()
     lone.sends("abc")
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     answer = welcome(resumed=True, position=position(partial=partial))
@@ -102,7 +102,7 @@ def test_a_partial_of_no_message():
     lone = initiator()
     lone.session.finish(NOW)
     lone.says()
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     answer = welcome(resumed=True, position=position(partial=1))
@@ -244,7 +244,7 @@ def holding() -> Lone:
     lone.sends("a", "b")
     lone.hears(Ack(2, 1), run_of(1, "x", "y", "z"))
     lone.takes(2)
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     return lone
 
 

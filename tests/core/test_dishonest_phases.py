@@ -67,7 +67,7 @@ def test_a_stranger_that_answers_a_later_hello_is_left(data):
     """HELLO-13: whoever it is, it is not the peer that we know; the session goes on."""
     lone = initiator()
     lone.sends("a")
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     (detached,) = lone.hears_raw(data)

@@ -13,6 +13,7 @@ from reliable_ws.protocol.events import Ended
 from reliable_ws.protocol.frames import Code, Frame
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
+from tests.support.calls import session_calls
 
 from .helpers import INCARNATION, NO_CALLS_YET, NOW, SIDES, SMALL, Lone, hello, limits, raw, welcome
 from .test_codec import EVERY
@@ -195,7 +196,7 @@ def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
             act(lone, step, opened, data)
         else:
             letter, *fields = step
-            ledger = lone.session.calls if letter == "C" else lone.session.inbox
+            ledger = session_calls(lone.session) if letter == "C" else lone.session.inbox
             number = ledger.received + 1
             fields = [number if field == -1 else field for field in fields]
             lone.hears_raw(raw([ord(letter), *fields]))
@@ -215,13 +216,13 @@ def test_no_lie_makes_a_session_raise_or_take_back_an_outcome(data, side):
 
 def judge_calls(lone: Lone, never: set[int]) -> None:
     """What is held is bounded; and what was said to be not taken stays so."""
-    calls = lone.session.calls
-    assert len(calls.served) + len(calls._answers) <= SHORT.max_requests
+    calls = session_calls(lone.session)
+    assert len(calls.served) + len(calls.answers) <= SHORT.max_requests
     assert len(calls.open) <= 3
     assert calls._pieces is None or len(calls._pieces.data) <= SHORT.max_message + 6
-    assert calls.outbox.weight == sum(kept[1] for kept in calls.outbox._kept.values())
+    assert calls.queue.weight == sum(kept[1] for kept in calls.queue._kept.values())
     assert calls._streams is None or set(calls._streams._granted) <= set(calls.open)
-    for number in range(1, calls.outbox.transmitted + 1):
+    for number in range(1, calls.queue.transmitted + 1):
         if calls.was_taken(number) is False:
             never.add(number)
         elif number in never:
@@ -230,7 +231,7 @@ def judge_calls(lone: Lone, never: set[int]) -> None:
 
 
 def act_on_calls(lone: Lone, trigger: str, data: st.DataObject) -> None:
-    calls, now = lone.session.calls, lone.now
+    calls, now = session_calls(lone.session), lone.now
     mine, theirs = sorted(calls.open), sorted(calls.served)
     match trigger:
         case "ask" if calls.has_room:
@@ -262,7 +263,7 @@ def act(lone: Lone, trigger: str, opened: list[int], data: st.DataObject) -> Non
             opened.append(session.inbox.deliver()[0])
         case "confirm" if opened and not session.inbox.stopped:
             session.inbox.confirm(opened.pop(data.draw(st.integers(0, len(opened) - 1))))
-            lone.events += session.settle(lone.now)
+            lone.events += session.poll(lone.now)
         case "close" | "finish":
             lone.events += getattr(session, trigger)(lone.now)
         case "abort" if data.draw(st.booleans()):
@@ -271,7 +272,9 @@ def act(lone: Lone, trigger: str, opened: list[int], data: st.DataObject) -> Non
             lone.now += data.draw(st.sampled_from([0.03, 1, 7, 25, 200]))
             lone.events += session.tick(lone.now)
         case "lost":
-            lone.events += lone.link.lost(data.draw(st.sampled_from([None, 1009])), "", lone.now)
+            lone.events += lone.session.lost(
+                lone.link, data.draw(st.sampled_from([None, 1009])), "", lone.now
+            )
             again(lone, data)
 
 
@@ -286,10 +289,10 @@ def again(lone: Lone, data: st.DataObject) -> None:
         outbox, inbox = session.outbox, session.inbox
         drawn = ([outbox.acked, outbox.confirmed, outbox.confirmed, False, []], 9, 1, 0)
         drawn = (drawn[0], max(inbox.received, 0), inbox.confirmed + 1, 0)
-    calls = session.calls
+    calls = session_calls(session)
     drawn_calls = data.draw(st.tuples(few | numbers, numbers, st.integers(1, 6)) | st.none())
     if honest:
-        drawn_calls = (calls.outbox.acked, calls.received, 1)
+        drawn_calls = (calls.queue.acked, calls.received, 1)
     told = drawn_calls and list(drawn_calls)
     if lone.registry is None:
         lone.link = session.dial(lone.now)

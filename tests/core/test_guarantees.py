@@ -74,7 +74,7 @@ class Conversation(Machine):
     def settle(self, who: str) -> None:
         session = self.session(who)
         assert session is not None
-        self.heard(who, session.settle(self.pair.now))
+        self.heard(who, session.poll(self.pair.now))
 
     def was_handed(self, who: str, payload: Any) -> int:
         """G1, G2: exactly the next message of the other side."""

@@ -6,13 +6,14 @@ import msgpack
 import pytest
 
 from reliable_ws.protocol.codec import MAX_RANGES
+from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate
 from reliable_ws.protocol.frames import Counters, Finish, Part
-from reliable_ws.protocol.inbox import NEVER, Inbox
+from reliable_ws.protocol.inbox import BEYOND, Inbox
 
 
 def inbox(*payloads: str, first: int = 1) -> Inbox:
-    box = Inbox(1000, 1000, 1000)
+    box = Inbox(Config(window_messages=1000, window_bytes=1000, max_message=1000))
     if payloads:
         box.arrived(first, list(payloads), 10)
     return box
@@ -160,9 +161,9 @@ def test_due_is_set_when_the_watched_number_is_confirmed():
 def test_due_is_set_by_the_last_message_before_finish():
     """CLOSE-2: nobody else would look."""
     box = inbox("a", "b")
-    assert box.mark == NEVER
+    assert box.mark == BEYOND
     box.arrived_finish(Finish(3, 1000, ""))
-    box.watch(NEVER)
+    box.watch(BEYOND)
     box.take()
     assert not box.due
     box.take()

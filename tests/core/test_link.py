@@ -24,6 +24,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import LINK, Phase
+from tests.support.calls import session_calls
 from tests.support.pair import ID, KEY
 
 from .helpers import (
@@ -94,10 +95,10 @@ def test_a_stop_makes_a_link_restless_until_it_is_told(side):
 @either_side
 def test_a_shut_gate_makes_no_difference_but_the_way(side):
     lone = side()
-    lone.session.outgoing.shut()
+    lone.session.hold_offers()
     assert lone.session.outbox.offer("a") == 0
     assert lone.session.send("a") == 1
-    lone.session.outgoing.unshut()
+    lone.session.resume_offers()
     assert lone.session.outbox.offer("b") == 2
 
 
@@ -110,7 +111,7 @@ def test_a_link_is_at_its_end_when_messages_and_calls_are(side):
     assert not lone.link.at_end
     lone.says()
     assert lone.link.at_end
-    lone.session.calls.request("do", "", None, 0)
+    session_calls(lone.session).request("do", "", None, 0)
     assert not lone.link.at_end
     assert lone.link.has_output
     lone.says()
@@ -165,7 +166,7 @@ def test_a_link_moves_as_the_table_says(phase, kind):
 
 def test_the_windows_of_the_peer_are_those_of_its_greeting():
     lone = initiator(limits=limits(window_messages=2), position=position(counters()))
-    assert lone.session.peer.window_messages == 2
+    assert lone.session.outbox.peer.window_messages == 2
 
 
 def test_a_link_dialed_after_the_end_changes_nothing():
@@ -179,4 +180,4 @@ def test_a_link_dialed_after_the_end_changes_nothing():
     lone.hears(welcome(resumed=True, position=position(counters(1, 0, stopped=True))))
     assert lone.outcomes() == before
     lone.link = lone.session.dial(NOW)
-    assert lone.link.lost(None, "", NOW) == []
+    assert lone.session.lost(lone.link, None, "", NOW) == []

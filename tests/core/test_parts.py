@@ -168,11 +168,11 @@ def test_1009_halves_the_envelopes_and_the_session_goes_on():
     lone = initiator()
     (frame,) = lone.sends(b"x" * 700_000)
     assert isinstance(frame, Messages)
-    lone.link.lost(1009, "too big", NOW)
+    lone.session.lost(lone.link, 1009, "too big", NOW)
     lone.dials()
     assert max(len(part.data) for part in lone.says()) == LARGEST_PART
-    lone.link.lost(1009, "too big", NOW)
-    lone.link.lost(1009, "again, and no matter", NOW)
+    lone.session.lost(lone.link, 1009, "too big", NOW)
+    lone.session.lost(lone.link, 1009, "again, and no matter", NOW)
     lone.dials(position=position(counters(0), partial=400_000))
     part = lone.says()[0]
     assert part.offset == 400_000
@@ -186,7 +186,7 @@ def test_1009_again_and_again_is_the_end():
     lone.sends(b"x" * 5000)
     limit = lone.session.frame_size.limit
     while not lone.session.ended:
-        events = lone.link.lost(1009, "", NOW)
+        events = lone.session.lost(lone.link, 1009, "", NOW)
         limit //= 2
         if not lone.session.ended:
             lone.dials()
@@ -213,7 +213,7 @@ def test_a_later_greeting_can_only_lower_the_envelopes():
     """LIMIT-5: of the other limits the first greeting counts."""
     lone = initiator(limits=limits(max_frame=10_000))
     for most, expected in ((20_000, 10_000), (5000, 5000), (6000, 5000)):
-        lone.link.lost(None, "", NOW)
+        lone.session.lost(lone.link, None, "", NOW)
         lone.dials(limits=limits(max_frame=most, window_messages=1))
         assert lone.session.frame_size.limit == expected
-    assert lone.session.peer == limits(max_frame=10_000)
+    assert lone.session.outbox.peer == limits(max_frame=10_000)

@@ -169,7 +169,7 @@ def test_a_later_hello_is_refused_with_counters_that_cannot_be_true():
     lone = initiator()
     lone.sends("a")
     lone.hears(Ack(1, 1))
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     events = lone.hears(Refuse(4410, "", 0, counters(0)))
@@ -219,7 +219,7 @@ def test_partial_beside_stopped_means_nothing():
     lone = initiator()
     lone.session.send(b"x" * 2_000_000)
     lone.says()
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     has = counters(0, stopped=True)
     lone.dials(position=position(has, partial=1000))
     assert lone.session.ended is None
@@ -254,11 +254,11 @@ def test_an_answer_to_a_number_that_was_no_request(side):
     lone = calling(side)
     ask(lone, credit=100)
     lone.says()
-    lone.session.calls.cancel(1)
+    lone.session.cancel(1)
     assert entries_of(lone.says()) == [Cancel(1)]
     late = [Item(2, "x"), Fault(2, "no", "", b""), Reply(2, "x")]
     assert lone.hears(calls_of(1, *late)) == []
-    assert lone.session.calls.outbox.acked == 2
+    assert lone.session.call_queue.acked == 2
     assert lone.session.ended is None
 
 
@@ -268,9 +268,9 @@ def test_the_cancel_of_a_request_that_became_a_void(side):
     lone = calling(side)
     ask(lone)
     lone.says()
-    lone.session.calls.cancel(1)
+    lone.session.cancel(1)
     lone.says()
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     again(lone, NO_CALLS_YET)
     assert entries_of(lone.says()) == [Void(), Cancel(1)]
 

@@ -115,9 +115,9 @@ def test_a_fenced_link_is_inert():
     pair.cut_client()
     pair.connect()
     before = list(pair.server_events)
-    assert old.receive(late, pair.now) == []
-    assert old.lost(4499, "late", pair.now) == []
-    assert old.tick(pair.now + 1000) is None
+    assert pair.server.receive(old, late, pair.now) == []
+    assert pair.server.lost(old, 4499, "late", pair.now) == []
+    assert old.tick(pair.now + 1000) is False
     assert old.deadline > pair.now + 10**9
     assert (pair.server_events, pair.server.attached) == (before, True)
     assert pair.server_take() == ["a"]
@@ -145,7 +145,8 @@ def test_a_second_holder_is_told_and_does_not_come_again():
     rival.incarnation = pair.client.incarnation
     rival.attempt = 5
     wire = pair.wire
-    pair.wires.append(type(wire)(rival.dial(pair.now), pair.registry.arrive(pair.now)))
+    link, arrival = rival.dial(pair.now), pair.registry.arrive(pair.now)
+    pair.wires.append(type(wire)(link, arrival, rival))
     pair.run()
     assert pair.client.ended is not None
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.SUPERSEDED, 4409)
@@ -157,7 +158,8 @@ def test_a_holder_with_an_old_attempt_is_superseded():
     pair = opened()
     rival = Session("initiator", ID, KEY, pair.now)
     wire = pair.wire
-    pair.wires.append(type(wire)(rival.dial(pair.now), pair.registry.arrive(pair.now)))
+    link, arrival = rival.dial(pair.now), pair.registry.arrive(pair.now)
+    pair.wires.append(type(wire)(link, arrival, rival))
     pair.run()
     assert rival.ended is not None
     assert rival.ended.kind is End.SUPERSEDED
@@ -178,7 +180,7 @@ def test_received_may_fall_to_confirmed_from_link_to_link():
     lone = initiator()
     lone.sends("a", "b", "c")
     lone.hears(Ack(3, 1))
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.dials(position=position(counters(1)))
     assert lone.says() == [run_of(2, "b", "c")]
     assert lone.hears(Ack(3, 3))
@@ -189,8 +191,8 @@ def test_a_lost_websocket_detaches_and_says_why(side):
     """LINK-3: and that is all it says."""
     lone = side()
     lone.sends("a")
-    assert lone.link.lost(1006, "gone", NOW) == [Detached(1006, "gone")]
-    assert lone.link.lost(1006, "again", NOW) == []
+    assert lone.session.lost(lone.link, 1006, "gone", NOW) == [Detached(1006, "gone")]
+    assert lone.session.lost(lone.link, 1006, "again", NOW) == []
     assert (lone.session.link, lone.session.ended, lone.session.attached) == (None, None, False)
     assert lone.outcomes() == [Outcome.PENDING]
 
@@ -201,7 +203,7 @@ def test_a_closing_code_may_forbid_another_websocket(code):
     lone = initiator()
     lone.sends("a")
     lone.session.send("not transmitted")
-    (ended,) = lone.link.lost(code, "no more", NOW)
+    (ended,) = lone.session.lost(lone.link, code, "no more", NOW)
     assert isinstance(ended, Ended)
     assert ended.ending.kind is (End.SUPERSEDED if code == 4409 else End.REFUSED)
     assert lone.outcomes() == [Outcome.UNKNOWN, Outcome.NOT_TAKEN]
@@ -212,20 +214,20 @@ def test_the_closing_code_of_an_older_websocket_forbids_nothing():
     lone = initiator()
     old = lone.link
     lone.link = lone.session.dial(NOW)
-    assert old.lost(4409, "", NOW) == []
+    assert lone.session.lost(old, 4409, "", NOW) == []
     assert lone.session.ended is None
 
 
 def test_an_acceptor_waits_whatever_the_closing_code():
     """CODE-2: only initiators open WebSockets."""
     pair = opened()
-    assert pair.wire.arrival.link.lost(4499, "", pair.now) == [Detached(4499, "")]
+    assert pair.server.lost(pair.wire.arrival.link, 4499, "", pair.now) == [Detached(4499, "")]
 
 
 def test_a_busy_acceptor_says_when_to_come_again():
     """REFUSE-3, REFUSE-4"""
     lone = initiator()
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.link = lone.session.dial(NOW)
     lone.says()
     assert lone.hears(Refuse(4529, "busy", 1500, None)) == [Detached(4529, "busy", 1.5)]
@@ -273,7 +275,7 @@ def test_dialing_is_no_contact():
         pair.dial()
         pair.now += 5
         assert pair.now <= gone + 5
-        pair.client_events += pair.wire.dialer.lost(None, "", pair.now)
+        pair.client_events += pair.client.lost(pair.wire.dialer, None, "", pair.now)
         pair.client_events += pair.client.tick(pair.now)
     assert pair.client.ended.kind is End.EXPIRED
 

@@ -30,7 +30,7 @@ def test_the_end_of_a_websocket_settles_nothing(code):
     pair = connected()
     pair.client.send("hi")
     pair.pull()
-    pair.client_events += pair.wire.dialer.lost(code, "", pair.now)
+    pair.client_events += pair.client.lost(pair.wire.dialer, code, "", pair.now)
     assert pair.client.ended is None
     assert pair.client.outcome(1) is Outcome.PENDING
     assert Detached(code, "", None) in pair.client_events
@@ -245,5 +245,5 @@ def test_limits_are_those_of_the_first_greetings():
     pair.cut()
     pair.registry.config = pair.server.config = Config(window_messages=7, max_frame=8192)
     pair.connect()
-    assert pair.client.peer.window_messages == Config().window_messages
+    assert pair.client.outbox.peer.window_messages == Config().window_messages
     assert pair.client.frame_size.limit == 8192

@@ -78,7 +78,7 @@ def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
     pair.server.close(pair.now)
     pair.pull()
     pair.deliver_down()
-    assert pair.client.receiving is Receiving.FINISHED
+    assert pair.client.inbox.state is Receiving.FINISHED
     pair.cut()
     pair.dial()
     pair.pull()

@@ -145,12 +145,12 @@ def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 5)]
     assert registry.held > 4000
     for lone in lones[:3]:
-        lone.link.lost(None, "", lone.now)
-    gone = registry.evict(NOW + 10)
+        lone.session.lost(lone.link, None, "", lone.now)
+    gone = [session for session, _events in registry.evict(NOW + 10)]
     assert gone == [lone.session for lone in lones[:3]]
     assert lones[0].session.ended == (End.EXPIRED, 4410, "memory budget")
     for session in gone:
-        session.settle(NOW + 10)
+        session.poll(NOW + 10)
         registry.retire(session, NOW + 10)
     refuse = knock(registry, 1, attempt=2, incarnation=2)[1]
     assert (refuse.code, refuse.counters) == (4410, counters(1, 0, stopped=True))
@@ -162,8 +162,8 @@ def test_a_book_lets_go_no_more_than_it_must():
     lones = [load(registry, number, NOW + number, 1000) for number in range(1, 4)]
     assert registry.evict(NOW) == []  # attached ones are bounded by their windows
     for lone in lones:
-        lone.link.lost(None, "", lone.now)
-    assert registry.evict(NOW + 10) == [lones[0].session]
+        lone.session.lost(lone.link, None, "", lone.now)
+    assert [gone for gone, _events in registry.evict(NOW + 10)] == [lones[0].session]
     assert registry.evict(NOW + 10) == []
 
 
@@ -184,7 +184,7 @@ def test_what_was_taken_is_held_no_more():
     registry = SessionRegistry(1, Config(max_bytes=2000))
     lone = load(registry, 1, NOW, 5000)
     lone.takes(1)
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     assert registry.held == 0
     assert registry.evict(NOW) == []
 
@@ -243,4 +243,4 @@ def test_the_acceptor_ends_at_its_ttl_and_is_remembered():
     assert pair.server.outcome(1) is Outcome.NOT_TAKEN
     assert isinstance(pair.server.ended, Ending)
     events: list[Event] = []
-    assert pair.server.settle(pair.now) == events
+    assert pair.server.poll(pair.now) == events

@@ -132,10 +132,10 @@ def test_finish_keeps_its_number(who, confirmed):
     if confirmed:
         take(pair, other(who))
         pair.run()
-        assert session.sending is Sending.FINISHED
+        assert session.outbox.state is Sending.FINISHED
     session = CRASHES[who](pair)
     assert session.outbox.finish == Finish(2, 1001, "away")
-    assert session.sending in (Sending.FINISHED, Sending.FINISHING)
+    assert session.outbox.state in (Sending.FINISHED, Sending.FINISHING)
     pair.connect()
     take(pair, other(who))
     getattr(pair, other(who)).finish(pair.now)
@@ -151,7 +151,7 @@ def test_the_peers_finish_that_was_taken_stays_taken(who):
     getattr(pair, other(who)).finish(pair.now)
     pair.run()
     session = CRASHES[who](pair)
-    assert (session.receiving, session.inbox.counters()) == (
+    assert (session.inbox.state, session.inbox.counters()) == (
         Receiving.FINISHED,
         counters(1, handed=0),
     )
@@ -171,10 +171,10 @@ def test_the_peers_finish_that_was_not_taken_comes_again(who):
     sender.finish(pair.now)
     pair.run()
     session = CRASHES[who](pair)
-    assert session.receiving is Receiving.OPEN
+    assert session.inbox.state is Receiving.OPEN
     pair.connect()
     assert take(pair, who) == ["a"]
-    assert session.receiving is Receiving.FINISHED
+    assert session.inbox.state is Receiving.FINISHED
 
 
 @either
@@ -194,7 +194,7 @@ def test_a_stop_is_never_taken_back(who):
     session = CRASHES[who](pair)
     assert session.inbox.counters() == before == Counters(5, 1, 4, True, ((3, 3),))
     pair.connect()
-    assert (len(session.inbox), session.receiving) == (0, Receiving.STOPPED)
+    assert (len(session.inbox), session.inbox.state) == (0, Receiving.STOPPED)
     assert [sender.outcome(n).value for n in range(1, 6)] == [
         "confirmed",
         "unknown",
@@ -223,7 +223,11 @@ def test_attempt_incarnation_and_limits_survive():
     """RESUME-1, HELLO-9, LIMIT-2"""
     lone = initiator()
     session = restore(snapshot(lone.session), NOW)
-    assert (session.attempt, session.incarnation, session.peer) == (1, 42, lone.session.peer)
+    assert (session.attempt, session.incarnation, session.outbox.peer) == (
+        1,
+        42,
+        lone.session.outbox.peer,
+    )
     assert session.dial(NOW) is session.link
     assert session.attempt == 2
 
@@ -254,7 +258,7 @@ def test_a_restored_initiator_flags_only_what_came_before():
     lone.session = restore(snapshot(lone.session), NOW)
     lone.dials(position=position(sent=1))
     assert lone.session.inbox.redelivered_upto == 1
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     lone.hears(run_of(1, "a", "b"))
     lone.dials(position=position(sent=2))
     assert lone.session.inbox.redelivered_upto == 1

@@ -82,7 +82,7 @@ def test_who_overslept_waits_only_once(side):
 def test_oversleeping_does_not_end_a_session(side):
     """LIVE-4, END-4"""
     lone = side()
-    lone.link.lost(None, "", NOW)
+    lone.session.lost(lone.link, None, "", NOW)
     assert lone.session.tick(NOW + 500) == []
     assert lone.session.deadline == NOW + 510
     assert [type(event) for event in lone.session.tick(NOW + 510)] == [Ended]
@@ -150,7 +150,7 @@ def test_a_tick_at_the_deadline_always_moves_it(start, limits_of_time, close, cu
     if close:
         session.close(start)
     if cut:
-        lone.link.lost(None, "", start)
+        lone.session.lost(lone.link, None, "", start)
     for _ in range(30):
         if session.ended:
             return

@@ -31,7 +31,7 @@ class Applications(Calling):
             if not party.closed:
                 found.append(("close", side))
             found.append(("abort", side))
-            if session.outbox.messages > session.wanted:
+            if session.outbox.messages > session.outbox.wanted:
                 found.append(("want", side))
         waiting = len(session.inbox)
         if waiting:
@@ -65,13 +65,13 @@ class Applications(Calling):
             return
         except ConnectionClosed:
             self.seen["send after the end"] += 1
-            if session.sending is Sending.OPEN:
+            if session.outbox.state is Sending.OPEN:
                 raise Broken("send() refused by an open session") from None
             return
         if got != number:
             raise Broken(f"message {number} got number {got}")
         record.payloads.append(payload)
-        if session.sending is Sending.STOPPED:
+        if session.outbox.state is Sending.STOPPED:
             self.seen["sent after the peer's Stop"] += 1
             if session.outcome(number) is not Outcome.NOT_TAKEN:
                 raise Broken("accepted behind the peer's Stop and not settled")
@@ -89,9 +89,8 @@ class Applications(Calling):
 
     def do_take(self, side: str) -> None:
         party = self.party(side)
-        inbox = party.session.inbox
-        number = inbox.handed + 1
-        payload = inbox.take()
+        number = party.session.inbox.handed + 1
+        payload = party.session.take()
         self._handed_over(party, number, payload)
         self.partner_record(party).confirm(number)
         self._if_due(party)
@@ -99,7 +98,7 @@ class Applications(Calling):
     def do_hand(self, side: str) -> None:
         party = self.party(side)
         expected = party.session.inbox.handed + 1
-        number, payload = party.session.inbox.deliver()
+        number, payload = party.session.deliver()
         if number != expected:
             raise Broken(f"delivery {number} where {expected} is next")
         self._handed_over(party, number, payload)
@@ -109,7 +108,7 @@ class Applications(Calling):
         party = self.party(side)
         party.open = tuple(other for other in party.open if other != number)
         try:
-            party.session.inbox.confirm(number)
+            party.session.confirm(number)
         except ConfirmTooLate:
             if not party.session.inbox.stopped:
                 raise Broken("confirmed too late, and intake is open") from None
@@ -144,8 +143,8 @@ class Applications(Calling):
                 raise Broken(f"G3: message {number} was reported not taken, and was taken then")
 
     def _if_due(self, party: Party) -> None:
-        if party.session.inbox.due:
-            self.heard(party, party.session.settle(self.now))
+        if party.session.due:
+            self.heard(party, party.session.poll(self.now))
 
     def do_finish(self, side: str) -> None:
         party = self.party(side)
@@ -158,7 +157,7 @@ class Applications(Calling):
     def do_close(self, side: str) -> None:
         party = self.party(side)
         session = party.session
-        if session.receiving is not Receiving.FINISHED:
+        if session.inbox.state is not Receiving.FINISHED:
             self.seen["close before the peer's end"] += 1
             if not (session.inbox.finish and session.inbox.confirmed + 1 == session.inbox.received):
                 party.polite = False

@@ -23,6 +23,7 @@ from reliable_ws.protocol.frames import Calls, Item, Request
 from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
+from tests.support.calls import session_calls
 
 from .parts import Action, Asked, Broken, Party
 from .stage import Stage
@@ -30,7 +31,7 @@ from .stage import Stage
 
 def waits_no_more(session: Session) -> bool:
     """Whether no answer can come any more, or nobody could take it."""
-    return bool(session.ended or session.closing or session.receiving is not Receiving.OPEN)
+    return bool(session.ended or session.closing or session.inbox.state is not Receiving.OPEN)
 
 
 class Calling(Stage):
@@ -63,8 +64,8 @@ class Calling(Stage):
     @staticmethod
     def _may_ask(session: Session) -> bool:
         return (
-            session.calls.has_room
-            and session.sending is Sending.OPEN
+            session_calls(session).has_room
+            and session.outbox.state is Sending.OPEN
             and not waits_no_more(session)
         )
 
@@ -72,7 +73,7 @@ class Calling(Stage):
 
     def do_ask(self, side: str, kind: int) -> None:
         party = self.party(side)
-        calls, asked = party.session.calls, party.record.asked
+        calls, asked = session_calls(party.session), party.record.asked
         size, patience, credit = self.options.requests[kind]
         by = None if patience is None else self.now + patience
         payload = f"{side}{len(asked)}".ljust(size, "?")
@@ -88,14 +89,14 @@ class Calling(Stage):
     def do_drop(self, side: str, number: int) -> None:
         """Its caller waits no more."""
         party = self.party(side)
-        back = party.session.calls.cancel(number)
+        back = party.session.cancel(number)
         self.seen["taken back" if back else "cancelled"] += 1
         self._got(party, number, "cancelled", never=back)
 
     def do_lapse(self, side: str, number: int) -> None:
         """Time is up, says the caller's own clock."""
         party = self.party(side)
-        calls = party.session.calls
+        calls = session_calls(party.session)
         taken = calls.was_taken(number)
         never = calls.cancel(number) or taken is False
         if taken and not party.record.asked[number].arrived:
@@ -107,13 +108,13 @@ class Calling(Stage):
         party = self.party(side)
         asked = party.record.asked[number]
         total = asked.got_weight + asked.credit
-        party.session.calls.grant(number, total)
+        party.session.grant(number, total)
         self.seen["more credit"] += 1
         party.record.asked[number] = asked._replace(granted=total)
         self.stir(party)
 
     def _got(self, party: Party, number: int, outcome: str, *, never: bool = False) -> None:
-        """The rpc_client is told how its request ended: once, and truly."""
+        """The caller is told how its request ended: once, and truly."""
         asked = party.record.asked[number]
         if asked.got:
             raise Broken(f"request {number} has ended twice: {asked.got}, {outcome}")
@@ -126,7 +127,7 @@ class Calling(Stage):
 
     def settle_calls(self, party: Party) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
-        calls, over = party.session.calls, waits_no_more(party.session)
+        calls, over = session_calls(party.session), waits_no_more(party.session)
         for number in party.waiting:
             taken = calls.was_taken(number)
             if taken is not False and number not in calls.open:
@@ -146,14 +147,14 @@ class Calling(Stage):
     def do_answer(self, side: str, number: int, size: int = 0) -> None:
         party = self.party(side)
         payload = f"r{number}".ljust(self.options.answers[size], "!")
-        party.session.calls.reply(number, payload)
+        session_calls(party.session).reply(number, payload)
         self._gave(party, number, (Replied, payload))
 
     def do_fail(self, side: str, number: int) -> None:
         self._fault(self.party(side), number, "failed", f"e{number}")
 
     def _fault(self, party: Party, number: int, code: str, payload: Any = b"") -> None:
-        party.session.calls.fault(number, code, "why", payload)
+        party.session.fault(number, code, "why", payload)
         self._gave(party, number, (Faulted, code, payload))
 
     def _gave(self, party: Party, number: int, answer: Any) -> None:
@@ -165,7 +166,7 @@ class Calling(Stage):
     def do_item(self, side: str, number: int) -> None:
         """The handler sends an item, or waits for credit or room."""
         party = self.party(side)
-        calls, record = party.session.calls, self.partner_record(party)
+        calls, record = session_calls(party.session), self.partner_record(party)
         asked = record.asked[number]
         if calls.crowded:
             self.seen["a stream waits for room"] += 1
@@ -230,7 +231,7 @@ class Calling(Stage):
     @staticmethod
     def _must_run(party: Party, number: int) -> None:
         """Whether a handler can be meant (or the last one went in the same step)."""
-        if number not in party.owed and not party.session.calls.peer_stopped:
+        if number not in party.owed and not session_calls(party.session).peer_stopped:
             raise Broken(f"nobody works on request {number}, and its handler is meant")
 
     def _requested(self, party: Party, event: Requested) -> None:
@@ -302,8 +303,8 @@ class Calling(Stage):
     def _lose_handlers(party: Party, other: Party) -> None:
         """Whoever was owed an answer gets another one, behind the items that were written down."""
         kept, asked = party.disk["calls"], other.record.asked
-        received = other.session.calls.received
-        kept_there = party.session.calls.outbox._kept.items()
+        received = session_calls(other.session).received
+        kept_there = party.session.call_queue._kept.items()
         coming = Counter(
             entry.request
             for number, (entry, _size, _by) in kept_there

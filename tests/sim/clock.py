@@ -32,7 +32,7 @@ class Clock(Stage):
         self.now += seconds
 
     def do_elapse(self) -> None:
-        """So much time passes that no rpc_client is patient any more (explorer)."""
+        """So much time passes that no caller is patient any more (explorer)."""
         self.now += 2.0
 
     def do_tick(self, side: str) -> None:

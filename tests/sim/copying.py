@@ -12,12 +12,12 @@ from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.calls.cursor import CallCursor
 from reliable_ws.protocol.calls.flow import Streams
 from reliable_ws.protocol.calls.fragments import Pieces
-from reliable_ws.protocol.calls.ledger import CallLedger
-from reliable_ws.protocol.calls.queue import CallOutbox
+from reliable_ws.protocol.calls.incoming import IncomingCalls
+from reliable_ws.protocol.calls.outgoing import OutgoingCalls
+from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.frame_size import FrameSize
-from reliable_ws.protocol.halves import Incoming, Outgoing
-from reliable_ws.protocol.inbox import Inbox
+from reliable_ws.protocol.inbox import UNUSED, Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
@@ -27,8 +27,6 @@ from reliable_ws.protocol.timers import Timers
 
 CORE = (
     Session,
-    Outgoing,
-    Incoming,
     FrameSize,
     Timers,
     Link,
@@ -36,8 +34,9 @@ CORE = (
     Cursor,
     Inbox,
     Outbox,
-    CallLedger,
-    CallOutbox,
+    CallQueue,
+    OutgoingCalls,
+    IncomingCalls,
     CallCursor,
     Pieces,
     Streams,
@@ -83,11 +82,8 @@ CONSTANT = frozenset(
         "_most_held",
         "limit",
         "max_there",
-        "_pause_at",
-        "_pause_total",
-        "_size",
         "_speak_every",
-        "_accepts",
+        "accepts",
         "_met",
         "_probe",
         "size",
@@ -107,8 +103,6 @@ HANGING = frozenset(
         "session",
         "link",
         "registry",
-        "outgoing",
-        "incoming",
         "frame_size",
         "timers",
         "inbox",
@@ -116,9 +110,13 @@ HANGING = frozenset(
         "acks",
         "cursor",
         "calls",
-        "_inbox",
-        "_outbox",
-        "_ledger",
+        "call_queue",
+        "outgoing_calls",
+        "incoming_calls",
+        "_queue",
+        "_outgoing",
+        "_incoming",
+        "_timers",
         "_pieces",
         "_streams",
     )
@@ -131,6 +129,12 @@ ARMED = frozenset(("_progress_at", "by"))
 
 LAZY = frozenset(("_never", "_partial"))
 """Containers that are made when something is put in."""
+
+SPECIAL = {
+    "_sessions": ("{k: copy(v, memo) for k, v in o._sessions.items()}", ""),
+    "_greet": ("o._greet and copy(o._greet.__self__, memo)._greeting", "o._greet is None, "),
+}
+"""How to copy, and to hash, the registry's sessions, and a method that is bound to a session."""
 
 
 def _names_of(sample: Any) -> list[str]:
@@ -155,8 +159,10 @@ class Tools:
         for name in names:
             value = getattr(sample, name)
             kind = type(value)
-            if name == "_sessions":
-                copies.append(f"n.{name} = {{k: copy(v, memo) for k, v in o.{name}.items()}}")
+            if name in SPECIAL:
+                copied, plain = SPECIAL[name]
+                copies.append(f"n.{name} = {copied}")
+                plains.append(plain)
                 continue
             if name in HANGING:
                 copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
@@ -167,9 +173,11 @@ class Tools:
                 continue
             if kind in CORE:
                 raise TypeError(f"{type(sample).__name__}.{name} is another object")
-            own = kind in CONTAINERS and name != "_accepts"
+            own = kind in CONTAINERS and name != "accepts"
             if own or not whole:
                 copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
+                if kind is deque:  # all inboxes share one that is never used
+                    copies[-1] += f" if o.{name} is not UNUSED else UNUSED"
             if (
                 name in TIMES
                 or name in CONSTANT
@@ -189,7 +197,8 @@ class Tools:
                 form = "tuple(o.{}.items())"
             plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
-        space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample), "copy": copy}
+        space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample)}
+        space |= {"copy": copy, "UNUSED": UNUSED}
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",
@@ -214,7 +223,7 @@ def copy(one: Any, memo: dict[int, Any]) -> Any:
             return one
     elif kind is Link and one.phase is Phase.OVER:  # inert: its cursor and acks are not used
         new = memo[id(one)] = Link.__new__(Link)
-        new.__dict__.update(one.__dict__)
-        new.session = copy(one.session, memo)
+        for name in Link.__slots__:
+            setattr(new, name, getattr(one, name))
         return new
     return TOOLS.copiers[kind](one, memo)

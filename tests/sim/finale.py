@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reliable_ws.protocol.state import Receiving, Sending
+from tests.support.calls import session_calls
 
 from .guarantees import check, probe, refresh
 from .parts import Broken, Party, Wire
@@ -31,7 +32,10 @@ def _all_answered(world: World) -> bool:
     ):
         return False
     return not any(
-        party.waiting or party.owed or party.session.calls.held or party.session.calls.open
+        party.waiting
+        or party.owed
+        or session_calls(party.session).held
+        or session_calls(party.session).open
         for party in (world.i, world.a)
     )
 
@@ -81,7 +85,7 @@ def calm(world: World) -> None:
         return
     world.seen["calm"] += 1
     for party in parties:
-        calls = party.session.calls
+        calls = session_calls(party.session)
         if party.waiting or party.owed or calls.open or calls.held:
             raise Broken(f"the {party.role} keeps calls that are settled: {party.waiting}")
 
@@ -157,8 +161,8 @@ def _at_end(party: Party) -> bool:
     """Whether the application's recv() raises: it has seen the end in message order."""
     session = party.session
     return not len(session.inbox) and (
-        session.receiving in (Receiving.FINISHED, Receiving.STOPPED)
-        or (session.sending is Sending.STOPPED and party.finished)
+        session.inbox.state in (Receiving.FINISHED, Receiving.STOPPED)
+        or (session.outbox.state is Sending.STOPPED and party.finished)
     )
 
 

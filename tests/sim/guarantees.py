@@ -8,6 +8,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Phase
+from tests.support.calls import session_calls
 
 from .parts import Broken, Party, told
 from .stage import Stage
@@ -24,25 +25,28 @@ def check(world: Stage) -> None:
                 _check_calls(party)
                 _check_handlers(world, party)
     for wire in world.wires:
-        for link in (wire.dialer, wire.arrival.link):
+        for link, session in (
+            (wire.dialer, wire.session),
+            (wire.arrival.link, wire.arrival.session),
+        ):
             if (
                 link is not None
                 and (link.phase is Phase.INITIATED or link.phase is Phase.ACCEPTED)
-                and link.session.link is not link
-                and _living(world, link.session)
+                and session.link is not link
+                and _living(world, session)
             ):
                 raise Broken("a link lives that its session does not know")
 
 
 def _check_calls(party: Party) -> None:
-    """Neither ledger of calls holds more than it may, or what is settled."""
-    calls, config = party.session.calls, party.session.config
-    outbox, streams = calls.outbox, calls._streams or Streams()
+    """No side holds more calls than it may, or any that are settled."""
+    calls, config = session_calls(party.session), party.session.config
+    outbox, streams = calls.queue, calls._streams or Streams()
     entries = {number: kept[0] for number, kept in outbox._kept.items()}
     sizes = {number: kept[1] for number, kept in outbox._kept.items()}
     if len(calls.open) > calls.limit:
         raise Broken(f"the {party.role} has more requests open than it may")
-    if len(calls.served) + len(calls._answers) > config.max_requests:
+    if len(calls.served) + len(calls.answers) > config.max_requests:
         raise Broken(f"the {party.role} serves more requests than it announced")
     if not (set(streams.owed) <= set(streams._granted) <= set(calls.open)):
         raise Broken("a stream is kept that has ended")
@@ -64,7 +68,7 @@ def _check_calls(party: Party) -> None:
 
 def _check_handlers(world: Stage, party: Party) -> None:
     """No stream waits for what it has, unless it is about to be told."""
-    calls = party.session.calls
+    calls = session_calls(party.session)
     for number in party.owed:
         one = world.partner_record(party).asked[number]
         blocked = one.sent_weight >= one.allowed or calls.crowded or calls.eased
@@ -111,7 +115,7 @@ def _check(world: Stage, party: Party) -> None:
         link = session.link
         if (
             link is not None
-            and link.cursor.number > outbox.confirmed + session.peer.window_messages
+            and link.cursor.number > outbox.confirmed + session.outbox.peer.window_messages
         ):
             world.seen["window full"] += 1
 
@@ -131,12 +135,13 @@ def probe(world: Stage) -> None:
                     raise Broken(f"{side} had something to say and was not woken: {told(data)}")
                 if by != end.ack_by:
                     raise Broken(f"{side} owed an ack and was not woken")
-                inbox, acks = end.session.inbox, end.acks
+                session, acks = wire.session_at(side), end.acks
+                inbox = session.inbox
                 news = (inbox.received, inbox.confirmed) != (acks.received, acks.confirmed)
                 live = end.phase in (Phase.INITIATED, Phase.ACCEPTED) and end.greeted
                 if live and news and acks.by is None:
                     raise Broken(f"{side} owes an ack and has set no time for it")
-                calls = end.session.calls
+                calls = session_calls(session)
                 if live and calls.received != end.calls.told and end.calls.by is None:
                     raise Broken(f"{side} owes an ack of calls and has set no time for it")
 

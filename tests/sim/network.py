@@ -50,10 +50,11 @@ class Network(Applications):
         options = self.options
         limits = options.max_frames
         limit = limits[self.serial % len(limits)]
-        link = self.i.session.dial(self.now, limit)
+        session = self.i.session
+        link = session.dial(self.now, limit)
         arrival = self.registry.arrive(self.now, "somebody", limit)
         self.serial += 1
-        self.wires.append(Wire(self.serial, link, arrival))
+        self.wires.append(Wire(self.serial, session, link, arrival))
         if self.serial > 1:
             self.seen["redialled"] += 1
         self.stir(self.i)
@@ -68,7 +69,7 @@ class Network(Applications):
         wire = self.wire(serial)
         end = wire.end(side)
         party = self.party(side)
-        session = end.session
+        session = wire.session_at(side)
         if party is not None and party.session is session and party.durable:
             self.commit(party)
         limit = self.options.transport_limit
@@ -126,7 +127,7 @@ class Network(Applications):
             self._note(data, link, side, serial)
             party = self.i
             dialing = link.phase is Phase.DIALING
-            events = link.receive(data, self.now)
+            events = wire.session.receive(link, data, self.now)
             wire.i_stirred = True
             if link.phase is Phase.OVER and link.close_action is not None and dialing:
                 frame = decode(data, 1 << 30)[0]
@@ -138,7 +139,7 @@ class Network(Applications):
         wire.a_stirred = True
         if arrival.link is not None:
             self._note(data, arrival.link, side, serial)
-            events = arrival.link.receive(data, self.now)
+            events = arrival.session.receive(arrival.link, data, self.now)
             if self.a is not None and arrival.session is self.a.session:
                 self.heard(self.a, events)
             return
@@ -218,14 +219,15 @@ class Network(Applications):
         else:
             wire.a_open = False
         if isinstance(end, Link):
-            current = end.session.link
+            session = wire.session_at(side)
+            current = session.link
             inert = end.close_action is not None
-            waited = len(end.session._events)  # a session that was restored may have news
-            events = end.lost(code, "", self.now)
+            waited = len(session._events)  # a session that was restored may have news
+            events = session.lost(end, code, "", self.now)
             # that calls may go on may be older, too
             news = [event for event in events[waited:] if not isinstance(event, Eased)]
-            if inert and (news or end.session.link is not current):
+            if inert and (news or session.link is not current):
                 raise Broken("the death of an old WebSocket did something")
-            if party is not None and party.alive and end.session is party.session:
+            if party is not None and party.alive and session is party.session:
                 self.heard(party, events)
         self._sweep(wire)

@@ -101,7 +101,7 @@ class Asked(NamedTuple):
     "Items that came, and their weight."
     got_weight: int = 0
     got: str = ""
-    "How it ended, for its rpc_client."
+    "How it ended, for its caller."
     never: bool = False
     "Whether its caller was told that it was not taken."
 
@@ -191,11 +191,14 @@ class Wire:
         "i_open",
         "i_stirred",
         "serial",
+        "session",
         "up",
     )
 
-    def __init__(self, serial: int, dialer: Link, arrival: Arrival) -> None:
+    def __init__(self, serial: int, session: Session, dialer: Link, arrival: Arrival) -> None:
         self.serial = serial
+        self.session = session
+        "Whose link the initiator's end is."
         self.dialer = dialer
         self.arrival = arrival
         self.up: deque[bytes] = deque()
@@ -214,6 +217,7 @@ class Wire:
     def clone(self) -> Wire:
         new = Wire.__new__(Wire)
         new.serial = self.serial
+        new.session = self.session
         new.dialer = self.dialer
         new.arrival = self.arrival
         new.up = self.up.copy()
@@ -229,6 +233,10 @@ class Wire:
 
     def end(self, side: str) -> Link | Arrival:
         return self.dialer if side == "i" else (self.arrival.link or self.arrival)
+
+    def session_at(self, side: str) -> Session | None:
+        """Whose link that end is; nobody's, before a good Hello."""
+        return self.session if side == "i" else self.arrival.session
 
 
 class Story(NamedTuple):

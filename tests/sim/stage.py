@@ -86,7 +86,7 @@ class Stage:
         session = party.session
         if party is self.i:
             for wire in self.wires:
-                if wire.dialer.session is session:
+                if wire.session is session:
                     wire.i_stirred = True
         else:
             for wire in self.wires:
@@ -173,7 +173,7 @@ class Stage:
         if ending.kind is End.EXPIRED:
             self.excuse("expired")
             party.polite = False
-        if not session.inbox.stopped and session.receiving is not Receiving.FINISHED:
+        if not session.inbox.stopped and session.inbox.state is not Receiving.FINISHED:
             raise Broken(f"the {party.role} ended and may still take messages")
         if party is self.a:
             self.registry.retire(session, self.now)

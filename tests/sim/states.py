@@ -12,10 +12,10 @@ from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.calls.cursor import CallCursor
 from reliable_ws.protocol.calls.flow import Streams
 from reliable_ws.protocol.calls.fragments import Pieces
-from reliable_ws.protocol.calls.ledger import CallLedger
-from reliable_ws.protocol.calls.queue import CallOutbox
+from reliable_ws.protocol.calls.incoming import IncomingCalls
+from reliable_ws.protocol.calls.outgoing import OutgoingCalls
+from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
-from reliable_ws.protocol.halves import Incoming, Outgoing
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
@@ -25,7 +25,7 @@ from reliable_ws.protocol.state import Phase
 from reliable_ws.protocol.timers import Timers
 
 from .copying import TOOLS, copy
-from .parts import Action, Party
+from .parts import ID, KEY, Action, Party
 from .world import World
 
 NO_STREAMS = Streams()
@@ -38,12 +38,10 @@ def prepare(world: World) -> None:
     world.own = frozenset("ia")
     "Sides that no other world shares."
     session = world.i.session
-    link = Link(session, Phase.DIALING, world.now)
+    link = Session("initiator", ID, KEY, world.now, session.config).dial(world.now)
     arrival = world.registry.arrive(world.now)
     for sample in (
         session,
-        session.outgoing,
-        session.incoming,
         session.frame_size,
         session.timers,
         session.inbox,
@@ -52,8 +50,9 @@ def prepare(world: World) -> None:
         link.acks,
         link.cursor,
         link.calls,
-        session.calls,
-        session.calls.outbox,
+        session.call_queue,
+        session.outgoing_calls,
+        session.incoming_calls,
         Pieces(0),
         Streams(),
         world.registry,
@@ -102,6 +101,7 @@ def clone(world: World, sides: str = "ia") -> World:
     for old in world.wires:
         wire = old.clone()
         if "i" in sides:
+            wire.session = copy(old.session, memo)
             wire.dialer = copy(old.dialer, memo)
         if both:
             wire.arrival = copy(old.arrival, memo)
@@ -132,20 +132,19 @@ def _plain_party(party: Party | None) -> Any:
         return None
     session = party.session
     if session.ended and not session.inbox.queue:
-        return (session.ended.kind, session.outgoing.final is None)
+        return (session.ended.kind, session.outbox.final is None)
     if not party.alive:
         return None
     plainers = TOOLS.plainers
     return (
         plainers[Session](session),
-        plainers[Outgoing](session.outgoing),
-        plainers[Incoming](session.incoming),
         plainers[Timers](session.timers),
         plainers[Inbox](session.inbox),
         plainers[Outbox](session.outbox),
-        plainers[CallLedger](session.calls),
-        plainers[CallOutbox](session.calls.outbox),
-        plainers[Streams](session.calls._streams or NO_STREAMS),
+        plainers[CallQueue](session.call_queue),
+        plainers[OutgoingCalls](session.outgoing_calls),
+        plainers[IncomingCalls](session.incoming_calls),
+        plainers[Streams](session.outgoing_calls._streams or NO_STREAMS),
     )
 
 
@@ -167,7 +166,7 @@ def _side_key(world: World, side: str) -> int:
             link = wire.arrival.link
             links.append((_plain_link(link), TOOLS.plainers[Arrival](wire.arrival)))
             if link is not None:
-                links.append(party is not None and link.session is party.session)
+                links.append(party is not None and wire.arrival.session is party.session)
         if link is current and link is not None:
             at = index
     registry = TOOLS.plainers[SessionRegistry](world.registry) if side == "a" else None

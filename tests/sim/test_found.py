@@ -109,9 +109,9 @@ class TestFrameLimit:
                 pair.client.send(number)
             pair.run()
             for _ in range(140):
-                pair.server.inbox.deliver()
+                pair.server.deliver()
             for number in range(2, 141, 2):
-                pair.server.inbox.confirm(number)
+                pair.server.confirm(number)
             pair.server.send(b"." * length)
             pair.server.close(pair.now)
             pair.run()
@@ -218,7 +218,7 @@ class TestRestoring:
             sender = pair.server if restart is crash_client else pair.client
             sender.send("handed over, and perhaps worked on")
             pair.run()
-            receiver.inbox.deliver()
+            receiver.deliver()
             restart(pair)
             receiver = pair.client if restart is crash_client else pair.server
             receiver.close(pair.now)
@@ -230,7 +230,7 @@ class TestRestoring:
         pair.connect()
         pair.client.send("handed over")
         pair.run()
-        pair.server.inbox.deliver()
+        pair.server.deliver()
         crash_server(pair)
         pair._server_said(pair.server.abort(pair.now))
         pair.connect()

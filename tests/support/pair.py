@@ -25,7 +25,8 @@ ID = b"0123456789abcdef"
 class Wire:
     """One WebSocket: a link at either end, and what is in flight between them."""
 
-    def __init__(self, dialer: Link, arrival: Arrival) -> None:
+    def __init__(self, dialer: Link, arrival: Arrival, session: Session) -> None:
+        self.session = session  # whose link it is
         self.dialer = dialer
         self.arrival = arrival
         self.up: deque[bytes] = deque()  # initiator -> acceptor
@@ -66,7 +67,7 @@ class Pair:
 
     def dial(self) -> Wire:
         """Open a WebSocket; nothing has been said on it yet."""
-        wire = Wire(self.client.dial(self.now), self.registry.arrive(self.now))
+        wire = Wire(self.client.dial(self.now), self.registry.arrive(self.now), self.client)
         self.wires.append(wire)
         return wire
 
@@ -88,7 +89,7 @@ class Pair:
         wire.alive = False
         wire.up.clear()
         wire.down.clear()
-        self.client_events += wire.dialer.lost(None, "", self.now)
+        self.client_events += wire.session.lost(wire.dialer, None, "", self.now)
 
     def cut_server(self, wire: Wire | None = None) -> None:
         """Only the acceptor learns it."""
@@ -96,8 +97,8 @@ class Pair:
         wire.alive = False
         wire.up.clear()
         wire.down.clear()
-        if wire.arrival.link is not None:
-            self._server_said(wire.arrival.link.lost(None, "", self.now))
+        if wire.arrival.link is not None and wire.arrival.session is not None:
+            self._server_said(wire.arrival.session.lost(wire.arrival.link, None, "", self.now))
 
     # ------------------------------------------------------------------ steps
 
@@ -117,7 +118,11 @@ class Pair:
         wire = wire or self.wire
         if not wire.up:
             return False
-        self._server_said(wire.listener.receive(wire.up.popleft(), self.now))
+        data, arrival = wire.up.popleft(), wire.arrival
+        if arrival.link is None or arrival.session is None:
+            self._server_said(arrival.receive(data, self.now))
+        else:
+            self._server_said(arrival.session.receive(arrival.link, data, self.now))
         if wire.arrival.session is not None:
             self._server = wire.arrival.session
         return True
@@ -127,7 +132,7 @@ class Pair:
         wire = wire or self.wire
         if not wire.down:
             return False
-        self.client_events += wire.dialer.receive(wire.down.popleft(), self.now)
+        self.client_events += wire.session.receive(wire.dialer, wire.down.popleft(), self.now)
         return True
 
     def run(self, limit: int = 10_000) -> None:
@@ -177,13 +182,13 @@ class Pair:
     def client_take(self) -> list[Any]:
         """Take everything at the initiator."""
         taken = take_all(self.client)
-        self.client_events += self.client.settle(self.now)
+        self.client_events += self.client.poll(self.now)
         return taken
 
     def server_take(self) -> list[Any]:
         """Take everything at the acceptor."""
         taken = take_all(self.server)
-        self._server_said(self.server.settle(self.now))
+        self._server_said(self.server.poll(self.now))
         return taken
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgpack
 
-from reliable_ws.protocol.calls.ledger import CallLedger
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import (
     ENTRIES,
@@ -26,6 +25,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
+from tests.support.calls import SessionCalls, session_calls
 from tests.support.pair import Pair
 
 BY_LETTER = {chr(number): kind for kind, number in TYPES.items()}
@@ -129,7 +129,7 @@ class Stage:
                 self._verb(verb, pair.client if at == "initiator" else pair.server, step)
                 for side in (pair.client, pair._server):
                     if side is not None:
-                        side.settle(pair.now)
+                        side.poll(pair.now)
                 if pair._server is not None and pair._server.ended:
                     pair.registry.retire(pair._server, pair.now)
 
@@ -142,14 +142,14 @@ class Stage:
                 session.want(step["number"])
             case "take":
                 for _ in range(step["count"]):
-                    session.inbox.take()
+                    session.take()
             case "hand over":
                 for _ in range(step["count"]):
-                    session.inbox.deliver()
+                    session.deliver()
             case "confirm":
-                session.inbox.confirm(step["number"])
+                session.confirm(step["number"])
             case "request" | "reply" | "fault" | "item" | "grant" | "cancel":
-                self._call(verb, session.calls, step)
+                self._call(verb, session_calls(session), step)
             case "finish":
                 session.finish(now, step["code"], step["reason"])
             case "close":
@@ -159,7 +159,7 @@ class Stage:
             case _:
                 raise AssertionError(verb)
 
-    def _call(self, verb: str, calls: CallLedger, step: dict[str, Any]) -> None:
+    def _call(self, verb: str, calls: SessionCalls, step: dict[str, Any]) -> None:
         payload = value_from(step.get("payload"))
         match verb:
             case "request":
@@ -169,13 +169,13 @@ class Stage:
             case "reply":
                 calls.reply(step["request"], payload)
             case "fault":
-                calls.fault(step["request"], step["code"], step["message"])
+                calls.session.fault(step["request"], step["code"], step["message"])
             case "item":
                 calls.item(step["request"], payload)
             case "grant":
-                calls.grant(step["request"], step["total"])
+                calls.session.grant(step["request"], step["total"])
             case _:
-                calls.cancel(step["request"])
+                calls.session.cancel(step["request"])
 
     def outcome(self) -> dict[str, Any]:
         """Return what each side knows in the end."""

@@ -24,7 +24,7 @@ from reliable_ws.protocol.frames import (
     new_unchecked,
 )
 
-__all__ = ["LONGEST_NAME", "LONGEST_WORDS", "read_calls", "wire_calls"]
+__all__ = ["LONGEST_NAME", "LONGEST_WORDS", "clipped", "read_calls", "wire_calls"]
 
 LONGEST_NAME = 255
 """Most bytes of a method's name, or of a fault's code (CALL-14)."""
@@ -32,8 +32,13 @@ LONGEST_NAME = 255
 LONGEST_WORDS = 1_000
 """Most bytes of a fault's message (CALL-14)."""
 
-AS_IT_COMES = frozenset((bytes, str, type(None)))
+VALID_AS_IS = frozenset((bytes, str, type(None)))
 """Payloads that need no look; ``None`` stands for the pieces before the entry."""
+
+
+def clipped(text: str, longest: int) -> str:
+    """Return as much of a text of ours as fits so many bytes."""
+    return text.encode(errors="replace")[:longest].decode(errors="ignore")
 
 
 def wire_calls(frame: Calls) -> tuple[Any, ...]:
@@ -74,7 +79,7 @@ def _request(item: list[Any]) -> Request:
         fields.number(timeout_ms, 0, "timeout")
     if type(credit) is not int or not 0 <= credit <= MAX_NUMBER:
         raise fields.bad("credit")
-    if type(payload) not in AS_IT_COMES:
+    if type(payload) not in VALID_AS_IS:
         fields.payload(payload)
     return new_unchecked(Request, (method, timeout_ms, credit, payload))
 
@@ -85,7 +90,7 @@ def _reply(item: list[Any]) -> Reply:
     _type, request, payload = item
     if type(request) is not int or not 1 <= request <= MAX_NUMBER:
         raise fields.bad("request")
-    if type(payload) not in AS_IT_COMES:
+    if type(payload) not in VALID_AS_IS:
         fields.payload(payload)
     return new_unchecked(Reply, (request, payload))
 
@@ -101,7 +106,7 @@ def _fault(item: list[Any]) -> Fault:
 
 
 def _payload(value: Any) -> Payload | None:
-    return value if type(value) in AS_IT_COMES else fields.payload(value)
+    return value if type(value) in VALID_AS_IS else fields.payload(value)
 
 
 def _item(item: list[Any]) -> Item:

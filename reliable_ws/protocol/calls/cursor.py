@@ -6,43 +6,73 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frame_size import HEADROOM
 from reliable_ws.protocol.frames import CallAck, Calls, new_unchecked
 
-from .ledger import CallLedger
+from .incoming import IncomingCalls
+from .outgoing import OutgoingCalls
+from .queue import CallQueue
 
 __all__ = ["CallCursor"]
 
-MOST = 1_024
+MAX_ENTRIES = 1_024
 """Most entries of one frame."""
 
-QUARTER = 256
+ACK_AT_ONCE = 256
 """Entries that are acked at once, so that the peer can forget them (CALL-17)."""
 
 
 class CallCursor:
     """A position in the calls: dropped with its link."""
 
-    __slots__ = ("_batch", "_delay", "_ledger", "_outbox", "by", "now", "number", "told")
+    __slots__ = (
+        "_batch",
+        "_delay",
+        "_incoming",
+        "_outgoing",
+        "_queue",
+        "by",
+        "now",
+        "number",
+        "told",
+    )
 
-    def __init__(self, ledger: CallLedger, config: Config) -> None:
-        self._ledger = ledger
-        self._outbox = ledger.outbox
+    def __init__(
+        self, queue: CallQueue, outgoing: OutgoingCalls, incoming: IncomingCalls, config: Config
+    ) -> None:
+        self._queue = queue
+        self._outgoing = outgoing
+        self._incoming = incoming
         self._batch = config.batch_bytes
         self._delay = config.ack_delay
         self.number = 1
         "Number of the next entry to transmit."
-        self.told = ledger.received
+        self.told = incoming.received
         "The last ack of calls on this link, or what the greeting said."
         self.now = False
+        "Whether an ack goes at once."
         self.by: float | None = None
         "When an ack that could not ride is sent."
 
     @property
     def at_end(self) -> bool:
         """Whether every call has been transmitted."""
-        return self.number > self._outbox.last
+        return self.number > self._queue.last
+
+    @property
+    def owes_answers(self) -> bool:
+        """Whether an entry has to go before our Finish (CALL-10)."""
+        return self.number <= self._queue.last or bool(self._incoming.served)
+
+    def begin(self, peer_received: int) -> None:
+        """Start at what the peer has received (CALL-22); the greeting has told what we have."""
+        self.number = peer_received + 1
+        self.told = self._incoming.received
+
+    def finished(self) -> None:
+        """Note that our Finish has been transmitted: little may come behind it (CALL-10)."""
+        self._queue.finished = True
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
-        if self._ledger.received - self.told >= QUARTER:
+        if self._incoming.received - self.told >= ACK_AT_ONCE:
             self.now = True
         elif self.by is None:
             self.by = now + self._delay
@@ -57,13 +87,13 @@ class CallCursor:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
         number = self.number
         room = min(self._batch, frame_limit - HEADROOM) // 2
-        entries, used = self._outbox.run(number, MOST, room, self._ledger.refresh, now)
+        entries, used = self._queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
         self.number = number + len(entries)
         return new_unchecked(Calls, (number, entries)), used
 
     def take(self) -> CallAck | None:
         """Return the ack that goes now, if there is anything new to tell (CALL-17)."""
-        received = self._ledger.received
+        received = self._incoming.received
         self.now = False
         self.by = None
         if received == self.told:

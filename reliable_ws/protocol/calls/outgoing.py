@@ -1,114 +1,77 @@
-"""What we say of calls: requests, answers, items and credit, until the peer has received them."""
+"""Requests that we make, and the streams that we read (CALL-6 to CALL-10).
+
+A request's number is its id. It stays open until the peer has answered, also where nobody waits
+for the answer any more: its place at the peer is taken until then. What bounds requests is the
+number of open ones; what bounds the items of streams is a credit of their own (CALL-7).
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Any
 
-from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import MessageTooLarge
+from reliable_ws.protocol.errors import Violation
 from reliable_ws.protocol.frames import (
-    OVERHEAD,
-    Calls,
     Cancel,
-    Credit,
+    Code,
     Entry,
-    Fault,
-    Item,
     Payload,
-    Reply,
     Request,
     Void,
     new_unchecked,
 )
-from reliable_ws.protocol.payload import seal_weight, text_length
+from reliable_ws.protocol.payload import text_length
 
-from .codec import LONGEST_NAME, LONGEST_WORDS, read_calls, wire_calls
+from .codec import LONGEST_NAME, clipped
 from .flow import Streams
-from .fragments import LARGEST_ENTRY
-from .queue import VOID, CallOutbox
+from .queue import SMALL_ENTRY, CallQueue
 
-__all__ = ["BEHIND_FINISH", "OwnCalls"]
+__all__ = ["OutgoingCalls"]
 
-BEHIND_FINISH = frozenset((Cancel, Credit))
-"""Who has finished may still read a stream, or leave it (CALL-34)."""
-
-NOTHING = b""
-
-REQUEST, REPLY, FAULT, ITEM = 32, 16, 32, 16
-"""Most bytes of an entry besides its texts and its payload."""
+REQUEST_HEADER = 32
+"""Most bytes of a Request besides its method's name and its payload."""
 
 
-class OwnCalls:
-    """Our direction of the calls of one session.
+class OutgoingCalls:
+    """The open requests of one session, from the side that asks.
 
     What most sessions never need is made when it is needed: an empty set takes 216 bytes.
     """
 
-    __slots__ = (
-        "_abandoned",
-        "_answers",
-        "_blocked",
-        "_most_held",
-        "_never",
-        "_streams",
-        "eased",
-        "finished",
-        "limit",
-        "max_there",
-        "open",
-        "outbox",
-        "peer_stopped",
-        "served",
-    )
+    __slots__ = ("_abandoned", "_never", "_queue", "_streams", "limit", "open", "peer_stopped")
 
-    def __init__(self, config: Config) -> None:
-        self._most_held = config.outbox_bytes or config.window_bytes
-        self.outbox = CallOutbox()
-        "Our entries."
+    def __init__(self, queue: CallQueue) -> None:
+        self._queue = queue
         self._streams: Streams | None = None  # until we ask for one
-        self._answers: list[int] = []  # numbers of ours that are not received yet
         self._never: dict[int, None] | None = None  # taken back by us, not by :meth:`cancel`
         self._abandoned = False
-        self._blocked = False  # nothing can be sent any more
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
-        self.max_there = config.max_message
-        "Longest payload that the peer takes; until the first greeting, a guess from ours."
-        self.finished = False
-        "Whether our Finish has been transmitted: what may come behind it is little."
         self.peer_stopped = False
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
-        self.eased = False
-        "Set when there is room for items again (see :attr:`crowded`)."
         self.open: dict[int, bool] = {}
-        "Our requests without a final answer -> whether somebody still waits for it."
-        self.served: dict[int, None] = {}
-        "The peer's requests that we owe an answer (CALL-26)."
-
-    # ------------------------------------------------------------------ said
+        "Requests without a final answer -> whether somebody still waits for it."
 
     @property
     def has_room(self) -> bool:
         """Whether another request may be opened (CALL-6)."""
-        return len(self.open) < self.limit and not (self.finished or self.peer_stopped)
+        return len(self.open) < self.limit and not (self._queue.finished or self.peer_stopped)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so much waits to be received that items of streams wait too (CALL-29)."""
-        return self.outbox.weight >= self._most_held
+    # ------------------------------------------------------------------ asked
 
-    def request(self, method: str, payload: Payload, by: float | None, credit: int) -> int:
-        """Queue a request and return its id. There is room.
+    def request(
+        self, method: str, payload: Payload, weight: int, by: float | None, credit: int
+    ) -> int:
+        """Queue a request and return its number. There is room.
 
-        Raises MessageTooLarge, and ValueError for a name that cannot be said.
+        ``weight`` is that of the payload. Raises MessageTooLarge, and ValueError for a name that
+        cannot be said.
         """
         short = method.isascii() and len(method) <= LONGEST_NAME
-        if not short and _words(method, LONGEST_NAME) != method:
+        if not short and clipped(method, LONGEST_NAME) != method:
             raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")
-        weight = seal_weight(payload)
         entry = new_unchecked(Request, (method, None, credit, payload))
-        number = self._put(entry, REQUEST + text_length(method) + weight, weight, by)
+        size = REQUEST_HEADER + (len(method) if short else text_length(method)) + weight
+        number = self._queue.put(entry, size, weight, by)
         self.open[number] = True
         if credit:
             if self._streams is None:
@@ -116,42 +79,16 @@ class OwnCalls:
             self._streams.begin(number, credit)
         return number
 
-    def reply(self, request: int, payload: Payload) -> None:
-        """Queue the answer to a request of the peer; too late, it is dropped (CALL-16)."""
-        if request in self.served:
-            weight = seal_weight(payload)
-            self._answer(request, new_unchecked(Reply, (request, payload)), REPLY + weight, weight)
-
-    def fault(self, request: int, code: str, message: str, payload: Payload = NOTHING) -> None:
-        """Queue why there is no answer, in as many words as may be; too late, it is dropped."""
-        if request in self.served:
-            code, message = _words(code, LONGEST_NAME), _words(message, LONGEST_WORDS)
-            weight = seal_weight(payload)
-            size = FAULT + text_length(code) + text_length(message) + weight
-            self._answer(request, Fault(request, code, message, payload), size, weight)
-
-    def _answer(self, request: int, entry: Reply | Fault, size: int, weight: int) -> None:
-        number = self._put(entry, size, weight)
-        del self.served[request]
-        if number:
-            self._answers.append(number)
-
-    def item(self, request: int, payload: Payload) -> None:
-        """Queue an item of a stream; too late, it is dropped. The driver minds the credit."""
-        if request in self.served:
-            weight = seal_weight(payload)
-            self._put(Item(request, payload), ITEM + weight, weight)
-
     def grant(self, request: int, total: int) -> None:
         """Allow the peer so many bytes of items in all (CALL-7)."""
         if self._streams is not None:
             self._streams.grant(request, total)
-            self._pay(self._streams)
+            self._send_credits(self._streams)
 
-    def _pay(self, streams: Streams) -> None:
+    def _send_credits(self, streams: Streams) -> None:
         """Queue credits that are owed."""
         for credit in streams.credits():
-            number = self._put(credit, VOID)
+            number = self._queue.put(credit, SMALL_ENTRY)
             if number:
                 streams.sent(number)
 
@@ -162,19 +99,29 @@ class OwnCalls:
             return True
         if not self.open.get(request):
             return False
-        if request > self.outbox.transmitted:
+        if request > self._queue.transmitted:
             self._take_back(request)
             return True
         self.open[request] = False  # its place is free when the peer has answered (CALL-30)
-        self._put(Cancel(request), VOID)
+        self._queue.put(Cancel(request), SMALL_ENTRY)
         return False
 
     def abandon(self) -> None:
         """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
         self._abandoned = True
-        for request in list(self.open):
+        for request in list(self.open):  # CALL-35
             if self.cancel(request):
                 self._will_never_run(request)
+
+    def was_taken(self, request: int) -> bool | None:
+        """Whether the peer got this request; ``None`` if nobody can say (CALL-39).
+
+        Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
+        """
+        never = self._never is not None and request in self._never
+        if never or request > self._queue.transmitted:
+            return False
+        return True if request <= self._queue.acked else None
 
     def _will_never_run(self, request: int) -> None:
         if self._never is None:
@@ -182,32 +129,13 @@ class OwnCalls:
         self._never[request] = None
 
     def _take_back(self, request: int) -> None:
-        crowded = self.crowded
-        self.outbox.take_back(request)
-        self.eased |= crowded and not self.crowded
+        self._queue.take_back(request)
         self._close(request)
 
     def _close(self, request: int) -> bool:
         if self._streams is not None:
             self._streams.end(request)
         return self.open.pop(request, False)
-
-    def _put(self, entry: Entry, size: int, weight: int = 0, by: float | None = None) -> int:
-        """Queue an entry and return its number; 0 if the peer could not take it any more.
-
-        ``size``: its bytes, at most; ``weight``: those of its payload, if it has any.
-        """
-        if size > self.max_there and weight - OVERHEAD > self.max_there:
-            raise MessageTooLarge(
-                f"{weight - OVERHEAD} bytes are above the peer's limit of "
-                f"{self.max_there} (Config.max_message there)"
-            )
-        # CALL-35
-        if self._blocked or (self.finished and type(entry) not in BEHIND_FINISH):
-            return 0
-        if size > LARGEST_ENTRY:
-            return self.outbox.append_cut(entry, size - weight, by)
-        return self.outbox.append(entry, size, by)
 
     # ------------------------------------------------------------------ sent, and received there
 
@@ -227,72 +155,38 @@ class OwnCalls:
 
     def ack(self, received: int) -> bool:
         """Forget what the peer has received (CALL-3); whether it is more than before."""
-        outbox = self.outbox
-        if received <= outbox.acked or self.peer_stopped:
+        if received <= self._queue.acked or self.peer_stopped:
             return False
-        crowded = outbox.weight >= self._most_held
-        outbox.release(received)
-        answers = self._answers
-        if answers and answers[0] <= received:
-            del answers[: bisect_right(answers, received)]
+        self._queue.release(received)
         if self._streams is not None:
             self._streams.release(received)
-            self._pay(self._streams)
-        if crowded and outbox.weight < self._most_held:
-            self.eased = True
+            self._send_credits(self._streams)
         return True
 
-    def was_taken(self, request: int) -> bool | None:
-        """Whether the peer got this request; ``None`` if nobody can say (CALL-39).
+    # ------------------------------------------------------------------ answered
 
-        Not for one that was cancelled: what is known of it then is what :meth:`cancel` returned.
+    def answered(self, request: int, sent: int) -> bool:
+        """Close a request; whether somebody waits. Late answers are no mistake (CALL-32).
+
+        ``sent``: the highest number of ours that the peer can have received. Raises Violation.
         """
-        never = self._never is not None and request in self._never
-        if never or request > self.outbox.transmitted:
+        if request > sent:  # CALL-19
+            raise Violation(Code.VIOLATION, "an answer to what was never asked")
+        if request > self._queue.acked:
+            self.ack(request)  # who answers has received it (CALL-18)
+        if self._streams is not None:
+            self._streams.end(request)
+        return self.open.pop(request, False)
+
+    def item_arrived(self, request: int, weight: int, sent: int) -> bool:
+        """Count an item; whether somebody waits for it. Raises Violation without credit."""
+        if request > sent:  # CALL-19
+            raise Violation(Code.VIOLATION, "an answer to what was never asked")
+        if request not in self.open:
             return False
-        return True if request <= self.outbox.acked else None
-
-    # ------------------------------------------------------------------ a crash
-
-    def snapshot(self, *, finishing: bool) -> dict[str, Any]:
-        """Return what must survive a crash, as plain values (CALL-12).
-
-        ``finishing``: whether Finish is queued; if nothing is owed, it may go before the next one.
-        """
-        entries, sizes = self.outbox.unacked()
-        return {
-            "limit": self.limit,
-            "max_there": self.max_there,
-            "finished": self.finished or (finishing and not self.served),
-            "acked": self.outbox.acked,
-            "last": self.outbox.last,
-            "entries": wire_calls(new_unchecked(Calls, (0, entries)))[-1],
-            "sizes": sizes,
-            "open": list(self.open.items()),
-            "served": list(self.served),
-            "room": [] if self._streams is None else self._streams.room(),
-        }
-
-    def restore(self, values: dict[str, Any]) -> None:
-        """Go on after a crash. Callers and handlers died with it: the peer is told (CALL-40)."""
-        self.limit, self.max_there = values["limit"], values["max_there"]
-        self.finished = values["finished"]
-        items = [list(entry) for entry in values["entries"]]
-        entries = read_calls([0, 1, items]).entries if items else []
-        self.outbox.restore(values["acked"], values["last"], entries, values["sizes"])
-        for number, entry in enumerate(entries, self.outbox.acked + 1):
-            if type(entry) in {Reply, Fault}:
-                self._answers.append(number)
-        if values["room"]:
-            self._streams = Streams()
-            for request, room in values["room"]:
-                self._streams.begin(request, room)
-        self.open = dict(values["open"])
-        self.served = dict.fromkeys(values["served"])
-        for request in list(self.open):
-            self.cancel(request)
-        for request in values["served"]:
-            self.fault(request, "cancelled", "the process was restarted")
+        if self._streams is None or not self._streams.count(request, weight):
+            raise Violation(Code.VIOLATION, "more items than the credit")  # CALL-28
+        return self.open[request]
 
     # ------------------------------------------------------------------ the end
 
@@ -303,27 +197,42 @@ class OwnCalls:
         """
         if self.peer_stopped:
             return
+        queue = self._queue
         for request in list(self.open):
-            if request > self.outbox.acked:
+            if request > queue.acked:
                 self._take_back(request)
                 self._will_never_run(request)
         self.peer_stopped = True
-        self.eased |= self.crowded
+        queue.eased |= queue.crowded
         self._forget()
 
     def end(self) -> None:
         """Note that nothing will be sent any more: the session is over."""
-        self.finished = True
+        self._queue.finished = True
         self._forget()
 
     def _forget(self) -> None:
-        self._blocked = True
-        self.outbox.clear()
-        self._answers.clear()
+        self._queue.clear()
         if self._streams is not None:
             self._streams.stop()
 
+    # ------------------------------------------------------------------ a crash
 
-def _words(text: str, longest: int) -> str:
-    """Return as much of a text as may be said."""
-    return text.encode(errors="replace")[:longest].decode(errors="ignore")
+    def snapshot(self) -> dict[str, Any]:
+        """Return what must survive a crash, as plain values (CALL-12)."""
+        return {
+            "limit": self.limit,
+            "open": list(self.open.items()),
+            "room": [] if self._streams is None else self._streams.room(),
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Go on after a crash. The callers died with it: the peer is told (CALL-40)."""
+        self.limit = values["limit"]
+        if values["room"]:
+            self._streams = Streams()
+            for request, room in values["room"]:
+                self._streams.begin(request, room)
+        self.open = dict(values["open"])
+        for request in list(self.open):
+            self.cancel(request)

@@ -1,33 +1,74 @@
-"""Our entries of calls that the peer has not received: kept by number, sent again when lost."""
+"""Our entries of calls that the peer has not received: kept by number, sent again when lost.
+
+Calls have numbers of their own beside the messages, because they are confirmed by arriving: an
+unread message holds back no reply, no reply holds back a message, and a full window can deadlock
+nothing (CALL-1, CALL-13). What we ask and what we answer share one numbering, hence one queue.
+``acked <= transmitted <= last``, as in the outbox of messages.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.protocol.frames import Entry, Piece, Request, Void
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import MessageTooLarge
+from reliable_ws.protocol.frames import (
+    OVERHEAD,
+    Calls,
+    Cancel,
+    Credit,
+    Entry,
+    Fault,
+    Piece,
+    Reply,
+    Request,
+    Void,
+    new_unchecked,
+)
 
-from .fragments import PIECE_HEADER, cut
+from .codec import read_calls, wire_calls
+from .fragments import LARGEST_ENTRY, PIECE_HEADER, cut
 
-__all__ = ["VOID", "CallOutbox"]
+__all__ = ["BEHIND_FINISH", "SMALL_ENTRY", "CallQueue"]
 
-VOID = 24
+SMALL_ENTRY = 24
 """Bytes of an entry without text or payload, at most."""
 
-NOTHING = (Void(), 0, None)
+BEHIND_FINISH = frozenset((Cancel, Credit))
+"""A side that has finished may still read a stream, or leave it (CALL-34)."""
+
+ANSWERS = frozenset((Reply, Fault))
+"""Entries that end a request."""
+
+TAKEN_BACK = (Void(), 0, None)
 """What is kept in the place of an entry that was taken back."""
 
 Refresh = Callable[[int, Request, float | None, float], Entry]
 """Returns what goes for the request of this number, with the time when it is up, now."""
 
 
-class CallOutbox:
-    """``acked <= transmitted <= last``, as in the outbox of messages."""
+class CallQueue:
+    """Entries in order of their numbers, each until the peer has received it."""
 
-    __slots__ = ("_kept", "acked", "last", "transmitted", "weight")
+    __slots__ = (
+        "_kept",
+        "_most_held",
+        "acked",
+        "answers",
+        "blocked",
+        "eased",
+        "finished",
+        "last",
+        "max_there",
+        "transmitted",
+        "weight",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
         self._kept: dict[int, tuple[Entry, int, float | None]] = {}  # its bytes; its time is up
+        self._most_held = config.outbox_bytes or config.window_bytes
         self.weight = 0
         "Bytes of all entries."
         self.last = 0
@@ -36,27 +77,64 @@ class CallOutbox:
         "Highest number ever handed to a link."
         self.acked = 0
         "Highest number that the peer has received, as far as it told."
+        self.answers: list[int] = []
+        "Numbers of replies and faults that the peer has not received."
+        self.max_there = config.max_message
+        "Longest payload that the peer takes; until the first greeting, a guess from ours."
+        self.finished = False
+        "Whether our Finish has been transmitted: what may come behind it is little."
+        self.blocked = False
+        "Whether nothing can be sent any more."
+        self.eased = False
+        "Set when there is room for items again (see :attr:`crowded`)."
 
-    def append(self, entry: Entry, size: int, by: float | None = None) -> int:
-        """Accept an entry and return its number. ``by``: when a request's time is up."""
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be received that items of streams wait too (CALL-29)."""
+        return self.weight >= self._most_held
+
+    # ------------------------------------------------------------------ accepted
+
+    def put(self, entry: Entry, size: int, weight: int = 0, by: float | None = None) -> int:
+        """Queue an entry and return its number; 0 if the peer could not take it any more.
+
+        ``size``: its bytes, at most; ``weight``: those of its payload, if it has any; ``by``:
+        when a request's time is up. Raises MessageTooLarge.
+        """
+        if size > self.max_there and weight - OVERHEAD > self.max_there:
+            raise MessageTooLarge(
+                f"{weight - OVERHEAD} bytes are above the peer's limit of "
+                f"{self.max_there} (Config.max_message there)"
+            )
+        if self.blocked or (self.finished and type(entry) not in BEHIND_FINISH):
+            return 0
+        if size > LARGEST_ENTRY:  # its payload goes before it, in pieces
+            for piece in cut(entry.payload):  # type: ignore[union-attr,arg-type]
+                self._append(piece, len(piece.data) + PIECE_HEADER, None)
+            entry = entry._replace(payload=None)  # type: ignore[call-arg]
+            size -= weight
+        number = self._append(entry, size, by)
+        if type(entry) in ANSWERS:
+            self.answers.append(number)
+        return number
+
+    def _append(self, entry: Entry, size: int, by: float | None) -> int:
         number = self.last = self.last + 1
         self._kept[number] = (entry, size, by)
         self.weight += size
         return number
 
-    def append_cut(self, entry: Any, rest: int, by: float | None) -> int:
-        """Accept an entry whose payload goes before it in pieces; ``rest``: its other bytes."""
-        for piece in cut(entry.payload):
-            self.append(piece, len(piece.data) + PIECE_HEADER)
-        return self.append(entry._replace(payload=None), rest, by)
-
     def take_back(self, request: int) -> None:
         """Put nothing in a request's place, and in that of the pieces before it (CALL-8)."""
+        crowded = self.crowded
         kept, number = self._kept, request
         while number == request or (number in kept and type(kept[number][0]) is Piece):
             self.weight -= kept[number][1]
-            kept[number] = NOTHING
+            kept[number] = TAKEN_BACK
             number -= 1
+        self.eased |= crowded and not self.crowded
+
+    # ------------------------------------------------------------------ sent, and received there
 
     def run(
         self, number: int, count: int, room: int, refresh: Refresh, now: float
@@ -74,7 +152,7 @@ class CallOutbox:
             if type(entry) is Request and (by is not None or number <= before):
                 entry = refresh(number, entry, by, now)
                 size = kept[number][1]
-            size = size or VOID
+            size = size or SMALL_ENTRY
             if used + size > room and entries:
                 break
             entries.append(entry)
@@ -85,25 +163,48 @@ class CallOutbox:
         return entries, used
 
     def release(self, received: int) -> None:
-        """Forget what the peer has received (CALL-3)."""
+        """Forget what the peer has received (CALL-3). ``received`` is above ``acked``."""
+        crowded = self.weight >= self._most_held
         kept = self._kept
         for number in range(self.acked + 1, received + 1):
             self.weight -= kept.pop(number)[1]
         self.acked = received
-
-    def unacked(self) -> tuple[list[Entry], list[int]]:
-        """Return what the peer has not received, and how many bytes each takes."""
-        kept = self._kept.values()
-        return [entry for entry, _, _ in kept], [size for _, size, _ in kept]
-
-    def restore(self, acked: int, last: int, entries: list[Entry], sizes: list[int]) -> None:
-        """Go on with what :meth:`unacked` gave; all up to ``last`` counts as transmitted."""
-        self.acked = self.last = acked
-        for entry, size in zip(entries, sizes, strict=True):
-            self.append(entry, size)
-        self.last = self.transmitted = last  # there are no entries where all was cleared
+        answers = self.answers
+        if answers and answers[0] <= received:
+            del answers[: bisect_right(answers, received)]
+        if crowded and self.weight < self._most_held:
+            self.eased = True
 
     def clear(self) -> None:
         """Forget everything: nothing is sent any more."""
+        self.blocked = True
         self._kept.clear()
         self.weight = 0
+        self.answers.clear()
+
+    # ------------------------------------------------------------------ a crash
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what must survive a crash, as plain values (CALL-12)."""
+        kept = self._kept.values()
+        entries = [entry for entry, _size, _by in kept]
+        return {
+            "max_there": self.max_there,
+            "acked": self.acked,
+            "last": self.last,
+            "entries": wire_calls(new_unchecked(Calls, (0, entries)))[-1],
+            "sizes": [size for _entry, size, _by in kept],
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Go on with what :meth:`snapshot` gave; all of it counts as transmitted."""
+        self.max_there = values["max_there"]
+        self.finished = values["finished"]
+        self.acked = self.last = values["acked"]
+        items = [list(entry) for entry in values["entries"]]
+        entries = read_calls([0, 1, items]).entries if items else []
+        for entry, size in zip(entries, values["sizes"], strict=True):
+            number = self._append(entry, size, None)
+            if type(entry) in ANSWERS:
+                self.answers.append(number)
+        self.last = self.transmitted = values["last"]  # no entries are left where all was cleared

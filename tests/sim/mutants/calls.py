@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from reliable_ws.protocol import link as link_module
+from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.calls.cursor import CallCursor
-from reliable_ws.protocol.calls.ledger import CallLedger
-from reliable_ws.protocol.calls.queue import CallOutbox
+from reliable_ws.protocol.calls.incoming import IncomingCalls
+from reliable_ws.protocol.calls.outgoing import OutgoingCalls
+from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import CallAck, Calls, Stop, Void
 from reliable_ws.protocol.link import Link
@@ -21,14 +23,14 @@ def _old_position(put: Replace) -> None:
 
     def opened(self, *args):
         right(self, *args)
-        self.calls.number = self.session.calls.outbox.transmitted + 1
+        self.calls.number = self.calls._queue.transmitted + 1
 
     put(Link, "opened", opened)
 
 
 @mutant("nobody notes which calls have gone", "a call")
 def _not_transmitted(put: Replace) -> None:
-    put(CallOutbox, "transmitted", property(lambda _self: 0, lambda _self, _number: None))
+    put(CallQueue, "transmitted", property(lambda _self: 0, lambda _self, _number: None))
 
 
 @mutant("calls are never acked", "a call")
@@ -52,7 +54,7 @@ def _not_restless(put: Replace) -> None:
     right = Link.has_output.fget
 
     def has_output(self):
-        number, self.calls.number = self.calls.number, self.session.calls.outbox.last + 1
+        number, self.calls.number = self.calls.number, self.calls._queue.last + 1
         found = right(self)
         self.calls.number = number
         return found
@@ -81,17 +83,17 @@ def _ack_behind_stop(put: Replace) -> None:
 
 @mutant("the peer's limit of requests is not looked at", "one at a time")
 def _no_limit(put: Replace) -> None:
-    put(CallLedger, "has_room", property(lambda self: self.limit > 0))
+    put(OutgoingCalls, "has_room", property(lambda self: self.limit > 0))
 
 
 @mutant("a request that has gone is taken back", "a call, dropped")
 def _taken_back_late(put: Replace) -> None:
-    right = CallLedger.cancel
+    right = OutgoingCalls.cancel
 
     def cancel(self, request):
         return right(self, request) or request in self.open
 
-    put(CallLedger, "cancel", cancel)
+    put(OutgoingCalls, "cancel", cancel)
 
 
 @mutant("what is taken back goes all the same", "a call, dropped")
@@ -99,56 +101,56 @@ def _kept(put: Replace) -> None:
     def take_back(self, request):
         self._close(request)
 
-    put(CallLedger, "_take_back", take_back)
-    put(CallLedger, "refresh", lambda _self, _number, entry, _by, _now: entry)
+    put(OutgoingCalls, "_take_back", take_back)
+    put(OutgoingCalls, "refresh", lambda _self, _number, entry, _by, _now: entry)
 
 
 @mutant("who waits no more is answered", "a call, dropped")
 def _answers_nobody(put: Replace) -> None:
-    right = CallLedger._close
+    right = OutgoingCalls.answered
 
-    def close(self, request):
-        right(self, request)
+    def answered(self, request, sent):
+        right(self, request, sent)
         return True
 
-    put(CallLedger, "_close", close)
+    put(OutgoingCalls, "answered", answered)
 
 
 @mutant("what nobody has heard of was not taken", "a call, close")
 def _unknown_is_not_taken(put: Replace) -> None:
-    right = CallLedger.was_taken
-    put(CallLedger, "was_taken", lambda self, request: bool(right(self, request)))
+    right = OutgoingCalls.was_taken
+    put(OutgoingCalls, "was_taken", lambda self, request: bool(right(self, request)))
 
 
 @mutant("a request goes when its time is up", "a call, late")
 def _expired(put: Replace) -> None:
-    right = CallLedger.refresh
+    right = OutgoingCalls.refresh
 
     def refresh(self, number, entry, by, now):
         return right(self, number, entry, by, now if by is None else min(now, by - 0.1))
 
-    put(CallLedger, "refresh", refresh)
+    put(OutgoingCalls, "refresh", refresh)
 
 
 @mutant("a request that comes again has all its time again", "a call, late")
 def _time_again(put: Replace) -> None:
-    right = CallLedger.refresh
+    right = OutgoingCalls.refresh
 
     def refresh(self, number, entry, by, now):
-        again = number <= self.outbox.transmitted
+        again = number <= self._queue.transmitted
         return right(self, number, entry, by, 0.0 if again else now)
 
-    put(CallLedger, "refresh", refresh)
+    put(OutgoingCalls, "refresh", refresh)
 
 
 @mutant("a Void drops no pieces", "large calls")
 def _no_drop(put: Replace) -> None:
-    right = CallLedger._accept
+    right = IncomingCalls._other
 
-    def accept(self, entry, sent):
+    def other(self, entry, sent):
         return None if type(entry) is Void else right(self, entry, sent)
 
-    put(CallLedger, "_accept", accept)
+    put(IncomingCalls, "_other", other)
 
 
 # ----------------------------------------------------------------------------- streams
@@ -156,17 +158,17 @@ def _no_drop(put: Replace) -> None:
 
 @mutant("credit is never paid", "a stream")
 def _no_credit(put: Replace) -> None:
-    put(CallLedger, "_pay", lambda _self, _streams: None)
+    put(OutgoingCalls, "_send_credits", lambda _self, _streams: None)
 
 
 @mutant("no stream is told that there is room again", "a crowded stream")
 def _not_eased(put: Replace) -> None:
-    put(CallLedger, "eased", property(lambda _self: False, lambda _self, _eased: None))
+    put(CallQueue, "eased", property(lambda _self: False, lambda _self, _eased: None))
 
 
 @mutant("no stream waits for acks", "a crowded stream")
 def _never_crowded(put: Replace) -> None:
-    put(CallLedger, "crowded", property(lambda _self: False))
+    put(CallQueue, "crowded", property(lambda _self: False))
 
 
 # ----------------------------------------------------------------------------- the end
@@ -174,33 +176,25 @@ def _never_crowded(put: Replace) -> None:
 
 @mutant("Finish does not wait for the answers that are owed", "a call, finish")
 def _hasty_finish(put: Replace) -> None:
-    right = Link._add_sequenced
-
-    def add(self, *args):
-        calls = self.session.calls
-        served, calls.served = calls.served, {}
-        right(self, *args)
-        calls.served = served
-
-    put(Link, "_add_sequenced", add)
+    put(CallCursor, "owes_answers", property(lambda self: not self.at_end))
 
 
 @mutant("answers go behind Finish", "a call, finish")
 def _behind_finish(put: Replace) -> None:
-    put(CallLedger, "finished", property(lambda _self: False, lambda _self, _finished: None))
+    put(CallQueue, "finished", property(lambda _self: False, lambda _self, _finished: None))
 
 
 @mutant("what arrives behind our Stop is run", ALONE)
 def _behind_stop(put: Replace) -> None:
-    right = link_module._ACCEPT[Calls]
+    right = session_module._HANDLERS[Calls]
 
-    def calls(self, frame, now):
-        inbox = self._inbox
+    def calls(self, link, frame, now):
+        inbox = self.inbox
         stopped, inbox.stopped = inbox.stopped, False
-        right(self, frame, now)
+        right(self, link, frame, now)
         inbox.stopped = stopped
 
-    put(link_module, "_ACCEPT", {**link_module._ACCEPT, Calls: calls})
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Calls: calls})
 
 
 @mutant("the peer's Stop says nothing of requests", "a call, close")
@@ -209,12 +203,12 @@ def _no_stop(put: Replace) -> None:
         self.peer_stopped = True
         self._forget()
 
-    put(CallLedger, "stop", stop)
+    put(OutgoingCalls, "stop", stop)
 
 
 @mutant("calls are kept when the session is over", "a call, close")
 def _kept_for_ever(put: Replace) -> None:
     def end(self):
-        self.finished = self._blocked = True
+        self._queue.finished = self._queue.blocked = True
 
-    put(CallLedger, "end", end)
+    put(OutgoingCalls, "end", end)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from unittest import mock
 
-from reliable_ws.protocol import link as link_module
+from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.codec import encode
-from reliable_ws.protocol.frames import Finish, Messages, Stop
-from reliable_ws.protocol.halves import Incoming
-from reliable_ws.protocol.inbox import NEVER, Inbox
+from reliable_ws.protocol.events import Arrived
+from reliable_ws.protocol.frames import Counters, Finish, Stop
+from reliable_ws.protocol.inbox import BEYOND, Inbox
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.registry import SessionRegistry
-from reliable_ws.protocol.report import End, Ending
+from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Phase, Receiving, Sending, Trigger
 
@@ -20,74 +22,87 @@ from .registry import Replace, mutant
 
 @mutant("the initiator leaves as soon as it is done")
 def _leaves_early(put: Replace) -> None:
-    right = Session.settle
+    right = Session.poll
 
-    def settle(self, now):
+    def poll(self, now):
         events = right(self, now)
         if self.role == "initiator" and self.done and not self.ended:
-            self.end(Ending(End.FINISHED, *self._last_words()))
+            self._end(self._agreed_end())
             events += right(self, now)
         return events
 
-    put(Session, "settle", settle)
+    put(Session, "poll", poll)
 
 
 @mutant("Stop does not freeze intake: what waits can be taken")
 def _no_freeze(put: Replace) -> None:
     def freeze(self):
         self.stopped = True
-        self.mark = NEVER
-        return 0
+        self.mark = BEYOND
 
-    put(Inbox, "freeze", freeze)
+    put(Inbox, "_freeze", freeze)
 
 
 @mutant("Stop does not freeze intake: what arrives can be taken")
 def _no_discard(put: Replace) -> None:
-    def messages(self, frame, _now):
-        self._inbox.arrived(frame.first, frame.payloads, self._size)
-        self.session.messages_arrived(len(frame.payloads))
+    def messages(self, frame, size):
+        if size < 0:
+            size = sum(map(seal_weight, frame.payloads))
+        self.inbox.arrived(frame.first, frame.payloads, size)
+        self._events.append(Arrived(len(frame.payloads)))
 
-    put(link_module, "_ACCEPT", {**link_module._ACCEPT, Messages: messages})
+    put(Session, "_messages_arrived", messages)
+
+
+class Stale(NamedTuple):
+    """Stands for ``stopped`` where intake is still open, and the counters of Stop are read."""
+
+    counters: Counters
+
+    def __bool__(self) -> bool:
+        return False
 
 
 @mutant("Stop's counters are read before the freeze")
 def _stale_stop(put: Replace) -> None:
-    transmit, end_as, finish = Link.transmit, Session._end_as, link_module._ACCEPT[Finish]
+    transmit, end_as, counters = Link.transmit, Session._end_as, Inbox.counters
+    finish, move = session_module._HANDLERS[Finish], Inbox._move
 
     def stop(self):
-        self.incoming.conclude()
-        self.incoming._move(Trigger.STOP)
-        if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
-            self.stale = self.inbox.counters()._replace(stopped=True)
+        self.conclude()
+        self._move(Trigger.STOP)
+        if self.state is Receiving.STOPPED and not self.stopped:
+            self.stopped = Stale(self.counters()._replace(stopped=True))
+
+    def told(self):
+        return counters(self)._replace(stopped=bool(self.stopped))
 
     def late(self, now):
-        stale = getattr(self.session, "stale", None)
+        stopped = self.acks.inbox.stopped
         live = self.phase in (Phase.INITIATED, Phase.ACCEPTED) and self.greeted
-        if stale is not None and live and not self._inbox.stopped:
-            self._inbox.freeze()
-            self.tell(stale)
-            return encode([Stop(stale)])
+        if isinstance(stopped, Stale) and live:
+            self.acks.inbox._freeze()
+            self.tell(stopped.counters)
+            return encode([Stop(stopped.counters)])
         return transmit(self, now)
 
     def end(self, *args):
         end_as(self, *args)
-        if self.receiving is Receiving.STOPPED and not self.inbox.stopped:
-            self.inbox.freeze()
+        if isinstance(self.inbox.stopped, Stale):
+            self.inbox._freeze()
 
-    def finished(self, frame, now):
-        if getattr(self.session, "stale", None) is None:
-            finish(self, frame, now)
-
-    put(link_module, "_ACCEPT", {**link_module._ACCEPT, Finish: finished})
-    move = Incoming._move
+    def finished(self, link, frame, now):
+        if not isinstance(self.inbox.stopped, Stale):
+            finish(self, link, frame, now)
 
     def moved(self, trigger):
         if self.state is not Receiving.STOPPED or trigger is not Trigger.TAKEN:
             move(self, trigger)
 
-    put(Session, "_stop", stop)
-    put(Incoming, "_move", moved)
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Finish: finished})
+    put(Inbox, "stop", stop)
+    put(Inbox, "counters", told)
+    put(Inbox, "_move", moved)
     put(Session, "_end_as", end)
     put(Link, "transmit", late)
     put(Link, "has_output", property(lambda _self: True))
@@ -152,8 +167,8 @@ def _done_early(put: Replace) -> None:
     right = Session.done.fget
 
     def done(self):
-        half = self.role == "acceptor" and self.sending is Sending.FINISHING
-        return right(self) or (half and self.receiving in (Receiving.FINISHED, Receiving.STOPPED))
+        half = self.role == "acceptor" and self.outbox.state is Sending.FINISHING
+        return right(self) or (half and self.inbox.done)
 
     put(Session, "done", property(done))
 
@@ -163,8 +178,8 @@ def _blunt_done(put: Replace) -> None:
     right = Session._take_leave
 
     def take_leave(self, link, ending):
-        greeted, link.greeted = link.greeted, True
+        greet, link._greet = link._greet, None  # as if it had been called
         right(self, link, ending)
-        link.greeted = greeted
+        link._greet = greet
 
     put(Session, "_take_leave", take_leave)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reliable_ws.protocol import link as link_module
+from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.codec import encode
-from reliable_ws.protocol.frames import Ack, Code, Finish, Refuse
+from reliable_ws.protocol.frames import Code, Finish, Refuse, Welcome
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.registry import SessionRegistry
@@ -16,23 +16,25 @@ from .registry import Replace, mutant
 
 @mutant("the old link is not fenced")
 def _no_fence(put: Replace) -> None:
-    def replace(self, link):
-        self.link = link
+    right = Session._begin
 
-    put(Session, "_replace", replace)
+    def begin(self, *args):
+        self.link = None  # so that nothing is said to it
+        return right(self, *args)
+
+    put(Session, "_begin", begin)
 
 
 @mutant("an old WebSocket's death takes the new link down", "waiting")
 def _late_death(put: Replace) -> None:
-    right = Link.lost
+    right = Session.lost
 
-    def lost(self, code, reason, now):
-        current = self.session.link
-        if self.phase is Phase.OVER and current is not None:
-            return right(current, code, reason, now)
-        return right(self, code, reason, now)
+    def lost(self, link, code, reason, now):
+        if link.phase is Phase.OVER and self.link is not None:
+            link = self.link
+        return right(self, link, code, reason, now)
 
-    put(Link, "lost", lost)
+    put(Session, "lost", lost)
 
 
 @mutant("the attempt number is not checked")
@@ -50,28 +52,28 @@ def _no_attempt(put: Replace) -> None:
 
 @mutant("transport closed means confirmed")
 def _closed_is_confirmed(put: Replace) -> None:
-    right = Session.link_over
+    right = Session._link_over
 
     def link_over(self, link, *rest):
-        now, sent = rest[2], self.outbox.transmitted
-        if link is self.link and self.sending is Sending.FINISHING:
-            self.acked(Ack(sent, sent), now)
+        sent = self.outbox.transmitted
+        if link is self.link and self.outbox.state is Sending.FINISHING:
+            self._acked(sent, sent, link.heard_at)
         right(self, link, *rest)
 
-    put(Session, "link_over", link_over)
+    put(Session, "_link_over", link_over)
 
 
 @mutant("an unknown session must have finished", "forget")
 def _unknown_is_finished(put: Replace) -> None:
-    right = Session.refused
+    right = session_module._HANDLERS[Refuse]
 
     def refused(self, link, refuse, now):
         sent = self.outbox.transmitted
         if refuse.code == Code.UNKNOWN:
-            self.acked(Ack(sent, sent), now)
+            self._acked(sent, sent, now)
         right(self, link, refuse, now)
 
-    put(Session, "refused", refused)
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Refuse: refused})
 
 
 @mutant("a resume goes on at the old send position")
@@ -80,7 +82,7 @@ def _old_position(put: Replace) -> None:
 
     def opened(self, received, *rest):
         right(self, received, *rest)
-        self.cursor.number = max(received, self.session.outbox.transmitted) + 1
+        self.cursor.number = max(received, self.cursor.outbox.transmitted) + 1
         self.cursor.offset = 0
 
     put(Link, "opened", opened)
@@ -98,29 +100,29 @@ def _early_data(put: Replace) -> None:
 
     def transmit(self, now):
         if self.phase is Phase.DIALING and self.greeted:
-            session, cursor = self.session, self.cursor
-            cursor.number = max(cursor.number, session.outbox.confirmed + 1)
-            if cursor.number > session.outbox.last or session.outbox.blocked:
+            cursor, outbox = self.cursor, self.cursor.outbox
+            cursor.number = max(cursor.number, outbox.confirmed + 1)
+            if cursor.number > outbox.last or outbox.blocked:
                 return None
-            frame = cursor.cut(session.peer, session.frame_size.size)
+            frame = cursor.cut()
             return None if frame is None else encode([frame])
         return right(self, now)
 
     put(Link, "transmit", transmit)
     put(Link, "has_output", property(lambda self: self.phase is Phase.DIALING or has_output(self)))
     put(Inbox, "_expect", lambda _self, _number: None)
-    finish = link_module._ACCEPT[Finish]
+    finish = session_module._HANDLERS[Finish]
 
-    def once(self, frame, now):
-        if self._inbox.finish is None:
-            finish(self, frame, now)
+    def once(self, link, frame, now):
+        if self.inbox.finish is None:
+            finish(self, link, frame, now)
 
-    put(link_module, "_ACCEPT", {**link_module._ACCEPT, Finish: once})
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Finish: once})
 
 
 @mutant("the incarnation is not checked", "forget")
 def _no_incarnation(put: Replace) -> None:
-    right, welcomed = SessionRegistry._is_holder, Session.welcomed
+    right, welcomed = SessionRegistry._is_holder, session_module._HANDLERS[Welcome]
 
     def is_holder(self, known, hello, principal):
         return known is None or right(self, known, hello._replace(incarnation=0), principal)
@@ -130,14 +132,16 @@ def _no_incarnation(put: Replace) -> None:
         welcomed(self, link, frame, now)
 
     put(SessionRegistry, "_is_holder", is_holder)
-    put(Session, "welcomed", welcome)
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Welcome: welcome})
 
 
 @mutant("the initiator's old link says superseded", "redial")
 def _initiator_supersedes(put: Replace) -> None:
-    def replace(self, link):
-        old, self.link = self.link, link
-        if old is not None:
-            old.leave(Code.SUPERSEDED, "", Refuse(Code.SUPERSEDED, "", 0, None))
+    right = Session._begin
 
-    put(Session, "_replace", replace)
+    def begin(self, *args):
+        if self.link is not None:
+            self.link.leave(Code.SUPERSEDED, "", Refuse(Code.SUPERSEDED, "", 0, None))
+        return right(self, *args)
+
+    put(Session, "_begin", begin)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.cursor import Cursor
-from reliable_ws.protocol.inbox import NEVER, Inbox
+from reliable_ws.protocol.inbox import BEYOND, Inbox
+from reliable_ws.protocol.state import Trigger
 
 from .registry import Replace, mutant
 
@@ -22,14 +23,13 @@ def _early_ack(put: Replace) -> None:
 
 @mutant("Finish is confirmed before the messages before it", "finish")
 def _early_finish(put: Replace) -> None:
-    def take_finish(self):
+    def conclude(self):
         finish = self.finish
-        if finish is None or self.stopped or self.confirmed >= finish.number:
-            return False
-        self.confirmed = finish.number
-        return True
+        if finish is not None and not self.stopped and self.confirmed < finish.number:
+            self.confirmed = finish.number
+            self._move(Trigger.TAKEN)
 
-    put(Inbox, "take_finish", take_finish)
+    put(Inbox, "conclude", conclude)
 
 
 @mutant("an early confirmation moves the counter", "two")
@@ -38,7 +38,6 @@ def _cumulative(put: Replace) -> None:
         if not self._ahead.get(number, True) and not self.stopped:
             self._ahead[number] = True
             self.confirmed = max(self.confirmed, number)
-            self.due = True
             return True
         return False
 
@@ -48,7 +47,7 @@ def _cumulative(put: Replace) -> None:
 @mutant("nobody is woken when an ack falls due", "finish")
 def _no_wake(put: Replace) -> None:
     def watch(self, _number):
-        self.mark = NEVER
+        self.mark = BEYOND
 
     put(Inbox, "watch", watch)
 
@@ -62,7 +61,12 @@ def _lost_ack(put: Replace) -> None:
 def _no_window(put: Replace) -> None:
     right = Cursor.cut
 
-    def cut(self, peer, *rest):
-        return right(self, peer._replace(window_messages=1 << 30, window_bytes=1 << 40), *rest)
+    def cut(self, *args):
+        outbox = self.outbox
+        peer = outbox.peer
+        outbox.peer = peer._replace(window_messages=1 << 30, window_bytes=1 << 40)
+        frame = right(self, *args)
+        outbox.peer = peer
+        return frame
 
     put(Cursor, "cut", cut)

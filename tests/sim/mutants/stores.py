@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reliable_ws.protocol.calls.ledger import CallLedger
+from reliable_ws.protocol.calls.outgoing import OutgoingCalls
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.snapshot import snapshot
 from tests.sim import stage
@@ -34,9 +34,10 @@ for what, late, where in (
 def _restored_denies(put: Replace) -> None:
     right = Inbox.restore
 
-    def restore(self, confirmed, finish=None):
-        right(self, confirmed, finish)
-        self.redelivered_upto = 0
+    def restore(self, confirmed, finish=None, stopped=None):
+        right(self, confirmed, finish, stopped)
+        if stopped is None:
+            self.redelivered_upto = 0
 
     put(Inbox, "restore", restore)
 
@@ -55,12 +56,12 @@ def _restored_without(key: str) -> Any:
     """A restore of calls that has forgotten one list."""
 
     def install(put: Replace) -> None:
-        right = CallLedger.restore
+        right = OutgoingCalls.restore
 
         def restore(self, values):
             right(self, values | {key: ()})
 
-        put(CallLedger, "restore", restore)
+        put(OutgoingCalls, "restore", restore)
 
     return install
 

@@ -1,0 +1,191 @@
+"""Requests that the peer makes, what we answer, and everything that its entries bring (CALL-2).
+
+An entry of the peer is either about a request of its own, which is kept here until it is answered,
+or about one of ours, which :class:`~.outgoing.OutgoingCalls` knows. Every guard against a peer that
+miscounts calls is here or there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import Violation
+from reliable_ws.protocol.events import (
+    Cancelled,
+    Event,
+    Faulted,
+    Granted,
+    Itemized,
+    Replied,
+    Requested,
+)
+from reliable_ws.protocol.frames import (
+    Cancel,
+    Code,
+    Credit,
+    Entry,
+    Fault,
+    Item,
+    Payload,
+    Piece,
+    Reply,
+    Request,
+    Void,
+    new_unchecked,
+)
+from reliable_ws.protocol.payload import seal_weight, text_length
+
+from .codec import LONGEST_NAME, LONGEST_WORDS, clipped
+from .fragments import Pieces, whole
+from .outgoing import OutgoingCalls
+from .queue import CallQueue
+
+__all__ = ["IncomingCalls"]
+
+REPLY_HEADER, FAULT_HEADER, ITEM_HEADER = 16, 32, 16
+"""Most bytes of an entry besides its texts and its payload."""
+
+
+class IncomingCalls:
+    """The peer's entries, and its requests until they are answered."""
+
+    __slots__ = (
+        "_max_message",
+        "_max_requests",
+        "_outgoing",
+        "_pieces",
+        "_queue",
+        "received",
+        "served",
+    )
+
+    def __init__(self, config: Config, queue: CallQueue, outgoing: OutgoingCalls) -> None:
+        self._max_requests = config.max_requests
+        self._max_message = config.max_message
+        self._queue = queue
+        self._outgoing = outgoing
+        self._pieces: Pieces | None = None  # of the peer's next entry, while any are held
+        self.received = 0
+        "Highest number that arrived."
+        self.served: dict[int, None] = {}
+        "The peer's requests that we owe an answer (CALL-26)."
+
+    @property
+    def partial(self) -> int:
+        """Bytes held of an entry that has not arrived whole."""
+        return 0 if self._pieces is None else len(self._pieces.data)
+
+    # ------------------------------------------------------------------ arrived
+
+    def arrived(self, first: int, entries: list[Entry], now: float, sent: int) -> list[Event]:
+        """Take in a run of entries. Raises :class:`Violation`.
+
+        ``sent``: the highest number of ours that the peer can have received.
+        """
+        if first != self.received + 1:
+            raise Violation(Code.VIOLATION, f"call {first} after {self.received}")
+        events: list[Event] = []
+        for entry in entries:
+            self.received += 1
+            if type(entry) is Reply:
+                request, payload = entry
+                if payload is None or self._pieces is not None:
+                    payload = self._whole(payload)
+                if self._outgoing.answered(request, sent):
+                    events.append(new_unchecked(Replied, (request, payload)))
+            elif type(entry) is Request:
+                events.append(self._requested(entry, now))
+            elif (event := self._other(entry, sent)) is not None:
+                events.append(event)
+        return events
+
+    def _requested(self, entry: Request, now: float) -> Event:
+        """Take in a request: it is owed an answer from now on."""
+        method, timeout_ms, credit, payload = entry
+        if payload is None or self._pieces is not None:
+            payload = self._whole(payload)
+        if len(self.served) + len(self._queue.answers) >= self._max_requests:  # CALL-6
+            raise Violation(Code.VIOLATION, "more open requests than announced")
+        self.served[self.received] = None
+        by = None if timeout_ms is None else now + timeout_ms / 1000
+        return new_unchecked(Requested, (self.received, method, payload, by, credit))
+
+    def _other(self, entry: Entry, sent: int) -> Event | None:
+        if type(entry) is Piece:
+            if self._pieces is None:
+                self._pieces = Pieces(self._max_message)
+            self._pieces.add(entry.data)
+            return None
+        if type(entry) is Void:
+            self._pieces = None
+            return None
+        payload = self._whole(getattr(entry, "payload", b""))
+        match entry:
+            case Fault(request, code, message):
+                waited = self._outgoing.answered(request, sent)
+                return Faulted(request, code, message, payload) if waited else None
+            case Item(request):
+                waited = self._outgoing.item_arrived(request, seal_weight(payload), sent)
+                return Itemized(request, payload) if waited else None
+            case Cancel(request) if request in self.served:
+                return Cancelled(request)
+            case Credit(request, total) if request in self.served:
+                return Granted(request, total)
+        return None  # too late for a request that is answered: no harm (CALL-32)
+
+    def _whole(self, payload: Payload | None) -> Payload:
+        """Return an entry's payload, of the pieces before it if it has none. Raises Violation."""
+        pieces, self._pieces = self._pieces, None
+        return whole(payload, pieces)
+
+    def abandon(self) -> None:
+        """Keep no part of what will not become whole any more (CALL-10)."""
+        self._pieces = None
+
+    # ------------------------------------------------------------------ answered
+
+    def reply(self, request: int, payload: Payload, weight: int) -> None:
+        """Queue the answer to a request of the peer; too late, it is dropped (CALL-16)."""
+        if request in self.served:
+            entry = new_unchecked(Reply, (request, payload))
+            self._queue.put(entry, REPLY_HEADER + weight, weight)
+            del self.served[request]
+
+    def fault(self, request: int, code: str, message: str, payload: Payload = b"") -> None:
+        """Queue why there is no answer, in as many words as may be; too late, it is dropped."""
+        if request in self.served:
+            code, message = clipped(code, LONGEST_NAME), clipped(message, LONGEST_WORDS)
+            weight = seal_weight(payload)
+            size = FAULT_HEADER + text_length(code) + text_length(message) + weight
+            self._queue.put(Fault(request, code, message, payload), size, weight)
+            del self.served[request]
+
+    def item(self, request: int, payload: Payload, weight: int) -> None:
+        """Queue an item of a stream; too late, it is dropped. The driver minds the credit."""
+        if request in self.served:
+            self._queue.put(Item(request, payload), ITEM_HEADER + weight, weight)
+
+    # ------------------------------------------------------------------ a crash
+
+    def snapshot(self, *, finishing: bool) -> dict[str, Any]:
+        """Return what must survive a crash, as plain values (CALL-12).
+
+        ``finishing``: whether Finish is queued; if nothing is owed, it may go before the next one.
+        """
+        return {
+            "received": self.received,
+            "pieces": b"" if self._pieces is None else bytes(self._pieces.data),
+            "served": list(self.served),
+            "finished": self._queue.finished or (finishing and not self.served),
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Go on after a crash. The handlers died with it: the peer is told (CALL-40)."""
+        self.received = values["received"]
+        if values["pieces"]:
+            self._pieces = Pieces(self._max_message)
+            self._pieces.add(values["pieces"])
+        self.served = dict.fromkeys(values["served"])
+        for request in values["served"]:
+            self.fault(request, "cancelled", "the process was restarted")
