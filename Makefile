@@ -5,6 +5,7 @@
 #   make check               the same without the matrix
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
+#   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
 #   make clean               forget environments and caches
@@ -28,7 +29,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check explore bench lint types pytest matrix table clean
+.PHONY: help demo test check explore bench lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,9 @@ table: $(DEV)
 	$(PYTEST) tests/transports -n $(WAITERS)
 	$(BIN)/python tests/matrix.py
 	$(BIN)/python -m tests.transports.table
+
+api: $(RUNTIME)
+	$(BIN)/python docs/make_api.py
 
 clean:
 	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.*

@@ -1,6 +1,6 @@
-"""WebSocket messages that arrive: acknowledged, resumed, and confirmed before the close.
+"""Reliable messages over WebSockets: acknowledged, resumed, and confirmed before the close.
 
-See README.md for a tour, protocol.md for the wire.
+README.md is a tour, docs/api.md lists every name, and protocol.md describes the wire.
 """
 
 from .aio.asgi import ASGIApp

@@ -9,31 +9,37 @@ __all__ = ["Backoff"]
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Full jitter: a random part of a limit that doubles with every failed attempt.
+    """How long to wait between attempts to reconnect: full jitter.
 
-    Full jitter spreads a crowd that lost its server at the same moment over the whole limit,
-    where a fixed delay would bring it back as one wave. The count of attempts starts anew only
-    after a link has been good for ``stable`` seconds, so that a server which accepts and then
-    rejects is not hammered.
+    Each wait is a random part of a limit. The limit doubles with every failed attempt. Full jitter
+    spreads clients that lost their server at the same moment over the whole limit. A fixed delay
+    would bring them back all at once. The count of attempts starts again only after a WebSocket has
+    been good for ``stable`` seconds. So a server that accepts and then rejects is not called again
+    at once.
+
+    Raises:
+        ValueError: The values do not satisfy ``0 <= initial <= longest``, ``factor >= 1`` and
+            ``stable >= 0``.
     """
 
     initial: float = 0.2
-    "Limit of the first delay, seconds."
+    "Limit of the first delay, in seconds."
     factor: float = 2.0
-    "Growth of the limit from attempt to attempt."
+    "The limit grows by this factor from attempt to attempt."
     longest: float = 30.0
-    "The limit grows no further, seconds."
+    "The limit grows no further than this, in seconds."
     stable: float = 10.0
-    "After so many seconds a link counts as good."
+    "A WebSocket counts as good after so many seconds."
 
     def __post_init__(self) -> None:
         if self.initial < 0 or self.factor < 1 or self.longest < self.initial or self.stable < 0:
             raise ValueError(f"{self} makes no sense: 0 <= initial <= longest, factor >= 1")
 
     def delay(self, attempt: int, chance: float, asked: float | None = None) -> float:
-        """Return seconds to wait before ``attempt`` (from 0); ``chance`` is in [0, 1).
+        """Return the seconds to wait before ``attempt``, which counts from 0.
 
-        ``asked`` is what the peer asked for; it is honoured up to ``longest``.
+        ``chance`` is a random number, at least 0 and below 1. ``asked`` is the wait in seconds that
+        the peer asked for. It is honoured up to ``longest``.
         """
         limit = min(self.longest, self.initial * self.factor ** min(attempt, 64))
         return min(self.longest, asked or 0.0) + chance * limit

@@ -25,18 +25,32 @@ UPGRADE = b"This is a WebSocket endpoint.\n"
 class ASGIApp:
     """An ASGI application that serves sessions: ``handler(conn)`` runs once per session.
 
-    Run it as it is (``uvicorn module:app``), or mount it in an application of any framework. It
-    accepts WebSockets at every path, and selects ``reliable-ws.v1`` where that is offered.
-    ``conn.websocket`` is the scope of the current WebSocket.
+    Run it by itself (``uvicorn module:app``), or mount it in an application of any framework. It
+    accepts WebSockets at every path, and selects ``reliable-ws.v1`` where the client offers it. It
+    answers plain HTTP requests with status 426. ``conn.websocket`` is the ASGI scope of the current
+    WebSocket.
 
-    ``sessions`` shares sessions with other endpoints; else ``methods``, ``config``, ``on_event``
-    and ``payload_codec`` are those of new ones, in :attr:`sessions`. ``principal`` is called with
-    the scope of every arrival and returns who it is (or an awaitable of it): only the same
-    principal can resume a session. If it raises ``PermissionError``, the WebSocket is refused
-    with HTTP 403. ``max_frame`` is the largest message that the server takes, in bytes.
+    Args:
+        handler: A coroutine function, called with the :class:`Connection`.
+        methods: What peers may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        sessions: Sessions to share with other endpoints. They bring their own ``methods``,
+            ``config``, ``on_event`` and ``payload_codec``.
+        principal: Called with the scope of every arrival. Returns who the peer is, or an awaitable
+            of it. Only the same principal can resume a session. If it raises ``PermissionError``,
+            the WebSocket is refused with HTTP status 403.
+        on_event: Called with each ``ConnectionEvent``.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        max_frame: The largest WebSocket message that the ASGI server takes, in bytes.
+        drain_timeout: On SIGTERM the sessions drain for so many seconds before the server gets the
+            signal (see :func:`~reliable_ws.drain_on_sigterm`). With ``None`` they do not drain.
 
-    SIGTERM drains the sessions for ``drain_timeout`` seconds before the server goes on with it
-    (see :func:`~reliable_ws.drain_on_sigterm`); ``None``: it does not.
+    Attributes:
+        sessions: The sessions that the application serves.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: ``sessions`` is given together with an option that it brings itself.
     """
 
     def __init__(

@@ -33,20 +33,32 @@ __all__ = ["connect"]
 class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Open a session with a server, and keep it over any number of WebSockets.
 
-    ``async with connect(uri) as conn``, ``conn = await connect(uri)``, or
-    ``async for conn in connect(uri)``, which begins a new session, with back-off, after each
-    ``SessionLost``. Leaving the block closes; without it, or before leaving the loop,
-    ``await conn.close()``. Returns after the greeting; a first attempt that fails raises what the
-    WebSocket library raises, ``NotReliablePeer`` if the server does not speak the protocol,
-    ``SessionLost`` if the network is lost meanwhile, ``ConnectionClosed`` if the server refuses.
-    After that a lost WebSocket is replaced, with jittered back-off, for ``config.session_ttl``
-    seconds since the last contact.
+    ``async with connect(uri) as conn``, or ``conn = await connect(uri)`` and later ``await
+    conn.close()``. It returns after the greeting. ``async for conn in connect(uri)`` begins a new
+    session, with back-off, after each ``SessionLost``. It also repeats a first attempt that failed
+    for a passing reason. Close the connection before you leave that loop. Leaving the block closes
+    the session. A lost WebSocket is replaced, with jittered back-off, until ``config.session_ttl``
+    seconds have passed since the last contact.
 
-    ``reconnect``: ``True``, ``False`` (a lost WebSocket ends the session) or a
-    :class:`~reliable_ws.Backoff`. ``on_event`` is called with a ``ConnectionEvent``.
-    ``payload_codec`` packs messages that are neither ``str`` nor ``bytes`` (default: msgpack).
-    Everything else goes to websockets' ``connect``; ``additional_headers`` and ``proxy`` work on
-    every supported release, ``compression`` is off unless given.
+    Args:
+        uri: Where the server is: ``ws://…`` or ``wss://…``.
+        methods: What the peer may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        reconnect: ``True``, a :class:`~reliable_ws.Backoff`, or ``False``: then a lost WebSocket
+            ends the session.
+        on_event: Called with each ``ConnectionEvent``.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
+            and ``proxy`` work on every supported release. ``compression`` is off unless you give
+            it.
+
+    Raises:
+        OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
+            they are.
+        NotReliablePeer: The server does not speak this protocol.
+        SessionLost: The network failed during the greeting.
+        ConnectionClosed: The server refused the session.
+        TypeError: An argument has the wrong type.
     """
 
     verb = "connect"
@@ -92,10 +104,10 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
     async def __aiter__(self) -> AsyncIterator[Connection]:
         """Begin a new session whenever the body of the loop comes to its end.
 
-        Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are
-        repeated with back-off, and so are sessions that are lost soon after they began; what
-        cannot get better is raised. A greeting that is cut off is a matter of the network; one
-        that is not answered, only if the server has answered one before.
+        Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are repeated
+        with back-off. A session that is lost soon after it began also counts as a failed attempt.
+        Any other failure is raised. A greeting that is cut off is a failure of the network. A
+        greeting that is not answered is one only if the server has answered one before.
         """
         loop = asyncio.get_running_loop()
         backoff = self._options.backoff

@@ -26,11 +26,14 @@ __all__ = ["Connection"]
 
 
 class Connection(Status):
-    """One session with a peer: made by ``connect``, ``serve`` and ``wrap``.
+    """One session with a peer. ``connect``, ``serve`` and ``wrap`` make it.
 
-    Messages arrive in the order in which they were sent, each once, however many WebSockets it
-    takes. All methods are to be called in the event loop's thread. In a forked process nothing can
-    be done with the parent's connections: every use raises ``SessionLost``.
+    Messages arrive in the order in which they were sent, each once (protocol.md, section 4).
+    The session continues while WebSockets break and are replaced. Every ``timeout`` is in seconds.
+    ``None`` means: as long as the session lives.
+
+    Call all methods in the event loop's thread. In a forked process you cannot use the parent's
+    connections: every use raises ``SessionLost``.
     """
 
     __slots__ = (
@@ -66,13 +69,19 @@ class Connection(Status):
     # ------------------------------------------------------------------ sending
 
     async def send(self, message: Any, *, timeout: float | None = None) -> Receipt:
-        """Accept one message; it will be confirmed, or reported.
+        """Accept one message and return a receipt for it.
 
-        Returns as soon as there is room in the outbox: at most ``timeout`` seconds later
-        (default: as long as it takes), else raises ``TimeoutError``. ``str`` and ``bytes``
-        arrive as sent, other values as msgpack makes them. Raises ``NotSerializable``,
-        ``MessageTooLarge`` and ``ConnectionClosed``. Whenever it raises, cancelled included,
-        nothing was accepted.
+        The call returns as soon as the outbox has room. It does not wait for the peer. Every
+        accepted message ends as confirmed, or it is named in a report. ``str`` and ``bytes`` arrive
+        as they are. Other values arrive as msgpack makes them: a tuple arrives as a list. If the
+        call raises, also when it is cancelled, the message was not accepted and will not be sent.
+
+        Raises:
+            TimeoutError: There was no room for ``timeout`` seconds.
+            NotSerializable: The payload codec cannot pack this value.
+            MessageTooLarge: The message is larger than the peer's ``max_message``.
+            ConnectionClosed: The session, or this direction of it, has ended.
+            TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
@@ -86,7 +95,14 @@ class Connection(Status):
         return Receipt(sender, number)
 
     def send_nowait(self, message: Any) -> Receipt:
-        """Accept one message now, or raise: ``OutboxFull``, or as :meth:`send`."""
+        """Accept one message without waiting for room.
+
+        Raises:
+            OutboxFull: The outbox has no room, or other callers wait for room.
+            NotSerializable: The payload codec cannot pack this value.
+            MessageTooLarge: The message is larger than the peer's ``max_message``.
+            ConnectionClosed: The session, or this direction of it, has ended.
+        """
         sender = self._sender
         if sender.waiting:
             raise OutboxFull(f"{sender.waiting} callers of send() are before this one")
@@ -95,10 +111,15 @@ class Connection(Status):
         return Receipt(sender, number)
 
     async def flush(self, *, timeout: float | None = None) -> None:
-        """Wait until everything sent so far is confirmed.
+        """Wait until every message sent so far is confirmed.
 
-        Raises ``TimeoutError`` after ``timeout`` seconds (default: as long as the session
-        lives), and ``DeliveryError`` if any of it never will be. Cancelling loses nothing.
+        Cancelling changes nothing for the messages.
+
+        Raises:
+            TimeoutError: Some messages were still unconfirmed after ``timeout`` seconds. They stay
+                accepted.
+            DeliveryError: Some of these messages will never be confirmed. ``report`` names them.
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         await self._sender.flush(timeout)
@@ -108,17 +129,28 @@ class Connection(Status):
     def request(
         self, method: str, params: Any = None, *, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """Have the peer run its method of this name, and return the answer.
+        """Let the peer run its method of this name, and return the result.
 
-        Run at most once in the session's life, also when the network drops in between. A list
-        of ``params`` becomes positional arguments, a dict keyword arguments, anything else the one
-        argument. Waits its turn while the peer's limit of open requests is reached, ``timeout``
-        seconds in all (default: as long as the session lives). Cancelled, the request is taken
-        back or its handler cancelled.
+        The peer runs the method at most once in the session, also when the network fails in
+        between. A list of ``params`` becomes positional arguments and a dict becomes
+        keyword arguments. Any other value is the one argument, and ``None`` means no argument.
+        While the peer's ``max_requests`` are open, the call waits for its turn. ``timeout`` covers
+        the whole call. If you cancel the call, an unsent request is withdrawn and a running handler
+        is cancelled (protocol.md, CALL-8, CALL-30).
 
-        Raises ``RemoteError`` (``MethodNotFound``, ``InvalidParams``) as answered,
-        ``RequestTimeout``, ``NotTaken`` (never reached the peer's application: safe to repeat),
-        ``OutcomeUnknown``, ``NotSerializable``, ``MessageTooLarge``, ``ConnectionClosed``.
+        Raises:
+            MethodNotFound: The peer has no method of this name.
+            InvalidParams: ``params`` do not fit the peer's method. It was not run.
+            RemoteError: The peer's method raised. ``code``, ``message`` and ``data`` come from the
+                peer.
+            RequestTimeout: There was no answer within ``timeout`` seconds. ``taken`` says whether
+                the peer got the request.
+            NotTaken: The request never reached the peer's application. You can safely repeat it.
+            OutcomeUnknown: The session ended before the answer came.
+            NotSerializable: The payload codec cannot pack ``params``.
+            MessageTooLarge: The request is larger than the peer's ``max_message``.
+            ConnectionClosed: The session, or this direction of it, has ended.
+            TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
@@ -128,12 +160,17 @@ class Connection(Status):
     def stream(
         self, method: str, params: Any = None, *, timeout: float | None = None
     ) -> AsyncGenerator[Any, None]:
-        """Have the peer run a generator method, and iterate over its items.
+        """Let the peer run a generator method, and iterate over its items.
 
-        The peer is ahead by at most 256 KiB of items that were not taken. Leaving the loop
-        early stops the handler, once the iterator is closed (:func:`contextlib.aclosing`).
-        ``timeout`` is for the whole stream. A method that streams nothing gives its one result.
-        Raises as :meth:`request` does, at any item.
+        The peer is ahead of you by at most 256 KiB of items. ``timeout`` covers the whole stream.
+        To stop early, close the iterator (:func:`contextlib.aclosing`): this stops the peer's
+        handler. Leaving the loop alone does not close the iterator. A method that returns one value
+        gives one item.
+
+        Raises:
+            RemoteError: As for :meth:`request`. Every exception of :meth:`request` can come at any
+                item.
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         rpc_client = self._driver.rpc_client or self._driver.start_asking()
@@ -142,12 +179,17 @@ class Connection(Status):
     # ------------------------------------------------------------------ receiving
 
     async def recv(self, *, timeout: float | None = None) -> Any:
-        """Return the next message. Taking it confirms it, in the same step.
+        """Return the next message.
 
-        Waits at most ``timeout`` seconds (default: as long as the session lives), else raises
-        ``TimeoutError``. Raises ``ConnectionClosed`` when the peer has finished or the session
-        is over, and ``PayloadError`` for a message that cannot be decoded. Cancelled or timed
-        out, it has taken nothing.
+        Taking the message confirms it in the same step. If the call times out or is cancelled, it
+        has taken no message.
+
+        Raises:
+            TimeoutError: No message came within ``timeout`` seconds.
+            ConnectionClosed: The peer has finished, or the session has ended. There are no more
+                messages.
+            PayloadError: The payload codec cannot unpack this message. The message counts as taken.
+            TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
@@ -155,28 +197,37 @@ class Connection(Status):
         return self._receiver.take()
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        """Iterate over messages as :meth:`recv` returns them, until the peer has finished.
+        """Iterate over messages until the peer has finished.
 
-        Ends quietly after the peer's Finish with 1000 or 1001, or our own ``close()``;
-        otherwise raises as ``recv`` does. A message is confirmed when it is handed over: for
-        confirmation after the work, see :meth:`deliveries`.
+        Each message is confirmed when you get it. To confirm a message after your work, use
+        :meth:`deliveries`. The iteration ends without an exception when the peer finishes with code
+        1000 or 1001, and when this side closes.
+
+        Raises:
+            ConnectionClosed: The session ended in any other way.
+            PayloadError: The payload codec cannot unpack a message. The message counts as taken.
         """
         return self._receiver.messages()
 
     def deliveries(self) -> AsyncIterator[Delivery]:
-        """Iterate over messages that are confirmed when their work is done.
+        """Iterate over messages that you confirm when your work is done.
 
-        ``async for d in conn.deliveries(): async with d: …``. Ends as ``async for`` over the
-        connection does.
+        ``async for d in conn.deliveries(): async with d as message: …``. The iteration ends as
+        iterating over the connection does.
+
+        Raises:
+            ConnectionClosed: The session ended, but not with code 1000 or 1001.
+            PayloadError: The payload codec cannot unpack a message. The message counts as taken.
         """
         return self._receiver.deliveries()
 
     # ------------------------------------------------------------------ ending
 
     async def finish(self, code: int = 1000, reason: str = "") -> None:
-        """Send nothing after what was sent, and go on receiving (half-close). Never waits.
+        """Send nothing after what was sent, and go on receiving (a half-close).
 
-        Handlers of requests that run still answer; new requests are turned away.
+        The call returns at once. Running request handlers still answer. New requests are turned
+        away (protocol.md, section 9). A second call has no effect.
         """
         self._driver.finish(code, reason)
 
@@ -185,13 +236,17 @@ class Connection(Status):
     ) -> None:
         """Return when the peer's application has taken every message; else raise.
 
-        Raises :class:`~reliable_ws.DeliveryError` with the report. Gives up after
-        ``Config.close_progress_timeout`` without progress, ``Config.close_timeout`` in all, or
-        ``timeout`` seconds if that is less. From the call on nothing more is taken here.
-        Handlers of requests that run may end first, in most of that time: three quarters, and
-        all but the last ``close_progress_timeout`` seconds of a longer one. Then they are
-        cancelled, and their callers told. Until then no lack of progress counts.
-        Cancelled, closing goes on in the background within its limits; a second call joins it.
+        From the call on, this side takes no more messages. Closing gives up after
+        ``Config.close_progress_timeout`` seconds without progress, after ``Config.close_timeout``
+        seconds in all, or after ``timeout`` seconds if that is less. Running request handlers may
+        end first. They have three quarters of the whole time, or all of it but the last
+        ``close_progress_timeout`` seconds if that is longer. After that, they are cancelled and
+        their callers are told. The progress limit counts only from then on. A second call joins the
+        first. If you cancel the call, closing continues in the background within its limits.
+
+        Raises:
+            DeliveryError: Some messages will never be confirmed. ``report`` names them.
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         await self._driver.close(code, reason, timeout)
@@ -200,18 +255,27 @@ class Connection(Status):
         raise_undelivered(report)
 
     def abort(self, code: int = 4499, reason: str = "") -> None:
-        """End at once, waiting for nothing; :attr:`report` says what is known."""
+        """End the session at once, and wait for nothing.
+
+        :attr:`report` says what is known of each message. A second call has no effect.
+        """
         self._driver.abort(code, reason)
 
     def start_closing(
         self, code: int = 1000, reason: str = "", *, timeout: float | None = None
     ) -> None:
-        """Begin what :meth:`close` does, and wait for nothing."""
+        """Begin what :meth:`close` does, and return at once.
+
+        The outcome is in :attr:`report` when the session has ended.
+
+        Raises:
+            TypeError: ``timeout`` is not a number.
+        """
         check_seconds(timeout)
         self._driver.start_closing(code, reason, timeout=timeout)
 
     async def wait_closed(self) -> None:
-        """Return when the session is over."""
+        """Wait until the session has ended. Cancelling changes nothing."""
         await self._driver.wait_ended()
 
     async def __aenter__(self) -> Self:
@@ -224,7 +288,7 @@ class Connection(Status):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Close: raising on a clean exit, quietly after an exception, abort if cancelled."""
+        """Close. After an exception no ``DeliveryError`` is raised; after a cancellation abort."""
         if kind is None:
             if not self._reported:  # else the body has caught what close() raised
                 await self.close()
@@ -241,11 +305,16 @@ class Connection(Status):
     # ------------------------------------------------------------------ WebSockets and events
 
     async def resume(self, websocket: Any) -> None:
-        """Go on over this open WebSocket; return when the session is open on it.
+        """Continue over this open WebSocket. Return when the session is open on it.
 
-        For connections made by ``wrap(…, resume_within=…)``. Raises ``RuntimeError`` for one that
-        opens its WebSockets by itself (``connect``, ``reopen=``), ``ConnectionClosed`` if the
-        session is over, ``NotReliablePeer`` if no greeting comes on this WebSocket.
+        This is for connections made by ``wrap(…, resume_within=…)``.
+
+        Raises:
+            RuntimeError: The connection opens its WebSockets by itself (``connect``, ``reopen=``).
+            ConnectionClosed: The session has ended.
+            NotReliablePeer: The peer did not greet on this WebSocket.
+            TypeError: The object is no WebSocket that an adapter knows.
+            ValueError: The WebSocket belongs to a connection already, or is not open.
         """
         await self._driver.resume(websocket)
 

@@ -1,7 +1,7 @@
 """Reliable broadcast: one publisher, many sessions, and an outcome for each recipient.
 
-A message is packed once and the same bytes wait in every member's outbox. Nothing here waits
-for a member: who is slow, full, detached or dead delays nobody else.
+A message is packed once, and the same bytes wait in every member's outbox. The publisher never
+waits for a member. A member that is slow, full, detached or dead delays no other member.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ class Fate(enum.Enum):
     CONFIRMED = "confirmed"
     "The member's application has taken it."
     NOT_TAKEN = "not taken"
-    "It never will: the session ended, or the member stopped, before it was taken."
+    "The member's application has not taken it and never will."
     UNKNOWN = "unknown"
-    "Nobody reachable can say."
+    "It is not known, and will not be, whether the member's application took it."
     PENDING = "pending"
-    "Nothing final yet."
+    "Not final yet."
     SKIPPED = "skipped"
-    "Not sent: the member was full (policy ``skip``), or takes no message of this size."
+    'Not sent: the member was full (``when_full="skip"``), or takes no message of this size.'
     DROPPED = "dropped"
-    "Not sent: the member was full and has been dropped from the group."
+    "Not sent: the member was full and was dropped from the group, or it left."
 
 
 FATES = {outcome: Fate(outcome.value) for outcome in Outcome}
 
 
 class Recipient(NamedTuple):
-    """One member's outcome of one publication."""
+    """The outcome of one publication at one member."""
 
     session: bytes
-    "Id of the member's session."
+    "The id of the member's session."
     identity: Hashable
-    "What the application attached at ``join``."
+    "The value that was given to ``join()``."
     fate: Fate
+    "What became of the publication at this member."
 
 
 class Member:
@@ -162,7 +163,13 @@ class Member:
 
 
 class Publication:
-    """One published message, and what becomes of it at each member."""
+    """One published message, and its outcome at each member. :meth:`Group.publish` makes it.
+
+    Attributes:
+        message: The message as it was given to ``publish()``.
+        payload: What travels.
+        weight: The bytes that it takes in an outbox.
+    """
 
     def __init__(self, message: Any, payload: Payload, weight: int) -> None:
         self.message = message
@@ -180,19 +187,23 @@ class Publication:
 
     @property
     def done(self) -> bool:
-        """Whether every outcome is known."""
+        """Whether all outcomes are final."""
         return self._left == 0
 
     @property
     def outcomes(self) -> list[Recipient]:
-        """What is known now of every member that the group had when this was published."""
+        """What is known now, for every member that the group had at publication."""
         return [self._recipient(member) for member in self._places]
 
     async def wait(self, timeout: float | None = None) -> list[Recipient]:
-        """Return every member's outcome, when all are known or ``timeout`` seconds have passed.
+        """Wait for the outcomes of all members, and return them.
 
-        Never raises for that: what is open then is *pending*. Default: as long as it takes,
-        which is bounded by the members' sessions. Cancelling changes nothing.
+        Returns when all outcomes are final, or after ``timeout`` seconds. Outcomes that are not
+        final by then are ``PENDING``: a timeout raises nothing. Default: as long as it takes, which
+        the members' sessions bound. Cancelling changes nothing for the publication.
+
+        Raises:
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         if self._left:
@@ -203,7 +214,7 @@ class Publication:
         return self.outcomes
 
     async def __aiter__(self) -> AsyncIterator[Recipient]:
-        """Iterate over outcomes as they become known; ends with the last."""
+        """Iterate over outcomes as they become final. The iteration ends after the last."""
         self._ask()
         ready: deque[Recipient] = deque()
         more = asyncio.Event()
@@ -261,11 +272,21 @@ class Publication:
 class Group:
     """Connections that get the same messages, each in publishing order.
 
-    ``when_full`` says what happens when a member's outbox has no room: ``"wait"`` (default) lets
-    up to ``limit`` publications and ``limit_bytes`` bytes wait for it, or a larger one alone,
-    beyond that the member is dropped from the group; ``"skip"`` leaves it out this once, so that it
-    sees gaps (tickers); ``"drop"`` drops it at once. The default outlives a short stall and a
-    reconnect, never breaks the order, and bounds what one dead member can hold.
+    With ``when_full="wait"`` no member sees a gap: a member stays in the group through a short
+    stall and a reconnect, and what one dead member can hold is bounded.
+
+    Args:
+        when_full: What happens when a member's outbox has no room. ``"wait"``: the publication
+            waits for room; when the limits below are exceeded, the member is dropped from the
+            group. ``"skip"``: this member does not get this publication, and stays in the group.
+            ``"drop"``: the member is dropped from the group at once.
+        limit: How many publications may wait for one member.
+        limit_bytes: How many bytes may wait for one member. One larger publication may wait alone.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+
+    Raises:
+        ValueError: ``when_full`` is none of the three, or a limit is too small.
+        TypeError: ``payload_codec`` has no ``dumps`` and ``loads``.
     """
 
     def __init__(
@@ -288,11 +309,11 @@ class Group:
         self._members: dict[bytes, Member] = {}
 
     def __len__(self) -> int:
-        """Members now."""
+        """How many members the group has now."""
         return len(self._members)
 
     def __iter__(self) -> Iterator[Connection]:
-        """Go through the members' connections."""
+        """Iterate over the members' connections."""
         return iter([member.connection for member in self._members.values()])
 
     def __contains__(self, connection: object) -> bool:
@@ -300,10 +321,14 @@ class Group:
         return isinstance(connection, Connection) and connection.id in self._members
 
     def join(self, connection: Connection, identity: Hashable = None) -> None:
-        """Make a connection a member; it leaves by itself when its session ends.
+        """Make a connection a member. It leaves by itself when its session ends.
 
-        ``identity`` comes back in every outcome. Raises ``ValueError`` if it is a member
-        already, ``ConnectionClosed`` if nothing can be sent to it any more.
+        ``identity`` is any value of yours. Every outcome of this member carries it.
+
+        Raises:
+            ValueError: The connection is a member already.
+            ConnectionClosed: Nothing can be sent on this connection any more.
+            TypeError: The object is no :class:`Connection`.
         """
         is_connection = isinstance(connection, Connection)
         expect("connection", connection, "a reliable_ws.Connection", fits=is_connection)
@@ -317,9 +342,11 @@ class Group:
         sender.watchers = (*sender.watchers, member)
 
     def leave(self, connection: Connection) -> None:
-        """Take a connection out; what it was sent is still delivered and counted.
+        """Remove a connection from the group.
 
-        What waited for room is *dropped*. No effect if it is no member.
+        Publications that were sent to it are still delivered, and their outcomes still become
+        known. Publications that wait for room get the outcome ``DROPPED``. For a connection that is
+        no member the call has no effect.
         """
         member = self._members.get(connection.id)
         if member is not None:
@@ -333,9 +360,11 @@ class Group:
             del self._members[member.connection.id]
 
     def publish(self, message: Any) -> Publication:
-        """Send a message to every member; returns at once, never waits for any of them.
+        """Send a message to every member. Returns at once, and never waits for a member.
 
-        Raises ``NotSerializable``, and then nothing was sent to anybody.
+        Raises:
+            NotSerializable: The payload codec cannot pack this value. The message was sent to no
+                member.
         """
         publication = Publication(message, *seal(message, self._codec))
         places = publication._places

@@ -133,11 +133,18 @@ class Receiver:
 
 
 class Delivery(Unconfirmed):
-    """A message that is confirmed when its work is done.
+    """A message that you confirm when your work is done.
 
-    ``async with delivery: …`` confirms on a clean exit. On an exception it stays unconfirmed;
-    ``confirm()`` may follow later. What is never confirmed is *unknown* to the sender in the
-    end, and meanwhile holds back its window.
+    ``async with delivery as message: …`` confirms the message when the block ends without an
+    exception. After an exception the message stays unconfirmed. You can call ``confirm()`` later. A
+    message that is never confirmed ends as *unknown* for the sender. Until then it occupies the
+    sender's window.
+
+    Attributes:
+        message: The message.
+        number: Its sequence number.
+        redelivered: Whether the message may have been delivered before, to an earlier process of
+            yours.
     """
 
     __slots__ = ()

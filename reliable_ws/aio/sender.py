@@ -150,14 +150,17 @@ class Sender:
 
 
 class Receipt:
-    """What ``send()`` returns: await it, and the peer's application has taken the message.
+    """What ``send()`` returns. Await it to wait for the confirmation.
 
-    Awaiting returns ``None`` when the message is confirmed, and raises
-    :class:`~reliable_ws.NotTaken` or :class:`~reliable_ws.OutcomeUnknown` when it never will
-    be. It waits as long as the session lives; bound it with :func:`asyncio.timeout`.
-    Cancelling touches neither the message nor other waiters. Nothing is lost by not awaiting:
-    ``flush()``, ``close()`` and ``report`` cover every message. A receipt is awaitable, not a
-    coroutine: ``asyncio.gather`` takes it, ``create_task`` does not.
+    Awaiting returns ``None`` when the peer's application has taken the message. It waits as long as
+    the session lives. To bound the wait, use :func:`asyncio.timeout`. Cancelling changes nothing
+    for the message and for other tasks that wait. You need not await a receipt: ``flush()``,
+    ``close()`` and ``report`` cover every message. A receipt is awaitable, but it is not a
+    coroutine: ``asyncio.gather`` takes it and ``create_task`` does not.
+
+    Raises:
+        NotTaken: The peer's application will never take the message. You can safely send it again.
+        OutcomeUnknown: The session has ended, and it is not known whether the message was taken.
     """
 
     __slots__ = ("_sender", "number")
@@ -173,7 +176,7 @@ class Receipt:
 
     @property
     def outcome(self) -> Outcome:
-        """What is known now, without waiting."""
+        """What is known now. Never waits."""
         return self._sender.session.outcome(self.number)
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ __all__ = ["Server", "serve"]
 
 
 class Server:
-    """A running server: made by :func:`serve`."""
+    """A running server. :func:`serve` makes it."""
 
     inner: Any
     "The WebSocket library's own server."
@@ -47,29 +47,36 @@ class Server:
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections of all sessions that live."""
+        """The connections of all living sessions."""
         return self.sessions.connections
 
     async def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
-        """Close every session gracefully (see :meth:`Sessions.drain`), then the server."""
+        """Drain all sessions (see :meth:`Sessions.drain`), then close the server.
+
+        ``timeout`` is in seconds. Default: the server's ``drain_timeout``. Returns one report per
+        session id.
+        """
         reports = await self.sessions.drain(self._drain_timeout if timeout is None else timeout)
         await self.close()
         return reports
 
     async def close(self) -> None:
-        """Close the listening sockets and every WebSocket. Sessions are not told: see drain."""
+        """Close the listening sockets and every WebSocket.
+
+        Sessions are not told. To end them gracefully, use :meth:`drain`.
+        """
         self.inner.close()
         await self.inner.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Return when the server is closed."""
+        """Wait until the server is closed. Cancelling changes nothing."""
         await self.inner.wait_closed()
 
     async def serve_forever(self) -> None:
         """Run until cancelled.
 
-        SIGTERM kills the process before anything is drained, unless
-        :func:`~reliable_ws.drain_on_sigterm` was told of :attr:`sessions`.
+        SIGTERM kills the process before anything is drained. To drain on SIGTERM, first call
+        :func:`~reliable_ws.drain_on_sigterm` with :attr:`sessions`.
         """
         await asyncio.get_running_loop().create_future()
 
@@ -77,12 +84,30 @@ class Server:
 class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Serve sessions: ``handler(conn)`` runs once per session, not once per WebSocket.
 
-    ``async with serve(handler, host, port) as server`` or ``server = await serve(…)``. CloseAction
-    the block drains: see :meth:`Sessions.drain`. ``sessions`` shares sessions with other
-    endpoints; else ``config``, ``on_event`` and ``payload_codec`` are those of new ones.
-    ``principal`` is called with the WebSocket of every arrival and returns who it is (or an
-    awaitable of it): only the same principal can resume a session. Everything else goes to
-    websockets' ``serve``.
+    ``async with serve(handler, host, port) as server``, or ``server = await serve(…)``. Leaving the
+    block drains: see :meth:`Sessions.drain`. When the handler returns, its connection is closed
+    with code 1000. When the handler raises, the connection is closed with code 1011 and the
+    traceback is logged.
+
+    Args:
+        handler: A coroutine function, called with the :class:`Connection`.
+        host: Where to listen, as in websockets.
+        port: Where to listen. With 0 the system chooses: see :attr:`Server.port`.
+        methods: What peers may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        sessions: Sessions to share with other endpoints. They bring their own ``methods``,
+            ``config``, ``on_event`` and ``payload_codec``.
+        principal: Called with the WebSocket of every arrival. Returns who the peer is, or an
+            awaitable of it. Only the same principal can resume a session.
+        on_event: Called with each ``ConnectionEvent``.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        drain_timeout: Seconds that handlers have when the server drains.
+        transport_options: All other keywords go to websockets' ``serve``.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        TypeError: An argument has the wrong type, or the handler is no coroutine function.
+        ValueError: ``sessions`` is given together with an option that it brings itself.
     """
 
     verb = "serve"

@@ -35,11 +35,20 @@ Handler = Callable[[Connection], Awaitable[object]]
 
 
 class Sessions:
-    """The sessions of one server, which outlive its WebSockets.
+    """The sessions of one server. They outlive its WebSockets.
 
-    For servers that are not made by :func:`~reliable_ws.serve`: in the endpoint of any web
-    framework, ``await sessions.handle(websocket, handler)``. Give every endpoint that shall
-    resume the same sessions the same object.
+    Use it in servers that are not made by :func:`~reliable_ws.serve`: in the endpoint of your web
+    framework, call ``await sessions.handle(websocket, handler)``. Give the same object to every
+    endpoint that resumes the same sessions.
+
+    Args:
+        methods: What peers may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        on_event: Called with each ``ConnectionEvent`` of every session.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+
+    Raises:
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -70,30 +79,39 @@ class Sessions:
         return f"<reliable_ws.Sessions, {len(self)} alive>"
 
     def __len__(self) -> int:
-        """Sessions that live."""
+        """How many sessions live."""
         return len(self._registry)
 
     @property
     def draining(self) -> bool:
-        """Whether :meth:`drain` was called: new sessions are turned away."""
+        """Whether :meth:`drain` was called. New sessions are refused."""
         return self._registry.draining
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections of all sessions that live."""
+        """The connections of all living sessions."""
         return [acceptor.connection for acceptor in self._table.acceptors.values()]
 
     def handle(
         self, websocket: Any, handler: Handler, *, principal: Hashable = None
     ) -> Coroutine[Any, Any, None]:
-        """Serve one WebSocket: ``await`` this, it returns when the WebSocket is gone.
+        """Serve one WebSocket. ``await`` this: it returns when the WebSocket is gone.
 
-        Takes it over at once, before it is awaited: a library with callbacks must not call the
-        application's any more. Runs ``handler(conn)`` once per session, in a task of its own; a
-        later WebSocket of the same session is attached to the running one. ``principal`` is who
-        the application found the peer to be: only the same one can resume a session. When the
-        handler returns, its connection is closed with 1000, when it raises with 1011 and a logged
-        traceback. Raises ``TypeError`` for a handler that cannot be awaited.
+        The WebSocket is taken over at the call, before you await: a library with callbacks must not
+        call your application any more. ``handler(conn)`` runs once per session, in a task of its
+        own. A later WebSocket of the same session is attached to the running handler. When the
+        handler returns, its connection is closed with code 1000. When it raises, the connection is
+        closed with code 1011 and the traceback is logged.
+
+        Args:
+            websocket: An open WebSocket of a supported library, or a transport of your own.
+            handler: A coroutine function, called with the :class:`Connection`.
+            principal: Who your application found the peer to be. Only the same principal can resume
+                a session.
+
+        Raises:
+            TypeError: The handler is no coroutine function, or no adapter knows the WebSocket.
+            ValueError: The WebSocket is not open, or is wrapped already.
         """
         check_handler(handler, awaited=True)
         return self._serve(take_over(websocket, adapt), handler, principal)
@@ -172,8 +190,10 @@ class Sessions:
     ) -> Connection:
         """Greet on a transport and return its connection, which reads in the background.
 
-        A transport of a session that lives gives the connection that it has already. Raises
-        ``NotReliablePeer`` if no good Hello comes in time.
+        A transport of a living session gives the connection that the session has already.
+
+        Raises:
+            NotReliablePeer: No good Hello came in time.
         """
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[Acceptor] = loop.create_future()
@@ -242,11 +262,15 @@ class Sessions:
             transport.abort()
 
     async def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
-        """Close every session gracefully; return one report per session id.
+        """Close every session gracefully, and return one report per session id.
 
-        No new sessions are made, resumes are still answered. Every peer is told Finish(1001);
-        handlers are awaited, after ``timeout`` seconds cancelled; sessions that have not ended
-        soon after that are aborted. A second call joins the first.
+        New sessions are refused. Resumes are still answered. Every peer is told Finish with code
+        1001 (protocol.md, section 9). Handlers are awaited, and cancelled after ``timeout``
+        seconds. Sessions that have not ended soon after that are aborted. A second call joins the
+        first.
+
+        Raises:
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         reports = self._table.begin_drain()

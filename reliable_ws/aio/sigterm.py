@@ -31,20 +31,26 @@ def drain_on_sigterm(
 ) -> None:
     """Let SIGTERM drain ``sessions`` first, and then do what it did before this call.
 
-    For web servers, which drop every WebSocket when they get the signal. Call it in the event
-    loop's main thread, after the server has installed its own handler: at start-up (ASGI:
-    ``lifespan.startup``) or, if there is no such moment, with the first WebSocket. A second
-    SIGTERM waits for nothing. ``timeout`` is that of :meth:`Sessions.drain`, in seconds;
-    ``on_drained`` is called with the reports, one for each session that ended so. Called for
-    other sessions, too, all are drained at the same time; for the same ones again: no effect.
+    This is for web servers that drop every WebSocket on SIGTERM. Call it in the event loop of the
+    main thread, after the server has installed its own signal handler: at start-up (in ASGI at
+    ``lifespan.startup``), or with the first WebSocket. If you call it for several ``Sessions``, all
+    drain at the same time. A second call for the same ``Sessions`` has no effect. A second SIGTERM
+    ends the draining at once.
 
-    In the end ``then`` is called, if it is given (the last one, if several are): what stops the
-    server. Else the handler that
-    SIGTERM had gets its turn. One that was set by ``loop.add_signal_handler`` (Granian, Hypercorn,
-    aiohttp) cannot be called from here; SIGINT is raised instead, which such servers handle alike.
+    When all sessions have drained, ``then`` is called. Without it, the earlier handler of SIGTERM
+    runs. A handler that was set by ``loop.add_signal_handler`` (Granian, Hypercorn, aiohttp) cannot
+    be called from here. SIGINT is raised instead, which such servers handle in the same way.
 
-    Raises ``RuntimeError`` where the event loop cannot watch signals (Windows, other threads), and
-    where the loop has a handler for SIGTERM, but none for SIGINT, and ``then`` is not given.
+    Args:
+        sessions: What to drain.
+        timeout: The timeout of :meth:`Sessions.drain`, in seconds.
+        on_drained: Called with the reports, one for each session that ended.
+        then: Stops the server. If several calls give it, the last one counts.
+
+    Raises:
+        RuntimeError: The event loop cannot watch signals (on Windows, or in another thread); or the
+            loop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
+        TypeError: An argument has the wrong type.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
     check_sessions(sessions, Sessions)

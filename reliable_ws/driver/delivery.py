@@ -15,7 +15,7 @@ class Receiver(Protocol):
 
 
 class Unconfirmed:
-    """A message that was handed over, and waits to be confirmed."""
+    """A message that was handed over and waits for its confirmation."""
 
     __slots__ = ("_receiver", "message", "number", "redelivered")
 
@@ -33,5 +33,11 @@ class Unconfirmed:
         "Whether it may have been handed over before, to a process of ours that died."
 
     def confirm(self) -> None:
-        """Confirm; again: no effect. Raises :class:`~reliable_ws.ConfirmTooLate`."""
+        """Confirm the message. A second call has no effect.
+
+        You can confirm deliveries in any order.
+
+        Raises:
+            ConfirmTooLate: The session has ended, and its counters are final.
+        """
         self._receiver.confirm(self.number)

@@ -107,20 +107,25 @@ class Method:
 
 
 class Methods:
-    """A registry of request handlers: ``methods = Methods()``, then ``@methods.register``.
+    """The methods that the peer may request.
 
-    Coroutine functions run as tasks of the event loop; plain functions run in a thread of its
-    default executor, so that they cannot block it, and wait for one if all are busy
-    (:meth:`asyncio.loop.set_default_executor` gives more); async generator functions answer
-    ``conn.stream()``. With :mod:`reliable_ws.sync` there are plain functions, and generator
-    functions for streams.
+    Create one with ``methods = Methods()``, and register each handler with ``@methods.register``.
+    Pass it as ``methods=``. A handler runs at most once for each request in a session.
 
-    Parameters are checked against annotations: plain types, dataclasses and enums (which are
-    built), unions, lists, dicts and tuples of them; others are let through. Results are sent as
-    they are: of a dataclass, return :func:`dataclasses.asdict`.
+    A coroutine function runs as a task of the event loop. A plain function runs in a thread of the
+    loop's default executor, and waits while all threads are busy
+    (:meth:`asyncio.loop.set_default_executor` gives more). An async generator function answers
+    ``conn.stream()``. With :mod:`reliable_ws.sync`, handlers are plain functions, and generator
+    functions for streams. Each runs in a thread.
 
-    An exception becomes a fault for the caller: ``RemoteError`` with its code, message and
-    data, anything else as ``internal``, logged here, without its text.
+    Parameters are checked against their annotations: plain types, dataclasses and enums (which are
+    built from the parameters), and unions, lists, dicts and tuples of them. Other annotations are
+    not checked. A parameter annotated with ``Connection`` gets the connection. A result must be a
+    value that the payload codec packs. For a dataclass, return :func:`dataclasses.asdict`.
+
+    If a handler raises :class:`~reliable_ws.RemoteError`, the caller gets its code, message and
+    data. For any other exception the caller gets the code ``internal`` without the text, and the
+    traceback is logged here.
     """
 
     def __init__(self) -> None:
@@ -131,16 +136,23 @@ class Methods:
     @overload
     def register(self, /, *, name: str) -> Callable[[F], F]: ...
     def register(self, function: Any = None, /, *, name: str | None = None) -> Any:
-        """Register a handler under its own name, or under ``name``. Returns it unchanged.
+        """Register a handler under its own name, or under ``name``. Return it unchanged.
 
-        Raises ``ValueError`` if there is one of that name already.
+        Use it as ``@methods.register`` or ``@methods.register(name="…")``.
+
+        Raises:
+            ValueError: A method of that name is registered already, or the handler has no name.
         """
         if function is None:
             return functools.partial(self.add, name=name)
         return self.add(function, name)
 
     def add(self, function: F, name: str | None = None) -> F:
-        """Register ``function``; see :meth:`register`."""
+        """Register ``function`` under its own name, or under ``name``. Return it unchanged.
+
+        Raises:
+            ValueError: A method of that name is registered already, or the handler has no name.
+        """
         key = name or getattr(function, "__name__", "")
         if not key:
             raise ValueError(f"{function!r} has no name of its own: use add(function, name)")
@@ -150,11 +162,15 @@ class Methods:
         return function
 
     def get(self, name: str) -> Method | None:
-        """Return the handler of this name."""
+        """Return the method of this name, or ``None``."""
         return self._methods.get(name)
 
     def check_threads(self) -> None:
-        """Raise ``TypeError`` if any handler needs an event loop."""
+        """Check that every method can run in a thread.
+
+        Raises:
+            TypeError: A method is a coroutine function or an async generator function.
+        """
         names = [name for name, method in self._methods.items() if method.needs_loop]
         if names:
             raise TypeError(
@@ -163,7 +179,11 @@ class Methods:
             )
 
     def check_loop(self) -> None:
-        """Raise ``TypeError`` if any handler can only be run in a thread."""
+        """Check that every method can run in an event loop.
+
+        Raises:
+            TypeError: A method is a generator function, which only a thread can run.
+        """
         names = [name for name, method in self._methods.items() if method.generates]
         if names:
             raise TypeError(

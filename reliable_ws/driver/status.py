@@ -1,4 +1,4 @@
-"""What a connection says about itself, and what it tells, whatever drives it."""
+"""What a connection says about itself, and which events it reports, in both drivers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ class State(enum.Enum):
     """Where a connection stands."""
 
     CONNECTING = "connecting"
-    "No greeting has been completed yet."
+    "The first greeting is not complete."
     OPEN = "open"
+    "A WebSocket carries the session."
     DETACHED = "detached"
-    "Between two WebSockets: messages are accepted and wait."
+    "No WebSocket carries the session. Accepted messages wait."
     CLOSING = "closing"
+    "``close()`` was called, and the session has not ended."
     CLOSED = "closed"
+    "The session has ended."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,19 @@ class ConnectionEvent:
     """What ``on_event`` is called with."""
 
     name: EventName
-    """``opened``; then ``detached`` and ``resumed`` as WebSockets go and come; last, ``closed``.
-
-    Before that ``session_lost`` or ``superseded``, where the session ended so.
-    """
+    """``opened`` comes first. ``detached`` and ``resumed`` come as WebSockets go and come.
+    ``closed`` comes last. ``session_lost`` or ``superseded`` comes before it if the session
+    ended so."""
     connection: Any
-    "The ``Connection`` that it happened to."
+    "The ``Connection`` that the event is about."
     code: int | None = None
+    "The close code, where there is one."
     reason: str = ""
+    "The reason that came with the code."
     replayed: int = 0
-    "Of ``resumed``: how many messages are sent again."
+    "For ``resumed``: how many messages are sent again."
     report: Report | None = None
-    "Of ``closed``, ``session_lost`` and ``superseded``."
+    "For ``closed``, ``session_lost`` and ``superseded``: the final report."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,19 @@ class Stats:
     """Counts since the session began."""
 
     sent: int
+    "Messages that ``send()`` accepted."
     confirmed: int
+    "Messages of them that the peer's application has taken."
     received: int
+    "Messages that have arrived from the peer."
     taken: int
+    "Messages of them that your application has taken."
     resumes: int
     "How many WebSockets carried the session after the first."
     outbox_bytes: int
+    "Bytes that wait for the peer's confirmation."
     inbox_bytes: int
+    "Bytes that have arrived and wait for your application."
 
 
 class Status:
@@ -97,12 +107,12 @@ class Status:
 
     @property
     def id(self) -> bytes:
-        """The session's id: public, the same at both ends."""
+        """The session's id. It is public, and the same at both ends."""
         return self._session.id
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Where the connection stands."""
         session = self._session
         if session.ended:
             return State.CLOSED
@@ -134,13 +144,13 @@ class Status:
 
     @property
     def transport(self) -> Any:
-        """The transport that carries the session; ``None`` while detached."""
+        """The transport that carries the session. ``None`` while detached."""
         alive = self._session.attached or self._session.ended is not None
         return self._current if alive else None
 
     @property
     def websocket(self) -> Any:
-        """The library's current WebSocket (path, headers); ``None`` while detached.
+        """The library's current WebSocket (path, headers). ``None`` while detached.
 
         After the end of the session it is the last one.
         """
@@ -149,22 +159,25 @@ class Status:
 
     @property
     def remote_address(self) -> Any:
-        """Address of the peer's current socket, as the library tells it, or ``None``."""
+        """The address of the current WebSocket's peer, as its library tells it, or ``None``."""
         return getattr(self.websocket, "remote_address", None)
 
     @property
     def subprotocol(self) -> str | None:
-        """Subprotocol of the current WebSocket, as the library tells it, or ``None``."""
+        """The subprotocol of the current WebSocket, as its library tells it, or ``None``."""
         return getattr(self.websocket, "subprotocol", None)
 
     @property
     def close_code(self) -> int | None:
-        """The code that the session ended with; ``None`` while it lives."""
+        """The code that the session ended with (protocol.md, section 12).
+
+        ``None`` while it lives.
+        """
         return self._session.ended.code if self._session.ended else None
 
     @property
     def close_reason(self) -> str | None:
-        """The reason that came with it; ``None`` while it lives."""
+        """The reason that came with the code. ``None`` while the session lives."""
         return self._session.ended.reason if self._session.ended else None
 
 

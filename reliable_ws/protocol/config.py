@@ -1,4 +1,4 @@
-"""Every limit of a session, each with its default and why it is what it is."""
+"""The limits and timeouts of a session, with their defaults."""
 
 from __future__ import annotations
 
@@ -24,56 +24,61 @@ LEAST_IDLE_MS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Limits and deadlines of a session. Times are seconds, sizes bytes.
+    """Limits and timeouts of a session. Times are in seconds, sizes in bytes.
 
-    Raises ``ValueError`` for a value out of range, naming the field.
+    Each side has its own ``Config``. The greeting tells the peer what it has to respect
+    (protocol.md, sections 8 and 13).
+
+    Raises:
+        ValueError: A value is out of range. The message names the field.
     """
 
     open_timeout: float = 10.0
-    "From opening a WebSocket to the end of the greeting. As in websockets."
+    "The most time from opening a WebSocket to the end of the greeting."
     idle_timeout: float = 20.0
-    "A link on which nothing was heard for so long is dropped; each side speaks every third of it."
+    """A WebSocket on which nothing arrived for so long is dropped. Each side sends something in
+    every third of it."""
     session_ttl: float = 120.0
-    "How long a session outlives contact with its peer. Long enough for a restart or a tunnel."
+    """How long a session outlives the last contact with the peer. The shorter of both sides'
+    values counts."""
     close_progress_timeout: float = 30.0
-    """``close()`` gives up when the peer has made no progress for so long.
-
-    A WebSocket that died unnoticed is given up after ``idle_timeout``; what is left of this
-    time by then, ``open_timeout``, is for another one to bring the end (CLOSE-23).
-    """
+    """``close()`` gives up when the peer has made no progress for so long. A WebSocket that died
+    unnoticed is dropped after ``idle_timeout``. The rest of this time is for another
+    WebSocket to bring the end (protocol.md, CLOSE-23)."""
     close_timeout: float = 300.0
-    """``close()`` gives up after so long, whatever the progress.
-
-    Handlers of requests that run have most of it to end.
-    """
+    """``close()`` gives up after so long, whatever the progress. Running request handlers have
+    most of this time to end."""
     window_messages: int = 32_768
-    "Most unconfirmed messages that the peer may have in flight to us."
+    "How many unconfirmed messages the peer may have in flight to this side."
     window_bytes: int = 4 * MIB
-    "Most bytes of them. 1 MiB costs a stream of 64 KiB messages 40 %, 4 MiB 6 % (measured)."
+    """How many bytes of them. In our measurements 1 MiB costs a stream of 64 KiB messages 40 %,
+    and 4 MiB costs 6 %."""
     outbox_messages: int | None = None
-    "Most accepted, unconfirmed messages before ``send()`` waits. Default: as ``window_messages``."
+    """How many accepted, unconfirmed messages this side holds before ``send()`` waits. Default:
+    ``window_messages``."""
     outbox_bytes: int | None = None
-    "Most bytes of them. Default: as ``window_bytes``."
+    "How many bytes of them. Default: ``window_bytes``."
     max_frame: int = MIB
-    "Largest WebSocket message we take. The default of websockets; a transport may have less."
+    "The largest WebSocket message that this side takes. A transport may take less."
     max_message: int = 64 * MIB
-    "Largest single message we take; it travels in parts when larger than a frame."
+    "The largest message that this side takes. A message larger than a frame travels in parts."
     max_requests: int = 1024
-    "Most concurrent requests that the peer may have open with us."
+    "How many requests the peer may have open at the same time."
     ack_delay: float = 0.025
-    "An ack that nobody waits for may be late by this, to ride with other frames."
+    "How long an ack may wait for other frames to travel with, if nobody waits for it."
     batch_messages: int = 1024
-    "Most messages in one WebSocket message; more only adds latency (measured)."
+    "The most messages in one WebSocket message. In our measurements more only adds latency."
     batch_bytes: int = 64 * KIB
-    "Most bytes of several messages in one WebSocket message."
+    "The most bytes of several messages in one WebSocket message."
     max_sessions: int = 10_000
-    "Most sessions that an acceptor holds. Idle, one takes 11 KiB besides its WebSocket (measured)."
+    """How many sessions a server holds. In our measurements an idle session takes 11 KiB, and
+    its WebSocket takes more."""
     max_per_principal: int = 64
-    "Most of them for one authenticated principal."
+    "How many sessions a server holds for one principal."
     max_bytes: int = 256 * MIB
-    "Most bytes of messages that all sessions of an acceptor hold together."
+    "How many bytes of messages all sessions of a server hold together."
     max_tombstones: int = 65_536
-    "Most ended sessions that are remembered, to answer a peer that missed the end."
+    "How many ended sessions a server remembers, to answer a peer that missed the end."
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree of our own.
+"""All exceptions of the library, in one tree.
 
-Nothing here depends on a WebSocket library. Where Python programmers expect a builtin
-(``TimeoutError``, ``ConnectionError``, ``ValueError``), the class is one too.
+They do not depend on a WebSocket library. Where Python has a builtin exception for the case
+(``TimeoutError``, ``ConnectionError``, ``ValueError``), the class is derived from it too.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ __all__ = [
 
 
 class ReliableWSError(Exception):
-    """The root of every error that this library raises."""
+    """The base class of every error of this library."""
 
 
 class ConnectionClosed(ReliableWSError, ConnectionError):
-    """The session has ended, or this direction of it has: nothing more can be done with it."""
+    """The session, or this direction of it, has ended.
+
+    Attributes:
+        ending: How it ended.
+        report: What is known of every message that was sent.
+    """
 
     def __init__(self, ending: Ending, report: Report) -> None:
         super().__init__(f"session {ending}: {report}" if report.ending is None else str(report))
@@ -58,25 +63,29 @@ class ConnectionClosed(ReliableWSError, ConnectionError):
 
 
 class ConnectionClosedOK(ConnectionClosed):
-    """It ended as agreed, with code 1000 or 1001."""
+    """The session ended as agreed, with code 1000 or 1001."""
 
 
 class ConnectionClosedError(ConnectionClosed):
-    """It ended in any other way."""
+    """The session ended in any other way."""
 
 
 class SessionLost(ConnectionClosedError):
-    """The session could not be resumed; ``report`` says what is known of each message."""
+    """The session could not be resumed. ``report`` says what is known of each message."""
 
 
 class ProtocolViolation(ConnectionClosedError):
-    """One side broke the protocol; ``reason`` says how. A bug, or not an honest peer."""
+    """One side broke the protocol. ``reason`` says how. This is a bug, or a dishonest peer."""
 
 
 class DeliveryError(ReliableWSError):
-    """Messages are not confirmed and will not be; ``report`` says which.
+    """Some messages will never be confirmed. ``report`` names them.
 
-    Of a request that will not be answered the one entry's ``message`` is ``(method, params)``.
+    It is always raised as one of its two subclasses. For a request, the report has one entry, and
+    the entry's ``message`` is ``(method, params)``.
+
+    Attributes:
+        report: What is known of every message.
     """
 
     def __init__(self, report: Report, words: str = "") -> None:
@@ -86,33 +95,44 @@ class DeliveryError(ReliableWSError):
 
     @staticmethod
     def of(report: Report, words: str = "") -> DeliveryError:
-        """Return the error for a final report: unknown if any outcome is, else not taken."""
+        """Return the error for a final report.
+
+        It is ``OutcomeUnknown`` if any outcome is unknown, else ``NotTaken``.
+        """
         unknown = report.count(Outcome.UNKNOWN) > 0
         return OutcomeUnknown(report, words) if unknown else NotTaken(report, words)
 
 
 class NotTaken(DeliveryError):
-    """The peer's application took none of these and never will: sending again is safe."""
+    """The peer's application has taken none of these and never will.
+
+    You can safely send them again.
+    """
 
 
 class OutcomeUnknown(DeliveryError):
-    """Of some nobody reachable can say whether the peer's application took them."""
+    """For at least one message it is not known whether the peer's application took it."""
 
 
 class MessageTooLarge(ReliableWSError, ValueError):
-    """Raised by ``send()``: the message is above the peer's limit. Nothing was queued."""
+    """The message is larger than the peer's ``max_message``. It was not accepted."""
 
 
 class NotSerializable(ReliableWSError, TypeError):
-    """Raised by ``send()``: the payload codec cannot carry this value. Nothing was queued."""
+    """The payload codec cannot pack this value. The message was not accepted."""
 
 
 class OutboxFull(ReliableWSError):
-    """Raised by ``send_nowait()``: no room. Nothing was queued; ``send()`` would wait."""
+    """``send_nowait()`` found no room. The message was not accepted. ``send()`` would wait."""
 
 
 class PayloadError(ReliableWSError, ValueError):
-    """A message arrived but its payload cannot be decoded. It counts as taken."""
+    """A message arrived, but the payload codec cannot unpack it. It counts as taken.
+
+    Attributes:
+        number: The message's sequence number.
+        raw: The bytes that arrived.
+    """
 
     def __init__(self, number: int, raw: bytes, why: str) -> None:
         super().__init__(f"message {number} ({len(raw)} bytes) cannot be decoded: {why}")
@@ -121,14 +141,22 @@ class PayloadError(ReliableWSError, ValueError):
 
 
 class ConfirmTooLate(ReliableWSError):
-    """A delivery cannot be confirmed any more: the session's counters are final."""
+    """A delivery cannot be confirmed any more.
+
+    The session has ended, and its counters are final.
+    """
 
 
 class RemoteError(ReliableWSError):
     """The peer's handler answered a request with an error.
 
-    Raise it in a handler of your own to answer so: ``code``, ``message`` and ``data`` travel,
-    a traceback never does.
+    Raise it in a handler of your own to answer with an error. ``code``, ``message`` and ``data``
+    travel to the caller. A traceback never does.
+
+    Attributes:
+        code: A short word for programs. protocol.md, CALL-11, lists those with a fixed meaning.
+        message: A text for people.
+        data: Any value that the payload codec packs.
     """
 
     def __init__(self, code: str, message: str = "", data: Any = None) -> None:
@@ -139,15 +167,20 @@ class RemoteError(ReliableWSError):
 
 
 class MethodNotFound(RemoteError):
-    """The peer has no handler of this name."""
+    """The peer has no method of this name."""
 
 
 class InvalidParams(RemoteError):
-    """The parameters do not fit the peer's handler; nothing was run."""
+    """The parameters do not fit the peer's method. It was not run."""
 
 
 class RequestTimeout(ReliableWSError, TimeoutError):
-    """No answer in time. ``taken`` says whether the peer got the request; ``None``: unknown."""
+    """No answer came in time.
+
+    Attributes:
+        method: The method's name.
+        taken: Whether the peer got the request. ``None``: this is not known.
+    """
 
     def __init__(self, method: str, taken: bool | None) -> None:  # noqa: FBT001
         words = {True: "the peer got it", False: "it never left", None: "it may have arrived"}
@@ -157,11 +190,11 @@ class RequestTimeout(ReliableWSError, TimeoutError):
 
 
 class NotReliablePeer(ReliableWSError, ConnectionError):
-    """The peer does not speak this protocol, or no version of it that we speak."""
+    """The peer does not speak this protocol, or no version that this side speaks."""
 
 
 class Violation(Exception):
-    """Internal: what the peer did wrong. Caught by the link, never seen by an application."""
+    """Internal: what the peer did wrong. The link catches it. An application never sees it."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -170,7 +203,7 @@ class Violation(Exception):
 
 
 def closed(ending: Ending, report: Report) -> ConnectionClosed:
-    """Return the exception that tells how a session ended."""
+    """Return the exception that says how a session ended."""
     kind: type[ConnectionClosed] = SessionLost
     if ending.kind is End.FINISHED:
         kind = ConnectionClosedOK if ending.code in (1000, 1001) else ConnectionClosedError

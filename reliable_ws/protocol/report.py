@@ -10,43 +10,47 @@ __all__ = ["End", "Ending", "Outcome", "Report", "Undelivered"]
 
 
 class Outcome(enum.Enum):
-    """What is known of one message that ``send()`` accepted (design guarantee G3)."""
+    """What is known of one message that ``send()`` accepted (guarantee G3 of the README)."""
 
     PENDING = "pending"
-    "Nothing final yet: the session lives."
+    "Not final: the session lives."
     CONFIRMED = "confirmed"
     "The peer's application has taken it."
     NOT_TAKEN = "not taken"
-    "The peer's application has not taken it and never will: safe to send again elsewhere."
+    "The peer's application has not taken it and never will. You can safely send it again."
     UNKNOWN = "unknown"
-    "Nobody reachable can say (the two-generals remainder)."
+    "It is not known, and will not be, whether the peer's application took it."
 
 
 class End(enum.Enum):
-    """Why a session is over; few cases, one value."""
+    """Why a session has ended."""
 
     FINISHED = "finished"
     "As agreed: both directions came to their end."
     ABORTED = "aborted"
     "This side called ``abort()``."
     REFUSED = "refused"
-    "The peer said that it is over: unknown, expired, aborted, broken rules (see the code)."
+    """The peer said that the session has ended. The code says why: unknown, expired, aborted, or
+    a violation."""
     VIOLATION = "violation"
     "The peer broke the protocol."
     EXPIRED = "expired"
-    "No contact with the peer within ``session_ttl``, or no progress while closing."
+    "There was no contact with the peer within ``session_ttl``, or no progress while closing."
     SUPERSEDED = "superseded"
-    "Another holder of the same session took over: do not reconnect."
+    "Another holder of the same session took over. Do not reconnect."
     LOST = "lost"
-    "The WebSocket is gone and there is no way to open another."
+    "The WebSocket is gone, and there is no way to open another."
 
 
 class Ending(NamedTuple):
     """How a session ended."""
 
     kind: End
+    "Why it ended."
     code: int
+    "The code (protocol.md, section 12)."
     reason: str
+    "The reason that came with the code."
 
     def __str__(self) -> str:
         """One line for logs; the peer's text is escaped."""
@@ -59,33 +63,33 @@ class Undelivered(NamedTuple):
     number: int
     "Its sequence number."
     outcome: Outcome
-    "PENDING only while the session lives."
+    "What is known of it. ``PENDING`` only while the session lives."
     message: Any
-    "The message as the peer would have received it."
+    "The message, as the peer would have received it."
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of everything that was sent in one session."""
+    """What became of all messages that were sent in one session."""
 
     sent: int
-    "Messages accepted."
+    "How many messages were accepted."
     confirmed: int
-    "Messages that the peer's application has taken."
+    "How many messages the peer's application has taken."
     undelivered: tuple[Undelivered, ...] = ()
     "One entry for every other message, in sending order."
     ending: Ending | None = None
-    "How the session ended; ``None`` while it lives."
+    "How the session ended. ``None`` while it lives."
 
     def count(self, outcome: Outcome) -> int:
-        """How many messages have this outcome."""
+        """Return how many messages have this outcome."""
         if outcome is Outcome.CONFIRMED:
             return self.confirmed
         return sum(1 for entry in self.undelivered if entry.outcome is outcome)
 
     @property
     def final(self) -> bool:
-        """Whether nothing in this report can change any more."""
+        """Whether no outcome in this report can change any more."""
         return not any(entry.outcome is Outcome.PENDING for entry in self.undelivered)
 
     def __str__(self) -> str:

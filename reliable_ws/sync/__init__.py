@@ -1,7 +1,7 @@
 """reliable_ws for programs with threads: the same session, without ``await``.
 
-``connect``, ``serve``, ``wrap`` and ``Sessions`` mean what their namesakes in :mod:`reliable_ws`
-mean; errors, ``Config``, ``Backoff`` and everything else are the same objects.
+``connect``, ``serve``, ``wrap`` and ``Sessions`` mean the same as in :mod:`reliable_ws`.
+Exceptions, ``Config``, ``Backoff`` and everything else are the same objects.
 """
 
 from .connect import connect

@@ -32,17 +32,29 @@ def connect(
 ) -> Connection:
     """Open a session with a server, and keep it over any number of WebSockets.
 
-    ``with connect(uri) as conn``, or ``conn = connect(uri)`` and later ``conn.close()``. Returns
-    after the greeting; a first attempt that fails raises what the WebSocket library raises,
-    ``NotReliablePeer`` if the server does not speak the protocol, ``SessionLost`` if the network is
-    lost meanwhile, ``ConnectionClosed`` if the server refuses. After that a lost WebSocket is
-    replaced, with jittered back-off, for ``config.session_ttl`` seconds since the last contact.
+    ``with connect(uri) as conn``, or ``conn = connect(uri)`` and later ``conn.close()``. The call
+    returns after the greeting. Leaving the block closes the session. A lost WebSocket is replaced,
+    with jittered back-off, until ``config.session_ttl`` seconds have passed since the last contact.
 
-    ``reconnect``: ``True``, ``False`` (a lost WebSocket ends the session) or a
-    :class:`~reliable_ws.Backoff`. ``on_event`` is called with a ``ConnectionEvent``, in a thread
-    of its own. ``payload_codec`` packs messages that are neither ``str`` nor ``bytes`` (default:
-    msgpack). Everything else goes to websockets' ``sync.client.connect``; ``additional_headers``
-    and ``proxy`` work on every supported release, ``compression`` is off unless given.
+    Args:
+        uri: Where the server is: ``ws://…`` or ``wss://…``.
+        methods: What the peer may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        reconnect: ``True``, a :class:`~reliable_ws.Backoff`, or ``False``: then a lost WebSocket
+            ends the session.
+        on_event: Called with each ``ConnectionEvent``, in a thread of its own.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        transport_options: All other keywords go to websockets' ``sync.client.connect``.
+            ``additional_headers`` and ``proxy`` work on every supported release. ``compression`` is
+            off unless you give it.
+
+    Raises:
+        OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
+            they are.
+        NotReliablePeer: The server does not speak this protocol.
+        SessionLost: The network failed during the greeting.
+        ConnectionClosed: The server refused the session.
+        TypeError: An argument has the wrong type.
     """
     from reliable_ws.adapters.websockets import sync as websockets
 

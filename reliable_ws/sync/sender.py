@@ -137,9 +137,9 @@ class Sender:
 
 
 class Receipt:
-    """What ``send()`` returns: wait for it, and the peer's application has taken the message.
+    """What ``send()`` returns. Call :meth:`wait` to wait for the confirmation.
 
-    Nothing is lost by not waiting: ``flush()``, ``close()`` and ``report`` cover every message.
+    You need not wait for a receipt: ``flush()``, ``close()`` and ``report`` cover every message.
     """
 
     __slots__ = ("_sender", "number")
@@ -150,11 +150,18 @@ class Receipt:
         "The message's sequence number."
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when the message is confirmed.
+        """Return when the peer's application has taken the message.
 
-        Raises :class:`~reliable_ws.NotTaken` or :class:`~reliable_ws.OutcomeUnknown` when it
-        never will be, ``TimeoutError`` after ``timeout`` seconds (default: as long as the
-        session lives); then it may be waited for again.
+        ``timeout`` is in seconds. Default: as long as the session lives. After a timeout you can
+        wait again.
+
+        Raises:
+            NotTaken: The peer's application will never take the message. You can safely send it
+                again.
+            OutcomeUnknown: The session has ended, and it is not known whether the message was
+                taken.
+            TimeoutError: The message was not confirmed within ``timeout`` seconds.
+            TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
@@ -162,7 +169,7 @@ class Receipt:
 
     @property
     def outcome(self) -> Outcome:
-        """What is known now, without waiting."""
+        """What is known now. Never waits."""
         return self._sender.outcome(self.number)
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ __all__ = ["Server", "serve"]
 
 
 class Server:
-    """A running server: made by :func:`serve`. Leaving its ``with`` block drains it."""
+    """A running server. :func:`serve` makes it. Leaving its ``with`` block drains it."""
 
     def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
         self.sessions = sessions
@@ -47,30 +47,38 @@ class Server:
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections of all sessions that live."""
+        """The connections of all living sessions."""
         return self.sessions.connections
 
     def serve_forever(self) -> None:
-        """Return after :meth:`shutdown`, called in another thread or in a signal's handler.
+        """Wait until :meth:`shutdown` is called, in another thread or in a signal handler.
 
-        WebSockets are accepted without it, from the beginning to the end of the block.
+        The server accepts WebSockets without this call too, from the beginning to the end of the
+        block.
         """
         take(self._stopped)
         self.shutdown()  # for others that wait; it may have been called again meanwhile
 
     def shutdown(self) -> None:
-        """Let :meth:`serve_forever` return. Never waits; again: no effect."""
+        """Let :meth:`serve_forever` return. Never waits. A second call has no effect."""
         with contextlib.suppress(RuntimeError):  # released already
             self._stopped.release()
 
     def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
-        """Close every session gracefully (see :meth:`Sessions.drain`), then the server."""
+        """Drain all sessions (see :meth:`Sessions.drain`), then close the server.
+
+        ``timeout`` is in seconds. Default: the server's ``drain_timeout``. Returns one report per
+        session id.
+        """
         reports = self.sessions.drain(self._drain_timeout if timeout is None else timeout)
         self.close()
         return reports
 
     def close(self) -> None:
-        """Close every WebSocket and the listening socket. Sessions are not told: see drain."""
+        """Close the listening socket and every WebSocket.
+
+        Sessions are not told. To end them gracefully, use :meth:`drain`.
+        """
         self.shutdown()
         with self._change:
             for transport in self._open:
@@ -123,13 +131,30 @@ def serve(
 ) -> Server:
     """Serve sessions: ``handler(conn)`` runs once per session, in a thread of its own.
 
-    ``with serve(handler, host, port) as server: server.serve_forever()``. Leaving the block
-    drains: see :meth:`Sessions.drain`. ``sessions`` shares sessions with other endpoints; else
-    ``config``, ``on_event`` and ``payload_codec`` are those of new ones. ``principal`` is called
-    with the WebSocket of every arrival and returns who it is: only the same principal can resume
-    a session. Everything else goes to websockets' ``sync.server.serve``.
+    ``with serve(handler, host, port) as server: server.serve_forever()``. The server runs when the
+    call returns. Leaving the block drains: see :meth:`Sessions.drain`. When the handler returns,
+    its connection is closed with code 1000. When the handler raises, the connection is closed with
+    code 1011 and the traceback is logged.
 
-    Raises ``TypeError`` for a handler that is no plain function.
+    Args:
+        handler: A plain function, called with the :class:`Connection`.
+        host: Where to listen, as in websockets.
+        port: Where to listen. With 0 the system chooses: see :attr:`Server.port`.
+        methods: What peers may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        sessions: Sessions to share with other endpoints. They bring their own ``methods``,
+            ``config``, ``on_event`` and ``payload_codec``.
+        principal: Called with the WebSocket of every arrival. Returns who the peer is. Only the
+            same principal can resume a session.
+        on_event: Called with each ``ConnectionEvent``, in a thread.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        drain_timeout: Seconds that handlers have when the server drains.
+        transport_options: All other keywords go to websockets' ``sync.server.serve``.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        TypeError: An argument has the wrong type or the handler is no plain function.
+        ValueError: ``sessions`` is given together with an option that it brings itself.
     """
     from reliable_ws.adapters.websockets import sync as websockets
 

@@ -40,12 +40,21 @@ Handler = Callable[[Connection], object]
 
 
 class Sessions:
-    """The sessions of one server, which outlive its WebSockets.
+    """The sessions of one server. They outlive its WebSockets.
 
-    For servers that are not made by :func:`~reliable_ws.sync.serve`: in the endpoint of any
-    threaded server, ``sessions.handle(websocket, handler)``. Give every endpoint that shall
-    resume the same sessions the same object. All its connections have one lock, which is held
-    for microseconds: so no two can wait for each other.
+    Use it in servers that are not made by :func:`~reliable_ws.sync.serve`: in the endpoint of your
+    threaded server, call ``sessions.handle(websocket, handler)``. Give the same object to every
+    endpoint that resumes the same sessions. All its connections share one lock, which is held for
+    microseconds. So no two connections can wait for each other.
+
+    Args:
+        config: Limits and timeouts. Default: ``Config()``.
+        methods: What peers may request. Default: nothing.
+        on_event: Called with each ``ConnectionEvent`` of every session.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+
+    Raises:
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -75,23 +84,32 @@ class Sessions:
         return f"<reliable_ws.sync.Sessions, {len(self)} alive>"
 
     def __len__(self) -> int:
-        """Sessions that live."""
+        """How many sessions live."""
         return len(self._registry)
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections of all sessions that live."""
+        """The connections of all living sessions."""
         with self._lock:
             return [acceptor.connection for acceptor in self._table.acceptors.values()]
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
-        """Serve one WebSocket; return when it is gone.
+        """Serve one WebSocket. Return when it is gone.
 
-        Runs ``handler(conn)`` once per session, in a thread of its own; a later WebSocket of the
-        same session is attached to the running one. ``principal`` is who the application found
-        the peer to be: only the same one can resume a session. When the handler returns, its
-        connection is closed with 1000, when it raises with 1011 and a logged traceback.
-        Raises ``TypeError`` for a handler that is no plain function.
+        ``handler(conn)`` runs once per session, in a thread of its own. A later WebSocket of the
+        same session is attached to the running handler. When the handler returns, its connection is
+        closed with code 1000. When it raises, the connection is closed with code 1011 and the
+        traceback is logged.
+
+        Args:
+            websocket: An open WebSocket of a supported library, or a transport of your own.
+            handler: A plain function, called with the :class:`Connection`.
+            principal: Who your application found the peer to be. Only the same principal can resume
+                a session.
+
+        Raises:
+            TypeError: The handler is no plain function, or no adapter knows the WebSocket.
+            ValueError: The WebSocket is not open, or is wrapped already.
         """
         check_handler(handler, awaited=False)
         self._serve(take_over(websocket, adapt), handler, principal)
@@ -101,8 +119,10 @@ class Sessions:
     ) -> Connection:
         """Greet on a transport and return its connection, which reads in the background.
 
-        A transport of a session that lives gives the connection that it has already. Raises
-        ``NotReliablePeer`` if no good Hello comes in time.
+        A transport of a living session gives the connection that the session has already.
+
+        Raises:
+            NotReliablePeer: No good Hello came in time.
         """
         arrival = self._arrive(transport, principal)
         met = self._greet(transport, arrival, resumable=resumable)
@@ -226,12 +246,16 @@ class Sessions:
                 self._evict_soon()
 
     def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
-        """Close every session gracefully; return one report per session id.
+        """Close every session gracefully, and return one report per session id.
 
-        No new sessions are made, resumes are still answered. Every peer is told Finish(1001);
-        handlers are awaited; after ``timeout`` seconds their connections are closed under them,
-        and sessions that have not ended soon after that are aborted. A thread cannot be stopped:
-        a handler that does not end even then is left behind. A second call joins the first.
+        New sessions are refused. Resumes are still answered. Every peer is told Finish with code
+        1001 (protocol.md, section 9). Handlers are awaited. After ``timeout`` seconds their
+        connections are closed. Sessions that have not ended soon after that are aborted. A thread
+        cannot be stopped: a handler that does not end even then is left running. A second call
+        joins the first.
+
+        Raises:
+            TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
         with self._lock:

@@ -39,22 +39,39 @@ def wrap(
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
 ) -> Connection:
-    """Take over an open WebSocket and greet the peer.
+    """Take over an open WebSocket, and greet the peer.
 
-    ``with wrap(ws) as conn``, or ``conn = wrap(ws)`` and later ``conn.close()``.
-    The peer has to wrap its end too. From then on nobody else may use the WebSocket; it is
-    closed with the connection. ``role`` is which side says Hello: ``"initiator"`` for the
-    client, ``"acceptor"`` for the server; inferred where the library tells, else required.
+    ``with wrap(ws) as conn``, or ``conn = wrap(ws)`` and later ``conn.close()``. The peer has to
+    wrap its end too. From then on nothing else may use the WebSocket. It is closed with the
+    connection.
 
-    What happens when the WebSocket is lost: without more, the session ends at once with
-    ``SessionLost``. An initiator goes on by itself with ``reopen``, a function that returns a new
-    open WebSocket. Either side waits ``resume_within`` seconds for ``conn.resume(ws)``. An
-    acceptor resumes across wrapped connections that share ``sessions``: then a WebSocket of a
-    session that lives gives the same connection again.
+    When the WebSocket is lost, the session ends at once with ``SessionLost``. Give ``reopen``,
+    ``resume_within`` or ``sessions`` to continue instead.
 
-    Raises ``TypeError`` for an object that no adapter knows, ``ValueError`` for a WebSocket that
-    cannot be taken over, or is wrapped already, or a missing role, ``NotReliablePeer`` if the peer
-    does not greet within ``config.open_timeout``.
+    Args:
+        websocket: An open WebSocket of a supported library, or a transport of your own.
+        role: ``"initiator"`` for the client, which says Hello, or ``"acceptor"`` for the server.
+            Default: what the library tells.
+        methods: What the peer may request. Default: nothing.
+        config: Limits and timeouts. Default: ``Config()``.
+        sessions: For the acceptor: the sessions that wrapped connections share. A WebSocket of a
+            living session gives the same connection again. They bring their own ``methods``,
+            ``config``, ``on_event`` and ``payload_codec``.
+        reopen: For the initiator: a function that returns a new open WebSocket.
+        resume_within: Seconds that the session waits for ``conn.resume(ws)``, on either side.
+        reconnect: The back-off between two calls of ``reopen``. Default: ``Backoff()``.
+        principal: For the acceptor: who the peer is. Only the same principal can resume a session.
+        on_event: Called with each ``ConnectionEvent``, in a thread of its own.
+        payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+
+    Raises:
+        TypeError: No adapter knows the object, or an argument has the wrong type.
+        ValueError: The WebSocket is not open, is being read by something else or is wrapped
+            already; the role is missing; or an option does not fit the role or ``sessions``.
+        ImportError: The WebSocket's library is too old.
+        NotReliablePeer: The peer did not greet within ``config.open_timeout``.
+        SessionLost: The network failed during the greeting.
+        ConnectionClosed: The peer refused the session.
     """
     check_shared(
         sessions,

@@ -29,19 +29,23 @@ __all__ = ["Network"]
 
 
 class Network:
-    """Carries WebSockets from its clients to its one server; see the module.
+    """Carries WebSockets in memory from its clients to its one server, and breaks them.
 
-    The commands are those of :class:`~reliable_ws.testing.ChaosProxy`, and two that kill. They act
-    at once on all WebSockets that are live, and return how many those were. A message has arrived
-    when its ``send`` returns, unless ``delay()``, ``throttle()`` or ``stall()`` hold it back; what
-    is held back when a WebSocket breaks is lost.
+    The commands are those of :class:`~reliable_ws.testing.ChaosProxy`, and two that kill a process.
+    A command acts at once on all live WebSockets, and returns how many it acted on. A message has
+    arrived when its ``send`` returns, unless ``delay()``, ``throttle()`` or ``stall()`` hold it
+    back. A message that is held back when its WebSocket breaks is lost.
 
-    ``plan`` says where faults strike by themselves: a list of :class:`Strike`, or a
-    :class:`FaultPlan`. ``on_fault`` is called with each :class:`Fault`.
+    Args:
+        plan: Where faults strike by themselves: a list of :class:`Strike`, or a :class:`FaultPlan`.
+        on_fault: Called with each :class:`Fault`.
 
-    ``connections`` counts the WebSockets opened, ``refused`` those turned away, ``faults`` the
-    faults by name, ``struck`` how often the plan struck, ``messages`` the WebSocket messages by
-    who sent them (``"client"``, ``"server"``).
+    Attributes:
+        connections: How many WebSockets were opened.
+        refused: How many WebSockets were turned away.
+        faults: How many faults there were, by name.
+        struck: How often the plan struck.
+        messages: How many WebSocket messages were sent, by sender (``"client"``, ``"server"``).
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Network:
     def connect(self, uri: str = "ws://in.memory", **options: Any) -> connect:
         """Open a session with the server: as :func:`reliable_ws.connect`, with its arguments.
 
-        What concerns sockets (where to, headers, certificates) is taken and has no effect. Raises
-        ``ConnectionRefusedError`` when there is no server, or none to be reached.
+        Arguments that concern sockets (URI, headers, certificates) are accepted and have no effect.
+
+        Raises:
+            ConnectionRefusedError: There is no server, or the network refuses.
         """
         client = Client(self._dial, uri, **options)
         self._clients.append(client)
@@ -81,9 +87,12 @@ class Network:
         port: int | None = None,
         **options: Any,
     ) -> serve:
-        """Serve sessions: as :func:`reliable_ws.serve`, with its arguments but for ``sessions=``.
+        """Serve sessions: as :func:`reliable_ws.serve`, with its arguments but ``sessions=``.
 
-        A network has one server at a time: starting another raises ``RuntimeError``.
+        Raises:
+            RuntimeError: The network has a server already.
+            TypeError: ``sessions=`` was given. Sessions die with the server: see
+                :meth:`kill_server`.
         """
         if "sessions" in options:
             raise TypeError("sessions= is not taken: they die with the server, see kill_server()")
@@ -93,7 +102,7 @@ class Network:
 
     @property
     def plan(self) -> Sequence[Strike] | FaultPlan | None:
-        """May be set, from then on: all counts begin anew. ``None`` is for no faults."""
+        """The plan of faults. Setting it restarts all counts. ``None`` means no faults."""
         return self._conditions.schedule.plan
 
     @plan.setter
@@ -102,27 +111,30 @@ class Network:
 
     @property
     def live(self) -> int:
-        """How many WebSockets the commands would act on."""
+        """How many WebSockets a command would act on."""
         return len(self._live())
 
     def cut(self) -> int:
-        """Break all WebSockets; what has arrived can still be read."""
+        """Break all WebSockets. What has arrived can still be read."""
         return self._strike_all("cut")
 
     def reset(self) -> int:
-        """Break all WebSockets; what has arrived and was not read is lost as well."""
+        """Break all WebSockets. What has arrived and was not read is lost too."""
         return self._strike_all("reset")
 
     def half_open(self, *, keep: Side = "client") -> int:
-        """Break all WebSockets for one side; the other keeps one that is silent for ever."""
+        """Break all WebSockets for one side.
+
+        The side ``keep`` keeps a WebSocket that stays silent.
+        """
         return self._strike_all("half_open", keep)
 
     def stall(self) -> int:
-        """Hold everything back in both directions, until :meth:`resume`."""
+        """Hold back everything in both directions until :meth:`resume`."""
         return self._strike_all("stall")
 
     def resume(self) -> None:
-        """End all stalls; what was held back arrives."""
+        """End all stalls. What was held back arrives."""
         for wire in list(self._wires.values()):
             wire.resume()
 
@@ -135,10 +147,10 @@ class Network:
         self._refusing = False
 
     def throttle(self, bytes_per_second: float | None, *, to: Side | None = None) -> None:
-        """Bound what each WebSocket carries to one side, or to both: that side reads slowly.
+        """Limit what each WebSocket carries to one side, or to both, in bytes per second.
 
-        Its peer's ``send()`` then waits once the limits of the outbox are reached. ``None`` lifts
-        the bound.
+        That side reads slowly. Its peer's ``send()`` waits once the limits of the outbox are
+        reached. ``None`` removes the limit.
         """
         self._conditions.rates.bound(bytes_per_second, to)
         for wire in list(self._wires.values()):
@@ -146,34 +158,38 @@ class Network:
                 end.start_anew()
 
     def delay(self, seconds: float) -> None:
-        """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
+        """Deliver everything that is sent from now on ``seconds`` later, in each direction.
+
+        Raises:
+            ValueError: ``seconds`` is negative.
+        """
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
         self._conditions.delay = seconds
 
     def kill_server(self) -> int:
-        """Let the server's process die, and another take its place with nothing in memory.
+        """Kill the server's process. Another one takes its place, with nothing in memory.
 
-        WebSockets break, nothing is said, handlers are cancelled where they stand. To keep the
-        new one out of reach for a while, ``refuse()`` first. Clients are told that the session is
-        unknown: ``SessionLost``, and a report in which what was not confirmed is *not taken* or
-        *unknown*. Returns how many sessions died.
+        WebSockets break without a close frame, and handlers are cancelled where they stand. Clients
+        learn that their session is unknown: they get ``SessionLost`` and a report in which
+        unconfirmed messages are *not taken* or *unknown*. To keep the new server out of reach for a
+        while, call ``refuse()`` first. Returns how many sessions died.
         """
         return self._kill_server()
 
     def kill_client(self) -> int:
-        """Let the process of every client die: WebSockets break, nothing is said, nobody returns.
+        """Kill the process of every client. WebSockets break without a close frame.
 
-        Their connections here can only be looked at: ``report`` says what they knew. The server
+        You can only look at the killed connections: ``report`` says what they knew. The server
         keeps their sessions for ``session_ttl`` and then reports them as lost. Returns how many
         sessions died.
         """
         return sum(self._kill_client(client) for client in self._clients)
 
     def heal(self) -> None:
-        """Undo everything: no plan, no refusal, no stall, no bound, no delay; what broke is broken.
+        """Remove the plan, refusal, stalls, limits and delay. Broken WebSockets stay broken.
 
-        Half-open WebSockets are over for the other side as well.
+        Half-open WebSockets end for the other side too.
         """
         self.plan = None
         self.accept()

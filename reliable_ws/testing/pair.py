@@ -26,11 +26,14 @@ SETTLE = 10.0
 
 
 class Pair(NamedTuple):
-    """What :func:`pair` gives: two ends of one session, and what breaks it."""
+    """What :func:`pair` gives: both ends of one session, and the network between them."""
 
     client: Connection
+    "The client's end."
     server: Connection
+    "The server's end."
     network: Network
+    "What breaks the WebSockets between them."
 
 
 @contextlib.asynccontextmanager
@@ -49,15 +52,22 @@ async def pair(
     """Connect a client and a server in this process.
 
     ``async with pair() as (client, server, network)``. Both are connections as ``connect`` and
-    ``serve`` make them; the client opens another WebSocket when one breaks. With a ``handler`` the
-    server is an application, which runs ``handler(server)``; without one, both ends are yours.
-    ``config`` is for both sides unless the server has its own; ``methods`` are those of the server;
-    ``on_event`` is told of the client's events. The ``plan``, or that of a ``network`` of your own,
-    begins to count once both are connected.
+    ``serve`` make them. The client opens another WebSocket when one breaks. When the block ends,
+    the network is healed and both ends are closed. That never raises: ``client.report`` and
+    ``server.report`` say what became of your messages. To see what ``close()`` raises, call it in
+    the block. If the block raises, both ends are aborted.
 
-    When the block ends, the network is healed and both ends are closed. That never raises: what
-    became of your messages is in ``client.report`` and ``server.report``, and a ``close()`` that
-    is to be looked at belongs into the block. If the block raises, both are aborted.
+    Args:
+        handler: The server's application, called with the server's connection. Default: none. Then
+            both ends are yours.
+        config: For both sides, unless the server has its own.
+        server_config: For the server.
+        methods: What the client may request.
+        client_methods: What the server may request.
+        on_event: Called with each event of the client.
+        reconnect: As in :func:`reliable_ws.connect`. Default: a short back-off.
+        plan: Where faults strike. It starts to count when both ends are connected.
+        network: A network of your own. Its plan also starts to count then.
     """
     network = network or Network()
     plan, network.plan = plan or network.plan, None

@@ -1,4 +1,4 @@
-"""What goes wrong, where: by chance or to the message, and the record of it."""
+"""What goes wrong and where, by chance or at a given message, and the record of it."""
 
 from __future__ import annotations
 
@@ -18,41 +18,46 @@ _OF_A_CONNECTION: tuple[FaultName, ...] = ("cut", "reset", "stall", "half_open")
 
 
 class Fault(NamedTuple):
-    """One fault, as ``on_fault`` is told of it."""
+    """One fault. ``on_fault`` is called with it."""
 
     name: FaultName
+    "Which fault."
     connection: int
-    """Connections are numbered from 1, in the order in which they were made. 0 for a process that
-    was killed by a command."""
+    """The number of the connection, from 1, in the order in which they were made. 0 for a
+    process that a command killed."""
     carried: int
-    """What the connection had carried until then, both directions together: bytes through a
-    ``ChaosProxy`` (whole chunks), messages through a ``Network``."""
+    """What the connection had carried by then, in both directions: bytes (whole chunks) for a
+    ``ChaosProxy``, messages for a ``Network``."""
     planned: bool
-    "Whether the plan struck, not a command."
+    "Whether the plan struck. ``False`` for a command."
 
 
 @dataclass(frozen=True, repr=False)
 class Strike:
-    """One fault at one message: a list of these is a plan for a ``Network``.
+    """One fault at one message. A list of these is a plan for a ``Network``.
 
-    Counted are WebSocket messages, as the network sees them. Greetings and acks are among them,
-    and several messages of the application ride in one when they are sent at once.
+    Only WebSocket messages are counted. Greetings and acks are among them. Several messages of the
+    application travel in one WebSocket message when they are sent together.
+
+    Raises:
+        ValueError: The values do not fit together. The message says which.
     """
 
     fault: FaultName
+    "Which fault."
     at: int
-    "It strikes at the message of this number, from 1; all connections are counted together."
+    "The number of the message at which it strikes, from 1. All connections are counted together."
     sender: Side | None = None
-    "Whose messages count; ``None``: both sides'."
+    "Whose messages are counted. ``None``: those of both sides."
     lost: bool = False
-    "Whether that message is lost with the connection. Else it arrives, and then the fault strikes."
+    "Whether that message is lost with the connection. If not, it arrives before the fault strikes."
     times: int = 1
-    "How often it strikes, each time at the next message of this number."
+    "How often it strikes, each time after so many further messages."
     seconds: float | None = None
-    """How long the trouble lasts. After a stall: until it ends (``None``: it does not, but for
-    ``resume()``). After any other fault: until new connections are let in (``None``: at once)."""
+    """How long the trouble lasts. For a stall: until it ends (``None``: until ``resume()``). For
+    any other fault: until new connections are accepted (``None``: at once)."""
     keep: Side = "client"
-    "Of ``half_open``: whose socket stays open."
+    "For ``half_open``: the side whose socket stays open."
 
     def __post_init__(self) -> None:
         """Complain of what cannot be carried out."""
@@ -81,19 +86,26 @@ class Strike:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """After a random number of bytes or messages a random fault, and so on; the same for a seed.
+    """Random faults after random numbers of bytes or messages, the same for the same seed.
 
-    For a ``ChaosProxy``, which counts bytes (``every_bytes``), and for a ``Network``, which counts
-    WebSocket messages (``every_messages``). Each direction of each connection is counted on its
-    own, from its opening, and the connection's number goes into the chance: where the faults
-    strike does not depend on timing. A stall lasts ``stall_for`` seconds.
+    A ``ChaosProxy`` counts bytes. A ``Network`` counts WebSocket messages. Each direction of each
+    connection is counted on its own, from its opening. Where the faults strike depends on the seed
+    and the connection's number, and never on timing.
+
+    Raises:
+        ValueError: A range or the list of faults makes no sense. The message says which.
     """
 
     seed: int = 0
+    "The same seed gives the same faults."
     faults: tuple[FaultName, ...] = _OF_A_CONNECTION
+    "The faults to choose from."
     every_bytes: tuple[int, int] = (500, 50_000)
+    "For a ``ChaosProxy``: the least and most bytes between two faults."
     stall_for: tuple[float, float] = (0.05, 1.0)
+    "The least and most seconds that a stall lasts."
     every_messages: tuple[int, int] = (1, 20)
+    "For a ``Network``: the least and most messages between two faults."
 
     def __post_init__(self) -> None:
         """Complain of what cannot be carried out."""

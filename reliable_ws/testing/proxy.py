@@ -31,14 +31,25 @@ _KEPT_HALF_OPEN = 64
 
 
 class ChaosProxy:
-    """Carries TCP connections to ``target_host:target_port``; see the module.
+    """Carries TCP connections to ``target_host:target_port``, and breaks them.
 
-    Commands act on all connections that are live at that moment and return how many those
-    were; they take effect within the next turns of the event loop. Bytes that the proxy holds
-    when a connection breaks are lost, as bytes in a real network are.
+    Use it with ``async with``. A command acts on all connections that are live at that moment, and
+    returns how many it acted on. It takes effect within the next turns of the event loop. Bytes
+    that the proxy holds when a connection breaks are lost, as in a real network.
 
-    ``connections`` counts the connections accepted, ``refused`` those turned away (by
-    :meth:`refuse`, or because the target could not be reached), ``faults`` the faults by name.
+    Args:
+        target_host: Where the server is.
+        target_port: Its port.
+        plan: Where faults strike by themselves. It counts bytes.
+        on_fault: Called with each :class:`Fault`.
+        port: Where the proxy listens. With 0 the system chooses.
+
+    Attributes:
+        port: Where the proxy listens. With 0, it is known once the block is entered.
+        connections: How many connections were accepted.
+        refused: How many were turned away, by :meth:`refuse` or because the target was not
+            reachable.
+        faults: How many faults there were, by name.
     """
 
     host = "127.0.0.1"
@@ -93,12 +104,16 @@ class ChaosProxy:
                 self._half_open.pop().close()
 
     def uri(self, path: str = "/") -> str:
-        """The address for clients."""
+        """Return the address for clients."""
         return f"ws://{self.host}:{self.port}{path}"
 
     @property
     def plan(self) -> FaultPlan | None:
-        """May be set: for connections made from then on; the plan before it ends at once."""
+        """The plan of faults, for connections that are made from now on. The old plan ends at once.
+
+        Raises:
+            TypeError: The plan is no :class:`FaultPlan`. A proxy sees bytes and no messages.
+        """
         return self._conditions.plan
 
     @plan.setter
@@ -109,7 +124,7 @@ class ChaosProxy:
 
     @property
     def live(self) -> int:
-        """How many connections the commands would act on."""
+        """How many connections a command would act on."""
         return sum(not relay.ended for relay in self._live.values())
 
     def cut(self) -> int:
@@ -121,14 +136,14 @@ class ChaosProxy:
         return self._strike_all("reset")
 
     def half_open(self, *, keep: Side = "client") -> int:
-        """Reset one side; the other keeps an open socket that nobody reads or answers.
+        """Reset one side. The side ``keep`` keeps an open socket that nothing reads or answers.
 
-        The last 64 sockets kept so stay open until the block is left.
+        The last 64 of these sockets stay open until the block is left.
         """
         return self._strike_all("half_open", keep)
 
     def stall(self) -> int:
-        """Hold all bytes in both directions, with all sockets open, until :meth:`resume`."""
+        """Hold back all bytes in both directions, with all sockets open, until :meth:`resume`."""
         return self._strike_all("stall")
 
     def resume(self) -> None:
@@ -145,11 +160,18 @@ class ChaosProxy:
         self._refusing = False
 
     def throttle(self, bytes_per_second: float | None, *, to: Side | None = None) -> None:
-        """Bound what each connection carries to one side, or to each; None lifts the bound."""
+        """Limit what each connection carries to one side, or to both, in bytes per second.
+
+        ``None``: no limit.
+        """
         self._conditions.rates.bound(bytes_per_second, to)
 
     def delay(self, seconds: float) -> None:
-        """Deliver what comes from now on this much later: each way, so a round trip pays twice."""
+        """Deliver everything that is sent from now on ``seconds`` later, in each direction.
+
+        Raises:
+            ValueError: ``seconds`` is negative.
+        """
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
         self._conditions.delay = seconds

@@ -22,11 +22,11 @@ class Run(Generic[T]):
     """One run of a scenario."""
 
     strike: Strike | None
-    "What happened to it; ``None``: nothing, the scenario was over before."
+    "Where the fault struck. ``None``: the scenario was over before."
     result: T
-    "What it returned."
+    "What the scenario returned."
     seconds: float
-    "How long it took, on the virtual clock."
+    "How long the run took, on the virtual clock."
 
 
 def sweep(
@@ -39,18 +39,28 @@ def sweep(
     limit: float = 3600.0,
     most: int = 1000,
 ) -> list[Run[T]]:
-    """Run ``scenario(network)`` once for each fault at each message: it has to survive them all.
+    """Run ``scenario(network)`` once for each fault at each message.
 
-    First it runs undisturbed: what fails by itself is not blamed on a fault.
-    Every run has a network of its own, and a virtual clock: timeouts of minutes take no time,
-    and a wait that never ends is an ``AssertionError`` (see :func:`run`, also for ``seed`` and
-    ``limit``). The fault strikes behind the message that it is at, and, unless it is a stall, in
-    another run instead of it, so that it is lost. ``seconds`` is how long the trouble lasts (see
-    :class:`Strike`). The counting begins at ``first``; 3 spares the first Hello and its answer.
+    The first run is undisturbed. Every run has its own network and a virtual clock. So timeouts of
+    minutes take no time, and a wait that never ends is an ``AssertionError`` (see :func:`run`).
+    Each fault strikes after the message that it is at. In another run it strikes instead of the
+    message, which is then lost. A stall loses nothing and has no such run. Returns all runs. Runs
+    whose ``strike`` is ``None`` were not disturbed.
 
-    What the scenario raises comes out with a note that tells how to replay that run. Returns all
-    runs; those without a ``strike`` were not disturbed, for comparison. A scenario of more than
-    ``most`` messages is an error, and so is one that ends before ``first``.
+    Args:
+        scenario: A coroutine function. It gets the :class:`Network`, and raises if the application
+            fails.
+        faults: Which faults to try.
+        seconds: How long the trouble lasts. See :class:`Strike`.
+        first: The first message at which a fault strikes. 3 spares the first Hello and its answer.
+        seed: See :func:`run`.
+        limit: See :func:`run`.
+        most: The most messages that a scenario may have.
+
+    Raises:
+        Exception: What the scenario raises, with a note that says how to replay that run.
+        AssertionError: The scenario has more than ``most`` messages, or ends before ``first``, or
+            waits without end.
     """
     runs = [_run(scenario, [], seed, limit)]
     for fault, lost in itertools.product(faults, (False, True)):

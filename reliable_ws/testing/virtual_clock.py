@@ -53,14 +53,19 @@ class _Jump:
 
 
 class VirtualClockLoop(base_events.BaseEventLoop):
-    """The loop of :func:`run`; also a loop factory for ``asyncio.Runner`` and pytest-asyncio.
+    """The event loop of :func:`run`. Also a loop factory for ``asyncio.Runner`` and pytest-asyncio.
 
-    Its clock begins at 0. ``limit`` (virtual seconds) and ``max_turns`` bound it: past either,
-    and when nothing could ever happen again, it raises an ``AssertionError`` that lists the
-    pending tasks with the lines at which they wait. ``seed`` shuffles what is ready in one turn
-    (default: asyncio's own order). ``collect`` runs the garbage collector in every turn, which
-    destroys tasks that nobody refers to. Sockets, pipes, subprocesses and signals raise
-    ``NotImplementedError``.
+    Its clock starts at 0. Sockets, pipes, subprocesses and signals raise ``NotImplementedError``.
+    The loop raises an ``AssertionError`` when ``limit`` or ``max_turns`` is exceeded, and when
+    nothing can ever happen again. The error lists the pending tasks with the lines at which they
+    wait.
+
+    Args:
+        seed: Shuffles what is ready in one turn. Default: asyncio's own order.
+        limit: The most virtual seconds.
+        max_turns: The most turns of the loop.
+        collect: Whether to run the garbage collector in every turn. This destroys tasks that
+            nothing refers to.
     """
 
     _ready: deque[asyncio.Handle]
@@ -91,7 +96,7 @@ class VirtualClockLoop(base_events.BaseEventLoop):
     # -- what asyncio asks of a loop -------------------------------------------------------
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was made."""
         return self._now
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -192,15 +197,18 @@ class VirtualClockLoop(base_events.BaseEventLoop):
     # -- what a test wants to know ---------------------------------------------------------
 
     def timers(self) -> list[asyncio.TimerHandle]:
-        """The timers that are still running, soonest first."""
+        """Return the timers that are still running, soonest first."""
         return sorted(handle for handle in self._scheduled if not handle.cancelled())
 
     def pending(self) -> list[asyncio.Task[Any]]:
-        """The tasks that are not done, oldest first."""
+        """Return the tasks that are not done, oldest first."""
         return sorted(asyncio.all_tasks(self), key=lambda task: self._futures.get(task, 0))
 
     def dump(self) -> str:
-        """The clock, every pending task with the lines at which it waits, every timer."""
+        """Return the state of the loop.
+
+        It has the clock, every pending task with the lines at which it waits, and every timer.
+        """
         lines = [f"virtual time {self._now:.6f}"]
         for task in self.pending():
             lines.append(f"pending task {task.get_name()}:")
@@ -209,7 +217,7 @@ class VirtualClockLoop(base_events.BaseEventLoop):
         return "\n".join(lines)
 
     def problems(self) -> list[str]:
-        """Tasks left over, exceptions that nobody looked at, calls of the exception handler."""
+        """Return tasks left over, unretrieved exceptions, and calls of the exception handler."""
         left = [
             f"task left over: {task.get_name()}\n" + "\n".join(where(task.get_coro()))
             for task in self.pending()
@@ -250,12 +258,16 @@ def run(
     max_turns: int = 1_000_000,
     collect: bool = False,
 ) -> T:
-    """``asyncio.run`` on a :class:`VirtualClockLoop`, and stricter.
+    """``asyncio.run`` on a :class:`VirtualClockLoop`, with more checks.
 
-    Raises what ``main`` raises; an ``AssertionError`` if the run does not end; and, if ``main``
-    returned, an ``AssertionError`` if it leaves tasks behind, if an exception handler was called
-    or if the exception of a task or future was never retrieved. The module ``random`` is seeded
-    with ``seed`` (or 0) for the run, so that jitter replays too, and is then as it was before.
+    The module ``random`` is seeded with ``seed`` (or 0) for the run, so that jitter replays too.
+    Afterwards its state is as it was before. ``seed``, ``limit`` (virtual seconds), ``max_turns``
+    and ``collect`` are those of :class:`VirtualClockLoop`.
+
+    Raises:
+        Exception: What ``main`` raises.
+        AssertionError: The run does not end; or ``main`` returned and left tasks behind, an
+            exception handler was called, or the exception of a task or future was never retrieved.
     """
     __tracebackhide__ = True
     loop = VirtualClockLoop(seed=seed, limit=limit, max_turns=max_turns, collect=collect)
@@ -287,10 +299,10 @@ def run(
 
 
 def virtual_clock(test: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T]:
-    """Decorate an ``async def`` test: it becomes a plain one that :func:`run` carries out.
+    """Decorate an ``async def`` test: it becomes a plain function that :func:`run` carries out.
 
-    Needs no plugin of the test runner and disturbs none. Fixtures have to be plain functions:
-    what an async fixture made belongs to another event loop.
+    It needs no plugin of the test runner. Fixtures must be plain functions: what an async fixture
+    makes belongs to another event loop.
     """
 
     @functools.wraps(test)
