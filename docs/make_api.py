@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from reliable_ws import adapters
+
 PAGE = Path(__file__).with_name("api.md")
 
 WIDTH = 96
@@ -33,16 +35,7 @@ describes the wire. Times are in seconds and sizes in bytes, unless the text say
 
 """
 
-ADAPTERS = [
-    f"{module}.{name}"
-    for module, names in re.findall(
-        r"^from (reliable_ws\.adapters\.\w+) import (.+)$",
-        Path(__file__).with_name("adapters.md").read_text(),
-        re.MULTILINE,
-    )
-    for name in names.split(", ")
-]
-"""What docs/adapters.md imports to write an adapter."""
+ADAPTERS = [f"reliable_ws.adapters.{name}" for name in adapters.__all__]
 
 # A title, what to say first, and the names: as they are imported.
 Theme = tuple[str, str, list[str]]

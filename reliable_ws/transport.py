@@ -8,23 +8,20 @@ are binary messages, and one way to learn that there will be no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.protocol.session import Role
 
 __all__ = [
     "EagerTransport",
     "PushTransport",
-    "Role",
     "SyncPushTransport",
     "SyncTransport",
     "Transport",
     "TransportClosed",
     "select_subprotocol",
 ]
-
-Role = Literal["initiator", "acceptor"]
-"""Which side of a WebSocket: the client is the initiator, which says Hello; the server accepts."""
 
 
 class TransportClosed(ConnectionError):

@@ -7,7 +7,8 @@ from typing import Any
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.web import WebSocketResponse
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .checks import check_open
 from .coroutine import CoroutineTransport

@@ -11,7 +11,8 @@ import contextlib
 import threading
 from typing import Any
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .close_frame import reason_of, told
 

@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .close_frame import reason_of, told
 

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .callback import CallbackTransport
 

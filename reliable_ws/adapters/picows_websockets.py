@@ -6,7 +6,8 @@ from typing import Any
 
 from picows.websockets import ClientConnection, ConnectionClosed, ServerConnection, State
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .coroutine import CoroutineTransport
 

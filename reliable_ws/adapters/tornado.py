@@ -14,7 +14,7 @@ from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler
 
-from reliable_ws.transport import Role
+from reliable_ws.protocol.session import Role
 
 from .callback import CallbackTransport
 

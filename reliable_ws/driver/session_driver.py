@@ -79,6 +79,7 @@ class ReceiveSide(Protocol):
     @property
     def line(self) -> Queue:
         """Whoever waits for one."""
+        raise NotImplementedError
 
     def wake_if_over(self) -> None:
         """Wake whoever waits for a message that cannot come any more."""

@@ -34,7 +34,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 __all__ = ["MemoryTransport", "pair"]
 

@@ -10,6 +10,8 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate
 from reliable_ws.protocol.frames import Counters, Finish, Part
 from reliable_ws.protocol.inbox import BEYOND, Inbox
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Receiving
 
 
 def inbox(*payloads: str, first: int = 1) -> Inbox:
@@ -87,24 +89,24 @@ def test_confirming_what_was_never_handed_over_is_the_callers_mistake():
         box.confirm(2)
 
 
-def test_freezing_drops_what_is_untaken_and_says_how_many():
+def test_stopping_drops_what_is_untaken():
     """CLOSE-3, PART-12"""
     box = inbox("a", "b", "c")
     box.deliver()
-    assert box.freeze() == 2
+    box.stop()
     assert (len(box), box.held) == (0, 0)
     assert box.counters() == Counters(3, 0, 1, True)
     with pytest.raises(IndexError):
         box.take()
 
 
-def test_confirming_after_the_freeze_is_too_late():
+def test_confirming_after_the_stop_is_too_late():
     """CLOSE-3: what was told is final."""
     box = inbox("a", "b")
     box.deliver()
     box.deliver()
     box.confirm(2)
-    box.freeze()
+    box.stop()
     with pytest.raises(ConfirmTooLate):
         box.confirm(1)
     assert not box.confirm(2)
@@ -127,47 +129,56 @@ def test_finish_is_taken_when_everything_before_it_is_confirmed():
     """CLOSE-2"""
     box = inbox("a")
     box.arrived_finish(Finish(2, 1000, ""))
-    assert not box.take_finish()
+    box.conclude()
+    assert (box.confirmed, box.done) == (0, False)
     box.take()
-    assert box.take_finish()
+    box.conclude()
     assert box.counters() == Counters(2, 2, 1, False)
-    assert not box.take_finish()
+    box.conclude()
+    assert (box.confirmed, box.done) == (2, True)
 
 
-def test_finish_is_not_taken_after_the_freeze():
+def test_finish_is_not_taken_after_the_stop():
     """CLOSE-3"""
-    box = inbox()
-    box.arrived_finish(Finish(1, 1000, ""))
-    box.freeze()
-    assert not box.take_finish()
-    assert box.confirmed == 0
+    box = inbox("untaken")
+    box.arrived_finish(Finish(2, 1000, ""))
+    box.stop()
+    box.conclude()
+    assert (box.confirmed, box.state) == (0, Receiving.STOPPED)
 
 
-def test_due_is_set_when_the_watched_number_is_confirmed():
+def session_with(*payloads: str) -> Session:
+    session = Session("acceptor", bytes(16), bytes(32), 0.0)
+    session.inbox.arrived(1, list(payloads), 10)
+    return session
+
+
+def test_something_is_due_when_the_watched_number_is_confirmed():
     """ACK-5: by taking and by confirming alike."""
-    box = inbox("a", "b", "c")
-    box.watch(2)
-    box.take()
-    assert not box.due
-    box.deliver()
-    box.confirm(2)
-    assert box.due
-    box.due = False
-    box.watch(3)
-    box.take()
-    assert box.due
+    session = session_with("a", "b", "c")
+    session.inbox.watch(2)
+    session.take()
+    assert not session.due
+    session.deliver()
+    session.confirm(2)
+    assert session.due
+    session.poll(0.0)
+    session.inbox.watch(3)
+    session.take()
+    assert session.due
 
 
-def test_due_is_set_by_the_last_message_before_finish():
+def test_something_is_due_when_the_last_message_before_finish_is_confirmed():
     """CLOSE-2: nobody else would look."""
-    box = inbox("a", "b")
+    session = session_with("a", "b")
+    box = session.inbox
     assert box.mark == BEYOND
     box.arrived_finish(Finish(3, 1000, ""))
     box.watch(BEYOND)
-    box.take()
-    assert not box.due
-    box.take()
-    assert box.due
+    session.take()
+    assert not session.due
+    session.take()
+    assert session.due
 
 
 def test_bytes_are_held_until_confirmed():
@@ -221,10 +232,10 @@ def test_a_part_may_be_whole():
     assert box.take() == b"x"
 
 
-def test_the_freeze_drops_parts():
+def test_the_stop_drops_parts():
     box = inbox()
     box.arrived_part(Part(1, 0, 9, 0, b"x"))
-    box.freeze()
+    box.stop()
     assert box.partial == 0
 
 

@@ -28,7 +28,8 @@ from websockets.protocol import State
 
 from reliable_ws.adapters.close_frame import code_of, reason_of
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .options import (
     MAX_SIZE,

@@ -24,7 +24,8 @@ from websockets.sync.server import Server, ServerConnection, serve
 from reliable_ws.adapters.close_frame import code_of, reason_of
 from reliable_ws.adapters.write_room import Room
 from reliable_ws.protocol.frames import SUBPROTOCOL
-from reliable_ws.transport import Role, TransportClosed
+from reliable_ws.protocol.session import Role
+from reliable_ws.transport import TransportClosed
 
 from .options import (
     MAX_SIZE,
