@@ -6,7 +6,7 @@ bytes are written and what a timer is are for :mod:`reliable_ws.aio` and :mod:`r
 
 With threads every method here is called with the session's lock held. Nothing of the application
 and no call that may block is made from here: handlers are started in threads of their own, and
-``on_event`` is called later by one. A write happens only in :meth:`SessionDriver.stepped`, the
+``on_event`` is called later by one. A write happens only in :meth:`Pump.stepped`, the
 last thing in a step.
 """
 
@@ -53,6 +53,18 @@ class Timer(Protocol):
         """Do not call."""
 
 
+class Pump(Protocol):
+    """What writes, and looks at the clock."""
+
+    def stepped(self, *, eventful: bool, answered: bool) -> None:
+        """Write what follows from a step. The last thing in it.
+
+        ``eventful``: something happened that the application may answer at once. A confirmation
+        or an answer is none of that: whoever goes on with it sends by itself. ``answered``: the
+        peer asked for something, and no handler runs any more.
+        """
+
+
 class SendSide(Protocol):
     """What waits for room in the outbox, and for confirmations."""
 
@@ -85,13 +97,14 @@ class ReceiveSide(Protocol):
         """Wake whoever waits for a message that cannot come any more."""
 
 
+PumpT = TypeVar("PumpT", bound=Pump)
 SenderT = TypeVar("SenderT", bound=SendSide)
 ReceiverT = TypeVar("ReceiverT", bound=ReceiveSide)
 ClientT = TypeVar("ClientT", bound=OpenRequests[Any])
 ServerT = TypeVar("ServerT", bound=RunningRequests[Any])
 
 
-class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
+class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     """One session, its four workers, and its end."""
 
     __slots__ = (
@@ -99,6 +112,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         "_close_timer",
         "_resumable",
         "met",
+        "pump",
         "receiver",
         "retry",
         "rpc_client",
@@ -114,6 +128,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
     def __init__(
         self,
         session: Session,
+        pump: PumpT,
         sender: SenderT,
         receiver: ReceiverT,
         rpc_server: ServerT,
@@ -121,6 +136,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         resumable: bool,
     ) -> None:
         self.session = session
+        self.pump = pump
         self.sender = sender
         self.receiver = receiver
         self.rpc_client: ClientT | None = None
@@ -150,13 +166,6 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         """Wake whoever waits for the session to be opened, detached, closing or over."""
         raise NotImplementedError
 
-    def stepped(self, *, eventful: bool, asked: bool) -> None:
-        """Write what follows from a step. The last thing in it.
-
-        ``eventful``: anything happened. ``asked``: the peer asked for something.
-        """
-        raise NotImplementedError
-
     def say_last_word(self) -> None:
         """Write what the session says at its end, if that need not wait for the end of the step."""
 
@@ -168,20 +177,25 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
 
     def dispatch(self, events: list[Event]) -> None:
         """Tell everybody whom it concerns what happened. The last thing in a step."""
-        asked = is_rare = False
+        eventful = asked = is_rare = False
         for event in events:  # it grows: what follows from an event comes behind the others
             kind = type(event)
             if kind is Arrived:
                 self.receiver.line.call(event.messages)  # type: ignore[union-attr]
+                eventful = True
             elif kind is Confirmed:
                 self.sender.confirmed(event.number)  # type: ignore[union-attr]
             elif (answer := ANSWERS.get(kind)) is not None:
                 answer(self.rpc_client, event)
+            elif kind is Requested:
+                by = event.by  # type: ignore[union-attr]
+                self.rpc_server.requested(event, 0.0 if by is None else self.now())  # type: ignore[arg-type]
+                eventful = asked = True
             elif (order := ORDERS.get(kind)) is not None:
                 order(self, event)
-                asked = True
+                eventful = asked = True
             else:
-                is_rare = True
+                eventful = is_rare = True
                 events += self._on_rare(event)
         if is_rare:
             self.changed()
@@ -189,10 +203,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
             self.rpc_client.admit()
         if self._close_plan is not None:
             self._step_close_plan()
-        self.stepped(eventful=bool(events), asked=asked)
-
-    def _on_requested(self, event: Requested) -> None:
-        self.rpc_server.requested(event, 0.0 if event.by is None else self.now())
+        self.pump.stepped(eventful=eventful, answered=asked and not self.rpc_server.running)
 
     def _on_rare(self, event: Event) -> list[Event]:
         """Deal with what happens a few times in a session's life; return what follows."""
@@ -322,7 +333,6 @@ ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
 """What comes for our requests."""
 
 ORDERS: dict[type[Event], Callable[[Any, Any], None]] = {
-    Requested: SessionDriver._on_requested,  # noqa: SLF001
     Granted: lambda driver, event: driver.rpc_server.granted(event),
     Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
 }

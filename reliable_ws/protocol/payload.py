@@ -42,7 +42,7 @@ class MsgpackCodec:
     def dumps(self, value: Any, /) -> bytes:
         """Pack, and prove that it can be unpacked: what ``send`` accepts arrives."""
         data: bytes = msgpack.packb(value)
-        if not _comes_back(value, self.max_items, PROVED_DEPTH):
+        if type(value) not in SCALARS and not _comes_back(value, self.max_items, PROVED_DEPTH):
             self.loads(data)
         return data
 
