@@ -14,7 +14,7 @@ from reliable_ws.protocol.payload import open_payload
 from reliable_ws.protocol.state import Receiving, Sending
 
 from .pump import Pump
-from .waiters import Line
+from .waiters import WaitQueue
 
 __all__ = ["RpcClient"]
 
@@ -43,13 +43,13 @@ class Waiting(OpenRequest):
 class RpcClient(OpenRequests[Waiting]):
     """The requests of one connection, from this side."""
 
-    __slots__ = ("_one_by_one", "_pump", "line")
+    __slots__ = ("_one_by_one", "_pump", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         super().__init__(pump.session)
         self._pump = pump
         self._one_by_one = False  # the last answer came when nobody else waited for one
-        self.line = Line()
+        self.waiters = WaitQueue()
         "Who waits for the peer to have room for a request."
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
@@ -110,10 +110,10 @@ class RpcClient(OpenRequests[Waiting]):
     @property
     def _can_ask(self) -> bool:
         """Whether a request can go at once: there is room, and nobody is before it."""
-        session, calls, line = self._session, self._calls, self.line
+        session, calls, waiters = self._session, self._calls, self.waiters
         return (
-            len(calls.open) + line.called < calls.limit
-            and not line.waiting
+            len(calls.open) + waiters.notified < calls.limit
+            and not waiters.waiting
             and session.outbox.state is Sending.OPEN
             and session.inbox.state is Receiving.OPEN
         )
@@ -137,7 +137,7 @@ class RpcClient(OpenRequests[Waiting]):
         try:
             async with asyncio.timeout_at(by):
                 while True:
-                    await self.line.wait()
+                    await self.waiters.wait()
                     self.check(waiting)
                     if self._room > 0:
                         return
@@ -147,11 +147,11 @@ class RpcClient(OpenRequests[Waiting]):
     @property
     def _room(self) -> int:
         """Requests that may be opened besides those whose turn has come."""
-        return self._calls.limit - len(self._calls.open) - self.line.called
+        return self._calls.limit - len(self._calls.open) - self.waiters.notified
 
     def admit(self) -> None:
         """Let as many go on as there is room for."""
-        self.line.call(self._room)
+        self.waiters.notify(self._room)
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
@@ -171,4 +171,4 @@ class RpcClient(OpenRequests[Waiting]):
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
         super().settle()
-        self.line.call_all()
+        self.waiters.notify_all()

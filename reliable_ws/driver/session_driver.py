@@ -66,18 +66,18 @@ class SendSide(Protocol):
         """Wake whoever waits for room: there is some, or it is too late."""
 
 
-class Queue(Protocol):
+class Waiters(Protocol):
     """Those that wait for a message, first come first served."""
 
-    def call(self, count: int = 1, /) -> None:
-        """Wake those whose turn has come with so many messages."""
+    def notify(self, count: int = 1, /) -> None:
+        """Wake the first ones: so many messages came."""
 
 
 class ReceiveSide(Protocol):
     """What waits for messages."""
 
     @property
-    def line(self) -> Queue:
+    def waiters(self) -> Waiters:
         """Whoever waits for one."""
         raise NotImplementedError
 
@@ -172,7 +172,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         for event in events:  # it grows: what follows from an event comes behind the others
             kind = type(event)
             if kind is Arrived:
-                self.receiver.line.call(event.messages)  # type: ignore[union-attr]
+                self.receiver.waiters.notify(event.messages)  # type: ignore[union-attr]
             elif kind is Confirmed:
                 self.sender.confirmed(event.number)  # type: ignore[union-attr]
             elif (answer := ANSWERS.get(kind)) is not None:

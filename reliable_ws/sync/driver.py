@@ -30,7 +30,7 @@ from .rpc_client import RpcClient
 from .rpc_server import RpcServer
 from .sender import Sender
 from .timers import Timer, call_at
-from .waiters import Condition, until
+from .waiters import Condition, deadline_after
 
 __all__ = ["Driver"]
 
@@ -109,7 +109,7 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
 
     def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
-        by = until(timeout)
+        by = deadline_after(timeout)
         try:
             self.rpc_server.release(threading.current_thread())
             self.start_closing(code, reason, timeout=timeout)

@@ -22,7 +22,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .timers import Timer, call_at, start
-from .waiters import Condition, retake, until
+from .waiters import Condition, deadline_after, reacquire
 
 __all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
 
@@ -141,7 +141,7 @@ class LinkIO:
                     lock.release()  # in here: Ctrl-C may come as it returns
                     sent = send(data)
                 finally:
-                    retake(lock)
+                    reacquire(lock)
                 if sent is False:
                     self._left = data
                     return False
@@ -173,7 +173,7 @@ class LinkIO:
                     break
             close_action = self.link.close_action
             if close_action is None or self.wait_over(
-                until(LINGER if close_action.linger else 0.0)
+                deadline_after(LINGER if close_action.linger else 0.0)
             ):
                 return
         self.transport.close(close_action.code, close_action.reason)

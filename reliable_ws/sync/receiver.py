@@ -11,7 +11,7 @@ from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, Pa
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import Line, until
+from .waiters import WaitQueue, deadline_after
 
 __all__ = ["Delivery", "Receiver"]
 
@@ -19,22 +19,22 @@ __all__ = ["Delivery", "Receiver"]
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_lock", "_pump", "_session", "line")
+    __slots__ = ("_inbox", "_lock", "_pump", "_session", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._lock = pump.lock
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self.line = Line(pump.lock)
+        self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
 
     def take(self, timeout: float | None) -> Any:
         """Take the next message, and confirm it in the same step."""
         inbox = self._inbox
         with self._lock:
-            if not self._inbox.queue or self.line:
-                self._arrival(until(timeout))
+            if not self._inbox.queue or self.waiters:
+                self._arrival(deadline_after(timeout))
             payload = self._session.take()
             number = inbox.handed
             if self._session.due:
@@ -57,7 +57,7 @@ class Receiver:
         while True:
             try:
                 with self._lock:
-                    if not self._inbox.queue or self.line:
+                    if not self._inbox.queue or self.waiters:
                         self._arrival(NEVER)
                     number, payload = self._session.deliver()
             except ConnectionClosed as error:
@@ -79,7 +79,7 @@ class Receiver:
         """Return when a message can be taken, first come first served."""
         if not self._can_read():
             self._pump.flush()  # nobody in this thread adds anything before the next message
-        self.line.wait(self._can_read, by)
+        self.waiters.wait(self._can_read, by)
         if not self._inbox.queue:
             raise self._session.error()
 
@@ -88,7 +88,7 @@ class Receiver:
 
     def wake_if_over(self) -> None:
         """Wake the first one that waits: it lets the next one look."""
-        self.line.call()
+        self.waiters.notify()
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""

@@ -16,7 +16,7 @@ from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import Line, Turn, until
+from .waiters import Waiter, WaitQueue, deadline_after
 
 __all__ = ["RpcClient"]
 
@@ -30,35 +30,35 @@ GIVE_UP_INTERVAL = 0.001
 class Waiting(OpenRequest):
     """One open request of ours, and the thread that waits for what becomes of it."""
 
-    __slots__ = ("_turn",)
+    __slots__ = ("_waiter",)
 
     def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
         super().__init__(method, params, payload, weight)
-        self._turn = Turn()
+        self._waiter = Waiter()
 
     def wake(self) -> None:
         """Let the thread look."""
-        self._turn.give()
+        self._waiter.wake()
 
     def wait(self, lock: threading.Lock, by: float) -> bool:
         """Return when there is something to look at; ``False`` when time is up."""
-        if not self._turn.wait(lock, by):
+        if not self._waiter.wait(lock, by):
             return False
-        self._turn = Turn()
+        self._waiter = Waiter()
         return True
 
 
 class RpcClient(OpenRequests[Waiting]):
     """The requests of one connection, from this side. Its lock is held unless it says otherwise."""
 
-    __slots__ = ("_left", "_lock", "_pump", "line")
+    __slots__ = ("_left", "_lock", "_pump", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         super().__init__(pump.session)
         self._pump = pump
         self._lock = pump.lock
         self._left: deque[int] = deque()  # streams that were left while the lock was taken
-        self.line = Line(pump.lock)
+        self.waiters = WaitQueue(pump.lock)
         "Who waits for the peer to have room for a request."
 
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
@@ -105,9 +105,9 @@ class RpcClient(OpenRequests[Waiting]):
     def _begin(self, waiting: Waiting, by: float, credit: int) -> int:
         """Send a request as soon as there is room, and return its number."""
         self.check(waiting)
-        if self.line or not self._may_ask(waiting):
+        if self.waiters or not self._may_ask(waiting):
             try:
-                self.line.wait(lambda: self._may_ask(waiting), by)
+                self.waiters.wait(lambda: self._may_ask(waiting), by)
             except TimeoutError:
                 raise RequestTimeout(waiting.message[0], taken=False) from None
             self.check(waiting)
@@ -145,7 +145,7 @@ class RpcClient(OpenRequests[Waiting]):
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
         super().settle()
-        self.line.call()
+        self.waiters.notify()
 
     def _leave(self, number: int) -> None:
         """End a stream. Without the lock, for which a finalizer must not wait.
@@ -153,7 +153,7 @@ class RpcClient(OpenRequests[Waiting]):
         The garbage collector may run a generator's end in a thread that holds it.
         """
         self._left.append(number)
-        by = until(GIVE_UP)
+        by = deadline_after(GIVE_UP)
         while self._lock.locked():
             if time.monotonic() >= by:
                 return
@@ -165,10 +165,10 @@ class RpcClient(OpenRequests[Waiting]):
         """End streams that were left, and let the next one ask if there is room."""
         while self._left:
             self.drop(self._left.popleft())
-        if self.line:
-            self.line.call()
+        if self.waiters:
+            self.waiters.notify()
 
 
 def _by(timeout: float | None) -> float:
     """Return when time is up; what a deadline cannot say is none."""
-    return until(timeout if timeout is not None and timeout < HIGHEST else None)
+    return deadline_after(timeout if timeout is not None and timeout < HIGHEST else None)

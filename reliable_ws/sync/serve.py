@@ -21,7 +21,7 @@ from .connection import Connection
 from .link_io import CLOSE_TIMEOUT
 from .sessions import Handler, Sessions
 from .timers import start
-from .waiters import Condition, take
+from .waiters import Condition, acquire
 
 __all__ = ["Server", "serve"]
 
@@ -56,7 +56,7 @@ class Server:
         The server accepts WebSockets without this call too, from the beginning to the end of the
         block.
         """
-        take(self._stopped)
+        acquire(self._stopped)
         self.shutdown()  # for others that wait; it may have been called again meanwhile
 
     def shutdown(self) -> None:

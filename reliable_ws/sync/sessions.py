@@ -229,7 +229,7 @@ class Sessions:
             self._table.handlers.add(acceptor.handling)
 
     def _retire(self, acceptor: Acceptor) -> None:
-        """Turn a session that has ended into a tombstone; with the lock held."""
+        """Waiter a session that has ended into a tombstone; with the lock held."""
         self._table.retire(acceptor, time.monotonic())
         self._change.notify_all()
 

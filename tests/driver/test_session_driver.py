@@ -89,7 +89,7 @@ class Driver(SessionDriver):
             try_again=notes.of("try again"),
         )
         receiver = SimpleNamespace(
-            line=SimpleNamespace(call=notes.of("arrived")), wake_if_over=notes.of("over?")
+            waiters=SimpleNamespace(notify=notes.of("arrived")), wake_if_over=notes.of("over?")
         )
         super().__init__(session, sender, receiver, Server(session, notes), resumable=resumable)
         self.GRACE = grace
