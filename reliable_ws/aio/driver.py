@@ -45,12 +45,12 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
             resumable=resumable,
         )
 
-    def start_asking(self) -> RpcClient:
+    def create_rpc_client(self) -> RpcClient:
         """Return what makes requests, from the first one on."""
         self.rpc_client = RpcClient(self.pump)
         return self.rpc_client
 
-    def keep(self, task: asyncio.Task[Any]) -> None:
+    def hold_task(self, task: asyncio.Task[Any]) -> None:
         """Refer to a task until it is done: the event loop does not."""
         self.tasks.append(task)
         task.add_done_callback(self.tasks.remove)
@@ -78,14 +78,14 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
         self.pump.rearm()
         self.change.notify_all()
 
-    def stepped(self, *, eventful: bool, asked: bool) -> None:
+    def after_step(self, *, eventful: bool, asked: bool) -> None:
         """Write at the end of this turn, or now if every handler has answered already."""
         if asked and not self.rpc_server.busy:
             self.pump.flush()
         else:
-            self.pump.stepped(eventful=eventful)
+            self.pump.after_step(eventful=eventful)
 
-    def say_last_word(self) -> None:
+    def flush_last_frames(self) -> None:
         """Write now: the last word goes before anybody hears of the end."""
         self.pump.flush()
 
@@ -115,7 +115,7 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
         """Return when the session is over."""
         await self.change.wait_for(lambda: self.session.ended)
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         self.pump.link_io = None
-        super().orphan()
+        super().after_fork()

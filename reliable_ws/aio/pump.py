@@ -139,9 +139,9 @@ class Pump:
         if events:
             self.dispatch(events)
         else:
-            self.stepped(eventful=False)
+            self.after_step(eventful=False)
 
-    def stepped(self, *, eventful: bool) -> None:
+    def after_step(self, *, eventful: bool) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
         if self.awake or self.link_io is None:
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.delivery import BaseDelivery
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
@@ -79,7 +79,7 @@ class Receiver:
             try:
                 await self.arrival(None)
             except ConnectionClosed as error:
-                if self._ends_quietly(error):
+                if self._ends_iteration(error):
                     return
                 raise
             yield self.take()
@@ -101,7 +101,7 @@ class Receiver:
             try:
                 await self.arrival(None)
             except ConnectionClosed as error:
-                if self._ends_quietly(error):
+                if self._ends_iteration(error):
                     return
                 raise
             number, payload = self._session.deliver()
@@ -114,7 +114,7 @@ class Receiver:
                 raise
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
 
-    def _ends_quietly(self, error: ConnectionClosed) -> bool:
+    def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this is how an iteration ends without raising."""
         return isinstance(error, ConnectionClosedOK) or self._session.closing
 
@@ -132,7 +132,7 @@ class Receiver:
             self.waiters.notify_all()
 
 
-class Delivery(Unconfirmed):
+class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
     ``async with delivery as message: …`` confirms the message when the block ends without an

@@ -19,7 +19,7 @@ from .waiters import WaitQueue
 __all__ = ["RpcClient"]
 
 
-class Waiting(OpenRequest):
+class PendingRequest(OpenRequest):
     """One open request of ours, and the task that waits for what becomes of it."""
 
     __slots__ = ("expired", "waiter")
@@ -40,7 +40,7 @@ class Waiting(OpenRequest):
             self.waiter.set_result(None)
 
 
-class RpcClient(OpenRequests[Waiting]):
+class RpcClient(OpenRequests[PendingRequest]):
     """The requests of one connection, from this side."""
 
     __slots__ = ("_one_by_one", "_pump", "waiters")
@@ -55,7 +55,7 @@ class RpcClient(OpenRequests[Waiting]):
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, 0)
@@ -78,7 +78,7 @@ class RpcClient(OpenRequests[Waiting]):
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, STREAM_CREDIT)
@@ -118,7 +118,7 @@ class RpcClient(OpenRequests[Waiting]):
             and session.inbox.state is Receiving.OPEN
         )
 
-    def _begin(self, waiting: Waiting, by: float | None, credit: int) -> int:
+    def _begin(self, waiting: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
         try:
             number = self.open(waiting, by, credit)
@@ -131,7 +131,7 @@ class RpcClient(OpenRequests[Waiting]):
             self._pump.wake_for_call()
         return number
 
-    async def _turn(self, waiting: Waiting, by: float | None) -> None:
+    async def _turn(self, waiting: PendingRequest, by: float | None) -> None:
         """Return when there is room for one more request; first come, first served."""
         self.check(waiting)
         try:
@@ -162,7 +162,7 @@ class RpcClient(OpenRequests[Waiting]):
         self.admit()
         return taken_back
 
-    def _done(self, number: int, waiting: Waiting) -> Any:
+    def _done(self, number: int, waiting: PendingRequest) -> Any:
         """Return the answer, or raise it."""
         self._open.pop(number, None)
         self._one_by_one = not self._open

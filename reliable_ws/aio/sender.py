@@ -132,7 +132,7 @@ class Sender:
             yield from confirmations.wait(number)
 
     def confirmed(self, number: int) -> None:
-        """Tell whoever waits that everything up to ``number`` is confirmed."""
+        """NotifyEvent whoever waits that everything up to ``number`` is confirmed."""
         if self._confirmations is not None:
             self._confirmations.reach(number)
         self._waiters.notify()
@@ -140,7 +140,7 @@ class Sender:
             watcher.confirmed(number)
 
     def settled(self) -> None:
-        """Tell whoever waits that every outcome is known."""
+        """NotifyEvent whoever waits that every outcome is known."""
         if self._confirmations is not None:
             self._confirmations.reach(MAX_NUMBER)
         self._waiters.notify()

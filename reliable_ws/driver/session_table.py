@@ -15,7 +15,7 @@ __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
-GOING_AWAY = (1001, "going away")
+DRAIN_CLOSE = (1001, "going away")
 
 
 class Acceptor(Protocol):
@@ -35,7 +35,7 @@ class Acceptor(Protocol):
         """End at once."""
 
     def dispatch(self, events: list[Event]) -> None:
-        """Tell everybody whom it concerns what happened to the session."""
+        """NotifyEvent everybody whom it concerns what happened to the session."""
 
 
 A = TypeVar("A", bound=Acceptor)
@@ -90,7 +90,7 @@ class SessionTable(Generic[A, H]):
     def drain(
         self, timeout: float, linger: float, stop_handlers: Callable[[], object]
     ) -> Iterator[float]:
-        """Tell every session to end, in three steps, each more urgent than the one before.
+        """NotifyEvent every session to end, in three steps, each more urgent than the one before.
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
         passed and the table is not empty. First the peers are told that nothing follows, and
@@ -103,14 +103,14 @@ class SessionTable(Generic[A, H]):
             if acceptor.handling is None:
                 acceptor.start_closing(1001)
             else:
-                acceptor.finish(*GOING_AWAY)
+                acceptor.finish(*DRAIN_CLOSE)
         yield timeout
         stop_handlers()
         for acceptor in acceptors:
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
-                acceptor.abort(*GOING_AWAY)  # nobody is there to be asked
+                acceptor.abort(*DRAIN_CLOSE)  # nobody is there to be asked
         yield linger
         for acceptor in acceptors:
-            acceptor.abort(*GOING_AWAY)
+            acceptor.abort(*DRAIN_CLOSE)
         yield linger

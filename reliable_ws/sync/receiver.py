@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.delivery import BaseDelivery
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
@@ -38,7 +38,7 @@ class Receiver:
             payload = self._session.take()
             number = inbox.handed
             if self._session.due:
-                self._pump.settle()
+                self._pump.poll()
         return open_payload(payload, number, self._session.codec)
 
     def messages(self) -> Iterator[Any]:
@@ -47,7 +47,7 @@ class Receiver:
             try:
                 message = self.take(None)
             except ConnectionClosed as error:
-                if self._is_quiet(error):
+                if self._ends_iteration(error):
                     return
                 raise
             yield message
@@ -61,7 +61,7 @@ class Receiver:
                         self._arrival(NEVER)
                     number, payload = self._session.deliver()
             except ConnectionClosed as error:
-                if self._is_quiet(error):
+                if self._ends_iteration(error):
                     return
                 raise
             try:
@@ -71,7 +71,7 @@ class Receiver:
                 raise
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
 
-    def _is_quiet(self, error: ConnectionClosed) -> bool:
+    def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this end of messages is one that iterators do not raise."""
         return isinstance(error, ConnectionClosedOK) or self._session.closing
 
@@ -95,10 +95,10 @@ class Receiver:
         with self._lock:
             self._session.confirm(number)
             if self._session.due:
-                self._pump.settle()
+                self._pump.poll()
 
 
-class Delivery(Unconfirmed):
+class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
     ``with delivery as message: …`` confirms the message when the block ends without an exception.

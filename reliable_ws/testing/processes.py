@@ -12,7 +12,7 @@ from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
 from reliable_ws.aio.serve import Server, serve
 from reliable_ws.aio.sessions import Handler, Sessions
-from reliable_ws.driver.status import tell_nobody
+from reliable_ws.driver.status import ignore_event
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire
@@ -165,5 +165,5 @@ def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
 
 
 def _end(connection: Connection) -> None:
-    connection._driver.tell = tell_nobody  # the dead say nothing
+    connection._driver.notify = ignore_event  # the dead say nothing
     connection.abort()

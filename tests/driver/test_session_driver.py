@@ -95,7 +95,7 @@ class Driver(SessionDriver):
         self.GRACE = grace
         self.time = 0.0
         self.timers = []
-        self.tell = lambda name, *_: notes.append(("told", name))
+        self.notify = lambda name, *_: notes.append(("told", name))
 
     def now(self):
         return self.time
@@ -114,8 +114,8 @@ class Driver(SessionDriver):
     def changed(self):
         self.notes.append(("changed",))
 
-    def stepped(self, *, eventful, asked):
-        self.notes.append(("stepped", eventful, asked))
+    def after_step(self, *, eventful, asked):
+        self.notes.append(("after step", eventful, asked))
 
     def drop_transport(self):
         self.notes.append(("drop transport",))
@@ -140,11 +140,11 @@ def ask(driver, number=1):
     [(Arrived(3), ("arrived", 3)), (Confirmed(7), ("confirmed", 7))],
 )
 def test_messages_are_for_the_sender_and_the_receiver(event, call):
-    assert Driver().happens(event) == [call, ("stepped", True, False)]
+    assert Driver().happens(event) == [call, ("after step", True, False)]
 
 
 def test_nothing_at_all_is_a_step_too():
-    assert Driver().happens() == [("stepped", False, False)]
+    assert Driver().happens() == [("after step", False, False)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_answers_wake_whoever_asked_and_let_the_next_one_ask(event):
     request = Asked("method", None, b"", 6)
     request.woken = woken
     driver.rpc_client._open[1] = request
-    assert driver.happens(event) == [("admit",), ("stepped", True, False)]
+    assert driver.happens(event) == [("admit",), ("after step", True, False)]
     assert woken == ["woken"]
 
 
@@ -165,11 +165,11 @@ def test_requests_are_for_the_server():
     driver = Driver()
     assert driver.happens(Requested(1, "work", b"", None, 5)) == [
         ("start", "work"),
-        ("stepped", True, True),
+        ("after step", True, True),
     ]
     driver.dispatch([Granted(1, 99)])
     assert driver.rpc_server._running[1].granted == 99
-    assert driver.happens(Cancelled(1)) == [("cancelled", 1), ("stepped", True, True)]
+    assert driver.happens(Cancelled(1)) == [("cancelled", 1), ("after step", True, True)]
 
 
 def test_a_request_whose_time_is_up_is_not_run():
@@ -195,9 +195,9 @@ def test_an_opening_is_told(resumed, name):
         ("told", name),
         ("over?",),
         ("changed",),
-        ("stepped", True, False),
+        ("after step", True, False),
     ]
-    assert driver.met
+    assert driver.attempt_over
 
 
 def test_when_all_is_settled_nobody_waits_and_handlers_stop():
@@ -210,7 +210,7 @@ def test_when_all_is_settled_nobody_waits_and_handlers_stop():
 def test_a_session_that_can_be_resumed_outlives_its_websocket():
     driver = Driver()
     assert ("told", "detached") in driver.happens(Detached(1006, "", 5.0))
-    assert driver.met
+    assert driver.attempt_over
     assert driver.retry == 5.0
     assert not driver.session.ended
 
@@ -222,7 +222,7 @@ def test_one_that_cannot_ends_with_it_and_all_of_that_is_one_step():
     told = [call[1] for call in calls if call[0] == "told"]
     assert told == ["detached", "session_lost", "closed"]
     assert calls.count(("changed",)) == 1
-    assert [call for call in calls if call[0] == "stepped"] == calls[-1:]
+    assert [call for call in calls if call[0] == "after step"] == calls[-1:]
 
 
 def test_a_session_that_has_expired_drops_its_transport():
@@ -244,7 +244,7 @@ def test_a_close_without_handlers_begins_at_once():
     assert not driver.timers
     for call in (("try again",), ("over?",), ("settle requests",), ("changed",)):
         assert call in driver.notes
-    assert driver.notes[-1][0] == "stepped"
+    assert driver.notes[-1][0] == "after step"
 
 
 def test_a_close_waits_for_handlers():
@@ -338,6 +338,6 @@ def test_abort_drops_the_transport():
 def test_in_a_forked_process_everything_ends_and_nothing_is_said():
     driver = Driver()
     ask(driver)
-    driver.orphan()
+    driver.after_fork()
     assert driver.session.ended.kind is End.LOST
     assert driver.notes == [("stop handlers",), ("changed",)]
