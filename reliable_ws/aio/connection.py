@@ -252,7 +252,7 @@ class Connection(Status):
         await self._driver.close(code, reason, timeout)
         report = self._session.report()
         self._reported = bool(report.undelivered)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def abort(self, code: int = 4499, reason: str = "") -> None:
         """End the session at once, and wait for nothing.

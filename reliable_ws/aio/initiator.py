@@ -123,7 +123,7 @@ class Initiator(Driver):
                 return take_over(await self._call_reopen(reopen), adapt)
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
                 logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
-                self.end(ending_unusable(error))
+                self.end(ending_unusable(error), error)
             except (Exception, asyncio.CancelledError) as error:  # the next may succeed
                 if isinstance(error, asyncio.CancelledError) and is_cancelled():
                     raise

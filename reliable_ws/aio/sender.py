@@ -113,14 +113,14 @@ class Sender:
         number = self._outbox.messages
         async with asyncio.timeout(timeout):
             await _Awaitable(self._known(number))
-        raise_undelivered(self.session.report(upto=number))
+        raise_undelivered(self.session, self.session.report(upto=number))
 
     def confirmation(self, number: int) -> Generator[object, None, None]:
         """Wait for one message (see :class:`Receipt`)."""
         if self._outbox.confirmed < number:
             yield from self._known(number)
             if self._outbox.confirmed < number:
-                raise_undelivered(self.session.report_of(number))
+                raise_undelivered(self.session, self.session.report_of(number))
 
     def _known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""

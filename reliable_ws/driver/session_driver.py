@@ -303,9 +303,9 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         self.dispatch(self.session.abort(self.now(), code, reason))
         self.drop_transport()
 
-    def end(self, ending: Ending) -> None:
-        """End the session like this."""
-        self.dispatch(self.session.end(self.now(), ending))
+    def end(self, ending: Ending, cause: Exception | None = None) -> None:
+        """End the session like this; ``cause`` is the cause of what its users are raised then."""
+        self.dispatch(self.session.end(self.now(), ending, cause))
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""

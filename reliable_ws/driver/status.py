@@ -194,10 +194,14 @@ def notify_end(notify: NotifyEvent, ending: Ending) -> None:
     notify("closed", ending.code, ending.reason, 0)
 
 
-def raise_undelivered(report: Report) -> None:
-    """Raise :class:`~reliable_ws.DeliveryError` unless everything is confirmed."""
-    if report.undelivered:
-        raise DeliveryError.of(report)
+def raise_undelivered(session: Session, report: Report) -> None:
+    """Raise :class:`~reliable_ws.DeliveryError` unless everything in the report is confirmed."""
+    if not report.undelivered:
+        return
+    error = DeliveryError.of(report)
+    if session.cause is not None:
+        raise error from session.cause
+    raise error
 
 
 def log_left_open(session: Session) -> None:

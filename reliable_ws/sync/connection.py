@@ -245,7 +245,7 @@ class Connection(Status):
             self._driver.close(code, reason, timeout)
             report = self._session.report()
         self._reported = bool(report.undelivered)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
         """End the session at once, and wait for nothing.

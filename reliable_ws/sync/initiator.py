@@ -120,7 +120,7 @@ class Initiator(Driver):
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
                 logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
                 with self.lock:
-                    self.end(ending_unusable(error))
+                    self.end(ending_unusable(error), error)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
                 logger.debug("opening a WebSocket failed: %r", error)
                 self._reconnect.failed(time.monotonic(), random.random())  # noqa: S311

@@ -93,7 +93,7 @@ class Sender:
             number = self._outbox.messages
             self._know(number, deadline_after(timeout))
             report = self._session.report(upto=number)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def confirmation(self, number: int, timeout: float | None) -> None:
         """Wait for one message (see :class:`Receipt`)."""
@@ -103,7 +103,7 @@ class Sender:
             if self._outbox.confirmed < number:
                 report = self._session.report_of(number)
         if report is not None:
-            raise_undelivered(report)
+            raise_undelivered(self._session, report)
 
     def _know(self, number: int, by: float) -> None:
         """Wait until the outcome of everything up to ``number`` is known."""
