@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -15,15 +16,9 @@ from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 from .waiters import Signal
 
-__all__ = ["LINGER", "LinkIO"]
+__all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
-
-LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
 
 
 class LinkIO:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
@@ -26,7 +27,7 @@ from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection
 from .driver import Driver
-from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .link_io import LinkIO
 from .waiters import Condition, is_cancelled
 
 __all__ = ["Handler", "Sessions"]
@@ -274,7 +275,7 @@ class Sessions:
         """
         check_seconds(timeout)
         reports = self._table.begin_drain()
-        for seconds in self._table.drain(timeout, LINGER, self._cancel_handlers):
+        for seconds in self._table.drain(timeout, self._cancel_handlers):
             if await self._is_empty_within(seconds):
                 break
         return reports

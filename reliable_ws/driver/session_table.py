@@ -10,6 +10,8 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
+from .close_plan import LINGER
+
 __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 
 EVICTION_INTERVAL = 1.0
@@ -87,9 +89,7 @@ class SessionTable(Generic[A, H]):
             self._reports = {}
         return self._reports
 
-    def drain(
-        self, timeout: float, linger: float, stop_handlers: Callable[[], object]
-    ) -> Iterator[float]:
+    def drain(self, timeout: float, stop_handlers: Callable[[], object]) -> Iterator[float]:
         """NotifyEvent every session to end, in three steps, each more urgent than the one before.
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
@@ -110,7 +110,7 @@ class SessionTable(Generic[A, H]):
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
                 acceptor.abort(*DRAIN_CLOSE)  # nobody is there to be asked
-        yield linger
+        yield LINGER
         for acceptor in acceptors:
             acceptor.abort(*DRAIN_CLOSE)
-        yield linger
+        yield LINGER

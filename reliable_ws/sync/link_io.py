@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -24,15 +25,9 @@ from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTranspo
 from .timers import Timer, call_at, start
 from .waiters import Condition, deadline_after, reacquire
 
-__all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
+__all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
-
-LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
 
 
 class LinkIO:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_handler, check_options, check_shared
@@ -18,7 +19,6 @@ from reliable_ws.protocol.report import Report
 from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
-from .link_io import CLOSE_TIMEOUT
 from .sessions import Handler, Sessions
 from .timers import start
 from .waiters import Condition, acquire

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -30,7 +31,7 @@ from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .connection import Connection
 from .driver import Driver
-from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .link_io import LinkIO
 from .timers import call_at, start
 from .waiters import Condition
 
@@ -260,7 +261,7 @@ class Sessions:
         check_seconds(timeout)
         with self._lock:
             reports = self._table.begin_drain()
-            for seconds in self._table.drain(timeout, LINGER, self._close_attached):
+            for seconds in self._table.drain(timeout, self._close_attached):
                 if self._is_empty_within(seconds):
                     break
         return reports

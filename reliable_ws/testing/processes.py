@@ -19,7 +19,7 @@ from .wire import End, Wire
 
 __all__ = ["Client", "Listener", "Service"]
 
-_CLOSE_TIMEOUT = 10.0
+_DRAIN_TIMEOUT = 10.0
 """Seconds in which clients may answer the close frames of a server that closes."""
 
 
@@ -142,7 +142,7 @@ class Listener:
     async def _close(self, wires: list[Wire]) -> None:
         closings = [wire.server.close(1001, "going away") for wire in wires if wire.live]
         try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await asyncio.gather(*closings)
         except TimeoutError:
             pass
