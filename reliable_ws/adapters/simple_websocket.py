@@ -25,7 +25,7 @@ from .write_room import Room
 
 __all__ = ["SimpleWebSocketTransport", "adapt"]
 
-LOOK = 1.0
+OVER_CHECK_INTERVAL = 1.0
 """Seconds between two looks whether the WebSocket is over: it does not wake who receives always."""
 
 
@@ -79,7 +79,7 @@ class SimpleWebSocketTransport(BlockingTransport):
     def _recv(self) -> bytes | str:
         try:
             while True:
-                message: bytes | str | None = self.websocket.receive(timeout=LOOK)
+                message: bytes | str | None = self.websocket.receive(timeout=OVER_CHECK_INTERVAL)
                 if message is not None:
                     return message
         except ConnectionClosed as end:

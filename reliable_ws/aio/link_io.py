@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -15,15 +16,9 @@ from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 from .waiters import Signal
 
-__all__ = ["LINGER", "LinkIO"]
+__all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
-
-LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
 
 
 class LinkIO:
@@ -89,7 +84,7 @@ class LinkIO:
     def flush(self) -> None:
         """Send what is to be sent, as far as the transport has room; never waits."""
         if self._writer is not None:
-            self._take_leave()
+            self._close_if_over()
             return
         transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
         try:
@@ -107,7 +102,7 @@ class LinkIO:
             self._give_up(error)
             return
         if self.link.close_action is not None:
-            self._take_leave()
+            self._close_if_over()
 
     async def _write(self, data: bytes | None) -> None:
         """Send with waiting, until there is room again."""
@@ -122,14 +117,14 @@ class LinkIO:
             return
         finally:
             self._writer = None
-        self._take_leave()
+        self._close_if_over()
 
     def _give_up(self, error: Exception) -> None:
         """A transport that raises what it may not has lost what it was given: use another."""
         logger.error("a transport failed", exc_info=error)
         self.transport.abort()
 
-    def _take_leave(self) -> None:
+    def _close_if_over(self) -> None:
         """Close the transport once the link is over and has said its last word."""
         close_action = self.link.close_action
         if close_action is None or self._closer is not None or self._over.is_set():

@@ -80,6 +80,7 @@ class Session:
         "_resumed",
         "attempt",
         "call_queue",
+        "cause",
         "codec",
         "config",
         "due",
@@ -125,6 +126,8 @@ class Session:
         "The newest link, as long as it is not over."
         self.ended: Ending | None = None
         "How the session ended; ``None`` while it lives."
+        self.cause: Exception | None = None
+        "The exception that ended it, if one did: the cause of what :meth:`error` returns."
         self.due = False
         "Whether a verb has left conclusions to be drawn: then :meth:`poll` is to be called."
         self.outbox = Outbox(self.config, self.codec)
@@ -190,7 +193,10 @@ class Session:
 
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
-        return closed(self.ended or self._agreed_end(), self.report())
+        error = closed(self.ended or self._agreed_end(), self.report())
+        if self.cause is not None:
+            error.__cause__ = self.cause
+        return error
 
     # ------------------------------------------------------------------ messages
 
@@ -312,8 +318,13 @@ class Session:
         """End at once, telling the peer if a link is open."""
         return self.end(now, Ending(End.ABORTED, code, sayable(code, reason)))
 
-    def end(self, now: float, ending: Ending) -> list[Event]:
-        """End at once, in a way that the driver knows: no other WebSocket can be had (END-1)."""
+    def end(self, now: float, ending: Ending, cause: Exception | None = None) -> list[Event]:
+        """End at once, in a way that the driver knows: no other WebSocket can be had (END-1).
+
+        ``cause`` is the exception of the driver or the application that made it so.
+        """
+        if not self.ended:
+            self.cause = cause
         self._end(ending)
         return self.poll(now)
 
