@@ -9,7 +9,7 @@ __all__ = ["Timers"]
 
 
 class Timers:
-    """The deadlines of a session that no link minds: they go on between two WebSockets."""
+    """The deadlines of a session that go on between two WebSockets."""
 
     __slots__ = ("_config", "_hard_by", "_progress_at", "contact_at")
 
@@ -38,7 +38,7 @@ class Timers:
         self.contact_at = max(self.contact_at, at)
 
     def progressed(self, now: float) -> None:
-        """Note that the peer moved on: closing may go on waiting (CLOSE-21)."""
+        """Note progress of the peer: closing may go on waiting (CLOSE-21)."""
         if self._progress_at is not None:
             self._progress_at = max(self._progress_at, now)
 
@@ -56,7 +56,7 @@ class Timers:
             return "close() took too long"
         if self._progress_at is not None:
             late = now - (self._progress_at + config.close_progress_timeout)  # as in `deadline`
-            if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
+            if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
                 self._progress_at = now - config.close_progress_timeout / 2
             elif late >= 0:
                 return "no progress while closing"
