@@ -345,7 +345,7 @@ class Teller:
         while (event := self._next()) is not None:
             try:
                 self._on_event(event)
-            except BaseException:  # noqa: BLE001 - the next event is told all the same
+            except BaseException:  # noqa: BLE001 - the next event is told nevertheless
                 logger.exception("on_event raised at %r", event.name)
 
     def _next(self) -> ConnectionEvent | None:

@@ -1,7 +1,18 @@
-"""What keeps one session moving: its lock, its time, and when to send.
+"""What keeps one session moving, with threads: its lock, its timers, and when to send.
 
-A step is what one thread does while it holds the lock: some verbs of the session, then whatever
-follows from them. Sending is the last thing in a step, because the lock is free meanwhile.
+Theory of operation. A *step* is what one thread does while it holds the lock: some verbs of the
+session, then :meth:`~reliable_ws.driver.session_driver.SessionDriver.dispatch`, then sending.
+Sending is the last thing in a step, because the lock is free during a write: another thread may
+begin a step of its own then.
+
+Who sends? A thread that is about to wait sends first (:meth:`Pump.flush`), because nobody adds
+anything before the answer. After a step, acks and last frames go at once, and so does a request or
+an answer while no other is open. What others may follow is for the writer (:meth:`Pump.wake`): what
+is queued until it looks goes together.
+
+The timers of all sessions have one thread (:mod:`.timers`). :meth:`Pump.rearm` sets a timer when
+the session's deadline is earlier than the next one. It does not cancel later timers: they are
+cheaper to keep, and they fire without harm.
 """
 
 from __future__ import annotations
@@ -37,7 +48,7 @@ class Pump:
         self.lock = lock
         self.dispatch = dispatch
         self.link_io: LinkIO | None = None
-        self._alarms: list[tuple[float, Timer]] = []  # the next one is the last
+        self._alarms: list[tuple[float, Timer]] = []  # latest first: the next one is the last
 
     def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
@@ -76,7 +87,7 @@ class Pump:
     # ------------------------------------------------------------------ the clock
 
     def settle(self) -> None:
-        """Draw the conclusions from what the application did, and tell everybody."""
+        """Draw the conclusions from what the application did, and dispatch them."""
         self.dispatch(self.session.poll(time.monotonic()))
 
     def rearm(self) -> None:
@@ -89,9 +100,10 @@ class Pump:
     def _tick(self) -> None:
         """Do what is due; in the clock's thread."""
         with self.lock:
-            if not self._alarms:  # silenced too late
+            if not self._alarms:  # silence() came while it waited for the lock
                 return
-            now = max(time.monotonic(), self._alarms.pop()[0])  # clocks may disagree by a hair
+            # The timer may fire a little early by this clock: then it is that time.
+            now = max(time.monotonic(), self._alarms.pop()[0])
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
             self.rearm()

@@ -153,7 +153,7 @@ class Milestones:
                 self._turns[number].remove(turn)
 
     def reach(self, number: int) -> None:
-        """Wake everybody who waits for ``number`` or less."""
+        """Wake the threads that wait for ``number`` or less."""
         while self._numbers and self._numbers[0] <= number:
             for turn in self._turns.pop(heapq.heappop(self._numbers)):
                 turn.give()
