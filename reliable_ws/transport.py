@@ -1,8 +1,8 @@
 """What a driver needs of a WebSocket: four verbs and one exception.
 
 An adapter (see ``reliable_ws/adapters``) translates one library's WebSocket into a
-:class:`Transport`. Everything a library does differently ends there: above this line there
-are binary messages, and one way to learn that there will be no more.
+:class:`Transport`. What a library does differently is hidden there. Above it, every WebSocket has
+binary messages and one end (:class:`TransportClosed`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = [
 
 
 class TransportClosed(ConnectionError):
-    """The WebSocket is gone. Sticky: once raised, every later call raises it too.
+    """The WebSocket is gone. Once a call has raised it, every later call raises it too.
 
-    ``code`` and ``reason`` are what the *peer's* close frame said, ``None`` and ``""`` where
-    it sent none or the library does not tell. They are hints for logs: that a link ended is
-    never evidence of what arrived (protocol.md, LINK-3).
+    ``code`` and ``reason`` are from the *peer's* close frame. They are ``None`` and ``""`` if the
+    peer sent none, or if the library does not tell. They say nothing about what arrived
+    (protocol.md, LINK-3).
     """
 
     def __init__(self, code: int | None = None, reason: str = "") -> None:
@@ -74,7 +74,10 @@ class Transport(Protocol):
     async def send(self, data: bytes, /) -> None:
         """Send one binary message; return when the library has room for the next.
 
-        Raises :class:`TransportClosed`. That it returned is no evidence of delivery.
+        That it returned does not mean that the message arrived.
+
+        Raises:
+            TransportClosed: The WebSocket is gone.
         """
 
     def send_now(self, data: bytes, /) -> bool:
@@ -83,18 +86,21 @@ class Transport(Protocol):
         ``False`` means "no room, or not possible with this library": the driver then starts a task
         that uses :meth:`send`. A transport that always returns ``False`` is correct; it costs that
         task, and a turn of the event loop, for each batch of messages. Return ``True`` only if
-        ``send`` needs no waiting: where nothing is ever refused, nothing holds up a sender whose
-        peer does not read, and what it sent waits in the library's buffer.
+        ``send`` would not wait. If it always returns ``True``, nothing slows down a sender whose
+        peer does not read, and the library's buffer grows.
 
-        Raises :class:`TransportClosed`.
+        Raises:
+            TransportClosed: The WebSocket is gone.
         """
         raise NotImplementedError
 
     async def recv(self) -> bytes | str:
-        """Return the next message as it came; never empty for a well-behaved peer.
+        """Return the next message as it came. A good peer sends no empty message.
 
-        Everything already received comes before the end is reported, as
-        :class:`TransportClosed`.
+        Everything that was received comes before the end.
+
+        Raises:
+            TransportClosed: There are no more messages.
         """
         raise NotImplementedError
 
@@ -150,15 +156,19 @@ class SyncTransport(Protocol):
         """Send one binary message; return when the library has room for the next.
 
         While it waits, :meth:`recv` goes on receiving: else two ends that only send would wait
-        for each other. Raises :class:`TransportClosed`. That it returned is no evidence of
-        delivery.
+        for each other. That it returned does not mean that the message arrived.
+
+        Raises:
+            TransportClosed: The WebSocket is gone.
         """
 
     def recv(self) -> bytes | str:
-        """Return the next message as it came; never empty for a well-behaved peer.
+        """Return the next message as it came. A good peer sends no empty message.
 
-        Everything already received comes before the end is reported, as
-        :class:`TransportClosed`.
+        Everything that was received comes before the end.
+
+        Raises:
+            TransportClosed: There are no more messages.
         """
         raise NotImplementedError
 
@@ -174,13 +184,16 @@ class EagerTransport(SyncTransport, Protocol):
     """A transport that can tell whether it has room: saves a thread switch per message.
 
     A transport without :meth:`send_now` is correct. Then every message goes to a thread that may
-    block in ``send``, and whoever sends or answers has to wake that thread first.
+    block in ``send``, and each sender has to wake that thread first.
     """
 
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message without waiting, or return ``False`` and do nothing.
 
-        Never concurrent with :meth:`send`. Raises :class:`TransportClosed`.
+        It is never called while :meth:`send` runs.
+
+        Raises:
+            TransportClosed: The WebSocket is gone.
         """
         raise NotImplementedError
 
@@ -200,7 +213,7 @@ class SyncPushTransport(SyncTransport, Protocol):
 def select_subprotocol(offered: Iterable[str]) -> str | None:
     """Return what a server answers to the subprotocols that are offered to it.
 
-    ``reliable-ws.v1`` if that is among them, else ``None``: a peer that offers none is served
-    all the same (LINK-6).
+    ``reliable-ws.v1`` if that is among them, else ``None``. A peer that offers none is served
+    too (LINK-6).
     """
     return SUBPROTOCOL if SUBPROTOCOL in offered else None

@@ -24,8 +24,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> AiohttpTransport:
 
     ``max_frame`` is the largest message that it takes, in bytes: one less than ``max_msg_size``.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not open or is
-    being received from.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is not open, or another task is receiving from it.
     """
     role: Role
     if isinstance(ws, WebSocketResponse):

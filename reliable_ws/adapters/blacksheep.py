@@ -21,8 +21,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> BlackSheepTransport:
     ``max_frame`` is the largest message that the server takes, in bytes (uvicorn:
     ``--ws-max-size``).
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not accepted or
-    that is closed.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is not accepted, or it is closed.
     """
     if not isinstance(ws, WebSocket):
         raise TypeError(f"not a WebSocket of BlackSheep: {type(ws).__name__}")

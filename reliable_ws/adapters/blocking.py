@@ -1,8 +1,8 @@
 """The base of adapters for libraries whose methods block: an end that is told once.
 
-Threads meet here: one receives, another sends, any may close or abort meanwhile. A receive is under
-a lock, because most libraries must have one reader, and so the thread that closes can take over
-from one that received before. Sends need none: the driver never sends twice at a time.
+One thread receives, another sends, and any thread may close or abort meanwhile. A receive holds a
+lock, because most libraries must have one reader: the thread that closes takes over from the one
+that received before. Sends need no lock: the driver never sends twice at the same time.
 """
 
 from __future__ import annotations
@@ -45,17 +45,23 @@ class BlockingTransport:
     # ------------------------------------------------------------------ the library's verbs
 
     def _recv(self) -> bytes | str:
-        """Return the next message. Raises ``TransportClosed`` at the end, or anything else.
+        """Return the next message.
 
-        Never called by two threads at a time, nor after the end.
+        Two threads never call it at the same time, and nobody calls it after the end.
+
+        Raises:
+            TransportClosed: There are no more messages. Any other exception means the same.
         """
         raise NotImplementedError
 
     def _send(self, data: bytes) -> None:
-        """Send one binary message. Raises anything if the WebSocket is gone.
+        """Send one binary message.
 
-        Must not hold up :meth:`_recv` while it waits for room: a library that writes under the lock
-        that it reads under is to be given small pieces, see :mod:`.write_room`.
+        It must not hold up :meth:`_recv` while it waits for room. If the library writes and reads
+        under one lock, give it small pieces (see :mod:`.write_room`).
+
+        Raises:
+            Exception: Anything means that the WebSocket is gone.
         """
         raise NotImplementedError
 
@@ -80,7 +86,11 @@ class BlockingTransport:
     # ------------------------------------------------------------------ for the driver
 
     def recv(self) -> bytes | str:
-        """Return the next message; ``TransportClosed`` after the last one."""
+        """Return the next message.
+
+        Raises:
+            TransportClosed: There are no more messages.
+        """
         with self._receiving:
             if self._end is None:
                 try:
@@ -94,7 +104,11 @@ class BlockingTransport:
             raise self._over()
 
     def send(self, data: bytes, /) -> None:
-        """Send one binary message; raises ``TransportClosed`` once the end is known."""
+        """Send one binary message.
+
+        Raises:
+            TransportClosed: The end is known.
+        """
         if self._gone:
             raise self._over()
         try:

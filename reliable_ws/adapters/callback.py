@@ -1,12 +1,13 @@
 """The base of adapters for asyncio: the library puts in what arrives, the driver takes it out.
 
-What arrives waits in a queue until it is received, or goes straight to the driver once that has
-asked for it (:meth:`CallbackTransport.push_to`). The end is kept apart: it is told after the queue
-is empty, and from then on for ever, but a send fails as soon as the end is known.
+What arrives waits in a queue until it is received. Once the driver has asked for it
+(:meth:`CallbackTransport.push_to`), it goes straight to the driver. The end is kept apart: ``recv``
+raises it when the queue is empty, and from then on each time. A send fails as soon as the end is
+known.
 
-A library that calls back is translated by a subclass of :class:`CallbackTransport`. One with
-coroutines is by :class:`~reliable_ws.adapters.coroutine.CoroutineTransport`, which has a task of
-its own that receives and feeds.
+For a library that calls back, write a subclass of :class:`CallbackTransport`. For one with
+coroutines, write a subclass of :class:`~reliable_ws.adapters.coroutine.CoroutineTransport`, which
+has a task of its own that receives and feeds.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class CallbackTransport:
         self._gone = False  # nothing can be sent any more
         self._aborted = False
         self._closer: asyncio.Task[None] | None = None
-        self._change: asyncio.Future[None] | None = None  # who waits in recv()
+        self._change: asyncio.Future[None] | None = None  # recv() waits for it
         self._room = asyncio.Event()
         self._room.set()
         self._ended = asyncio.Event()
@@ -68,7 +69,11 @@ class CallbackTransport:
     # ------------------------------------------------------------------ the library's verbs
 
     async def _send(self, data: bytes) -> None:
-        """Send one binary message. Raises anything if the WebSocket is gone."""
+        """Send one binary message.
+
+        Raises:
+            Exception: Anything means that the WebSocket is gone.
+        """
         raise NotImplementedError
 
     async def _close(self, code: int, reason: str) -> None:
@@ -138,9 +143,10 @@ class CallbackTransport:
         self._push = receiver
 
     async def recv(self) -> bytes | str:
-        """Return the next message; ``TransportClosed`` after the last one.
+        """Return the next message. When it is cancelled, it has taken nothing.
 
-        Cancelled, it has taken nothing.
+        Raises:
+            TransportClosed: There are no more messages.
         """
         while not self._arrived:
             if self._failure is not None:
@@ -156,9 +162,12 @@ class CallbackTransport:
         return message
 
     async def send(self, data: bytes, /) -> None:
-        """Send one binary message; raises ``TransportClosed`` once the end is known.
+        """Send one binary message.
 
         Several libraries accept what is sent to a peer that is gone, so the end is looked at first.
+
+        Raises:
+            TransportClosed: The end is known.
         """
         if self._gone:
             raise self._over()
@@ -169,7 +178,11 @@ class CallbackTransport:
             raise self._over() from error
 
     def send_now(self, data: bytes, /) -> bool:  # noqa: ARG002 - the contract's signature
-        """Return ``False``: most libraries cannot write without waiting."""
+        """Return ``False``: most libraries cannot write without waiting.
+
+        Raises:
+            TransportClosed: The end is known.
+        """
         if self._gone:
             raise self._over()
         return False
@@ -177,7 +190,8 @@ class CallbackTransport:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Run the closing handshake, for 10 seconds at most; then drop the connection.
 
-        Idempotent, never raises. Cancelled, closing goes on. ``reason`` is cut to 123 bytes.
+        Idempotent, never raises. When it is cancelled, closing goes on. ``reason`` is cut to 123
+        bytes.
         """
         self._make_room()  # what waits to be received must not hold up the peer's close frame
         if self._closer is None and not self._aborted:

@@ -125,7 +125,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CallbackTransport:
 
     ``max_frame`` is the largest message that the server takes, in bytes.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a consumer that has not accepted.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The consumer has not accepted.
     """
     if isinstance(ws, ReliableConsumer):
         check_open(accepted=ws._accepted)  # noqa: SLF001 - ours

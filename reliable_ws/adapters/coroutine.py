@@ -1,8 +1,8 @@
 """The base of adapters for libraries with coroutines: a task of its own receives and feeds.
 
-So the library has one reader, which is cancelled by nobody but :meth:`CoroutineTransport.abort`.
-That matters because several libraries lose messages when their ``recv()`` is cancelled, and
-because whoever is cancelled in ``recv()`` here has taken nothing.
+So the library has one reader, and only :meth:`CoroutineTransport.abort` cancels it. Several
+libraries lose messages when their ``recv()`` is cancelled. A task that is cancelled in ``recv()``
+of this transport has taken nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ class CoroutineTransport(CallbackTransport):
         self._reader: asyncio.Task[None] | None = None
 
     async def _recv(self) -> bytes | str:
-        """Return the next message. Raises ``TransportClosed`` at the end, or anything else.
+        """Return the next message.
 
-        Called by one task. It is cancelled by :meth:`abort`, and then never called again.
+        One task calls it. :meth:`abort` cancels that task, and then it is not called again.
+
+        Raises:
+            TransportClosed: There are no more messages. Any other exception means the same.
         """
         raise NotImplementedError
 
@@ -44,9 +47,10 @@ class CoroutineTransport(CallbackTransport):
         self._begin()
 
     async def recv(self) -> bytes | str:
-        """Return the next message; ``TransportClosed`` after the last one.
+        """Return the next message. When it is cancelled, it has taken nothing.
 
-        Cancelled, it has taken nothing.
+        Raises:
+            TransportClosed: There are no more messages.
         """
         self._begin()
         return await super().recv()

@@ -25,7 +25,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> CurlTransport:
     ``max_frame`` is the ``max_message_size`` that it was opened with, in bytes: nothing tells that
     later. What has arrived when the network breaks is delivered (``drain_on_error`` is set).
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is closed.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is closed.
     """
     if not isinstance(ws, AsyncWebSocket):
         raise TypeError(

@@ -22,8 +22,10 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
     ``max_frame`` is the largest message that the server takes, in bytes (uvicorn:
     ``--ws-max-size``).
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not accepted,
-    that is closed, or that is being received from.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is not accepted, it is closed, or another task is receiving
+            from it.
     """
     if type(ws).__name__ == "ASGIWebSocketSimulator":  # servers need not import falcon.testing
         check_open(accepted=ws.ready or ws.closed, closed=ws.closed)

@@ -32,8 +32,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> HttpxTransport:
     ``max_frame`` is the largest message that it takes, in bytes; by default the
     ``max_message_size_bytes`` that it was opened with.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a session that is closed or being
-    received from.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The session is closed, or another task is receiving from it.
     """
     if all(base.__name__ != "AsyncWebSocketSession" for base in type(ws).__mro__):
         raise TypeError(
@@ -89,7 +90,8 @@ class HttpxTransport(CoroutineTransport):
 async def held(opening: AbstractAsyncContextManager[Any]) -> HttpxTransport:
     """Enter the context of a session in a task of its own, which leaves it when it is over.
 
-    Raises what entering it raises. Cancelled while it waits: the session is given up.
+    It raises what entering the context raises. When it is cancelled while it waits, the session is
+    given up.
     """
     opened: asyncio.Future[HttpxTransport] = asyncio.get_running_loop().create_future()
 

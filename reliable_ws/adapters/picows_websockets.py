@@ -26,7 +26,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> PicowsWebsocketsTransport
     ``max_frame`` is the ``max_size`` that it was opened with, in bytes. That another task is
     receiving from it cannot be seen: then this one learns at once that it is over.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a connection that is not open.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The connection is not open.
     """
     role: Role
     if isinstance(ws, ClientConnection):

@@ -20,7 +20,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> QuartTransport:
     ``max_frame`` is the largest message that the server takes, in bytes (Hypercorn:
     ``websocket_max_message_size``).
 
-    Raises ``TypeError`` for anything else, ``RuntimeError`` outside of a WebSocket's handler.
+    Raises:
+        TypeError: ``ws`` is something else.
+        RuntimeError: The call is outside of a WebSocket's handler.
     """
     if isinstance(ws, LocalProxy):  # it means something else in every task
         ws = ws._get_current_object()  # noqa: SLF001 - documented, and named like a namedtuple's

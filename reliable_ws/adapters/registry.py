@@ -30,9 +30,9 @@ class Library:
     """A library that has an adapter here."""
 
     objects: str
-    "What of it can be adapted, for people."
+    "What of it can be adapted, in words."
     oldest: str
-    "The oldest release that will do."
+    "The oldest release that works."
     adapter: str
     "The module here that has ``adapt(ws, *, max_frame=None, …)``."
     distribution: str
@@ -189,7 +189,7 @@ def _check_release(library: Library) -> None:
     """Raise ``ImportError`` for a library that is too old."""
     try:
         installed = metadata.version(library.distribution)
-    except metadata.PackageNotFoundError:  # it is here all the same, so somebody knows better
+    except metadata.PackageNotFoundError:  # installed in another way: do not check
         return
     if _numbers(installed) < _numbers(library.oldest):
         raise ImportError(

@@ -31,8 +31,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
     ``max_frame`` is the largest message that it takes, in bytes: by default what Sanic was told
     (``app.config.WEBSOCKET_MAX_SIZE``, else 1 MiB).
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is closed or being
-    received from.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is closed, or another task is receiving from it.
     """
     if not isinstance(ws, Websocket):
         raise TypeError(f"not a WebSocket of Sanic's own server: {type(ws).__name__}")

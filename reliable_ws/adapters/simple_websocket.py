@@ -35,7 +35,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SimpleWebSocketTransport:
     From then on it belongs to the transport. ``max_frame`` is the largest message that it takes, in
     bytes; by default its ``max_message_size``, which is no limit unless it is set.
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is closed.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is closed.
     """
     if not isinstance(ws, Server | Client):
         raise TypeError(f"not a Server or Client of simple_websocket: {type(ws).__name__}")
@@ -98,7 +100,7 @@ class SimpleWebSocketTransport(BlockingTransport):
     def _close(self, code: int, reason: str) -> None:
         with self._locked.lock:
             self.websocket.close(code_of(code), reason)
-        self.websocket.event.set()  # or who receives learns it only at its next look
+        self.websocket.event.set()  # else a receiver learns it only at its next look
         self.websocket.thread.join()  # until the peer's close frame; an abort ends it, too
 
     def _drop(self) -> None:

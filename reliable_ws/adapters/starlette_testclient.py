@@ -88,8 +88,10 @@ class TestSessionTransport(BlockingTransport):
 def adapt(session: Any, *, max_frame: int | None = None) -> TestSessionTransport:
     """Return a transport for a session that ``websocket_connect()`` has entered.
 
-    ``max_frame`` is the largest message in bytes to announce; a test client has no limit. Raises
-    ``ValueError`` for a session that was not entered yet.
+    ``max_frame`` is the largest message in bytes to announce; a test client has no limit.
+
+    Raises:
+        ValueError: The session was not entered yet.
     """
     if not hasattr(session, "exit_stack"):
         raise ValueError("not connected yet: enter websocket_connect() with a with statement first")

@@ -27,8 +27,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> TornadoTransport:
     Its ``on_message`` is no longer called; a handler's ``on_close`` is. ``max_frame`` is the
     largest message that it takes, in bytes; by default what Tornado was told (else 10 MiB).
 
-    Raises ``TypeError`` for anything else, ``ValueError`` for a WebSocket that is not open, is
-    being read or was taken over already.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: The WebSocket is not open, is being read, or was taken over already.
     """
     if isinstance(ws, WebSocketHandler):
         role: Role = "acceptor"

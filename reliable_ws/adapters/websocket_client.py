@@ -68,9 +68,10 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketClientTransport:
     From then on it belongs to the transport. ``max_frame`` is the largest message in bytes to
     announce; the library has no limit.
 
-    Raises ``TypeError`` if ``ws`` is something else (a ``WebSocketApp`` reads by itself), and
-    ``ValueError`` if it is not open, or was made with ``enable_multithread=False`` or
-    ``fire_cont_frame=True``.
+    Raises:
+        TypeError: ``ws`` is something else (a ``WebSocketApp`` reads by itself).
+        ValueError: It is not open, or was made with ``enable_multithread=False`` or
+            ``fire_cont_frame=True``.
     """
     if not isinstance(ws, WebSocket):
         name = f"{type(ws).__module__}.{type(ws).__qualname__}"

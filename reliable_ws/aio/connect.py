@@ -114,6 +114,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         attempt = 0
         welcomed = False
         while True:
+            # Open a session; try again as long as the reason may pass.
             try:
                 connection = await self._open()
             except Exception as error:
@@ -122,21 +123,24 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
                 continue
+            # Run the body of the loop.
             welcomed = True
             began = loop.time()
             try:
                 yield connection
-            except GeneratorExit:  # the loop was left: nobody is there to be told
+            except GeneratorExit:  # the loop was left: an exception would reach nobody
                 try:
                     await connection.close()
                 except DeliveryError as error:
                     logger.warning("a session ended with undelivered messages: %s", error.report)
                 raise
+            # Close, or log what a session that is over has not delivered.
             report = connection.report
             if report.ending is None:
                 await connection.close()
-            elif report.undelivered:  # the body has most likely been told
+            elif report.undelivered:  # most likely a call in the body has raised it
                 logger.warning("a session ended with undelivered messages: %s", report)
+            # A session that was soon lost counts as a failed attempt.
             is_lost = report.ending is not None and report.ending.kind is not End.FINISHED
             if not is_lost or loop.time() - began >= backoff.stable:
                 attempt = 0

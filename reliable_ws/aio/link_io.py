@@ -1,4 +1,21 @@
-"""One transport that carries one link: a reader, writes at the end of the turn, and the end."""
+"""One transport that carries one link: reading, writing, closing.
+
+Theory of operation. One task reads (:meth:`LinkIO.read`): it gives what arrives to the session, and
+the events to ``dispatch``. With a transport that pushes, the library calls :meth:`LinkIO._receive`
+itself, and the task waits for the end, and for what could not be pushed.
+
+Writing has two ways. Usually :meth:`LinkIO.flush` writes in the task of the caller, with
+``send_now``, as long as the transport has room. When it has none, ``flush`` starts a *writer*: a
+task that awaits ``send``. While the writer runs, ``flush`` writes nothing, because bytes must go in
+the order in which ``transmit`` returned them. The writer goes on until ``transmit`` returns
+``None``, so nothing is left behind. Each of the two takes what it writes from the link at the last
+moment: what was queued while the transport was full goes as one WebSocket message.
+
+Closing begins when the link is over (``link.close_action``) and its last frame is written. It has
+limits of its own, because some libraries wait without end. A write that fails needs no handling:
+the reader learns of the end too, after what had arrived before, and only the reader tells the
+session.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +64,14 @@ class LinkIO:
         self._session = session
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
-        self._writer: asyncio.Task[None] | None = None
-        self._closer: asyncio.Task[None] | None = None
-        self._over = Signal()
+        self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
+        self._closer: asyncio.Task[None] | None = None  # set once
+        self._over = Signal()  # set when the transport is gone
 
     async def read(self) -> None:
         """Read until the transport is gone. Never raises for what the peer did.
 
-        Cancelled (a framework ends its handler): that is the end of the transport.
+        When it is cancelled (a framework ends its handler), the transport is dropped.
         """
         transport = self.transport
         try:
@@ -83,9 +100,11 @@ class LinkIO:
 
     def flush(self) -> None:
         """Send what is to be sent, as far as the transport has room; never waits."""
+        # The writer takes what there is.
         if self._writer is not None:
             self._close_if_over()
             return
+        # Write as long as there is room. If there is none, a writer goes on.
         transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
         try:
             while (data := transmit(now)) is not None:
@@ -101,6 +120,7 @@ class LinkIO:
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
             return
+        # The last frame is written: close.
         if self.link.close_action is not None:
             self._close_if_over()
 
@@ -120,7 +140,7 @@ class LinkIO:
         self._close_if_over()
 
     def _give_up(self, error: Exception) -> None:
-        """A transport that raises what it may not has lost what it was given: use another."""
+        """Drop a transport that raised what it may not: what it was given is lost."""
         logger.error("a transport failed", exc_info=error)
         self.transport.abort()
 
@@ -135,7 +155,7 @@ class LinkIO:
             self._closer = self._loop.create_task(self._close(close_action))
 
     async def _close(self, close_action: CloseAction) -> None:
-        """Close within limits of our own: a library's may never end on a full buffer."""
+        """Close within limits of our own: some libraries wait without end on a full buffer."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._writer is not None:

@@ -1,14 +1,13 @@
 """When to send, and when to look at the clock.
 
 Theory of operation. What the application queues in one turn of the event loop goes together: the
-first of it schedules :meth:`Pump.flush` for the end of the turn, the rest rides with it. Two
-things do not wait for that end. Once enough is queued it is sent at once, from the caller, so that
-the socket is busy while more is produced. And a task that is about to wait sends first, because
-nothing will be added before somebody answers.
+first message schedules :meth:`Pump.flush` for the end of the turn, the others wait for it too. Two
+things do not wait for that end. Once enough is queued, the caller sends it at once, so that the
+socket is busy while more is produced. And a task that is about to wait sends first, because it adds
+nothing before the answer.
 
-A step of the session that leaves something to be concluded sets ``session.due``; :meth:`Pump.flush`
-draws the conclusions once, before it sends. So no caller has to remember what follows from a verb
-but to wake the pump.
+A verb that leaves something to be concluded sets ``session.due``. :meth:`Pump.flush` draws the
+conclusions once, before it sends. So a caller only has to wake the pump.
 """
 
 from __future__ import annotations
@@ -175,7 +174,8 @@ class Pump:
         self._timer = self.loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        now = max(self.loop.time(), self._due)  # clocks may disagree by a hair
+        # The timer may fire a little early by this clock: then it is that time.
+        now = max(self.loop.time(), self._due)
         self._timer = None
         self._due = NEVER
         if now >= self.session.deadline:

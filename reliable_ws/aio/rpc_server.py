@@ -97,11 +97,13 @@ class RpcServer(RunningRequests[Running]):
             self._cancel(number, running)
 
     async def _run(self, event: Requested, method: Method, running: Running) -> None:
+        """Run the handler of a request, and answer. The body of the handler's task."""
         number, _name, payload, by, credit = event
         if running.worker is None:  # an eager task
             running.worker = asyncio.current_task()
         try:
-            if method.is_coroutine and by is None and not credit:  # nearly every one
+            # The short way of nearly every request, then those with a stream or a deadline.
+            if method.is_coroutine and by is None and not credit:
                 params = open_payload(payload, number, self._codec)
                 args, kwargs = method.bind(self.connection, params)
                 result = await method.function(*args, **kwargs)
@@ -110,16 +112,18 @@ class RpcServer(RunningRequests[Running]):
             else:
                 async with asyncio.timeout_at(by):
                     result = await self._work(event, method, running)
+            # Answer with the result, or with a fault that says why there is none.
             self._session.reply(number, *seal(result, self._codec))
         except KeyboardInterrupt:
             self.fault(number, FaultText(INTERNAL, "the handler failed"))
             raise
         except BaseException as error:
-            if self._pump.loop.is_closed():  # nobody is there any more
+            if self._pump.loop.is_closed():  # the program ends: no answer can be sent
                 raise
             if number not in self._abandoned:
                 self._answer(event, error)
         finally:
+            # A close may wait for the last handler.
             self._ended(number)
             if self.on_idle is not None and not self.running:
                 self.on_idle()
@@ -163,7 +167,7 @@ class RpcServer(RunningRequests[Running]):
         while not self.may_send(running):
             running.waiter = self._pump.loop.create_future()
             await running.waiter
-        if running.over:  # its handler goes on all the same
+        if running.over:  # nobody waits for items, but the handler has not ended
             raise asyncio.CancelledError
         self._session.item(number, payload, weight)
         running.sent += weight

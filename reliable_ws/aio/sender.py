@@ -1,4 +1,16 @@
-"""Messages to the peer: accepted in call order, and waited for until their outcome is known."""
+"""Messages to the peer: accepted in call order, and waited for until their outcome is known.
+
+Theory of operation. Nearly every message is accepted by ``Session.offer``, without this module.
+:meth:`Sender.accept` is the long way, for a value that must be packed, and for a message that must
+wait: for room in the outbox, or because so many were accepted in this turn of the loop that other
+tasks must run first.
+
+Messages are accepted in the order of the calls. So while a task waits here, ``offer`` accepts
+nothing (``hold_offers``), and every other call goes the long way too. There the lock ``_turn``
+serves first come, first served. Only the task that holds it waits for room (``_room``).
+
+A receipt waits in ``_confirmations``, by number: one ack wakes every task up to there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +31,7 @@ __all__ = ["Receipt", "Sender"]
 
 
 class Watcher(Protocol):
-    """Who wants to know what becomes of messages: a group's member."""
+    """A member of a group: it is told what becomes of messages."""
 
     def confirmed(self, number: int, /) -> None:
         """Everything up to ``number`` is confirmed."""
@@ -56,10 +68,7 @@ class Sender:
     # ------------------------------------------------------------------ accepting
 
     async def accept(self, message: Any, timeout: float | None) -> int:
-        """Accept what :meth:`Outbox.offer` did not: behind those that wait, when there is room.
-
-        Sends are accepted in call order: while anybody waits here, the gate is shut.
-        """
+        """Accept a message that :meth:`Outbox.offer` did not: after those that wait, with room."""
         session, outbox = self.session, self._outbox
         payload, weight = seal(message, session.codec)
         if not self.waiting and not self._must_yield and outbox.has_room(weight):
@@ -125,7 +134,7 @@ class Sender:
             yield from confirmations.wait(number)
 
     def confirmed(self, number: int) -> None:
-        """Tell whoever waits that everything up to ``number`` is confirmed."""
+        """Wake the tasks that wait: everything up to ``number`` is confirmed."""
         if self._confirmations is not None:
             self._confirmations.reach(number)
         self._waiters.notify()
@@ -133,7 +142,7 @@ class Sender:
             watcher.confirmed(number)
 
     def settled(self) -> None:
-        """Tell whoever waits that every outcome is known."""
+        """Wake the tasks that wait: every outcome is known."""
         if self._confirmations is not None:
             self._confirmations.reach(MAX_NUMBER)
         self._waiters.notify()

@@ -99,7 +99,7 @@ class Signal:
                 waiter.set_result(None)
 
     def clear(self) -> None:
-        """Let those who come from now on wait."""
+        """Let tasks wait again from now on."""
         self._set = False
 
     async def wait(self) -> None:
@@ -174,7 +174,7 @@ class Thresholds:
                 waiting.remove(threshold)
 
     def reach(self, number: int) -> None:
-        """Wake everybody who waits for ``number`` or less."""
+        """Wake the tasks that wait for ``number`` or less."""
         waiting = self._waiting
         while waiting and waiting[0][0] <= number:
             _number, reached = waiting.popleft()

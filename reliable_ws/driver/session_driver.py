@@ -1,13 +1,25 @@
-"""What a driver decides about one session: who is told what, and how the session ends.
+"""What a driver decides about one session: which worker hears of an event, and how it ends.
 
-A driver has four workers: a sender, a receiver, an RPC client and an RPC server. Here is decided
-whom of them an event concerns, and what follows from a loss or a close. How anybody waits, when
-bytes are written and what a timer is are for :mod:`reliable_ws.aio` and :mod:`reliable_ws.sync`.
+Theory of operation. A driver has four workers: a sender, a receiver, an RPC client and an RPC
+server. Every step ends in :meth:`SessionDriver.dispatch`, with the events that a verb of the
+session returned. It does four things, in this order:
 
-With threads every method here is called with the session's lock held. Nothing of the application
-and no call that may block is made from here: handlers are started in threads of their own, and
-``on_event`` is called later by one. A write happens only in :meth:`Pump.after_step`, the
-last thing in a step.
+1. Give each event to the worker that it concerns. What follows from an event (the end of a session
+   that cannot have a second WebSocket) goes behind the others.
+2. If anything rare happened (opened, detached, ended), wake the callers that wait for the session's
+   state.
+3. Go on with what waited for this: requests that waited for room, a close that waits for handlers.
+4. :meth:`Pump.after_step` writes. Nothing else does, but for :meth:`flush_last_frames` and
+   :meth:`drop_transport` at the end.
+
+A close has two stages. While handlers of requests run, a :class:`~.close_plan.ClosePlan` decides
+how long they have (:meth:`SessionDriver._step_close_plan`). Then the session closes
+(:meth:`SessionDriver._close`), and from there on the session's own deadlines bound it.
+
+Subclasses in :mod:`reliable_ws.aio` and :mod:`reliable_ws.sync` know how callers wait, when bytes
+are written, and what a timer is. With threads every method here is called with the session's lock
+held. No method calls the application, or anything that may block: handlers are started in threads
+of their own, and another thread calls ``on_event``.
 """
 
 from __future__ import annotations
@@ -69,13 +81,13 @@ class SendSide(Protocol):
     """What waits for room in the outbox, and for confirmations."""
 
     def confirmed(self, number: int) -> None:
-        """Wake whoever waits for a message up to ``number``, or for room."""
+        """Wake the callers that wait for a message up to ``number``, or for room."""
 
     def settled(self) -> None:
-        """Wake whoever waits: every outcome is known."""
+        """Wake the callers that wait: every outcome is known."""
 
     def try_again(self) -> None:
-        """Wake whoever waits for room: there is some, or it is too late."""
+        """Wake the caller that waits for room: there is some, or it is too late."""
 
 
 class Waiters(Protocol):
@@ -94,7 +106,7 @@ class ReceiveSide(Protocol):
         raise NotImplementedError
 
     def wake_if_over(self) -> None:
-        """Wake whoever waits for a message that cannot come any more."""
+        """Wake the callers that wait, if no message can come any more."""
 
 
 PumpT = TypeVar("PumpT", bound=Pump)
@@ -149,8 +161,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumable = resumable
-        self._close_plan: ClosePlan | None = None  # while a close waits for handlers
-        self._close_timer: Timer | None = None
+        self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
+        self._close_timer: Timer | None = None  # set only while there is a plan
 
     # ------------------------------------------------------------------ what drivers add
 
@@ -163,7 +175,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         raise NotImplementedError
 
     def changed(self) -> None:
-        """Wake whoever waits for the session to be opened, detached, closing or over."""
+        """Wake the callers that wait for the session to be opened, detached, closing or over."""
         raise NotImplementedError
 
     def flush_last_frames(self) -> None:
@@ -176,9 +188,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     # ------------------------------------------------------------------ what happened
 
     def dispatch(self, events: list[Event]) -> None:
-        """Tell everybody whom it concerns what happened. The last thing in a step."""
+        """Give each event to the worker that it concerns, then write. The last thing in a step."""
+        # Give out the events. The list grows: what follows from an event goes behind the others.
         eventful = asked = is_rare = False
-        for event in events:  # it grows: what follows from an event comes behind the others
+        for event in events:
             kind = type(event)
             if kind is Arrived:
                 self.receiver.waiters.notify(event.messages)  # type: ignore[union-attr]
@@ -197,12 +210,15 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             else:
                 eventful = is_rare = True
                 events += self._on_rare(event)
+        # Wake the callers that wait for the session's state.
         if is_rare:
             self.changed()
+        # Go on with requests that waited for room, and with a close that waits for handlers.
         if self.rpc_client is not None:
             self.rpc_client.admit()
         if self._close_plan is not None:
             self._step_close_plan()
+        # Write.
         self.pump.after_step(eventful=eventful, answered=asked and not self.rpc_server.running)
 
     def _on_rare(self, event: Event) -> list[Event]:
@@ -302,7 +318,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         """Close the session, whatever runs."""
         self.rpc_server.turn_away()
         events = self.session.close(self.now(), code, reason, timeout)
-        self.sender.try_again()  # whoever waits to send or to receive learns that it is too late
+        self.sender.try_again()  # callers that wait to send or to receive learn that it is too late
         self.receiver.wake_if_over()
         if self.rpc_client is not None:
             self.rpc_client.settle()

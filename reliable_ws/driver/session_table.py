@@ -63,7 +63,7 @@ class SessionTable(Generic[A, H]):
             self._reports[session.id] = session.report()
 
     def is_empty(self, me: H | None) -> bool:
-        """Whether no session lives and no handler runs, but for ``me``, who asks."""
+        """Whether no session lives and no handler runs, except for the caller ``me``."""
         return not self.acceptors and not self.handlers - {me}
 
     def evict(self, now: float) -> bool:

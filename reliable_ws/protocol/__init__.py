@@ -1,40 +1,51 @@
-"""The protocol ``reliable-ws.v1``: pure, exactly what protocol.md says.
+"""The protocol ``reliable-ws.v1`` without I/O: it does what protocol.md says.
 
-No I/O, no clock, no chance, no asyncio: time is told, bytes come in and are pulled out, and what
-happened is returned. A driver (``reliable_ws.aio``, ``reliable_ws.sync``, or one of your own) owns
-the WebSocket, the clock and whoever waits, and calls the verbs of a :class:`Session`:
+There is no clock, no randomness and no asyncio in it. You pass the time and the bytes that
+arrived. You get the bytes to send, and events: what happened. A driver (``reliable_ws.aio``,
+``reliable_ws.sync``, or one of your own: docs/drivers.md) owns the WebSocket, the clock and the
+callers that wait. It calls the verbs of a :class:`Session`, which form four groups:
 
 What the network brings
-    :meth:`Session.dial` begins a link on a new WebSocket at the initiator.
-    :meth:`SessionRegistry.arrive` does at the acceptor; its :class:`Arrival` reads the Hello and
-    has a ``link`` and a ``session`` from then on. :meth:`Session.receive` takes in one WebSocket
-    message of a link, :meth:`Session.lost` the end of the WebSocket.
+    At the initiator, :meth:`Session.dial` begins a link on a new WebSocket. At the acceptor,
+    :meth:`SessionRegistry.arrive` returns an :class:`Arrival`. Its ``receive`` reads the Hello;
+    after a good one it has a ``link`` and a ``session``. From then on :meth:`Session.receive`
+    takes one WebSocket message of a link, and :meth:`Session.lost` the end of the WebSocket.
 
 What the application does
-    :meth:`~Session.offer`, :meth:`~Session.send`, :meth:`~Session.want`; :meth:`~Session.take`,
-    or :meth:`~Session.deliver` and :meth:`~Session.confirm`; :meth:`~Session.request`,
-    :meth:`~Session.cancel`, :meth:`~Session.grant`; :meth:`~Session.reply`,
-    :meth:`~Session.fault`, :meth:`~Session.item`; :meth:`~Session.finish`,
-    :meth:`~Session.close`, :meth:`~Session.abort`, :meth:`~Session.end`.
+    Messages out: :meth:`~Session.offer`, :meth:`~Session.send`, :meth:`~Session.want`.
+    Messages in: :meth:`~Session.take`, or :meth:`~Session.deliver` and :meth:`~Session.confirm`.
+    Our requests: :meth:`~Session.request`, :meth:`~Session.cancel`, :meth:`~Session.grant`.
+    The peer's requests: :meth:`~Session.reply`, :meth:`~Session.fault`, :meth:`~Session.item`.
+    The end: :meth:`~Session.finish`, :meth:`~Session.close`, :meth:`~Session.abort`,
+    :meth:`~Session.end`.
 
 What to send
-    :meth:`Link.transmit` gives the next WebSocket message, or ``None``. Once a link is over,
+    :meth:`Link.transmit` returns the next WebSocket message, or ``None``. Once a link is over,
     ``link.close_action`` says how to close its WebSocket.
 
 What time it is
-    ``Session.deadline`` is the time for :meth:`Session.tick`. Times are seconds of any clock that
+    ``session.deadline`` is the time for :meth:`Session.tick`. Times are seconds of any clock that
     does not go backwards.
 
-One step of a driver is always the same, whatever began it:
+A step of a driver is always the same, whatever began it:
 
-1. Call a verb. Those that return events return what happened; dispatch it. After any other, if
-   ``session.due`` is set, dispatch what :meth:`Session.poll` returns.
-2. Pull :meth:`Link.transmit` of the newest link, and of one that has just been replaced, until it
-   gives ``None`` or the transport has no room; then go on when it has.
+1. Call a verb. If it returns events, dispatch them. If ``session.due`` is set afterwards, dispatch
+   what :meth:`Session.poll` returns.
+2. Call :meth:`Link.transmit` of the newest link, and of a link that has just been replaced, and
+   write what it returns. Stop at ``None``, or when the transport has no room; then go on when it
+   has room again.
 3. If ``link.close_action`` is set, close that WebSocket.
-4. Look at ``session.deadline`` again, and tick by then. A late tick does no harm.
+4. Read ``session.deadline``, and call :meth:`Session.tick` at that time. A late tick does no harm.
 
 Steps of one session must not overlap.
+
+An :class:`Arrival` whose Hello was refused, or did not come, has no link. Drive the arrival itself:
+it has ``transmit``, ``close_action``, ``deadline`` and ``tick`` too. The driver of a server also
+calls :meth:`SessionRegistry.retire` for each session that has ended, and
+:meth:`SessionRegistry.evict` about once a second while any session is detached.
+
+The events that are not exported here (they concern requests and streams) are in
+:mod:`reliable_ws.protocol.events`.
 """
 
 from .config import Config

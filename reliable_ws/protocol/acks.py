@@ -1,4 +1,17 @@
-"""What one link has told the peer of our inbox, and when it tells more (protocol.md, section 7)."""
+"""What one link has told the peer of our inbox, and when it tells more (protocol.md, section 7).
+
+Theory of operation. There is *news* when the inbox's counters are higher than what this link has
+told. News rides in front of any other frame. Without other frames it goes in two cases:
+
+- ``confirmed`` has reached :meth:`Acks.due_at`: a quarter of the window (in messages or in bytes),
+  a number that the peer asked for with Want, or the peer's Finish (ACK-3).
+- ``now`` is set: a heartbeat is due, or ``by`` has passed, because the news is older than
+  ``Config.ack_delay`` (ACK-4).
+
+Taking a message must be cheap. So :meth:`~.inbox.Inbox.watch` sets a mark in the inbox, and taking
+compares ``confirmed`` with the mark and does no more. After an ack the mark is the next number: it
+is news, and starts the delay. While the delay runs, the mark is ``due_at()``.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +37,13 @@ class Acks:
         self.received = 0
         "The last ``received`` told on this link."
         self.confirmed = 0
-        "The last ``confirmed`` told on this link."
+        "The last ``confirmed`` told on this link. Never above ``inbox.confirmed``."
         self.wanted = 0
         "The peer waits for the confirmation of this number (ACK-5)."
         self.now = False
         "Whether an Ack goes whatever it says: a heartbeat, or a delay that has passed."
         self.by: float | None = None
-        "When news that nobody waits for is told (ACK-4)."
+        "When news that nobody waits for is told (ACK-4). ``None`` while there is no news."
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these."""

@@ -86,10 +86,13 @@ def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
 def decode(data: bytes | str, max_frame: int) -> list[Frame]:
     """Return the frames of one WebSocket message, every field checked.
 
-    Raises :class:`Violation`: then no frame has had an effect (FRAME-14). Frames of an unknown
-    type without the critical bit are left out (FRAME-13); msgpack's own bound of nesting is far
-    above the one that is promised (FRAME-12).
+    Frames of an unknown type without the critical bit are left out (FRAME-13). msgpack's own bound
+    of nesting is far above the one that protocol.md promises (FRAME-12).
+
+    Raises:
+        Violation: The peer broke a rule. Then no frame has had an effect (FRAME-14).
     """
+    # The WebSocket message as a whole: binary, not too large, msgpack, an array.
     if isinstance(data, str):
         raise Violation(Code.MALFORMED, "a text message; frames are binary")
     if len(data) > max_frame:  # FRAME-10
@@ -102,6 +105,7 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
         raise Violation(Code.MALFORMED, f"not msgpack within limits: {_why(error)}") from None
     if type(items) is not list or not items:
         raise Violation(Code.MALFORMED, "not an array of frames")
+    # Each frame by its type; the decoder checks each field.
     frames = []
     for item in items:
         if type(item) is not list or not item or type(item[0]) is not int:

@@ -1,4 +1,15 @@
-"""How far one link has come through the outbox, and the next frame it cuts from there."""
+"""How far one link has come through the outbox, and the next frame that it cuts from there.
+
+Theory of operation. A cursor is two numbers: ``number``, the next message to transmit on this link,
+and ``offset``, how many bytes of it went in parts. The outbox keeps the messages; the cursor only
+reads them, so it can be dropped with its link. A new link's cursor begins behind what the peer has
+received.
+
+:meth:`Cursor.cut` returns the next frame. Its size is the smallest of these limits: the messages
+and the bytes that the peer's window has room for, a quarter of that window (so that acks come while
+the rest is under way), ``batch_messages`` and ``batch_bytes``, and the size of a frame. A message
+larger than a frame goes in parts. A message larger than the window goes alone.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +57,9 @@ class Cursor:
         self._batch_bytes = config.batch_bytes
         self._large: tuple[bytes, int] | None = None  # the message being cut, and its kind
         self.number = 1
-        "Number of the next message to transmit."
+        "Number of the next message to transmit: at most ``outbox.last + 1``."
         self.offset = 0
-        "How many bytes of it went in parts."
+        "How many bytes of it went in parts. 0 between two messages."
         self.starved = False
         "Whether calls alone kept the next message from going: it is its turn."
 
@@ -77,7 +88,7 @@ class Cursor:
     def _messages(self, most: int, used: int) -> Messages | Part | None:
         """Cut a run that fits the peer's window and the rest of the frame."""
         outbox, number = self.outbox, self.number
-        # How many numbers, and how much weight, the window lets go (WINDOW-1).
+        # Apply the window: how many numbers, and how much weight, may go (WINDOW-1).
         peer = outbox.peer
         room = outbox.confirmed + peer.window_messages - number + 1
         if room <= 0:
@@ -88,9 +99,11 @@ class Cursor:
             count = min(room, self._batch_messages, max(1, peer.window_messages // 4))
             room = min(weight_room, self._batch_bytes, most - used)
             payloads = outbox.run(number, count, before + room)
+            # A run of whole messages.
             if payloads:
                 self.number = number + len(payloads)
                 return new_unchecked(Messages, (number, payloads))
+            # Not even one fits: does the window keep it, or the rest of the batch, or the frame?
             weight = outbox.end_of(number) - before
             if weight > weight_room and number > outbox.confirmed + 1:
                 return None  # a message above the window goes alone (WINDOW-3)

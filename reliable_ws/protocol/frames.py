@@ -53,7 +53,7 @@ class Counters(NamedTuple):
     stopped: bool
     "Whether intake is frozen for good: these counters will never change."
     ranges: tuple[Range, ...] = ()
-    "Numbers above ``confirmed`` that are confirmed all the same."
+    "Numbers above ``confirmed`` that are confirmed too."
 
 
 class Limits(NamedTuple):

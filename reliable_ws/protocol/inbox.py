@@ -222,7 +222,11 @@ class Inbox:
     # ------------------------------------------------------------------ to the application
 
     def take(self) -> Payload:
-        """Hand over the next message and confirm it, in one step. IndexError if there is none."""
+        """Hand over the next message and confirm it, in one step.
+
+        Raises:
+            IndexError: There is none.
+        """
         payload = self.queue.popleft()
         number = self.handed + 1
         self.handed = number
@@ -240,7 +244,12 @@ class Inbox:
         return self.handed, payload
 
     def confirm(self, number: int) -> bool:
-        """Confirm one delivery; ``False`` if it was confirmed before (no harm)."""
+        """Confirm one delivery. Return ``False`` if it was confirmed before.
+
+        Raises:
+            ValueError: It was never handed over.
+            ConfirmTooLate: The counters are final.
+        """
         ahead = self._ahead
         if ahead.get(number, True):
             if number > self.handed:

@@ -1,14 +1,14 @@
 """One WebSocket's share of a session: the greeting, positions, what was told, deadlines, its end.
 
-Theory of operation. A link is dropped, never reset: the next WebSocket gets a new one. What
-outlives it (messages, calls, outcomes) belongs to the session; what a link has is a *cursor* into
-our messages, one into our calls, and what it has told the peer of the other direction (*acks*).
-So losing a link moves no data and undoes nothing.
+Theory of operation. A link is dropped, never reset: the next WebSocket gets a new link. Messages,
+calls and outcomes belong to the session. A link has a *cursor* into our messages, one into our
+calls, and what it has told the peer of the other direction (*acks*). So losing a link moves no data
+and undoes nothing.
 
 A link moves through the phases of :data:`~.state.LINK`. The session receives for it, because what
-arrives concerns the session; the link itself decides what to send (:meth:`Link.transmit`) and when
-the peer has been silent for too long (:meth:`Link.tick`). A link that is over is inert, so the late
-death of an old WebSocket can hurt nobody (LINK-4).
+arrives concerns the session. The link decides what to send (:meth:`Link.transmit`), and when the
+peer has been silent for too long (:meth:`Link.tick`). A link that is over is inert, so the late end
+of an old WebSocket has no effect (LINK-4).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Link:
         self.met = phase is Phase.ACCEPTED
         "Whether the peer has greeted on this link."
         self.close_action: CloseAction | None = None
-        "Set once the link is over: how to close the WebSocket."
+        "How to close the WebSocket. Set exactly when the phase becomes OVER, and only once."
         self.cursor = cursor
         self.acks = acks
         self.calls = calls
@@ -183,7 +183,7 @@ class Link:
             self.acks.now = True
             self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
-        if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
+        if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
             self.heard_at = now - self._idle_timeout * 2 / 3
             return False
         return late >= 0  # LIVE-3
@@ -226,16 +226,18 @@ class Link:
         acks, calls = self.acks, self.calls
         inbox = acks.inbox
         frames: list[Frame] = []
-        # Stop goes before anything else (CLOSE-3), then calls, then messages.
+        # 1. Stop goes before anything else (CLOSE-3). If it fills a frame, it goes alone.
         if not inbox.stopped or self._stop_told or self._add_stop(frames):
+            # 2. Calls, unless messages wait for their turn. They take half a frame at most.
             cursor, used = self.cursor, 0
             outbox = cursor.outbox
             if calls.number <= calls.queue.last and not (cursor.starved or outbox.blocked):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 frames.append(frame)
+            # 3. Messages in what is left of the frame, Want, Finish.
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)
-        # Acks ride in front; alone they go when they are due.
+        # 4. Acks ride in front of these. Without other frames they go when they are due.
         if calls.now or (frames and calls.incoming.received != calls.told):
             call_ack = calls.take()
             if call_ack is not None:  # before a Stop it is the last one (CALL-37)
@@ -260,7 +262,7 @@ class Link:
         return None if greet is None else encode([greet(self)])  # nothing before Welcome (HELLO-7)
 
     def _add_stop(self, frames: list[Frame]) -> bool:
-        """Add Stop; whether anything may follow it, and all fit one frame (FRAME-7)."""
+        """Add Stop. Return whether more fits into this frame (FRAME-7)."""
         counters = self.acks.inbox.counters()
         self.tell(counters)
         frames.append(Stop(counters))
@@ -272,7 +274,7 @@ class Link:
         outbox = cursor.outbox
         last: Frame | None = None
         finish = outbox.finish
-        # An answer that is owed goes first: nothing comes behind Finish (CALL-10).
+        # Hold Finish back while an answer is owed: nothing comes behind it (CALL-10).
         held = finish is not None and self.calls.owes_answers
         upto = outbox.messages if held else outbox.last
         if cursor.number <= upto and not outbox.blocked:
@@ -287,7 +289,7 @@ class Link:
         if last is not None:
             frames.append(last)
             if finish is not None and cursor.number == finish.number and not held:
-                frames.append(finish)  # the last word rides with the last message
+                frames.append(finish)  # it rides with the last message
                 cursor.skip_finish()
         if finish is not None and cursor.number > finish.number:
             self.calls.finished()

@@ -125,7 +125,7 @@ class Outbox:
         self._set_limits()
 
     def hold(self) -> None:
-        """Let :meth:`offer` accept nothing until :meth:`unhold`: nobody overtakes who waits."""
+        """Let :meth:`offer` accept nothing until :meth:`unhold`: no message overtakes another."""
         self.is_held = True
         self._set_limits()
 

@@ -20,11 +20,19 @@ class PayloadCodec(Protocol):
     """How values that are neither ``str`` nor ``bytes`` become bytes, and back."""
 
     def dumps(self, value: Any, /) -> bytes:
-        """Return the value as bytes; raise anything if it cannot be carried."""
+        """Return the value as bytes.
+
+        Raises:
+            Exception: Anything means that the value cannot be sent.
+        """
         ...
 
     def loads(self, data: bytes, /) -> Any:
-        """Return the value again; raise anything if the bytes make none."""
+        """Return the value again.
+
+        Raises:
+            Exception: Anything means that the bytes are no value.
+        """
         ...
 
 
@@ -40,14 +48,22 @@ class MsgpackCodec:
         self.max_items = max_items
 
     def dumps(self, value: Any, /) -> bytes:
-        """Pack, and prove that it can be unpacked: what ``send`` accepts arrives."""
+        """Pack, and prove that it can be unpacked: what ``send`` accepts arrives.
+
+        Raises:
+            Exception: The value cannot be packed, or could not be unpacked.
+        """
         data: bytes = msgpack.packb(value)
         if type(value) not in SCALARS and not _comes_back(value, self.max_items, PROVED_DEPTH):
             self.loads(data)
         return data
 
     def loads(self, data: bytes, /) -> Any:
-        """Unpack, within the limits."""
+        """Unpack, within the limits.
+
+        Raises:
+            Exception: The bytes are no value, or are above a limit.
+        """
         return msgpack.unpackb(
             data,
             strict_map_key=False,
@@ -67,8 +83,8 @@ PROVED_DEPTH = 32
 def _comes_back(value: Any, max_items: int, depth: int) -> bool:
     """Whether a value that was packed can be unpacked; ``False`` where only trying can tell.
 
-    Unpacking fails for what packing cannot see: extension types, keys that come back unhashable
-    (tuples do, as lists), and too many items. Nothing of that is in containers of scalars.
+    Packing does not notice extension types, keys that come back unhashable (tuples come back as
+    lists), and too many items. Containers of scalars have none of these.
     """
     kind = type(value)
     if kind is dict:
@@ -93,8 +109,10 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
 def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
     """Return what travels for ``message``, and its weight.
 
-    Nothing mutable is kept: what the caller changes later is not sent. Raises
-    :class:`~reliable_ws.NotSerializable`.
+    Nothing mutable is kept: what the caller changes later is not sent.
+
+    Raises:
+        NotSerializable: The codec cannot pack it.
     """
     kind = type(message)
     if kind is bytes:
@@ -131,7 +149,11 @@ def text_length(text: str) -> int:
 
 
 def open_payload(payload: Payload, number: int, codec: PayloadCodec) -> Any:
-    """Return the application's value. Raises :class:`~reliable_ws.PayloadError` (MSG-4)."""
+    """Return the application's value.
+
+    Raises:
+        PayloadError: The codec cannot unpack it (MSG-4). It has the message's ``number``.
+    """
     if not isinstance(payload, msgpack.ExtType):
         return payload
     try:

@@ -1,7 +1,17 @@
 """The acceptor's registry: sessions that live, and tombstones of those that ended.
 
-A WebSocket that has not said Hello is an :class:`Arrival`; the registry answers its Hello with a
-link of a session, or with a Refuse. What it remembers is bounded in every direction.
+Theory of operation. A WebSocket whose Hello has not come is an :class:`Arrival`. The registry
+answers the Hello (:meth:`SessionRegistry.answer`) in one of four ways:
+
+- The session lives, and the Hello has its key, its principal and a higher attempt: a new link.
+- The session has ended, and a tombstone is left: Refuse, with the final counters. So an initiator
+  that lost its WebSocket at the end still learns what became of its messages.
+- The session is not known, and the Hello says that it is new: make one, within the limits.
+- Anything else: Refuse. The answer to a wrong key is the answer to an unknown session.
+
+A session moves from ``_sessions`` to ``_tombstones`` in :meth:`SessionRegistry.retire`. An id is
+never in both. Everything is bounded: sessions, sessions of one principal, bytes of all sessions
+(:meth:`SessionRegistry.evict`), tombstones by number and by age.
 """
 
 from __future__ import annotations
@@ -58,7 +68,7 @@ class Arrival:
         self.principal = principal
         self.max_frame = min(registry.config.max_frame, max_frame or registry.config.max_frame)
         self.link: Link | None = None
-        "Set when the Hello was good: from then on, drive this."
+        "Set when the Hello was good: from then on, drive this instead of the arrival."
         self.session: Session | None = None
         "Whose link it is."
         self.fresh = False
@@ -117,9 +127,9 @@ class SessionRegistry:
         "Whether new sessions are refused for a while: all together hold too much (LIMIT-4)."
         self._incarnation = incarnation
         self._sessions: dict[bytes, Session] = {}
-        self._principals: dict[bytes, Hashable] = {}
-        self._per_principal: Counter[Hashable] = Counter()
-        self._tombstones: dict[bytes, Tombstone] = {}
+        self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
+        self._per_principal: Counter[Hashable] = Counter()  # sessions that live; no zeros
+        self._tombstones: dict[bytes, Tombstone] = {}  # oldest first
 
     def __len__(self) -> int:
         """Sessions that live."""
@@ -137,13 +147,14 @@ class SessionRegistry:
     def arrive(
         self, now: float, principal: Hashable = None, max_frame: int | None = None
     ) -> Arrival:
-        """Begin with a WebSocket; ``principal`` is who the application says it is (HELLO-5)."""
+        """Begin with a WebSocket. The application says that its peer is ``principal`` (HELLO-5)."""
         return Arrival(self, now, principal, max_frame)
 
     def answer(self, arrival: Arrival, hello: Hello, now: float) -> list[Event]:
         """Answer a Hello: resume, create, or refuse.
 
-        Raises :class:`Violation` to refuse: then nothing has been touched (HELLO-12).
+        Raises:
+            Violation: The Hello is refused, and nothing was changed (HELLO-12).
         """
         if not hello.min_version <= VERSION <= hello.max_version:  # HELLO-11
             raise Violation(Code.VERSION, f"this side speaks version {VERSION}")

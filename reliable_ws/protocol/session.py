@@ -1,16 +1,16 @@
 """One session: what outlives the WebSockets that carry it.
 
-Theory of operation. A session has two directions that know nothing of each other: the *outbox*
-minds our messages until the outcome of each is known, the *inbox* minds the peer's until we take
-no more. Calls stand beside them with a numbering of their own. One *link* at a time carries all of
-that over a WebSocket; an older one is inert.
+Theory of operation. A session has two directions that know nothing of each other. The *outbox*
+keeps our messages until the outcome of each is known. The *inbox* keeps the peer's messages until
+the application has taken them. Calls have a numbering of their own. One *link* at a time carries
+all of that over a WebSocket; an older link is inert.
 
-Every verb changes facts and nothing else. Conclusions (a direction has come to its end, both have,
-the session is over) are drawn in one place, :meth:`Session.poll`, at the end of a step. In what
-order a driver calls the verbs stands in :mod:`reliable_ws.protocol`.
+A verb changes facts and nothing else. Conclusions (a direction has ended, both have, the session
+is over) are drawn in one place, at the end of a step: :meth:`Session.poll`. The documentation of
+:mod:`reliable_ws.protocol` says in what order a driver calls the verbs.
 
-Only the caller's mistakes raise. What a peer does wrong is a :class:`Violation` inside, and an
-event outside: the end of the session (FRAME-5).
+Only mistakes of the caller raise. A mistake of the peer is a :class:`Violation` inside of
+:meth:`Session.receive`; outside it is an event, the end of the session (FRAME-5).
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ DEFAULT_CODEC = MsgpackCodec()
 class Session:
     """What an application, and the driver under it, can do with a session.
 
-    ``inbox``, ``outbox``, ``incoming_calls`` and ``outgoing_calls`` are there to be looked at;
-    only the verbs of the session change them.
+    A driver may read ``inbox``, ``outbox``, ``incoming_calls`` and ``outgoing_calls``. Only the
+    verbs of the session change them.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class Session:
         "timers",
     )
 
-    def __init__(  # noqa: PLR0917 - who it is, and since when
+    def __init__(  # noqa: PLR0917 - its identity, and the time
         self,
         role: Role,
         session_id: bytes,
@@ -123,9 +123,10 @@ class Session:
         self.incarnation = incarnation
         self.attempt = 0
         self.link: Link | None = None
-        "The newest link, as long as it is not over."
+        """The newest link, as long as it is not over. Every other link of this session is over: a
+        new one ends the old one in the same step."""
         self.ended: Ending | None = None
-        "How the session ended; ``None`` while it lives."
+        "How the session ended; ``None`` while it lives. Set once, and then ``link`` is ``None``."
         self.cause: Exception | None = None
         "The exception that ended it, if one did: the cause of what :meth:`error` returns."
         self.due = False
@@ -210,13 +211,24 @@ class Session:
     def send(self, message: Any) -> int:
         """Accept one message and return its number.
 
-        Raises NotSerializable, MessageTooLarge, OutboxFull or ConnectionClosed, and then
-        nothing has changed.
+        If it raises, nothing has changed.
+
+        Raises:
+            NotSerializable: The payload codec cannot pack this value.
+            MessageTooLarge: The message is larger than the peer's ``max_message``.
+            OutboxFull: The outbox has no room.
+            ConnectionClosed: The session, or this direction of it, has ended.
         """
         return self.outbox.offer(message) or self.send_sealed(*seal(message, self.codec))
 
     def send_sealed(self, payload: Payload, weight: int) -> int:
-        """Accept a message that is packed already (a broadcast packs once). Raises as `send`."""
+        """Accept a message that is packed already: a broadcast packs once.
+
+        Raises:
+            MessageTooLarge: The message is larger than the peer's ``max_message``.
+            OutboxFull: The outbox has no room.
+            ConnectionClosed: The session, or this direction of it, has ended.
+        """
         outbox = self.outbox
         if outbox.state is not Sending.OPEN:
             # The end is seen in message order: while messages of the peer are still to
@@ -230,7 +242,7 @@ class Session:
         return outbox.accept(payload, weight)
 
     def hold_offers(self) -> None:
-        """Let :meth:`offer` return 0 for now: callers of :meth:`send` wait, nobody overtakes."""
+        """Let :meth:`offer` return 0 for now: so no message overtakes one that waits for room."""
         self.outbox.hold()
 
     def resume_offers(self) -> None:
@@ -242,7 +254,11 @@ class Session:
         self.outbox.wanted = max(self.outbox.wanted, number)
 
     def take(self) -> Payload:
-        """Hand over the next message and confirm it. IndexError if there is none."""
+        """Hand over the next message and confirm it.
+
+        Raises:
+            IndexError: There is none.
+        """
         inbox = self.inbox
         payload = inbox.take()
         if inbox.confirmed >= inbox.mark:
@@ -250,13 +266,19 @@ class Session:
         return payload
 
     def deliver(self) -> tuple[int, Payload]:
-        """Hand over the next message without confirming it: its number, and itself."""
+        """Hand over the next message without confirming it: its number, and itself.
+
+        Raises:
+            IndexError: There is none.
+        """
         return self.inbox.deliver()
 
     def confirm(self, number: int) -> None:
-        """Confirm a delivery; again: no effect.
+        """Confirm a delivery. A second call has no effect.
 
-        Raises ConfirmTooLate once the counters are final, ValueError for one never handed over.
+        Raises:
+            ConfirmTooLate: The session's counters are final.
+            ValueError: This message was never handed over.
         """
         inbox = self.inbox
         if inbox.confirm(number) and inbox.confirmed >= inbox.mark:
@@ -267,15 +289,19 @@ class Session:
     def request(
         self, method: str, payload: Payload, weight: int, by: float | None = None, credit: int = 0
     ) -> int:
-        """Ask the peer, and return the request's number. ``outgoing_calls`` has room.
+        """Ask the peer, and return the request's number.
 
-        ``by``: when time is up. ``credit``: bytes of items that may come, 0 for one reply. Raises
-        MessageTooLarge, and ValueError for a name that cannot be said.
+        Call it only while ``outgoing_calls.has_room``. ``by`` is the time when nobody waits any
+        more. ``credit``: how many bytes of items may come, or 0 for one reply.
+
+        Raises:
+            MessageTooLarge: The parameters are larger than the peer's ``max_message``.
+            ValueError: The name is too long, or is no text.
         """
         return self.outgoing_calls.request(method, payload, weight, by, credit)
 
     def cancel(self, request: int) -> bool:
-        """Wait no more. ``True``: it was taken back before it went, and is never run (CALL-8)."""
+        """Wait no more. ``True``: it was taken back before it went, and never runs (CALL-8)."""
         return self.outgoing_calls.cancel(request)
 
     def grant(self, request: int, total: int) -> None:
@@ -283,21 +309,37 @@ class Session:
         self.outgoing_calls.grant(request, total)
 
     def reply(self, request: int, payload: Payload, weight: int) -> None:
-        """Answer a request of the peer; too late, it is dropped. Raises MessageTooLarge."""
+        """Answer a request of the peer. An answer that comes too late is dropped.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
+        """
         self.incoming_calls.reply(request, payload, weight)
 
     def fault(self, request: int, code: str, message: str, payload: Payload = b"") -> None:
-        """Say why there is no answer; too late, it is dropped. Raises MessageTooLarge."""
+        """Say why there is no answer. What comes too late is dropped.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
+        """
         self.incoming_calls.fault(request, code, message, payload)
 
     def item(self, request: int, payload: Payload, weight: int) -> None:
-        """Send an item of a stream; the driver minds the credit. Raises MessageTooLarge."""
+        """Send an item of a stream. The driver keeps to the peer's credit.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
+        """
         self.incoming_calls.item(request, payload, weight)
 
     # ------------------------------------------------------------------ the end, from this side
 
     def finish(self, now: float, code: int = Code.FINISHED, reason: str = "") -> list[Event]:
-        """Send nothing after what was sent; go on receiving (CLOSE-1). Again: no effect."""
+        """Send nothing after what was sent; go on receiving (CLOSE-1). A second call: no effect.
+
+        Raises:
+            ValueError: The code may not be sent.
+        """
         self.outbox.close(code, reason)
         return self.poll(now)
 
@@ -308,14 +350,25 @@ class Session:
         reason: str = "",
         timeout: float | None = None,
     ) -> list[Event]:
-        """Finish, and take nothing more (CLOSE-2); bounded. Again: only shortens the limit."""
+        """Finish, and take nothing more (CLOSE-2). A later call can only shorten the limit.
+
+        The session ends after ``timeout`` seconds, after ``Config.close_timeout``, or after
+        ``Config.close_progress_timeout`` without progress, at the latest.
+
+        Raises:
+            ValueError: The code may not be sent.
+        """
         self.outbox.close(code, reason)
         self.timers.close(now, timeout)
         self._stop()
         return self.poll(now)
 
     def abort(self, now: float, code: int = Code.ABORTED, reason: str = "") -> list[Event]:
-        """End at once, telling the peer if a link is open."""
+        """End at once. The peer is told if a link is open.
+
+        Raises:
+            ValueError: The code may not be sent.
+        """
         return self.end(now, Ending(End.ABORTED, code, sayable(code, reason)))
 
     def end(self, now: float, ending: Ending, cause: Exception | None = None) -> list[Event]:
@@ -340,8 +393,10 @@ class Session:
     ) -> Link:
         """Begin a link at the acceptor, for a Hello that the registry has found good.
 
-        An older link is fenced (RESUME-2). Raises :class:`Violation` if the counters show
-        that the peer lost its state; then the caller ends the session.
+        An older link is fenced (RESUME-2).
+
+        Raises:
+            Violation: The counters show that the peer lost its state. The caller ends the session.
         """
         self.attempt = hello.attempt
         self._resumed = resumed
@@ -442,17 +497,21 @@ class Session:
             return []
         link.heard_at = now
         try:
+            # Check everything before any frame has an effect.
             frames = decode(data, link.max_frame)
+            # Count the bytes of the whole WebSocket message against the window of messages.
             size = len(data)
             if len(frames) > 1 and Calls in map(type, frames):
                 size = -1  # the bytes of calls are not the window's (WINDOW-8)
             for frame in frames:  # in their order (FRAME-9)
+                # Is this frame allowed in this phase (LINK-2)?
                 kind = type(frame)
                 after = link.accepts.get(kind)
                 if after is None:
                     if link.close_action is not None:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {link.phase.value}")
+                # Let it change the facts; then the link may be in another phase.
                 if kind is Messages:
                     self._messages_arrived(frame, size)  # type: ignore[arg-type]
                     size = 0  # counted once for all of them
@@ -476,9 +535,9 @@ class Session:
         return self.poll(now)
 
     def _violated(self, link: Link, fault: Violation) -> None:
-        """The peer broke the rules: an outcome, never an exception (FRAME-5)."""
+        """End the session, because the peer broke the rules; raise nothing (FRAME-5)."""
         if not link.met and self.incarnation:
-            # Whatever answers there now is not the peer that we know: try again (HELLO-13).
+            # What answers there now is not the peer that we know: try again (HELLO-13).
             link.heard_at = self.timers.contact_at
             link.leave(fault.code, fault.reason)
             self._link_over(link, fault.code, fault.reason)
@@ -511,9 +570,10 @@ class Session:
         self._acked(frame.received, frame.confirmed, now)
 
     def _acked(self, received: int, confirmed: int, now: float) -> None:
-        """Release what the peer has confirmed; an ack that goes backwards is ignored (ACK-6).
+        """Release what the peer has confirmed. An ack that goes backwards is ignored (ACK-6).
 
-        From link to link ``received`` may fall; the new link's cursor knows (RESUME-5).
+        From one link to the next ``received`` may fall. The new link's cursor begins there
+        (RESUME-5).
         """
         outbox = self.outbox
         if outbox.final is not None:
@@ -621,7 +681,7 @@ class Session:
         self._abandon_calls()
 
     def _abandon_calls(self) -> None:
-        """Wait for no answer any more: none can come, or nobody could take it (CALL-10)."""
+        """Stop waiting for answers: none can come, or nobody could take it (CALL-10)."""
         self.incoming_calls.abandon()
         self.outgoing_calls.abandon()
 
@@ -648,13 +708,13 @@ class Session:
             link.leave(Code.GOING_AWAY)
         elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
-        else:  # no effect where the peer has had its say, and the link is over already (CLOSE-20)
+        else:  # no effect on a link that the peer has ended already (CLOSE-20)
             code = Code.ENDED if ending.kind is End.FINISHED else ending.code
             last_frame = Refuse(code, ending.reason, 0, counters)
             link.leave(code, ending.reason, last_frame, linger=not link.greeted)  # CLOSE-18
 
     def _agreed_end(self) -> Ending:
-        """Return the end that was agreed: the peer's word goes first (CLOSE-16)."""
+        """Return the agreed end: code and reason of the peer's Finish, else of ours (CLOSE-16)."""
         finish = self.inbox.finish or self.outbox.finish
         said = (finish.code, finish.reason) if finish else (Code.FINISHED, "")
         return Ending(End.FINISHED, *said)

@@ -9,7 +9,7 @@ __all__ = ["Timers"]
 
 
 class Timers:
-    """The deadlines of a session that no link minds: they go on between two WebSockets."""
+    """The deadlines of a session that go on between two WebSockets."""
 
     __slots__ = ("_config", "_hard_by", "contact_at", "progress_at")
 

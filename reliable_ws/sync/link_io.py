@@ -1,10 +1,25 @@
-"""One WebSocket that carries one link: who reads, who writes, and the end.
+"""One transport that carries one link, with threads: reading, writing, closing.
 
-One thread reads. Whoever has something short to say, or is about to wait for an answer, writes
-it, if the transport has room: that never blocks, so even the reader may. Everything else is for
-the writer, a thread that may block, and meanwhile more is queued that goes as one message. Only
-one thread writes at a time, and it takes what it writes from the link itself: so what was
-numbered first is sent first, though the lock is free while anybody writes.
+Theory of operation. One thread reads (:meth:`LinkIO.read`): it takes the lock, gives what arrived
+to the session, and dispatches the events.
+
+Writing has two ways. A thread that has something short to send, or is about to wait for an answer,
+writes itself (:meth:`LinkIO.flush`), if the transport can tell that it has room (``send_now``).
+That never blocks, so the reader may do it too. Everything else is for the *writer*, a thread that
+may block in ``send``. What is queued meanwhile goes as one WebSocket message.
+
+The lock is free during a write. Three fields keep the order:
+
+- ``_busy``: a thread is writing. No other thread transmits until it is done. It goes on until
+  ``transmit`` returns ``None``, so nothing is left behind.
+- ``_left``: what found no room. It goes before anything else is transmitted.
+- ``_wanted``: the writer shall look, as soon as nobody is busy.
+
+So bytes go in the order in which ``transmit`` returned them.
+
+Closing begins when the link is over and its last frame is written. The writer closes, and a timer
+aborts the transport if that takes too long. A write that fails needs no handling: the reader learns
+of the end too, and only the reader tells the session.
 """
 
 from __future__ import annotations
@@ -68,8 +83,8 @@ class LinkIO:
         self._lock = lock
         self._dispatch = dispatch
         self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
-        self._change = Condition(lock)  # for the writer, and for who waits for the end
-        self._writer: threading.Thread | None = None
+        self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
+        self._writer: threading.Thread | None = None  # from the first time that it is needed
         self._wanted = False  # the writer shall look
         self._busy = False  # a thread is writing; it goes on until there is nothing
         self._unsent: bytes | None = None  # found no room
@@ -126,7 +141,7 @@ class LinkIO:
             self._close_if_over(self.link.close_action)
 
     def _send_all(self, send: Callable[[bytes], object]) -> bool:
-        """Send until nothing is left; ``False`` if ``send`` said so: there is no room."""
+        """Send until nothing is left. Return ``False`` if ``send`` did: there is no room."""
         lock, link = self._lock, self.link
         self._busy = True
         try:
@@ -156,7 +171,7 @@ class LinkIO:
         return True
 
     def _write(self) -> None:
-        """Be the writer, and the one who closes."""
+        """Write whenever it is wanted, then close. The work of the writer's thread."""
         with self._lock:
             while not self.over:
                 if self._busy or not self._wanted:
@@ -178,7 +193,7 @@ class LinkIO:
     def _close_if_over(self, close_action: CloseAction) -> None:
         """Close the transport once the link is over and has said its last word.
 
-        Within a limit of our own: a library's may never end on a full buffer.
+        There is a limit of our own: some libraries wait without end on a full buffer.
         """
         if self._close_timer is not None or self.over:
             return

@@ -1,7 +1,18 @@
-"""What keeps one session moving: its lock, its time, and when to send.
+"""What keeps one session moving, with threads: its lock, its timers, and when to send.
 
-A step is what one thread does while it holds the lock: some verbs of the session, then whatever
-follows from them. Sending is the last thing in a step, because the lock is free meanwhile.
+Theory of operation. A *step* is what one thread does while it holds the lock: some verbs of the
+session, then :meth:`~reliable_ws.driver.session_driver.SessionDriver.dispatch`, then sending.
+Sending is the last thing in a step, because the lock is free during a write: another thread may
+begin a step of its own then.
+
+Who sends? A thread that is about to wait sends first (:meth:`Pump.flush`), because nobody adds
+anything before the answer. After a step, acks and last frames go at once, and so does a request or
+an answer while no other is open. What others may follow is for the writer (:meth:`Pump.wake`): what
+is queued until it looks goes together.
+
+The timers of all sessions have one thread (:mod:`.timers`). :meth:`Pump.rearm` sets a timer when
+the session's deadline is earlier than the next one. It does not cancel later timers: they are
+cheaper to keep, and they fire without harm.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class RpcClient(OpenRequests[PendingRequest]):
             return True
         try:
             self.check(waiting)
-        except Exception:  # noqa: BLE001 - whatever it is, who waits will raise it
+        except Exception:  # noqa: BLE001 - the thread that waits raises it
             return True
         return False
 

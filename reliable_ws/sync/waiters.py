@@ -161,7 +161,7 @@ class Thresholds:
                 self._waiters[number].remove(waiter)
 
     def reach(self, number: int) -> None:
-        """Wake everybody who waits for ``number`` or less."""
+        """Wake the threads that wait for ``number`` or less."""
         while self._numbers and self._numbers[0] <= number:
             for waiter in self._waiters.pop(heapq.heappop(self._numbers)):
                 waiter.wake()

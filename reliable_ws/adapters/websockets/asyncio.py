@@ -146,7 +146,8 @@ class WebSocketsTransport:
     async def send(self, data: bytes, /) -> None:
         """Send one binary message; wait while the library's write buffer is above its limit.
 
-        Raises ``TransportClosed``, at once if the closing handshake has begun.
+        Raises:
+            TransportClosed: The end is known, or the closing handshake has begun.
         """
         if self._gone or self._ws.state is not State.OPEN:
             raise self._closed()
@@ -162,7 +163,9 @@ class WebSocketsTransport:
         """Write one binary message at once, or return ``False`` if the write buffer is full.
 
         Also ``False`` while somebody else sends a fragmented message on the same connection.
-        Raises ``TransportClosed``.
+
+        Raises:
+            TransportClosed: The end is known.
         """
         ws = self._ws
         if self._gone or ws.state is not State.OPEN or ws.transport.is_closing():
@@ -278,8 +281,9 @@ def adapt(
     From then on the connection belongs to the transport. ``max_frame`` is the ``max_size`` that
     the connection was opened with, in bytes; by default it is read from the connection.
 
-    Raises ``TypeError`` if ``ws`` is something else, ``ValueError`` if it is not open or another
-    task is receiving from it.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: It is not open, or another task is receiving from it.
     """
     if not isinstance(ws, Connection) and not is_legacy(ws):
         raise TypeError(_what_is_wrong(ws))
@@ -312,8 +316,12 @@ async def dial(
     websockets 15.0 there are no proxies: ``True`` and ``None`` connect directly, an address is a
     ``ValueError``. ``open_timeout`` is in seconds, ``max_size`` in bytes.
 
-    Raises what ``connect`` raises: ``OSError``, ``TimeoutError``, ``InvalidHandshake``,
-    ``InvalidURI``.
+    Raises:
+        OSError: There is no network, or nobody listens.
+        TimeoutError: There was no answer within ``open_timeout``.
+        InvalidHandshake: The server refuses (of ``websockets``).
+        InvalidURI: ``uri`` is no URI of a WebSocket (of ``websockets``).
+        ValueError: ``proxy`` is an address, and this release of websockets has no proxies.
     """
     if HAS_PROXY:
         options["proxy"] = proxy

@@ -81,7 +81,8 @@ class WebSocketsSyncTransport:
     def send(self, data: bytes, /) -> None:
         """Send one binary message, as fast as the socket has room for it.
 
-        Raises ``TransportClosed``, at once if the closing handshake has begun.
+        Raises:
+            TransportClosed: The end is known, or the closing handshake has begun.
         """
         pieces = self._room.pieces(data, lambda: self._gone)
         self._send(pieces if len(data) > self._room.small else next(pieces))
@@ -89,7 +90,8 @@ class WebSocketsSyncTransport:
     def send_now(self, data: bytes, /) -> bool:
         """Write one binary message if the socket has room for it, else return ``False``.
 
-        Raises ``TransportClosed``.
+        Raises:
+            TransportClosed: The end is known.
         """
         if not self._gone and not self._room.has(len(data)):
             return False
@@ -156,8 +158,9 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> WebSocketsSyncTransport:
     From then on the connection belongs to the transport. ``max_frame`` is the ``max_size`` that
     the connection was opened with, in bytes; by default it is read from the connection.
 
-    Raises ``TypeError`` if ``ws`` is something else, ``ValueError`` if it is not open or another
-    thread is receiving from it.
+    Raises:
+        TypeError: ``ws`` is something else.
+        ValueError: It is not open, or another thread is receiving from it.
     """
     if not isinstance(ws, Connection):
         name = f"{type(ws).__module__}.{type(ws).__qualname__}"
@@ -185,9 +188,15 @@ def dial(
 ) -> WebSocketsSyncTransport:
     """Connect to ``uri``; further ``options`` are those of ``websockets.sync.client.connect``.
 
-    The same defaults as :func:`reliable_ws.adapters.websockets.dial`, and as there a ``proxy``
-    needs websockets 15.0. Raises what ``connect`` raises: ``OSError``, ``TimeoutError``,
-    ``InvalidHandshake``, ``InvalidURI``.
+    It has the defaults of :func:`reliable_ws.adapters.websockets.asyncio.dial`. As there, a
+    ``proxy`` needs websockets 15.0.
+
+    Raises:
+        OSError: There is no network, or nobody listens.
+        TimeoutError: There was no answer within ``open_timeout``.
+        InvalidHandshake: The server refuses (of ``websockets``).
+        InvalidURI: ``uri`` is no URI of a WebSocket (of ``websockets``).
+        ValueError: ``proxy`` is an address, and this release of websockets has no proxies.
     """
     if "proxy" in _CLIENT_OPTIONS:
         options["proxy"] = proxy

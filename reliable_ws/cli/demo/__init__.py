@@ -192,10 +192,12 @@ def _verdict(
 ) -> int:
     """Compare the files; say what is wrong with reliable_ws, if anything."""
     contestant, streamed, parted = results[0]
+    # The file as a whole.
     received = folder / f"{contestant.name} stream"
     sent, got = digest(material.path), digest(received)
     print(f"sent      {material.size:>13,} bytes  SHA-256 {sent}")
     print(f"received  {received.stat().st_size:>13,} bytes  SHA-256 {got}")
+    # Each line of both parts: taken once, in order.
     wrong = []
     for part, result in (("stream", streamed), ("last lines", parted)):
         arrived = result.arrived
@@ -210,6 +212,7 @@ def _verdict(
         wrong.append("the files differ")
     if material.size and streamed.breaks < ENOUGH:
         wrong.append(f"only {streamed.breaks} connections were broken: {ENOUGH} are wanted")
+    # Say what is wrong, or that nothing is.
     for sentence in wrong:
         tell(f"NOT AS PROMISED: {sentence}")
     if not wrong:

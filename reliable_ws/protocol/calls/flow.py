@@ -1,4 +1,15 @@
-"""The streams that we read: items that came, and credit for more (CALL-7)."""
+"""The streams that we read: items that came, and credit for more (CALL-7).
+
+Theory of operation. The window of messages does not bound items of streams: each stream has a
+credit of its own, in bytes. A request for a stream grants the first credit. The driver grants more
+as the application reads (:meth:`Streams.grant` has the total since the beginning, so a credit that
+comes twice does no harm). The peer may send items while what it has sent is below the total. So it
+can exceed the credit by one item, and :meth:`Streams.count` accepts that.
+
+Credits are entries in the queue of calls, and the peer acks them like all entries. At most
+``CREDITS`` of them are unacked. The others wait in ``owed``, one for each stream: a newer total
+replaces an older one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +21,7 @@ from reliable_ws.protocol.frames import Credit
 __all__ = ["CREDITS", "Streams"]
 
 CREDITS = 64
-"""Most credits on their way; the rest wait, so that a peer that acks nothing holds us to this."""
+"""Most credits on their way. The rest wait, so a peer that acks nothing cannot make them grow."""
 
 
 class Streams:
@@ -19,9 +30,9 @@ class Streams:
     __slots__ = ("_got", "_granted", "_sent", "owed")
 
     def __init__(self) -> None:
-        self._granted: dict[int, int] = {}  # request -> bytes of items in all
-        self._got: dict[int, int] = {}
-        self._sent: list[int] = []  # numbers of credits not received yet
+        self._granted: dict[int, int] = {}  # request -> bytes of items in all; never falls
+        self._got: dict[int, int] = {}  # request -> bytes of items that came; same keys
+        self._sent: list[int] = []  # numbers of credits not received yet, ascending
         self.owed: dict[int, None] = {}
         "Requests whose credit waits, in order."
 

@@ -132,7 +132,7 @@ class IncomingCalls:
                 return Cancelled(request)
             case Credit(request, total) if request in self.served:
                 return Granted(request, total)
-        return None  # too late for a request that is answered: no harm (CALL-32)
+        return None  # the request is answered: it comes too late, and is ignored (CALL-32)
 
     def _whole(self, payload: Payload | None) -> Payload:
         """Return an entry's payload, of the pieces before it if it has none. Raises Violation."""

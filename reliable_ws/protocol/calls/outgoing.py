@@ -173,7 +173,7 @@ class OutgoingCalls:
         if request > sent:  # CALL-19
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
         if request > self._queue.acked:
-            self.ack(request)  # who answers has received it (CALL-18)
+            self.ack(request)  # an answer says that the request was received (CALL-18)
         if self._streams is not None:
             self._streams.end(request)
         return self.open.pop(request, False)

@@ -194,6 +194,7 @@ class SessionEndpoint:
         self._ended[conn.id.hex()].set_result(how)
 
     async def _play(self, conn: Connection) -> None:
+        """Play the part that the client asks for with its first message."""
         match await conn.recv():
             case "echo":
                 async for message in conn:

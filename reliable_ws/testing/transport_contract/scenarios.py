@@ -248,7 +248,7 @@ class SessionScenarios(Traits):
 
     @scenario
     async def test_the_subprotocol_is_selected(self) -> None:
-        """Where it is offered; a peer that offers none is served all the same."""
+        """Where it is offered; a peer that offers none is served too."""
         async with self.proxied() as (_, proxy):
             websocket = await open_plain(proxy.uri(SESSION))
             assert websocket.subprotocol == (SUBPROTOCOL if self.negotiates else None)
