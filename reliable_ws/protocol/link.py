@@ -194,7 +194,7 @@ class Link:
     def at_end(self) -> bool:
         """Whether everything that was accepted has been transmitted."""
         cursor, calls = self.cursor, self.calls
-        return cursor.number > cursor.outbox.last and calls.number > calls.queue.last
+        return cursor.number > cursor.outbox.last and calls.number > calls.call_queue.last
 
     @property
     def has_output(self) -> bool:
@@ -205,7 +205,7 @@ class Link:
         inbox, outbox = acks.inbox, cursor.outbox
         return (
             (
-                (cursor.number <= outbox.last or calls.number <= calls.queue.last)
+                (cursor.number <= outbox.last or calls.number <= calls.call_queue.last)
                 and not outbox.blocked
             )
             or calls.now
@@ -231,7 +231,7 @@ class Link:
             # 2. Calls, unless messages wait for their turn. They take half a frame at most.
             cursor, used = self.cursor, 0
             outbox = cursor.outbox
-            if calls.number <= calls.queue.last and not (cursor.starved or outbox.blocked):
+            if calls.number <= calls.call_queue.last and not (cursor.starved or outbox.blocked):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 frames.append(frame)
             # 3. Messages in what is left of the frame, Want, Finish.

@@ -82,7 +82,7 @@ class Clock(Stage):
 
     def do_giveup(self, side: str) -> None:
         party = self.party(side)
-        self.heard(party, party.session.tick(party.session.timers._progress_at + 20.0))
+        self.heard(party, party.session.tick(party.session.timers.progress_at + 20.0))
         self._gave_up(party)
         if not party.session.ended:
             raise Broken("close() outlives its progress timeout")

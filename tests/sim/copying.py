@@ -85,7 +85,8 @@ CONSTANT = frozenset(
         "_speak_every",
         "accepts",
         "_met",
-        "_probe",
+        "probe",
+        "cause",
         "size",
         "_codec",
         "_config",
@@ -116,6 +117,7 @@ HANGING = frozenset(
         "_queue",
         "_outgoing",
         "_incoming",
+        "incoming",
         "_timers",
         "_pieces",
         "_streams",
@@ -123,7 +125,7 @@ HANGING = frozenset(
 )
 """Attributes that say how objects hang together: other objects of the core."""
 
-ARMED = frozenset(("_progress_at", "by"))
+ARMED = frozenset(("progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 

@@ -27,17 +27,17 @@ class CallCursor:
         "_delay",
         "_outgoing",
         "by",
+        "call_queue",
         "incoming",
         "now",
         "number",
-        "queue",
         "told",
     )
 
     def __init__(
         self, queue: CallQueue, outgoing: OutgoingCalls, incoming: IncomingCalls, config: Config
     ) -> None:
-        self.queue = queue
+        self.call_queue = queue
         self._outgoing = outgoing
         self.incoming = incoming
         self._batch = config.batch_bytes
@@ -54,12 +54,12 @@ class CallCursor:
     @property
     def at_end(self) -> bool:
         """Whether every call has been transmitted."""
-        return self.number > self.queue.last
+        return self.number > self.call_queue.last
 
     @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
-        return self.number <= self.queue.last or bool(self.incoming.served)
+        return self.number <= self.call_queue.last or bool(self.incoming.served)
 
     def begin(self, peer_received: int) -> None:
         """Start at what the peer has received (CALL-22); the greeting has told what we have."""
@@ -68,7 +68,7 @@ class CallCursor:
 
     def finished(self) -> None:
         """Note that our Finish has been transmitted: little may come behind it (CALL-10)."""
-        self.queue.finished = True
+        self.call_queue.finished = True
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
@@ -87,7 +87,7 @@ class CallCursor:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
         number = self.number
         room = min(self._batch, frame_limit - HEADROOM) // 2
-        entries, used = self.queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
+        entries, used = self.call_queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
         self.number = number + len(entries)
         return new_unchecked(Calls, (number, entries)), used
 

@@ -23,7 +23,7 @@ def _old_position(put: Replace) -> None:
 
     def opened(self, *args):
         right(self, *args)
-        self.calls.number = self.calls._queue.transmitted + 1
+        self.calls.number = self.calls.call_queue.transmitted + 1
 
     put(Link, "opened", opened)
 
@@ -54,7 +54,7 @@ def _not_restless(put: Replace) -> None:
     right = Link.has_output.fget
 
     def has_output(self):
-        number, self.calls.number = self.calls.number, self.calls._queue.last + 1
+        number, self.calls.number = self.calls.number, self.calls.call_queue.last + 1
         found = right(self)
         self.calls.number = number
         return found
