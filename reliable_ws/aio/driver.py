@@ -23,25 +23,26 @@ from .waiters import Condition
 __all__ = ["Driver"]
 
 
-class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
+class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     """One session in an event loop. Where WebSockets come from is for subclasses to know."""
 
-    __slots__ = ("change", "loop", "pump", "tasks")
+    __slots__ = ("change", "loop", "tasks")
 
     GRACE: ClassVar[float] = 1.0
 
     def __init__(self, session: Session, *, resumable: bool, methods: Methods | None) -> None:
-        self.pump = Pump(session, self.dispatch)
-        self.loop = self.pump.loop
+        pump = Pump(session, self.dispatch)
+        self.loop = pump.loop
         self.change = Condition()
         "Notified when the session is opened, is detached, is to be closed, or has ended."
         self.tasks: list[asyncio.Task[Any]] = []
         "What works for this session in the background."
         super().__init__(
             session,
-            Sender(self.pump),
-            Receiver(self.pump),
-            RpcServer(self.pump, methods),
+            pump,
+            Sender(pump),
+            Receiver(pump),
+            RpcServer(pump, methods),
             resumable=resumable,
         )
 
@@ -77,13 +78,6 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
         """Wake whoever waits for the session's state, and look when its next deadline is."""
         self.pump.rearm()
         self.change.notify_all()
-
-    def stepped(self, *, eventful: bool, asked: bool) -> None:
-        """Write at the end of this turn, or now if every handler has answered already."""
-        if asked and not self.rpc_server.busy:
-            self.pump.flush()
-        else:
-            self.pump.stepped(eventful=eventful)
 
     def say_last_word(self) -> None:
         """Write now: the last word goes before anybody hears of the end."""

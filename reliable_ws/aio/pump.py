@@ -110,8 +110,10 @@ class Pump:
         session, link_io = self.session, self.link_io
         # Once for everything that was done in this turn.
         if session.due:
-            self._conclude()
-            self.awake = False  # what that has woken goes now
+            events = session.poll(self.loop.time())
+            if events:
+                self.dispatch(events)
+                self.awake = False  # what that has woken goes now
         if link_io is not None:
             link_io.flush()
         # Allow the application another run of messages.
@@ -119,8 +121,10 @@ class Pump:
         self.yield_at = outbox.last + MAX_SENDS
         self.flush_at = outbox.total + SEND_AT_ONCE
         # An ack that could not ride has a deadline of its own.
-        if link_io is None or link_io.link.ack_by < self._due:
+        if link_io is None:
             self.rearm()
+        else:
+            self._look_by(link_io.link.ack_by)
 
     def taken(self) -> None:
         """Draw the conclusions of what the application has taken (``session.due``).
@@ -129,41 +133,45 @@ class Pump:
         peer's Finish may be the end of the session: whoever looks next shall see it (CLOSE-14).
         """
         if self.session.inbox.finish is not None:
-            self._conclude()
-        elif not self.awake:
+            self.dispatch(self.session.poll(self.loop.time()))
+        if not self.awake:
             self.wake()
 
-    def _conclude(self) -> None:
-        events = self.session.poll(self.loop.time())
-        if events:
-            self.dispatch(events)
-        else:
-            self.stepped(eventful=False)
-
-    def stepped(self, *, eventful: bool) -> None:
+    def stepped(self, *, eventful: bool, answered: bool = False) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
+        if answered:  # every handler has ended in its first step, and nobody adds anything
+            self.flush()
+            return
         if self.awake or self.link_io is None:
             return
         link = self.link_io.link
         if eventful or link.has_output:
-            # whom this wakes runs in the next turn, and the flush behind it in the same one
+            # A task that this step has woken runs in the next turn, and the flush behind it in
+            # the same one: what the task adds goes at once.
             self.wake()
-        elif link.ack_by < self._due:
-            self.rearm()
+        else:
+            self._look_by(link.ack_by)
 
     # ------------------------------------------------------------------ the clock
 
     def rearm(self) -> None:
         """Look at the session again at its deadline."""
         due = self.session.deadline
-        if self._due <= due < NEVER:
-            return  # it will look again when it fires: cheaper than a new timer each time
-        if self._timer is not None:
+        if due < NEVER:
+            self._look_by(due)
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._due = NEVER
+
+    def _look_by(self, due: float) -> None:
+        """Look at the session by then; a later deadline is found out when the timer fires."""
+        if due >= self._due:
+            return  # cheaper than a new timer each time
+        if self._timer is not None:
+            self._timer.cancel()
         self._due = due
-        if due < NEVER:
-            self._timer = self.loop.call_at(due, self._tick)
+        self._timer = self.loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         # The timer may fire a little early by this clock: then it is that time.

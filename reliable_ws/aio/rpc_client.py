@@ -9,7 +9,6 @@ from typing import Any
 from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest, OpenRequests
 from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.errors import RequestTimeout
-from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload
 from reliable_ws.protocol.state import Receiving, Sending
 
@@ -22,12 +21,9 @@ __all__ = ["RpcClient"]
 class Waiting(OpenRequest):
     """One open request of ours, and the task that waits for what becomes of it."""
 
-    __slots__ = ("expired", "waiter")
+    __slots__ = ()
 
-    def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
-        super().__init__(method, params, payload, weight)
-        self.waiter: asyncio.Future[None] | None = None
-        self.expired = False
+    waiter: asyncio.Future[None] | None
 
     def expire(self) -> None:
         """Time is up."""
@@ -66,7 +62,9 @@ class RpcClient(OpenRequests[Waiting]):
                     raise self.timed_out(number, method)
                 waiter = waiting.waiter = self._pump.loop.create_future()
                 await waiter
-            return self._done(number, waiting)
+            self._open.pop(number, None)
+            self._one_by_one = not self._open
+            return self.result(number, waiting)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -92,7 +90,9 @@ class RpcClient(OpenRequests[Waiting]):
                         self._pump.wake()
                     yield open_payload(payload, number, self._session.codec)
                 if waiting.answer is not None:
-                    self._done(number, waiting)
+                    self._open.pop(number, None)
+                    self._one_by_one = not self._open
+                    self.result(number, waiting)
                     return
                 if waiting.expired:
                     raise self.timed_out(number, method)
@@ -151,7 +151,8 @@ class RpcClient(OpenRequests[Waiting]):
 
     def admit(self) -> None:
         """Let as many go on as there is room for."""
-        self.line.call(self._room)
+        if self.line.waiting:
+            self.line.call(self._room)
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
@@ -161,12 +162,6 @@ class RpcClient(OpenRequests[Waiting]):
         self._pump.wake()
         self.admit()
         return taken_back
-
-    def _done(self, number: int, waiting: Waiting) -> Any:
-        """Return the answer, or raise it."""
-        self._open.pop(number, None)
-        self._one_by_one = not self._open
-        return self.result(number, waiting)
 
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""

@@ -46,14 +46,10 @@ def start(
 class Running(RunningRequest):
     """One request that is being worked on, in a task."""
 
-    __slots__ = ("items", "waiter")
+    __slots__ = ()
 
     worker: asyncio.Task[None] | None
-
-    def __init__(self, credit: int) -> None:
-        super().__init__(credit)
-        self.items = 0
-        self.waiter: asyncio.Future[None] | None = None  # while an item waits for credit
+    waiter: asyncio.Future[None] | None
 
     def wake(self) -> None:
         """Let the handler look whether it may send its next item."""
@@ -74,13 +70,13 @@ class RpcServer(RunningRequests[Running]):
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a task of its own."""
-        running = self._running[event.id] = Running(event.credit)
+        running = self.running[event.id] = Running(event.credit)
         task = start(self._pump.loop, self._run(event, method, running), event.method)
         running.worker = task
 
     def cancelled(self, event: Cancelled) -> None:
         """Stop working: nobody waits for the answer."""
-        running = self._running.get(event.id)
+        running = self.running.get(event.id)
         if running is not None:
             self._cancel(event.id, running)
 
@@ -97,7 +93,7 @@ class RpcServer(RunningRequests[Running]):
     def abort(self) -> None:
         """Cancel everything: nobody can be answered any more."""
         self.turn_away()
-        for number, running in list(self._running.items()):
+        for number, running in list(self.running.items()):
             self._cancel(number, running)
 
     async def _run(self, event: Requested, method: Method, running: Running) -> None:
@@ -129,7 +125,7 @@ class RpcServer(RunningRequests[Running]):
         finally:
             # A close may wait for the last handler.
             self._ended(number)
-            if self.on_idle is not None and not self._running:
+            if self.on_idle is not None and not self.running:
                 self.on_idle()
         self._pump.wake_for_call()
 
@@ -161,7 +157,7 @@ class RpcServer(RunningRequests[Running]):
 
     def _leave(self, number: int, working: asyncio.Future[Any]) -> None:
         """Go on without a thread that runs on, and has the place of its request (CALL-6)."""
-        if number in self._running and not self.closing:
+        if number in self.running and not self.closing:
             self.keep_place(number)
             working.add_done_callback(lambda _: self.free_place(number))
 

@@ -121,21 +121,14 @@ class Sender:
         """Wait until the outcome of everything sent so far is known; raise if one is bad."""
         number = self._outbox.messages
         async with asyncio.timeout(timeout):
-            await _Awaitable(self._known(number))
+            await _Awaitable(self.known(number))
         raise_undelivered(self.session.report(upto=number))
 
-    def confirmation(self, number: int) -> Generator[object, None, None]:
-        """Wait for one message (see :class:`Receipt`)."""
-        if self._outbox.confirmed < number:
-            yield from self._known(number)
-            if self._outbox.confirmed < number:
-                raise_undelivered(self.session.report_of(number))
-
-    def _known(self, number: int) -> Generator[object, None, None]:
+    def known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
         session, outbox = self.session, self._outbox
         confirmations = self._confirmations = self._confirmations or Milestones()
-        while outbox.confirmed < number and session.outcome(number) is Outcome.PENDING:
+        while outbox.confirmed < number and outbox.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._pump.flush()
             yield from confirmations.wait(number)
@@ -181,7 +174,12 @@ class Receipt:
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""
-        return self._sender.confirmation(self.number)
+        sender, number = self._sender, self.number
+        outbox = sender.session.outbox
+        if outbox.confirmed < number:
+            yield from sender.known(number)
+            if outbox.confirmed < number:
+                raise_undelivered(sender.session.report_of(number))
 
     @property
     def outcome(self) -> Outcome:

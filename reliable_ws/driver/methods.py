@@ -83,10 +83,12 @@ class Method:
         """Check arguments for plain positional parameters, the way of nearly every call."""
         if not self._hints:
             return args
-        return [
-            value if hint is ANYTHING or type(value) is hint else fit(name, hint, value)
-            for value, (name, hint) in zip(args, self._in_turn, strict=False)
-        ]
+        values = []
+        for value, (name, hint) in zip(args, self._in_turn, strict=False):
+            values.append(
+                value if hint is ANYTHING or type(value) is hint else fit(name, hint, value)
+            )
+        return values
 
     def _with_connection(
         self, connection: object, args: Sequence[Any], kwargs: Mapping[str, Any]

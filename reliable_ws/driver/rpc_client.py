@@ -34,7 +34,17 @@ STREAM_CREDIT = 256 * 1024
 class OpenRequest:
     """One request of ours. Drivers add how to wait for what becomes of it."""
 
-    __slots__ = ("_granted", "_taken", "answer", "items", "message", "payload", "weight")
+    __slots__ = (
+        "_granted",
+        "_taken",
+        "answer",
+        "expired",
+        "items",
+        "message",
+        "payload",
+        "waiter",
+        "weight",
+    )
 
     def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
         self.message = (method, params)
@@ -44,6 +54,10 @@ class OpenRequest:
         self.answer: Payload | Faulted | DeliveryError | None = None  # until it is known
         self.items: deque[Payload] | None = None  # until the first one comes
         self._taken = self._granted = 0  # bytes of items
+        self.expired = False
+        "Whether time is up."
+        self.waiter: Any = None
+        "How somebody waits for what becomes of it, while they do."
 
     def wake(self) -> None:
         """Let whoever waits look."""

@@ -52,17 +52,21 @@ class FaultText(NamedTuple):
 class RunningRequest:
     """One request of the peer whose handler runs and owes an answer. Drivers add how it waits."""
 
-    __slots__ = ("granted", "over", "sent", "worker")
+    __slots__ = ("granted", "items", "over", "sent", "waiter", "worker")
 
     def __init__(self, credit: int) -> None:
         self.granted = credit
         "Bytes of items that the peer takes in all; 0: it did not ask for a stream."
         self.sent = 0
         "Bytes of items that were sent."
+        self.items = 0
+        "How many items that were."
         self.over = False
         "Whether nobody waits for items any more."
         self.worker: Any = None
         "The task or the thread that runs the handler, once there is one."
+        self.waiter: Any = None
+        "How the handler waits for room for an item, while it does."
 
     def wake(self) -> None:
         """Let the handler look whether it may send its next item."""
@@ -84,17 +88,18 @@ class RunningRequests(Generic[R]):
         "_abandoned",
         "_codec",
         "_methods",
-        "_running",
         "_session",
         "closing",
         "on_idle",
+        "running",
     )
 
     def __init__(self, session: Session, methods: Methods | None) -> None:
         self._session = session
         self._codec = session.codec
         self._methods = methods or NO_METHODS
-        self._running: dict[int, R] = {}
+        self.running: dict[int, R] = {}
+        "Handlers that run and owe an answer, by the number of their request."
         self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
@@ -104,7 +109,7 @@ class RunningRequests(Generic[R]):
     @property
     def busy(self) -> bool:
         """Whether any handler runs that owes an answer."""
-        return bool(self._running)
+        return bool(self.running)
 
     # ------------------------------------------------------------------ what drivers add
 
@@ -123,21 +128,21 @@ class RunningRequests(Generic[R]):
     # ------------------------------------------------------------------ what runs
 
     def requested(self, event: Requested, now: float) -> None:
-        """Start to work on a request, or turn it away."""
+        """Start to work on a request, or turn it away. ``now`` matters where it has a deadline."""
         method = self.find(event, now)
         if method is not None:
             self.start(event, method)
 
     def granted(self, event: Granted) -> None:
         """Go on with a stream: the peer takes more of it."""
-        running = self._running.get(event.id)
+        running = self.running.get(event.id)
         if running is not None:
             running.granted = max(running.granted, event.total)
             running.wake()
 
     def eased(self) -> None:
         """Go on with every stream: the peer has received what waited for it."""
-        for running in self._running.values():
+        for running in self.running.values():
             if running.granted:
                 running.wake()
 
@@ -149,13 +154,13 @@ class RunningRequests(Generic[R]):
 
     def release(self, worker: object) -> None:
         """Expect no answer from the handler in this task or thread: it closes the connection."""
-        for number, running in list(self._running.items()):
+        for number, running in list(self.running.items()):
             if worker is not None and running.worker is worker:
                 self._give_up(number, "its handler closed the connection")
 
     def give_up(self, words: str) -> None:
         """Expect no answer from any handler that runs, and tell the callers why."""
-        for number in list(self._running):
+        for number in list(self.running):
             self._give_up(number, words)
 
     def _give_up(self, number: int, words: str) -> None:
@@ -164,7 +169,7 @@ class RunningRequests(Generic[R]):
 
     def _ended(self, number: int) -> None:
         """Expect no answer any more: there is one, or nobody could take it."""
-        running = self._running.pop(number, None)
+        running = self.running.pop(number, None)
         if running is not None and running.granted:
             running.end()
 

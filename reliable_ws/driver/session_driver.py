@@ -9,7 +9,7 @@ session returned. It does four things, in this order:
 2. If anything rare happened (opened, detached, ended), wake the callers that wait for the session's
    state.
 3. Go on with what waited for this: requests that waited for room, a close that waits for handlers.
-4. :meth:`SessionDriver.stepped` writes. Nothing else does, but for :meth:`say_last_word` and
+4. :meth:`Pump.stepped` writes. Nothing else does, but for :meth:`say_last_word` and
    :meth:`drop_transport` at the end.
 
 A close has two stages. While handlers of requests run, a :class:`~.close_plan.ClosePlan` decides
@@ -65,6 +65,18 @@ class Timer(Protocol):
         """Do not call."""
 
 
+class Pump(Protocol):
+    """What writes, and looks at the clock."""
+
+    def stepped(self, *, eventful: bool, answered: bool) -> None:
+        """Write what follows from a step. The last thing in it.
+
+        ``eventful``: something happened that the application may answer at once. A confirmation
+        or an answer does not count: the caller that goes on with it sends by itself. ``answered``:
+        the peer asked for something, and no handler runs any more.
+        """
+
+
 class SendSide(Protocol):
     """What waits for room in the outbox, and for confirmations."""
 
@@ -97,13 +109,14 @@ class ReceiveSide(Protocol):
         """Wake the callers that wait, if no message can come any more."""
 
 
+PumpT = TypeVar("PumpT", bound=Pump)
 SenderT = TypeVar("SenderT", bound=SendSide)
 ReceiverT = TypeVar("ReceiverT", bound=ReceiveSide)
 ClientT = TypeVar("ClientT", bound=OpenRequests[Any])
 ServerT = TypeVar("ServerT", bound=RunningRequests[Any])
 
 
-class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
+class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     """One session, its four workers, and its end."""
 
     __slots__ = (
@@ -111,6 +124,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         "_close_timer",
         "_resumable",
         "met",
+        "pump",
         "receiver",
         "retry",
         "rpc_client",
@@ -126,6 +140,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
     def __init__(
         self,
         session: Session,
+        pump: PumpT,
         sender: SenderT,
         receiver: ReceiverT,
         rpc_server: ServerT,
@@ -133,6 +148,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         resumable: bool,
     ) -> None:
         self.session = session
+        self.pump = pump
         self.sender = sender
         self.receiver = receiver
         self.rpc_client: ClientT | None = None
@@ -162,13 +178,6 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         """Wake the callers that wait for the session to be opened, detached, closing or over."""
         raise NotImplementedError
 
-    def stepped(self, *, eventful: bool, asked: bool) -> None:
-        """Write what follows from a step. The last thing in it.
-
-        ``eventful``: anything happened. ``asked``: the peer asked for something.
-        """
-        raise NotImplementedError
-
     def say_last_word(self) -> None:
         """Write what the session says at its end, if that need not wait for the end of the step."""
 
@@ -181,20 +190,25 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
     def dispatch(self, events: list[Event]) -> None:
         """Give each event to the worker that it concerns, then write. The last thing in a step."""
         # Give out the events. The list grows: what follows from an event goes behind the others.
-        asked = is_rare = False
+        eventful = asked = is_rare = False
         for event in events:
             kind = type(event)
             if kind is Arrived:
                 self.receiver.line.call(event.messages)  # type: ignore[union-attr]
+                eventful = True
             elif kind is Confirmed:
                 self.sender.confirmed(event.number)  # type: ignore[union-attr]
             elif (answer := ANSWERS.get(kind)) is not None:
                 answer(self.rpc_client, event)
+            elif kind is Requested:
+                by = event.by  # type: ignore[union-attr]
+                self.rpc_server.requested(event, 0.0 if by is None else self.now())  # type: ignore[arg-type]
+                eventful = asked = True
             elif (order := ORDERS.get(kind)) is not None:
                 order(self, event)
-                asked = True
+                eventful = asked = True
             else:
-                is_rare = True
+                eventful = is_rare = True
                 events += self._on_rare(event)
         # Wake the callers that wait for the session's state.
         if is_rare:
@@ -205,10 +219,7 @@ class SessionDriver(Generic[SenderT, ReceiverT, ClientT, ServerT]):
         if self._close_plan is not None:
             self._step_close_plan()
         # Write.
-        self.stepped(eventful=bool(events), asked=asked)
-
-    def _on_requested(self, event: Requested) -> None:
-        self.rpc_server.requested(event, 0.0 if event.by is None else self.now())
+        self.pump.stepped(eventful=eventful, answered=asked and not self.rpc_server.running)
 
     def _on_rare(self, event: Event) -> list[Event]:
         """Deal with what happens a few times in a session's life; return what follows."""
@@ -338,7 +349,6 @@ ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
 """What comes for our requests."""
 
 ORDERS: dict[type[Event], Callable[[Any, Any], None]] = {
-    Requested: SessionDriver._on_requested,  # noqa: SLF001
     Granted: lambda driver, event: driver.rpc_server.granted(event),
     Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
 }

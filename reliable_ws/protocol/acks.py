@@ -69,20 +69,14 @@ class Acks:
             at = finish.number
         return at
 
-    @property
-    def due(self) -> bool:
-        """Whether an Ack must go now."""
-        confirmed = self.inbox.confirmed
-        return self.now or (confirmed > self.confirmed and confirmed >= self.due_at())
-
     def note(self, now: float) -> None:
         """After anything happened: arm the delay if there is news, and watch the inbox."""
+        inbox = self.inbox
         if self.by is None:
-            inbox = self.inbox
             if inbox.confirmed == self.confirmed and inbox.received == self.received:
                 return
             self.by = now + self._delay
-        self.inbox.watch(self.due_at())
+        inbox.watch(self.due_at())
 
     def take(self, *, riding: bool) -> Ack | None:
         """Return the Ack that is to be sent now, if any (ACK-2, ACK-3)."""
@@ -96,7 +90,10 @@ class Acks:
         self.received, self.confirmed = received, confirmed
         self.now = False
         self.by = None
-        inbox.watch(confirmed + 1)
+        if inbox.finish is None:  # as `watch`, without a call
+            inbox.mark = confirmed + 1
+        else:
+            inbox.watch(confirmed + 1)
         return new_unchecked(Ack, (received, confirmed))
 
     def tick(self, now: float) -> None:

@@ -65,12 +65,11 @@ def encode(frames: Sequence[Frame]) -> bytes:
         payload = last.payloads[0]
         if type(payload) is bytes and len(payload) >= RAW:
             return _join(frames, last.first, payload)
-    data: bytes = _PACKER.pack(
-        [
-            wire_calls(frame) if type(frame) is Calls else (TYPES[type(frame)], *frame)
-            for frame in frames
-        ]
-    )
+    items: list[Any] = []
+    for frame in frames:  # a loop and no comprehension: that is a call of its own until Python 3.12
+        kind = type(frame)
+        items.append(wire_calls(frame) if kind is Calls else (TYPES[kind], *frame))  # type: ignore[arg-type]
+    data: bytes = _PACKER.pack(items)
     return data
 
 
@@ -218,7 +217,10 @@ def _ack(item: list[Any]) -> Ack:
 def _want(item: list[Any]) -> Want:
     if len(item) != 2:
         raise fields.bad("Want")
-    return new_unchecked(Want, (fields.number(item[1], 1, "number"),))
+    number = item[1]
+    if type(number) is not int or not 1 <= number <= MAX_NUMBER:
+        raise fields.bad("number")
+    return new_unchecked(Want, (number,))
 
 
 def _stop(item: list[Any]) -> Stop:
@@ -275,7 +277,10 @@ def _welcome(item: list[Any]) -> Welcome:
 def _call_ack(item: list[Any]) -> CallAck:
     if len(item) != 2:
         raise fields.bad("CallAck")
-    return new_unchecked(CallAck, (fields.number(item[1], 0, "CallAck"),))
+    received = item[1]
+    if type(received) is not int or not 0 <= received <= MAX_NUMBER:
+        raise fields.bad("CallAck")
+    return new_unchecked(CallAck, (received,))
 
 
 def _call_position(item: list[Any], index: int) -> CallPosition | None:

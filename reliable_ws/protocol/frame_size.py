@@ -20,14 +20,15 @@ PROBE_FRAME = 256 * 1024
 class FrameSize:
     """The sizes of one session's WebSocket messages, learnt from link to link."""
 
-    __slots__ = ("_met", "_probe", "limit", "size")
+    __slots__ = ("_met", "limit", "probe", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         "Largest WebSocket message that the peer takes: what it says, or less after a 1009."
         self.size = limit
         "Largest one that we send: less than the limit on links that die before it is through."
-        self._probe = 0
+        self.probe = 0
+        "How many links in a row died with nothing through; 0: none."
         self._met = (0, 0)  # what the peer held at the last greeting
 
     def met(self, limit: int, held: tuple[int, int], *, more: bool) -> None:
@@ -40,12 +41,11 @@ class FrameSize:
             self._met = held
             self._set(0)
         else:
-            self._set(self._probe + 1 if more else 0)
+            self._set(self.probe + 1 if more else 0)
 
     def passed(self) -> None:
         """Note that something got through."""
-        if self._probe:
-            self._set(0)
+        self._set(0)
 
     def halve(self) -> bool:
         """The peer's transport refused a frame (PART-6); ``False`` if there is no smaller."""
@@ -54,6 +54,6 @@ class FrameSize:
         return self.limit >= MIN_FRAME
 
     def _set(self, probe: int) -> None:
-        self._probe = probe
+        self.probe = probe
         smaller = max(MIN_FRAME, PROBE_FRAME >> 2 * probe)
         self.size = min(self.limit, smaller) if probe else self.limit

@@ -144,7 +144,8 @@ class Inbox:
             raise Violation(Code.VIOLATION, "more messages than the window")
         if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
-        self._check_held(size)
+        if self._held:
+            self._check_held(size)
         self._count(last, size)
         if self.queue is UNUSED:
             self.queue = deque()

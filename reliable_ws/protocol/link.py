@@ -152,6 +152,7 @@ class Link:
             self.enter(Phase.OVER)
             self.close_action = CloseAction(code, reason, linger)
             self._last_frame = last_frame
+            self.acks.by = self.calls.by = None  # it tells nothing more
 
     # ------------------------------------------------------------------ time
 
@@ -192,7 +193,8 @@ class Link:
     @property
     def at_end(self) -> bool:
         """Whether everything that was accepted has been transmitted."""
-        return self.cursor.number > self.cursor.outbox.last and self.calls.at_end
+        cursor, calls = self.cursor, self.calls
+        return cursor.number > cursor.outbox.last and calls.number > calls.queue.last
 
     @property
     def has_output(self) -> bool:
@@ -200,13 +202,17 @@ class Link:
         if self.phase is Phase.OVER or self._greet is not None:
             return True
         acks, calls, cursor = self.acks, self.calls, self.cursor
-        outbox = cursor.outbox
+        inbox, outbox = acks.inbox, cursor.outbox
         return (
-            ((cursor.number <= outbox.last or not calls.at_end) and not outbox.blocked)
+            (
+                (cursor.number <= outbox.last or calls.number <= calls.queue.last)
+                and not outbox.blocked
+            )
             or calls.now
-            or acks.due
+            or acks.now
+            or (inbox.confirmed > acks.confirmed and inbox.confirmed >= acks.due_at())
             or outbox.wanted > max(self._asked, outbox.confirmed)
-            or (acks.inbox.stopped and not self._stop_told)
+            or (inbox.stopped and not self._stop_told)
         )
 
     def transmit(self, now: float) -> bytes | None:
@@ -218,28 +224,31 @@ class Link:
         if self._greet is not None or not self.met or self.phase is Phase.OVER:
             return self._transmit_edge()
         acks, calls = self.acks, self.calls
+        inbox = acks.inbox
         frames: list[Frame] = []
         # 1. Stop goes before anything else (CLOSE-3). If it fills a frame, it goes alone.
-        if not acks.inbox.stopped or self._stop_told or self._add_stop(frames):
+        if not inbox.stopped or self._stop_told or self._add_stop(frames):
             # 2. Calls, unless messages wait for their turn. They take half a frame at most.
             cursor, used = self.cursor, 0
             outbox = cursor.outbox
-            if not (calls.at_end or cursor.starved or outbox.blocked):
+            if calls.number <= calls.queue.last and not (cursor.starved or outbox.blocked):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 frames.append(frame)
             # 3. Messages in what is left of the frame, Want, Finish.
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)
         # 4. Acks ride in front of these. Without other frames they go when they are due.
-        if frames or calls.now:
+        if calls.now or (frames and calls.incoming.received != calls.told):
             call_ack = calls.take()
             if call_ack is not None:  # before a Stop it is the last one (CALL-37)
                 frames.insert(0, call_ack)
-        ack = acks.take(riding=bool(frames))
-        if ack is not None:
-            frames.insert(0, ack)
-        elif not frames:
-            acks.note(now)
+        if acks.now or inbox.received != acks.received or inbox.confirmed != acks.confirmed:
+            ack = acks.take(riding=bool(frames))
+            if ack is not None:
+                frames.insert(0, ack)
+            elif not frames:
+                acks.note(now)
+        if not frames:
             return None
         self._speak_by = now + self._speak_every
         return encode(frames)

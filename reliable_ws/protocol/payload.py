@@ -54,7 +54,7 @@ class MsgpackCodec:
             Exception: The value cannot be packed, or could not be unpacked.
         """
         data: bytes = msgpack.packb(value)
-        if not _comes_back(value, self.max_items, PROVED_DEPTH):
+        if type(value) not in SCALARS and not _comes_back(value, self.max_items, PROVED_DEPTH):
             self.loads(data)
         return data
 

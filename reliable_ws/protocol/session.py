@@ -569,10 +569,12 @@ class Session:
             return  # the first final counters stand (CLOSE-12)
         if received <= outbox.acked and confirmed <= outbox.confirmed:
             return
-        self.timers.progressed(now)
+        if self.timers.progress_at is not None:  # closing
+            self.timers.progressed(now)
         if received > outbox.acked:
             outbox.acked = received
-            self.frame_size.passed()
+            if self.frame_size.probe:
+                self.frame_size.passed()
         if confirmed > outbox.confirmed:
             outbox.confirm(confirmed)
             self._events.append(new_unchecked(Confirmed, (confirmed,)))
@@ -591,7 +593,7 @@ class Session:
     def _call_ack_arrived(self, link: Link, frame: CallAck, now: float) -> None:
         if frame.received >= link.calls.number:  # CALL-19
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
-        if self.outgoing_calls.ack(frame.received):
+        if self.outgoing_calls.ack(frame.received) and self.timers.progress_at is not None:
             self.timers.progressed(now)
 
     def _want_arrived(self, link: Link, frame: Want, _now: float) -> None:
@@ -744,8 +746,15 @@ class Session:
             if self.role == "acceptor" and self.done:
                 self._end_as(self._agreed_end())
         # What was confirmed is news to the peer: soon, or when somebody waits for it.
-        if self.link is not None:
-            self.link.acks.note(now)
+        link = self.link
+        if link is not None:
+            acks = link.acks
+            if (
+                acks.by is not None
+                or inbox.received != acks.received
+                or inbox.confirmed != acks.confirmed
+            ):
+                acks.note(now)
         if self.call_queue.eased:
             self.call_queue.eased = False
             self._events.append(Eased())

@@ -11,24 +11,25 @@ __all__ = ["Timers"]
 class Timers:
     """The deadlines of a session that go on between two WebSockets."""
 
-    __slots__ = ("_config", "_hard_by", "_progress_at", "contact_at")
+    __slots__ = ("_config", "_hard_by", "contact_at", "progress_at")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
         self.contact_at = now
         "When the peer was heard of last, as far as links have told."
-        self._progress_at: float | None = None  # set while closing
+        self.progress_at: float | None = None
+        "When the peer moved on last; ``None`` unless the session is closing."
         self._hard_by: float = NEVER
 
     @property
     def closing(self) -> bool:
         """Whether the session waits for its own end."""
-        return self._progress_at is not None
+        return self.progress_at is not None
 
     def close(self, now: float, timeout: float | None) -> None:
         """Wait for the end, within bounds; again: only shortens the limit (CLOSE-10, CLOSE-22)."""
-        if self._progress_at is None:
-            self._progress_at = now
+        if self.progress_at is None:
+            self.progress_at = now
             self._hard_by = now + self._config.close_timeout
         if timeout is not None:
             self._hard_by = min(self._hard_by, now + timeout)
@@ -39,14 +40,14 @@ class Timers:
 
     def progressed(self, now: float) -> None:
         """Note progress of the peer: closing may go on waiting (CLOSE-21)."""
-        if self._progress_at is not None:
-            self._progress_at = max(self._progress_at, now)
+        if self.progress_at is not None:
+            self.progress_at = max(self.progress_at, now)
 
     def deadline(self, *, attached: bool) -> float:
         """When to ask :meth:`expired` at the latest."""
         by: float = self._hard_by
-        if self._progress_at is not None:
-            by = min(by, self._progress_at + self._config.close_progress_timeout)
+        if self.progress_at is not None:
+            by = min(by, self.progress_at + self._config.close_progress_timeout)
         return by if attached else min(by, self.contact_at + self._config.session_ttl)
 
     def expired(self, now: float, *, attached: bool) -> str | None:
@@ -54,10 +55,10 @@ class Timers:
         config = self._config
         if now >= self._hard_by:
             return "close() took too long"
-        if self._progress_at is not None:
-            late = now - (self._progress_at + config.close_progress_timeout)  # as in `deadline`
+        if self.progress_at is not None:
+            late = now - (self.progress_at + config.close_progress_timeout)  # as in `deadline`
             if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
-                self._progress_at = now - config.close_progress_timeout / 2
+                self.progress_at = now - config.close_progress_timeout / 2
             elif late >= 0:
                 return "no progress while closing"
         if not attached:

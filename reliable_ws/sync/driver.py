@@ -35,7 +35,7 @@ from .waiters import Condition, until
 __all__ = ["Driver"]
 
 
-class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
+class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     """One session among threads. Where WebSockets come from is for subclasses to know.
 
     Methods are called with the lock held, unless they say otherwise.
@@ -45,14 +45,15 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
         self, session: Session, lock: threading.Lock, *, resumable: bool, methods: Methods | None
     ) -> None:
         self.lock = lock
-        self.pump = Pump(session, lock, self.dispatch)
+        pump = Pump(session, lock, self.dispatch)
         self.change = Condition(lock)
         "Notified when the session is opened, is detached, is to be closed, or has ended."
         super().__init__(
             session,
-            Sender(self.pump),
-            Receiver(self.pump),
-            RpcServer(self.pump, methods),
+            pump,
+            Sender(pump),
+            Receiver(pump),
+            RpcServer(pump, methods),
             resumable=resumable,
         )
         mind_forks(self)
@@ -90,11 +91,6 @@ class Driver(SessionDriver[Sender, Receiver, RpcClient, RpcServer]):
     def changed(self) -> None:
         """Wake whoever waits for the session's state."""
         self.change.notify_all()
-
-    def stepped(self, *, eventful: bool, asked: bool) -> None:
-        """Write acks and last words now, messages by the writer."""
-        del eventful, asked  # whether there is anything to write is enough to know
-        self.pump.stepped()
 
     def drop_transport(self) -> None:
         """Drop the transport."""

@@ -77,8 +77,9 @@ class Pump:
         if self.link_io is not None:
             self.link_io.flush()
 
-    def stepped(self) -> None:
+    def stepped(self, *, eventful: bool = False, answered: bool = False) -> None:
         """Send what follows from a step: acks and last words now, messages by the writer."""
+        del eventful, answered  # whether there is anything to send is enough to know
         self.rearm()
         link_io = self.link_io
         if link_io is not None and link_io.link.has_output:

@@ -56,19 +56,19 @@ class RpcServer(RunningRequests[Running]):
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a thread."""
-        running = self._running[event.id] = Running(event.credit, self._change)
+        running = self.running[event.id] = Running(event.credit, self._change)
         work(lambda: self._run(event, method, running))
 
     def cancelled(self, event: Cancelled) -> None:
         """Expect no answer any more: nobody waits for it."""
-        if event.id in self._running:
+        if event.id in self.running:
             self._ended(event.id)
             self.keep_place(event.id)
 
     def abort(self) -> None:
         """Expect nothing any more: nobody can be answered."""
         self.turn_away()
-        for number in list(self._running):
+        for number in list(self.running):
             self._ended(number)
 
     def _run(self, event: Requested, method: Method, running: Running) -> None:
@@ -87,13 +87,13 @@ class RpcServer(RunningRequests[Running]):
     def _answer(self, number: int, queue: Any) -> None:
         """Queue the answer, if it is still expected."""
         with self._lock:
-            if number in self._running:
+            if number in self.running:
                 queue()
                 self._ended(number)
             else:
                 self.free_place(number)
-            self._pump.wake(alone=not self._running)
-            if self.on_idle is not None and not self._running:
+            self._pump.wake(alone=not self.running)
+            if self.on_idle is not None and not self.running:
                 self.on_idle()
 
     def _work(self, event: Requested, method: Method, running: Running) -> Any:

@@ -40,8 +40,8 @@ class Server(RunningRequests[Running]):
         self.begun = []
 
     def start(self, event, method):
-        self._running[event.id] = Running(event.credit)
-        self._running[event.id].worker = f"worker {event.id}"
+        self.running[event.id] = Running(event.credit)
+        self.running[event.id].worker = f"worker {event.id}"
         self.begun.append(event.id)
 
     def cancelled(self, event):
@@ -76,7 +76,7 @@ def test_a_request_is_run_or_turned_away(server):
 
 def test_a_stream_goes_on_with_credit_and_room(server):
     server.requested(request(1, credit=100), 0.0)
-    running = server._running[1]
+    running = server.running[1]
     assert server.may_send(running)
     running.sent = 100
     assert not server.may_send(running)
@@ -96,12 +96,12 @@ def test_a_stream_goes_on_with_credit_and_room(server):
 def test_what_is_no_stream_is_not_woken(server):
     server.requested(request(1), 0.0)
     server.eased()
-    assert server._running[1].woken == 0
+    assert server.running[1].woken == 0
 
 
 def test_a_stream_that_is_over_goes_on_in_order_to_end(server):
     server.requested(request(1, credit=1), 0.0)
-    running = server._running[1]
+    running = server.running[1]
     running.sent = 1
     server.give_up("why")
     assert running.over
@@ -115,9 +115,9 @@ def test_one_that_closes_its_connection_is_not_waited_for(server):
         server.requested(request(number), 0.0)
     server.release(None)
     server.release("a stranger")
-    assert len(server._running) == 2
-    server.release(server._running[1].worker)
-    assert list(server._running) == [2]
+    assert len(server.running) == 2
+    server.release(server.running[1].worker)
+    assert list(server.running) == [2]
     assert server.calls.faults == [(1, "cancelled")]
 
 

@@ -115,7 +115,7 @@ def test_a_request_that_times_out_is_not_waited_for_and_its_answer_is_dropped(co
     assert handlers.begun.wait(SECONDS)
     handlers.go.set()
     assert ours.request("add", [1, 1]) == 2
-    assert theirs._driver.rpc_server._running == {}
+    assert theirs._driver.rpc_server.running == {}
 
 
 def test_a_thread_that_nobody_waits_for_keeps_its_place(handlers):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
+
 from reliable_ws.protocol import fields
 from reliable_ws.protocol.frames import (
     ENTRIES,
+    EXT_VALUE,
     MAX_NUMBER,
     TYPES,
     Calls,
@@ -43,7 +46,9 @@ def clipped(text: str, longest: int) -> str:
 
 def wire_calls(frame: Calls) -> tuple[Any, ...]:
     """Return what is packed for a run of entries."""
-    entries = [(ENTRIES[type(entry)], *entry) for entry in frame.entries]
+    entries = []
+    for entry in frame.entries:  # a loop and no comprehension: that is a call of its own
+        entries.append((ENTRIES[type(entry)], *entry))  # noqa: PERF401
     return (TYPES[Calls], frame.first, entries)
 
 
@@ -74,12 +79,14 @@ def _request(item: list[Any]) -> Request:
     if len(item) != 5:
         raise fields.bad("Request")
     _type, method, timeout_ms, credit, payload = item
-    fields.text(method, LONGEST_NAME, "method")
+    if type(method) is not str or not method.isascii() or len(method) > LONGEST_NAME:
+        fields.text(method, LONGEST_NAME, "method")
     if timeout_ms is not None:
         fields.number(timeout_ms, 0, "timeout")
     if type(credit) is not int or not 0 <= credit <= MAX_NUMBER:
         raise fields.bad("credit")
-    if type(payload) not in VALID_AS_IS:
+    kind = type(payload)
+    if kind not in VALID_AS_IS and (kind is not msgpack.ExtType or payload.code != EXT_VALUE):
         fields.payload(payload)
     return new_unchecked(Request, (method, timeout_ms, credit, payload))
 
@@ -90,7 +97,8 @@ def _reply(item: list[Any]) -> Reply:
     _type, request, payload = item
     if type(request) is not int or not 1 <= request <= MAX_NUMBER:
         raise fields.bad("request")
-    if type(payload) not in VALID_AS_IS:
+    kind = type(payload)
+    if kind not in VALID_AS_IS and (kind is not msgpack.ExtType or payload.code != EXT_VALUE):
         fields.payload(payload)
     return new_unchecked(Reply, (request, payload))
 

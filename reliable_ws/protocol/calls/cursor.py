@@ -25,21 +25,21 @@ class CallCursor:
     __slots__ = (
         "_batch",
         "_delay",
-        "_incoming",
         "_outgoing",
-        "_queue",
         "by",
+        "incoming",
         "now",
         "number",
+        "queue",
         "told",
     )
 
     def __init__(
         self, queue: CallQueue, outgoing: OutgoingCalls, incoming: IncomingCalls, config: Config
     ) -> None:
-        self._queue = queue
+        self.queue = queue
         self._outgoing = outgoing
-        self._incoming = incoming
+        self.incoming = incoming
         self._batch = config.batch_bytes
         self._delay = config.ack_delay
         self.number = 1
@@ -54,25 +54,25 @@ class CallCursor:
     @property
     def at_end(self) -> bool:
         """Whether every call has been transmitted."""
-        return self.number > self._queue.last
+        return self.number > self.queue.last
 
     @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
-        return self.number <= self._queue.last or bool(self._incoming.served)
+        return self.number <= self.queue.last or bool(self.incoming.served)
 
     def begin(self, peer_received: int) -> None:
         """Start at what the peer has received (CALL-22); the greeting has told what we have."""
         self.number = peer_received + 1
-        self.told = self._incoming.received
+        self.told = self.incoming.received
 
     def finished(self) -> None:
         """Note that our Finish has been transmitted: little may come behind it (CALL-10)."""
-        self._queue.finished = True
+        self.queue.finished = True
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
-        if self._incoming.received - self.told >= ACK_AT_ONCE:
+        if self.incoming.received - self.told >= ACK_AT_ONCE:
             self.now = True
         elif self.by is None:
             self.by = now + self._delay
@@ -87,13 +87,13 @@ class CallCursor:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
         number = self.number
         room = min(self._batch, frame_limit - HEADROOM) // 2
-        entries, used = self._queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
+        entries, used = self.queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
         self.number = number + len(entries)
         return new_unchecked(Calls, (number, entries)), used
 
     def take(self) -> CallAck | None:
         """Return the ack that goes now, if there is anything new to tell (CALL-17)."""
-        received = self._incoming.received
+        received = self.incoming.received
         self.now = False
         self.by = None
         if received == self.told:

@@ -113,7 +113,9 @@ class CallQueue:
                 self._append(piece, len(piece.data) + PIECE_HEADER, None)
             entry = entry._replace(payload=None)  # type: ignore[call-arg]
             size -= weight
-        number = self._append(entry, size, by)
+        number = self.last = self.last + 1  # as `_append`, without a call
+        self._kept[number] = (entry, size, by)
+        self.weight += size
         if type(entry) in ANSWERS:
             self.answers.append(number)
         return number
