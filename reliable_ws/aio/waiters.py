@@ -92,7 +92,7 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Give it: whoever waits goes on."""
+        """Set it: every task that waits goes on."""
         self._set = True
         for waiter in self._line:
             if not waiter.done():

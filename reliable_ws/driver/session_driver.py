@@ -230,7 +230,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 self.tell("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 self._all_known()
-                self.rpc_server.abort()  # nobody hears the answers
+                self.rpc_server.abort()  # the peer takes no answers
             case Detached(code, reason, retry):
                 following = self._on_detached(code, reason, retry)
             case Ended(ending):
@@ -264,7 +264,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self._all_known()
         self.rpc_server.abort()
         self.say_last_word()
-        if ending.kind is End.EXPIRED:  # nobody there would answer a closing handshake
+        if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
         tell_end(self.tell, ending)
 

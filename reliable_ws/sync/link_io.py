@@ -203,7 +203,7 @@ class LinkIO:
         if self._alarm is not None or self.over:
             return
         self._alarm = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
-        if close_action.code == Code.SILENT:  # nobody would answer a closing handshake
+        if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
         else:
             self.wake()
