@@ -194,7 +194,7 @@ INTERNAL = (
     "Methods.check_threads",
     "Methods.get",
     "Sessions.accept",
-    "Sessions.orphan",
+    "Sessions.after_fork",
 )
 """Methods that only the library's own modules call. They are not shown."""
 

@@ -23,12 +23,12 @@ from reliable_ws.transport import TransportClosed
 
 from .close_frame import reason_of, told
 
-__all__ = ["CLOSE_TIMEOUT", "CallbackTransport"]
+__all__ = ["HANDSHAKE_TIMEOUT", "CallbackTransport"]
 
-CLOSE_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a library's closing handshake may take."""
 
-FULL = 1024 * 1024
+RECEIVE_LIMIT = 1024 * 1024
 """Bytes that wait to be received from which on the library is asked to read no more."""
 
 
@@ -111,7 +111,7 @@ class CallbackTransport:
             return
         self._arrived.append(message)
         self._waiting += len(message)
-        if self._waiting >= FULL and self._room.is_set():
+        if self._waiting >= RECEIVE_LIMIT and self._room.is_set():
             self._room.clear()
             self._pause()
         self._wake()
@@ -157,7 +157,7 @@ class CallbackTransport:
             await self._change
         message = self._arrived.popleft()
         self._waiting -= len(message)
-        if self._waiting < FULL:
+        if self._waiting < RECEIVE_LIMIT:
             self._make_room()
         return message
 
@@ -224,7 +224,7 @@ class CallbackTransport:
         try:
             if self._end is None:
                 with contextlib.suppress(Exception):
-                    async with asyncio.timeout(CLOSE_TIMEOUT):
+                    async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                         await self._close(code, reason)
         finally:
             self.abort()

@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 from reliable_ws.transport import TransportClosed
 
 from .asgi import MAX_FRAME
-from .callback import CLOSE_TIMEOUT, CallbackTransport
+from .callback import HANDSHAKE_TIMEOUT, CallbackTransport
 from .checks import check_open
 from .coroutine import CoroutineTransport
 
@@ -117,7 +117,7 @@ class CommunicatorTransport(CoroutineTransport):
     async def _close(self, code: int, reason: str) -> None:
         event = {"type": "websocket.disconnect", "code": code, "reason": reason}
         await self.websocket.send_input(event)
-        await self.websocket.wait(CLOSE_TIMEOUT)
+        await self.websocket.wait(HANDSHAKE_TIMEOUT)
 
 
 def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> CallbackTransport:

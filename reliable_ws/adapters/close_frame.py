@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["code_of", "reason_of", "told"]
 
-MAX_REASON = 123  # bytes; RFC 6455, 5.5
+MAX_CLOSE_REASON = 123  # bytes; RFC 6455, 5.5
 
 NO_CODES = (None, 0, 1005, 1006)
 """How libraries say that the peer gave no code."""
@@ -17,7 +17,7 @@ def code_of(code: int) -> int:
 
 def reason_of(reason: str) -> str:
     """Return as much of a reason as a close frame has room for."""
-    return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
+    return reason.encode(errors="replace")[:MAX_CLOSE_REASON].decode(errors="ignore")
 
 
 def told(code: int | None, reason: str | None) -> tuple[int | None, str]:

@@ -25,8 +25,8 @@ from .write_room import Room
 
 __all__ = ["SimpleWebSocketTransport", "adapt"]
 
-LOOK = 1.0
-"""Seconds between two looks whether the WebSocket is over: it does not always wake a receiver."""
+OVER_CHECK_INTERVAL = 1.0
+"""Seconds between two looks whether the WebSocket is over: it does not wake who receives always."""
 
 
 def adapt(ws: Any, *, max_frame: int | None = None) -> SimpleWebSocketTransport:
@@ -81,7 +81,7 @@ class SimpleWebSocketTransport(BlockingTransport):
     def _recv(self) -> bytes | str:
         try:
             while True:
-                message: bytes | str | None = self.websocket.receive(timeout=LOOK)
+                message: bytes | str | None = self.websocket.receive(timeout=OVER_CHECK_INTERVAL)
                 if message is not None:
                     return message
         except ConnectionClosed as end:

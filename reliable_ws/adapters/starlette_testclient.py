@@ -21,7 +21,7 @@ from .blocking import BlockingTransport
 
 __all__ = ["TestSessionTransport", "adapt"]
 
-LOOK = 0.05
+WANTED_CHECK_INTERVAL = 0.05
 """Seconds between two looks whether a session is still wanted, where receiving can be bounded."""
 
 
@@ -102,7 +102,7 @@ def adapt(session: Any, *, max_frame: int | None = None) -> TestSessionTransport
 
 def _receive_litestar(session: Any) -> Any:
     """Receive for a while, and leave errors of the application for the session's exit."""
-    message = session.send_queue.get(timeout=LOOK)
+    message = session.send_queue.get(timeout=WANTED_CHECK_INTERVAL)
     if isinstance(message, BaseException):
         session.send_queue.put(message)
         raise message

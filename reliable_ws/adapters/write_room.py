@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["Room"]
 
-LEAST = 2 * 1024
+MIN_WRITABLE = 2 * 1024
 """Bytes for which a socket that calls itself writable has room, however small its buffer."""
 
-PATIENCE = 1.0
+CLOSED_CHECK_INTERVAL = 1.0
 """Seconds between two looks at a socket that has no room: it may have been closed meanwhile."""
 
 
@@ -28,9 +28,9 @@ class Room:
 
     def __init__(self, sock: socket.socket) -> None:
         # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
-        # there, too. Others do when about LEAST is free.
+        # there, too. Others do when about MIN_WRITABLE is free.
         buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        self.small = max(LEAST, buffer // 6) if sys.platform == "linux" else LEAST
+        self.small = max(MIN_WRITABLE, buffer // 6) if sys.platform == "linux" else MIN_WRITABLE
         "As much as may be written at once when there is room."
         self._is_there = _writable(sock)
 
@@ -44,7 +44,7 @@ class Room:
         Goes on at once when ``is_gone()``: then a write raises what it has to.
         """
         for start in range(0, len(data) or 1, self.small):
-            while not self._is_there(PATIENCE) and not is_gone():
+            while not self._is_there(CLOSED_CHECK_INTERVAL) and not is_gone():
                 pass
             yield data[start : start + self.small]
 

@@ -59,7 +59,7 @@ class Connection(Status):
         self._reported = False  # close() has raised a DeliveryError
         driver.rpc_server.connection = self
         if on_event is not None:
-            driver.tell = partial(self._tell, on_event)
+            driver.notify = partial(self._notify, on_event)
 
     @property
     def _current(self) -> Transport | None:
@@ -154,7 +154,7 @@ class Connection(Status):
         """
         if timeout is not None:
             check_seconds(timeout)
-        rpc_client = self._driver.rpc_client or self._driver.start_asking()
+        rpc_client = self._driver.rpc_client or self._driver.create_rpc_client()
         return rpc_client.request(method, params, timeout)
 
     def stream(
@@ -173,7 +173,7 @@ class Connection(Status):
             TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
-        rpc_client = self._driver.rpc_client or self._driver.start_asking()
+        rpc_client = self._driver.rpc_client or self._driver.create_rpc_client()
         return rpc_client.stream(method, params, timeout)
 
     # ------------------------------------------------------------------ receiving
@@ -252,7 +252,7 @@ class Connection(Status):
         await self._driver.close(code, reason, timeout)
         report = self._session.report()
         self._reported = bool(report.undelivered)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def abort(self, code: int = 4499, reason: str = "") -> None:
         """End the session at once, and wait for nothing.
@@ -318,7 +318,7 @@ class Connection(Status):
         """
         await self._driver.resume(websocket)
 
-    def _tell(
+    def _notify(
         self,
         on_event: Callable[[ConnectionEvent], object],
         name: EventName,
@@ -326,7 +326,7 @@ class Connection(Status):
         reason: str,
         replayed: int,
     ) -> None:
-        """Call ``on_event`` soon, outside of the step that it tells of."""
+        """Call ``on_event`` soon, outside of the step that it is about."""
         report = self.report if name in ("closed", "session_lost", "superseded") else None
         event = ConnectionEvent(name, self, code, reason, replayed, report)
         self._pump.loop.call_soon(_call, on_event, event)

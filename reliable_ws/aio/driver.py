@@ -46,12 +46,12 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             resumable=resumable,
         )
 
-    def start_asking(self) -> RpcClient:
+    def create_rpc_client(self) -> RpcClient:
         """Return what makes requests, from the first one on."""
         self.rpc_client = RpcClient(self.pump)
         return self.rpc_client
 
-    def keep(self, task: asyncio.Task[Any]) -> None:
+    def hold_task(self, task: asyncio.Task[Any]) -> None:
         """Refer to a task until it is done: the event loop does not."""
         self.tasks.append(task)
         task.add_done_callback(self.tasks.remove)
@@ -79,7 +79,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         self.pump.rearm()
         self.change.notify_all()
 
-    def say_last_word(self) -> None:
+    def flush_last_frames(self) -> None:
         """Write now: the last word goes before anybody hears of the end."""
         self.pump.flush()
 
@@ -109,7 +109,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         """Return when the session is over."""
         await self.change.wait_for(lambda: self.session.ended)
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         self.pump.link_io = None
-        super().orphan()
+        super().after_fork()

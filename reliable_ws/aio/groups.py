@@ -23,7 +23,7 @@ from .connection import Connection
 
 __all__ = ["Fate", "Group", "Publication", "Recipient"]
 
-WAITING = 0
+AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
 
 
@@ -83,7 +83,7 @@ class Member:
         self.weight = 0  # of what waits
 
     def offer(self, publication: Publication) -> int | Fate:
-        """Send a publication, or say why not: its number, ``WAITING``, or a fate."""
+        """Send a publication, or say why not: its number, ``AWAITING_ROOM``, or a fate."""
         session = self.session
         if session.outbox.state is not Sending.OPEN:
             return Fate.NOT_TAKEN
@@ -113,7 +113,7 @@ class Member:
         if group.when_full == "wait" and within:
             self.waiting.append(publication)
             self.weight += publication.weight
-            return WAITING
+            return AWAITING_ROOM
         self.drop(Fate.DROPPED)
         return Fate.DROPPED
 
@@ -249,7 +249,7 @@ class Publication:
         place = self._places[member]
         if isinstance(place, Fate):
             fate = place
-        elif place == WAITING:
+        elif place == AWAITING_ROOM:
             fate = Fate.PENDING
         else:
             fate = FATES[member.session.outcome(place)]

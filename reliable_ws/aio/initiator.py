@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.adapters import adapt
-from reliable_ws.driver.fork import mind_forks
+from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import AlreadyOwned, take_over
 from reliable_ws.driver.reconnect import (
     OPENS_BY_ITSELF,
     Reconnect,
-    lost_as,
-    refused_websocket,
+    ending_before_welcome,
+    ending_unusable,
+    greeting_error,
+    loss_error,
     resume_error,
-    unmet,
-    why_not_met,
 )
-from reliable_ws.driver.status import logger, tell_left_open
+from reliable_ws.driver.status import log_left_open, logger
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
@@ -38,7 +38,7 @@ Open = Callable[[], Awaitable[Any]]
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    __slots__ = ("__weakref__", "_dialing", "_failure", "_reconnect", "_reopen")
+    __slots__ = ("__weakref__", "_failure", "_open_timeout", "_reconnect", "_reopen")
 
     def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
         session = Session(
@@ -53,56 +53,58 @@ class Initiator(Driver):
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
         self._failure: Exception | None = None  # how the newest WebSocket was lost
-        self._dialing: asyncio.Timeout | None = None  # while another one is being opened
-        mind_forks(self)
+        self._open_timeout: asyncio.Timeout | None = None  # while another one is being opened
+        watch_forks(self)
 
     async def start(self, transport: Transport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
-        self._spawn(self._keep(transport))
+        self._spawn(self._run(transport))
         try:
-            await self.change.wait_for(lambda: self.met)
+            await self.change.wait_for(lambda: self.attempt_over)
         except BaseException:
             self.abort()
             raise
-        failure = why_not_met(self.session, self._failure)
+        failure = greeting_error(self.session, self._failure)
         if failure is not None:
             self.abort()
             raise failure from self._failure
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
-        self._failure = lost_as(code, reason)
+        self._failure = loss_error(code, reason)
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
-        return unmet(self.session, code, reason) or super()._ending_for(code, reason)
+        return ending_before_welcome(self.session, code, reason) or super()._ending_for(
+            code, reason
+        )
 
     def _on_ended(self, ending: Ending) -> None:
         super()._on_ended(ending)
-        if self._dialing is not None and not self._dialing.expired():
-            self._dialing.reschedule(self.loop.time())  # nobody needs another WebSocket
+        if self._open_timeout is not None and not self._open_timeout.expired():
+            self._open_timeout.reschedule(self.loop.time())  # nobody needs another WebSocket
 
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)
-        self.keep(task)
+        self.hold_task(task)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """A task that dies of a bug ends the session: waiters must not wait for ever."""
         if task.cancelled():  # by the end of the event loop, nobody else
-            tell_left_open(self.session)
+            log_left_open(self.session)
         elif (error := task.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
             self.end(Ending(End.LOST, 1006, "internal error"))
 
-    async def _keep(self, first: Transport) -> None:
+    async def _run(self, first: Transport) -> None:
         """Carry the session over one transport after the other until it ends."""
         transport: Transport | None = first
         while transport is not None:
-            self._reconnect.carried(self.loop.time())
-            await self._carry(transport)
+            self._reconnect.opened(self.loop.time())
+            await self._run_link(transport)
             transport = await self._open_another(self._reopen) if self._reopen else None
 
-    async def _carry(self, transport: Transport) -> None:
+    async def _run_link(self, transport: Transport) -> None:
         """Carry the session over this transport until the transport is gone."""
         if self.session.ended:
             transport.abort()
@@ -114,14 +116,14 @@ class Initiator(Driver):
 
     async def _open_another(self, reopen: Open) -> Transport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""
-        asked, self.retry = self.retry, None
-        self._reconnect.lost(self.loop.time(), random.random(), asked)  # noqa: S311
+        retry_after, self.retry = self.retry, None
+        self._reconnect.lost(self.loop.time(), random.random(), retry_after)  # noqa: S311
         while await self._pause():
             try:
-                return take_over(await self._dial(reopen), adapt)
+                return take_over(await self._call_reopen(reopen), adapt)
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
                 logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
-                self.end(refused_websocket(error))
+                self.end(ending_unusable(error), error)
             except (Exception, asyncio.CancelledError) as error:  # the next may succeed
                 if isinstance(error, asyncio.CancelledError) and is_cancelled():
                     raise
@@ -129,12 +131,12 @@ class Initiator(Driver):
                 self._reconnect.failed(self.loop.time(), random.random())  # noqa: S311
         return None
 
-    async def _dial(self, reopen: Open) -> Any:
+    async def _call_reopen(self, reopen: Open) -> Any:
         try:
-            async with asyncio.timeout(self.session.config.open_timeout) as self._dialing:
+            async with asyncio.timeout(self.session.config.open_timeout) as self._open_timeout:
                 return await reopen()
         finally:
-            self._dialing = None
+            self._open_timeout = None
 
     async def _pause(self) -> bool:
         """Wait before an attempt; whether the session lives on."""
@@ -149,9 +151,9 @@ class Initiator(Driver):
         if self.session.ended:
             raise self.session.error()
         transport = take_over(websocket, adapt)
-        self.met = False
-        self._spawn(self._carry(transport))
-        await self.change.wait_for(lambda: self.met)
+        self.attempt_over = False
+        self._spawn(self._run_link(transport))
+        await self.change.wait_for(lambda: self.attempt_over)
         failure = resume_error(self.session)
         if failure is not None:
             raise failure

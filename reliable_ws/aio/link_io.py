@@ -23,6 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -32,15 +33,9 @@ from reliable_ws.transport import PushTransport, Transport, TransportClosed
 
 from .waiters import Signal
 
-__all__ = ["LINGER", "LinkIO"]
+__all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
-
-LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
 
 
 class LinkIO:
@@ -107,7 +102,7 @@ class LinkIO:
         """Send what is to be sent, as far as the transport has room; never waits."""
         # The writer takes what there is.
         if self._writer is not None:
-            self._take_leave()
+            self._close_if_over()
             return
         # Write as long as there is room. If there is none, a writer goes on.
         transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
@@ -127,7 +122,7 @@ class LinkIO:
             return
         # The last frame is written: close.
         if self.link.close_action is not None:
-            self._take_leave()
+            self._close_if_over()
 
     async def _write(self, data: bytes | None) -> None:
         """Send with waiting, until there is room again."""
@@ -142,15 +137,15 @@ class LinkIO:
             return
         finally:
             self._writer = None
-        self._take_leave()
+        self._close_if_over()
 
     def _give_up(self, error: Exception) -> None:
         """Drop a transport that raised what it may not: what it was given is lost."""
         logger.error("a transport failed", exc_info=error)
         self.transport.abort()
 
-    def _take_leave(self) -> None:
-        """Close the transport once the link is over and its last frame is written."""
+    def _close_if_over(self) -> None:
+        """Close the transport once the link is over and has said its last word."""
         close_action = self.link.close_action
         if close_action is None or self._closer is not None or self._over.is_set():
             return

@@ -137,7 +137,7 @@ class Pump:
         if not self.awake:
             self.wake()
 
-    def stepped(self, *, eventful: bool, answered: bool = False) -> None:
+    def after_step(self, *, eventful: bool, answered: bool = False) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
         if answered:  # every handler has ended in its first step, and nobody adds anything
             self.flush()

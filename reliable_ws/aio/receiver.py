@@ -4,8 +4,8 @@ Theory of operation. Messages wait in the session's inbox, not here. :meth:`Rece
 for one, :meth:`Receiver.take` takes it. There must be no ``await`` between the two: so a task that
 is cancelled has either taken a message and returned it, or taken nothing.
 
-Tasks that wait stand in ``line``. ``line.called`` counts the tasks that were woken and have not run
-yet. That many messages are theirs, so a task that comes later must wait behind them.
+Tasks that wait are in ``waiters``. ``waiters.notified`` counts the tasks that were woken and have
+not run yet. That many messages are theirs, so a task that comes later must wait behind them.
 
 A long run of messages is taken without a look at the event loop, at most ``MAX_RECEIVES`` in a row.
 A task that has to wait flushes first: what it has sent and confirmed goes now.
@@ -19,12 +19,12 @@ from typing import Any
 
 import msgpack
 
-from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.delivery import BaseDelivery
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import Line
+from .waiters import WaitQueue
 
 __all__ = ["Delivery", "Receiver"]
 
@@ -35,39 +35,39 @@ MAX_RECEIVES = 1024
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_pump", "_session", "_turns", "line")
+    __slots__ = ("_inbox", "_pump", "_session", "_until_yield", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self._turns = MAX_RECEIVES  # messages until the next yield to the event loop
-        self.line = Line()
-        "The tasks that wait for a message."
+        self._until_yield = MAX_RECEIVES
+        self.waiters = WaitQueue()
+        "Who waits for a message."
 
     async def arrival(self, timeout: float | None) -> None:
         """Return when a message can be taken; no await may stand between this and taking it."""
-        self._turns -= 1
-        if self._turns < 0:
-            self._turns = MAX_RECEIVES
+        self._until_yield -= 1
+        if self._until_yield < 0:
+            self._until_yield = MAX_RECEIVES
             await asyncio.sleep(0)
-        line, inbox = self.line, self._inbox
-        while len(inbox.queue) <= line.called or line.waiting:
+        waiters, inbox = self.waiters, self._inbox
+        while len(inbox.queue) <= waiters.notified or waiters.waiting:
             if not inbox.queue and self._session.exhausted:
                 raise self._session.error()
             if self._pump.awake:
                 self._pump.flush()  # nobody in this task adds anything before the next message
-            turn = line.join()
+            waiter = waiters.enter()
             try:
                 if timeout is None:
-                    await turn
+                    await waiter
                 else:
                     async with asyncio.timeout(timeout):
-                        await turn
+                        await waiter
             except BaseException:
-                line.leave(turn)
+                waiters.leave(waiter)
                 raise
-            line.called -= 1
+            waiters.notified -= 1
             if inbox.queue:
                 return
 
@@ -77,7 +77,7 @@ class Receiver:
         payload = session.take()
         if session.due:
             self._pump.taken()
-        if self.line.waiting and self._inbox.finish is not None:
+        if self.waiters.waiting and self._inbox.finish is not None:
             self.wake_if_over()
         if type(payload) is msgpack.ExtType:
             return open_payload(payload, self._inbox.handed, session.codec)
@@ -85,26 +85,26 @@ class Receiver:
 
     async def messages(self) -> AsyncIterator[Any]:
         """Iterate over messages until the peer has finished."""
-        line, inbox, session, pump = self.line, self._inbox, self._session, self._pump
+        waiters, inbox, session, pump = self.waiters, self._inbox, self._session, self._pump
         while True:
             try:
                 await self.arrival(None)
             except ConnectionClosed as error:
-                if self._ends_quietly(error):
+                if self._ends_iteration(error):
                     return
                 raise
             yield self.take()
-            # Hand over what has arrived together, unless other tasks wait for messages.
-            queue, turns = inbox.queue, self._turns
-            while turns > 0 and len(queue) > line.called and not line.waiting:
-                turns -= 1
+            # What has arrived together is handed over without a look at whoever else waits.
+            queue, left = inbox.queue, self._until_yield
+            while left > 0 and len(queue) > waiters.notified and not waiters.waiting:
+                left -= 1
                 payload = session.take()
                 if session.due:
                     pump.taken()
                 if type(payload) is msgpack.ExtType:
                     payload = open_payload(payload, inbox.handed, session.codec)
                 yield payload
-            self._turns = turns
+            self._until_yield = left
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done."""
@@ -112,11 +112,11 @@ class Receiver:
             try:
                 await self.arrival(None)
             except ConnectionClosed as error:
-                if self._ends_quietly(error):
+                if self._ends_iteration(error):
                     return
                 raise
             number, payload = self._session.deliver()
-            if self.line.waiting:
+            if self.waiters.waiting:
                 self.wake_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)
@@ -125,7 +125,7 @@ class Receiver:
                 raise
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
 
-    def _ends_quietly(self, error: ConnectionClosed) -> bool:
+    def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this is how an iteration ends without raising."""
         return isinstance(error, ConnectionClosedOK) or self._session.closing
 
@@ -140,10 +140,10 @@ class Receiver:
     def wake_if_over(self) -> None:
         """Wake readers that nothing more can come for."""
         if not self._inbox.queue and self._session.exhausted:
-            self.line.call_all()
+            self.waiters.notify_all()
 
 
-class Delivery(Unconfirmed):
+class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
     ``async with delivery as message: …`` confirms the message when the block ends without an

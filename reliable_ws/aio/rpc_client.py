@@ -13,12 +13,12 @@ from reliable_ws.protocol.payload import open_payload
 from reliable_ws.protocol.state import Receiving, Sending
 
 from .pump import Pump
-from .waiters import Line
+from .waiters import WaitQueue
 
 __all__ = ["RpcClient"]
 
 
-class Waiting(OpenRequest):
+class PendingRequest(OpenRequest):
     """One open request of ours, and the task that waits for what becomes of it."""
 
     __slots__ = ()
@@ -36,22 +36,22 @@ class Waiting(OpenRequest):
             self.waiter.set_result(None)
 
 
-class RpcClient(OpenRequests[Waiting]):
+class RpcClient(OpenRequests[PendingRequest]):
     """The requests of one connection, from this side."""
 
-    __slots__ = ("_one_by_one", "_pump", "line")
+    __slots__ = ("_one_by_one", "_pump", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         super().__init__(pump.session)
         self._pump = pump
         self._one_by_one = False  # the last answer came when nobody else waited for one
-        self.line = Line()
+        self.waiters = WaitQueue()
         "Who waits for the peer to have room for a request."
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, 0)
@@ -76,7 +76,7 @@ class RpcClient(OpenRequests[Waiting]):
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
         by = None if timeout is None else self._by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         if not self._can_ask:
             await self._turn(waiting, by)
         number = self._begin(waiting, by, STREAM_CREDIT)
@@ -110,15 +110,15 @@ class RpcClient(OpenRequests[Waiting]):
     @property
     def _can_ask(self) -> bool:
         """Whether a request can go at once: there is room, and no other task waits for some."""
-        session, calls, line = self._session, self._calls, self.line
+        session, calls, waiters = self._session, self._calls, self.waiters
         return (
-            len(calls.open) + line.called < calls.limit
-            and not line.waiting
+            len(calls.open) + waiters.notified < calls.limit
+            and not waiters.waiting
             and session.outbox.state is Sending.OPEN
             and session.inbox.state is Receiving.OPEN
         )
 
-    def _begin(self, waiting: Waiting, by: float | None, credit: int) -> int:
+    def _begin(self, waiting: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
         try:
             number = self.open(waiting, by, credit)
@@ -131,13 +131,13 @@ class RpcClient(OpenRequests[Waiting]):
             self._pump.wake_for_call()
         return number
 
-    async def _turn(self, waiting: Waiting, by: float | None) -> None:
+    async def _turn(self, waiting: PendingRequest, by: float | None) -> None:
         """Return when there is room for one more request; first come, first served."""
         self.check(waiting)
         try:
             async with asyncio.timeout_at(by):
                 while True:
-                    await self.line.wait()
+                    await self.waiters.wait()
                     self.check(waiting)
                     if self._room > 0:
                         return
@@ -147,12 +147,12 @@ class RpcClient(OpenRequests[Waiting]):
     @property
     def _room(self) -> int:
         """Requests that may be opened besides those whose turn has come."""
-        return self._calls.limit - len(self._calls.open) - self.line.called
+        return self._calls.limit - len(self._calls.open) - self.waiters.notified
 
     def admit(self) -> None:
         """Let as many go on as there is room for."""
-        if self.line.waiting:
-            self.line.call(self._room)
+        if self.waiters.waiting:
+            self.waiters.notify(self._room)
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
@@ -166,4 +166,4 @@ class RpcClient(OpenRequests[Waiting]):
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
         super().settle()
-        self.line.call_all()
+        self.waiters.notify_all()

@@ -25,7 +25,7 @@ from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 
 from .pump import MAX_SENDS, SEND_AT_ONCE, Pump
-from .waiters import Line, Milestones
+from .waiters import Thresholds, WaitQueue
 
 __all__ = ["Receipt", "Sender"]
 
@@ -45,10 +45,10 @@ class Sender:
 
     __slots__ = (
         "_confirmations",
+        "_lock",
         "_outbox",
         "_pump",
-        "_room",
-        "_turn",
+        "_waiters",
         "session",
         "waiting",
         "watchers",
@@ -58,11 +58,11 @@ class Sender:
         self._pump = pump
         self.session = pump.session
         self._outbox = pump.session.outbox
-        self._turn: asyncio.Lock | None = None  # until somebody has to wait
-        self._room = Line()  # at most one task: the one whose turn it is
+        self._lock: asyncio.Lock | None = None  # until somebody has to wait
+        self._waiters = WaitQueue()  # the first of those that wait, for room in the outbox
         self.waiting = 0
-        "How many tasks wait for their turn, or for room. Offers are held while there are any."
-        self._confirmations: Milestones | None = None  # until somebody waits for one
+        "How many wait for their turn, or for room."
+        self._confirmations: Thresholds | None = None  # until somebody waits for one
         self.watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------------ accepting
@@ -77,9 +77,9 @@ class Sender:
             return session.send_sealed(payload, weight)
         self.waiting += 1
         session.hold_offers()
-        turn = self._turn = self._turn or asyncio.Lock()
+        lock = self._lock = self._lock or asyncio.Lock()
         try:
-            async with asyncio.timeout(timeout) as limit, turn:
+            async with asyncio.timeout(timeout) as limit, lock:
                 if self._must_yield:
                     by = limit.when()
                     limit.reschedule(None)  # letting others run is not waiting for room
@@ -90,7 +90,7 @@ class Sender:
                     try:
                         return session.send_sealed(payload, weight)
                     except OutboxFull:
-                        await self._room.wait()
+                        await self._waiters.wait()
         finally:
             self.waiting -= 1
             if not self.waiting:
@@ -112,8 +112,8 @@ class Sender:
                 pump.link_io.flush()
 
     def try_again(self) -> None:
-        """Wake the task that waits for room: there may be some, or it is too late."""
-        self._room.call()
+        """Let who waits for room see whether there is some, or that it is too late."""
+        self._waiters.notify()
 
     # ------------------------------------------------------------------ outcomes
 
@@ -122,12 +122,12 @@ class Sender:
         number = self._outbox.messages
         async with asyncio.timeout(timeout):
             await _Awaitable(self.known(number))
-        raise_undelivered(self.session.report(upto=number))
+        raise_undelivered(self.session, self.session.report(upto=number))
 
     def known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
         session, outbox = self.session, self._outbox
-        confirmations = self._confirmations = self._confirmations or Milestones()
+        confirmations = self._confirmations = self._confirmations or Thresholds()
         while outbox.confirmed < number and outbox.outcome(number) is Outcome.PENDING:
             session.want(number)
             self._pump.flush()
@@ -137,7 +137,7 @@ class Sender:
         """Wake the tasks that wait: everything up to ``number`` is confirmed."""
         if self._confirmations is not None:
             self._confirmations.reach(number)
-        self._room.call()
+        self._waiters.notify()
         for watcher in self.watchers:
             watcher.confirmed(number)
 
@@ -145,7 +145,7 @@ class Sender:
         """Wake the tasks that wait: every outcome is known."""
         if self._confirmations is not None:
             self._confirmations.reach(MAX_NUMBER)
-        self._room.call()
+        self._waiters.notify()
         watchers, self.watchers = self.watchers, ()
         for watcher in watchers:
             watcher.settled()
@@ -179,7 +179,7 @@ class Receipt:
         if outbox.confirmed < number:
             yield from sender.known(number)
             if outbox.confirmed < number:
-                raise_undelivered(sender.session.report_of(number))
+                raise_undelivered(sender.session, sender.session.report_of(number))
 
     @property
     def outcome(self) -> Outcome:

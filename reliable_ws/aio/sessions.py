@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
-from reliable_ws.driver.fork import mind_forks
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
-from reliable_ws.driver.status import ConnectionEvent, logger, tell_left_open
+from reliable_ws.driver.status import ConnectionEvent, log_left_open, logger
 from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
@@ -26,7 +27,7 @@ from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection
 from .driver import Driver
-from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .link_io import LinkIO
 from .waiters import Condition, is_cancelled
 
 __all__ = ["Handler", "Sessions"]
@@ -72,7 +73,7 @@ class Sessions:
         self._change = Condition()  # a session ended, or a handler
         self._eviction: asyncio.TimerHandle | None = None
         self._end_of_handler = self._handled  # one for all tasks
-        mind_forks(self)
+        watch_forks(self)
 
     def __repr__(self) -> str:
         """How many sessions live."""
@@ -144,7 +145,7 @@ class Sessions:
         try:
             acceptor = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
-                await self._leave(transport, arrival)
+                await self._refuse(transport, arrival)
                 return None
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
@@ -211,14 +212,14 @@ class Sessions:
             await serving
             raise NotReliablePeer("the peer did not greet with a good Hello")
         acceptor = ready.result()
-        acceptor.keep(serving)
+        acceptor.hold_task(serving)
         serving.add_done_callback(acceptor.served)
         return acceptor.connection
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: this process is a child of the sessions'."""
         for acceptor in list(self._table.acceptors.values()):
-            acceptor.orphan()
+            acceptor.after_fork()
 
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
@@ -243,7 +244,7 @@ class Sessions:
             self._evict_soon()
 
     @staticmethod
-    async def _leave(transport: Transport, arrival: Arrival) -> None:
+    async def _refuse(transport: Transport, arrival: Arrival) -> None:
         """Say why not, and let the peer close first (CLOSE-19)."""
         loop = asyncio.get_running_loop()
         try:
@@ -274,7 +275,7 @@ class Sessions:
         """
         check_seconds(timeout)
         reports = self._table.begin_drain()
-        for seconds in self._table.drain(timeout, LINGER, self._cancel_handlers):
+        for seconds in self._table.drain(timeout, self._cancel_handlers):
             if await self._is_empty_within(seconds):
                 break
         return reports
@@ -323,7 +324,7 @@ class Acceptor(Driver):
     def served(self, serving: asyncio.Task[None]) -> None:
         """Tell what ended a task that read in the background."""
         if serving.cancelled():  # by the end of the event loop, nobody else
-            tell_left_open(self.session)
+            log_left_open(self.session)
         elif (error := serving.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
 
@@ -353,7 +354,7 @@ class Acceptor(Driver):
                 code = 1001
             else:  # the event loop ends, or has: wait for nobody
                 if self.loop.is_running():
-                    tell_left_open(self.session)
+                    log_left_open(self.session)
                     self.abort(1001, "going away")
                 raise
         try:

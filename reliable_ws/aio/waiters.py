@@ -1,7 +1,7 @@
 """Waiting without losing anything to a cancellation.
 
 A future here carries nothing: what was waited for stays where it is until its taker runs, in a
-step with no await in it. A waiter that was woken and then cancelled passes its turn on.
+step with no await in it. A waiter that is cancelled after it was notified notifies the next one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import TypeAlias
 
-__all__ = ["Condition", "Line", "Milestones", "Signal", "is_cancelled"]
+__all__ = ["Condition", "Signal", "Thresholds", "WaitQueue", "is_cancelled"]
 
-Milestone: TypeAlias = tuple[int, asyncio.Future[None]]
-"""A number, and the future of a task that waits for it."""
+Threshold: TypeAlias = tuple[int, asyncio.Future[None]]
+"""A number, and who waits for it."""
 
 
 def is_cancelled() -> bool:
@@ -25,76 +25,76 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-class Line:
-    """Tasks that wait for their turn, first come first served."""
+class WaitQueue:
+    """Tasks that wait, first come first served."""
 
-    __slots__ = ("called", "waiting")
+    __slots__ = ("notified", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[asyncio.Future[None]] = []  # a deque takes 0.7 KiB
-        "Those whose turn has not come."
-        self.called = 0
-        "Turns given to tasks that have not run since."
+        "Those that were not notified."
+        self.notified = 0
+        "How many were notified and have not run since."
 
     async def wait(self) -> None:
-        """Return when it is this task's turn. Cancelling passes the turn on."""
-        turn = self.join()
+        """Return when notified. If this is cancelled after that, the next one is notified."""
+        waiter = self.enter()
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            self.leave(turn)
+            self.leave(waiter)
             raise
-        self.called -= 1
+        self.notified -= 1
 
-    def join(self) -> asyncio.Future[None]:
-        """Wait in two steps, without a coroutine between: await this, then lower ``called``.
+    def enter(self) -> asyncio.Future[None]:
+        """Wait in two steps, without a coroutine between: await this, then lower ``notified``.
 
         If the first raises, :meth:`leave` instead.
         """
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
-        return turn
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(waiter)
+        return waiter
 
-    def leave(self, turn: asyncio.Future[None]) -> None:
-        """Wait no more: pass the turn on if it has come."""
-        if turn in self.waiting:
-            self.waiting.remove(turn)
-        elif not turn.cancelled():
-            self.called -= 1
-            self.call()
+    def leave(self, waiter: asyncio.Future[None]) -> None:
+        """Wait no more. Notify the next one if this one was notified."""
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+        elif not waiter.cancelled():
+            self.notified -= 1
+            self.notify()
 
-    def call(self, count: int = 1) -> None:
+    def notify(self, count: int = 1) -> None:
         """Wake up to ``count`` waiters, the first ones first."""
         waiting = self.waiting
         while waiting and count > 0:
-            turn = waiting.pop(0)
-            if not turn.done():
-                turn.set_result(None)
-                self.called += 1
+            waiter = waiting.pop(0)
+            if not waiter.done():
+                waiter.set_result(None)
+                self.notified += 1
                 count -= 1
 
-    def call_all(self) -> None:
+    def notify_all(self) -> None:
         """Wake every waiter."""
-        self.call(len(self.waiting))
+        self.notify(len(self.waiting))
 
 
 class Signal:
     """What :class:`asyncio.Event` is, without the 0.8 KiB that one takes."""
 
-    __slots__ = ("_line", "_set")
+    __slots__ = ("_set", "_waiting")
 
     def __init__(self) -> None:
         self._set = False
-        self._line: list[asyncio.Future[None]] | tuple[()] = ()
+        self._waiting: list[asyncio.Future[None]] | tuple[()] = ()
 
     def is_set(self) -> bool:
-        """Whether it was given and not cleared since."""
+        """Whether it was set and not cleared since."""
         return self._set
 
     def set(self) -> None:
-        """Set it: every task that waits goes on."""
+        """Set it, and wake every task that waits."""
         self._set = True
-        for waiter in self._line:
+        for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -103,16 +103,16 @@ class Signal:
         self._set = False
 
     async def wait(self) -> None:
-        """Return once it is given, at once if it is."""
+        """Return once it is set, at once if it is."""
         if self._set:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = self._line = self._line or []
-        line.append(waiter)
+        waiting = self._waiting = self._waiting or []
+        waiting.append(waiter)
         try:
             await waiter
         finally:
-            line.remove(waiter)
+            waiting.remove(waiter)
 
 
 class Condition:
@@ -148,13 +148,13 @@ class Condition:
             await self.wait()
 
 
-class Milestones:
+class Thresholds:
     """Tasks that wait until a growing number has reached theirs."""
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: deque[Milestone] | tuple[()] = ()  # in order of their numbers
+        self._waiting: deque[Threshold] | tuple[()] = ()  # in order of their numbers
 
     def wait(self, number: int) -> Generator[object, None, None]:
         """Return once ``number`` is reached. Cancelling touches no other waiter."""
@@ -162,16 +162,16 @@ class Milestones:
         waiting = self._waiting
         if isinstance(waiting, tuple):
             waiting = self._waiting = deque()
-        milestone = (number, reached)
+        threshold = (number, reached)
         if waiting and number < waiting[-1][0]:
-            insort(waiting, milestone, key=itemgetter(0))
+            insort(waiting, threshold, key=itemgetter(0))
         else:
-            waiting.append(milestone)
+            waiting.append(threshold)
         try:
             yield from reached
         finally:
-            if reached.cancelled() and milestone in waiting:
-                waiting.remove(milestone)
+            if reached.cancelled() and threshold in waiting:
+                waiting.remove(threshold)
 
     def reach(self, number: int) -> None:
         """Wake the tasks that wait for ``number`` or less."""

@@ -45,6 +45,8 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             living session gives the same connection again. They bring their own ``methods``,
             ``config``, ``on_event`` and ``payload_codec``.
         reopen: For the initiator: a coroutine function that returns a new open WebSocket.
+            If it returns one that belongs to a connection, the session is lost. The ``ValueError``
+            is the cause of the ``SessionLost``.
         resume_within: Seconds that the session waits for ``await conn.resume(ws)``, on either side.
         reconnect: The back-off between two calls of ``reopen``. Default: ``Backoff()``.
         principal: For the acceptor: who the peer is. Only the same principal can resume a session.

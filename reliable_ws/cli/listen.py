@@ -154,7 +154,7 @@ class Listener:
                         left -= 1
                         if left <= 0:
                             stats = conn.stats
-                            left = min(stats.received - stats.taken, MOST - len(batch))
+                            left = min(stats.received - stats.taken, MAX_BATCH - len(batch))
                             if left <= 0:
                                 self._write(batch)
                     return
@@ -183,5 +183,5 @@ class Listener:
             complain("the session ended before the last messages written could be confirmed")
 
 
-MOST = 8192
+MAX_BATCH = 8192
 """Messages that are written and flushed together at most."""

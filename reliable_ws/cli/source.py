@@ -15,7 +15,7 @@ from .common import Failure
 
 __all__ = ["LineTooLong", "Source", "as_message"]
 
-CHUNK = 128 * 1024
+READ_CHUNK = 128 * 1024
 
 
 class LineTooLong(Exception):
@@ -55,7 +55,7 @@ class Source:
                 return
 
     def _read(self) -> Any:
-        return self._file.read(CHUNK)
+        return self._file.read(READ_CHUNK)
 
     async def _chunk(self) -> bytes:
         request: asyncio.Future[bytes] = self._loop.create_future()

@@ -1,4 +1,6 @@
-"""When a connection that is to be closed closes: the handlers of requests may end first.
+"""When a connection that is to be closed closes, and how long its WebSocket may take.
+
+The handlers of requests may end first.
 
 A close has two limits. All of it must be over at one moment; the handlers must have ended a little
 earlier, so that their answers can still be confirmed. A handler that is late is cancelled, where
@@ -12,7 +14,13 @@ import enum
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
 
-__all__ = ["ClosePlan", "CloseStep", "time_to_close"]
+__all__ = ["CLOSE_TIMEOUT", "LINGER", "ClosePlan", "CloseStep", "time_to_close"]
+
+LINGER = 5.0
+"""Seconds in which the peer may close its WebSocket first, after our last frame (CLOSE-19)."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds for the closing handshake of a WebSocket. Then it is aborted."""
 
 
 class CloseStep(enum.Enum):

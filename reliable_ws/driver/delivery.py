@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Unconfirmed"]
+__all__ = ["BaseDelivery"]
 
 
 class Receiver(Protocol):
@@ -14,7 +14,7 @@ class Receiver(Protocol):
         """Confirm one; again: no effect."""
 
 
-class Unconfirmed:
+class BaseDelivery:
     """A message that was handed over and waits for its confirmation."""
 
     __slots__ = ("_receiver", "message", "number", "redelivered")

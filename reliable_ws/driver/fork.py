@@ -13,25 +13,25 @@ from typing import Protocol
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 
-__all__ = ["end_quietly", "mind_forks"]
+__all__ = ["end_in_child", "watch_forks"]
 
 
 class Forkable(Protocol):
     """What drives a session."""
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: the session goes on in the parent process."""
 
 
 _drivers: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-def mind_forks(driver: Forkable) -> None:
+def watch_forks(driver: Forkable) -> None:
     """Have it told when it finds itself in a child process."""
     _drivers.add(driver)
 
 
-def end_quietly(session: Session) -> None:
+def end_in_child(session: Session) -> None:
     """End the child's copy of a session; every use of it says why."""
     session.link = None  # else it would be told to the peer
     words = "this is a forked process: connections can be used only in the one that made them"
@@ -40,7 +40,7 @@ def end_quietly(session: Session) -> None:
 
 def _in_child() -> None:
     for driver in list(_drivers):
-        driver.orphan()
+        driver.after_fork()
     _drivers.clear()
 
 

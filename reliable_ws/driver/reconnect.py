@@ -10,14 +10,14 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import TransportClosed
 
 __all__ = [
-    "NO_OTHER",
+    "CANNOT_REOPEN",
     "OPENS_BY_ITSELF",
     "Reconnect",
-    "lost_as",
-    "refused_websocket",
+    "ending_before_welcome",
+    "ending_unusable",
+    "greeting_error",
+    "loss_error",
     "resume_error",
-    "unmet",
-    "why_not_met",
 ]
 
 OPENS_BY_ITSELF = (
@@ -26,7 +26,7 @@ OPENS_BY_ITSELF = (
 )
 """With two ways to the next WebSocket, each would fence what the other opened."""
 
-NO_OTHER = (
+CANNOT_REOPEN = (
     "the WebSocket is gone and there is no way to open another: "
     "wrap() takes reopen=, sessions= or resume_within="
 )
@@ -36,11 +36,11 @@ NO_OTHER = (
 SHORTEST_PAUSE = 0.2
 """Seconds below which a close cuts no pause between two attempts."""
 
-CUT = "the network was lost before the peer had greeted"
+LOST_BEFORE_WELCOME = "the network was lost before the peer had greeted"
 """Why a first attempt failed, if that says nothing of the peer: the next one may succeed."""
 
 
-def unmet(session: Session, code: int | None, reason: str) -> Ending | None:
+def ending_before_welcome(session: Session, code: int | None, reason: str) -> Ending | None:
     """Return how a session ends that loses its WebSocket like this; ``None``: it does not.
 
     Before it was welcomed there is one attempt (REFUSE-5).
@@ -48,13 +48,13 @@ def unmet(session: Session, code: int | None, reason: str) -> Ending | None:
     if session.incarnation:
         return None
     if code is None:
-        return Ending(End.LOST, 1006, reason or CUT)
+        return Ending(End.LOST, 1006, reason or LOST_BEFORE_WELCOME)
     if code in (Code.BUSY, Code.NO_HELLO):  # "not now"
         return Ending(End.REFUSED, code, reason)
     return None
 
 
-def why_not_met(session: Session, gone: Exception | None) -> ReliableWSError | None:
+def greeting_error(session: Session, gone: Exception | None) -> ReliableWSError | None:
     """Return why the first greeting failed; ``None`` if the session was welcomed.
 
     It was, even if the WebSocket is gone again. ``gone`` is how that was lost.
@@ -71,7 +71,7 @@ def why_not_met(session: Session, gone: Exception | None) -> ReliableWSError | N
     return closed(ending, session.report())
 
 
-def lost_as(code: int | None, reason: str) -> Exception:
+def loss_error(code: int | None, reason: str) -> Exception:
     """Return how a WebSocket was lost, as the cause of what is raised for it."""
     return TimeoutError(reason) if code == Code.SILENT else TransportClosed(code, reason)
 
@@ -79,7 +79,7 @@ def lost_as(code: int | None, reason: str) -> Exception:
 class Reconnect:
     """When an initiator opens its next WebSocket, or that it opens none.
 
-    Call :meth:`carried` when a WebSocket begins to carry the session, :meth:`lost` when it is
+    Call :meth:`opened` when a WebSocket begins to carry the session, :meth:`lost` when it is
     gone, :meth:`failed` when no other could be opened; then wait as :meth:`pause` says.
     """
 
@@ -92,26 +92,26 @@ class Reconnect:
         self._since = 0.0  # when the newest WebSocket began
         self._due = 0.0  # when to open the next one
 
-    def carried(self, now: float) -> None:
+    def opened(self, now: float) -> None:
         """Note that a WebSocket carries the session from now on."""
         self._since = now
 
-    def lost(self, now: float, chance: float, asked: float | None) -> None:
+    def lost(self, now: float, chance: float, retry_after: float | None) -> None:
         """Plan an attempt after the end of a WebSocket.
 
-        ``chance`` is in [0, 1), ``asked`` the seconds that the peer wants us to wait. After a
+        ``chance`` is in [0, 1), ``retry_after`` the seconds that the peer wants us to wait. After a
         WebSocket that was good for ``Backoff.stable`` seconds the delays begin anew.
         """
         if now - self._since >= self._backoff.stable:
             self._attempt = 0
-        self._plan(now, chance, asked)
+        self._plan(now, chance, retry_after)
 
     def failed(self, now: float, chance: float) -> None:
         """Plan an attempt after one that failed."""
         self._plan(now, chance, None)
 
-    def _plan(self, now: float, chance: float, asked: float | None) -> None:
-        self._due = now + self._backoff.delay(self._attempt, chance, asked)
+    def _plan(self, now: float, chance: float, retry_after: float | None) -> None:
+        self._due = now + self._backoff.delay(self._attempt, chance, retry_after)
         self._attempt += 1
 
     def pause(self, now: float) -> float | None:
@@ -134,6 +134,6 @@ def resume_error(session: Session) -> ReliableWSError | None:
     return None if session.attached else NotReliablePeer("no Welcome on this WebSocket")
 
 
-def refused_websocket(error: Exception) -> Ending:
+def ending_unusable(error: Exception) -> Ending:
     """Return how a session ends whose ``reopen`` gave a WebSocket that is in use."""
     return Ending(End.LOST, 1006, f"reopen= returned what cannot be used: {error}")

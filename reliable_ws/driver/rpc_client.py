@@ -176,12 +176,12 @@ class OpenRequests(Generic[Q]):
 
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
-        for number, taken in list(self._hopeless()):
+        for number, taken in list(self._unanswerable()):
             request = self._open[number]
             request.answer = self._undelivered(number, request, taken=taken)
             request.wake()
 
-    def _hopeless(self) -> Iterator[tuple[int, bool | None]]:
+    def _unanswerable(self) -> Iterator[tuple[int, bool | None]]:
         """Find them, with whether the peer got them."""
         session = self._session
         over = session.ended or session.closing or session.inbox.state is not Receiving.OPEN

@@ -9,7 +9,7 @@ session returned. It does four things, in this order:
 2. If anything rare happened (opened, detached, ended), wake the callers that wait for the session's
    state.
 3. Go on with what waited for this: requests that waited for room, a close that waits for handlers.
-4. :meth:`Pump.stepped` writes. Nothing else does, but for :meth:`say_last_word` and
+4. :meth:`Pump.after_step` writes. Nothing else does, but for :meth:`flush_last_frames` and
    :meth:`drop_transport` at the end.
 
 A close has two stages. While handlers of requests run, a :class:`~.close_plan.ClosePlan` decides
@@ -49,11 +49,11 @@ from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 
 from .close_plan import ClosePlan, CloseStep
-from .fork import end_quietly
-from .reconnect import NO_OTHER
+from .fork import end_in_child
+from .reconnect import CANNOT_REOPEN
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .status import Tell, tell_end, tell_nobody
+from .status import NotifyEvent, ignore_event, notify_end
 
 __all__ = ["SessionDriver"]
 
@@ -68,7 +68,7 @@ class Timer(Protocol):
 class Pump(Protocol):
     """What writes, and looks at the clock."""
 
-    def stepped(self, *, eventful: bool, answered: bool) -> None:
+    def after_step(self, *, eventful: bool, answered: bool) -> None:
         """Write what follows from a step. The last thing in it.
 
         ``eventful``: something happened that the application may answer at once. A confirmation
@@ -90,19 +90,19 @@ class SendSide(Protocol):
         """Wake the caller that waits for room: there is some, or it is too late."""
 
 
-class Queue(Protocol):
-    """The callers that wait for a message, first come first served."""
+class Waiters(Protocol):
+    """Those that wait for a message, first come first served."""
 
-    def call(self, count: int = 1, /) -> None:
-        """Wake as many of them as there are new messages."""
+    def notify(self, count: int = 1, /) -> None:
+        """Wake the first ones: so many messages came."""
 
 
 class ReceiveSide(Protocol):
     """What waits for messages."""
 
     @property
-    def line(self) -> Queue:
-        """The callers that wait for one."""
+    def waiters(self) -> Waiters:
+        """Whoever waits for one."""
         raise NotImplementedError
 
     def wake_if_over(self) -> None:
@@ -123,7 +123,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "_close_plan",
         "_close_timer",
         "_resumable",
-        "met",
+        "attempt_over",
+        "notify",
         "pump",
         "receiver",
         "retry",
@@ -131,7 +132,6 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "rpc_server",
         "sender",
         "session",
-        "tell",
     )
 
     GRACE: ClassVar[float] = 0.0
@@ -154,9 +154,9 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.rpc_client: ClientT | None = None
         "Our requests, once there is any."
         self.rpc_server = rpc_server
-        self.tell: Tell = tell_nobody
+        self.notify: NotifyEvent = ignore_event
         "Takes note of what happens to the session as a whole."
-        self.met = False
+        self.attempt_over = False
         "Whether the session was opened, was detached or has ended since this was last cleared."
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
@@ -178,7 +178,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         """Wake the callers that wait for the session to be opened, detached, closing or over."""
         raise NotImplementedError
 
-    def say_last_word(self) -> None:
+    def flush_last_frames(self) -> None:
         """Write what the session says at its end, if that need not wait for the end of the step."""
 
     def drop_transport(self) -> None:
@@ -194,17 +194,17 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         for event in events:
             kind = type(event)
             if kind is Arrived:
-                self.receiver.line.call(event.messages)  # type: ignore[union-attr]
+                self.receiver.waiters.notify(event.messages)  # type: ignore[union-attr]
                 eventful = True
             elif kind is Confirmed:
                 self.sender.confirmed(event.number)  # type: ignore[union-attr]
-            elif (answer := ANSWERS.get(kind)) is not None:
+            elif (answer := REPLY_HANDLERS.get(kind)) is not None:
                 answer(self.rpc_client, event)
             elif kind is Requested:
                 by = event.by  # type: ignore[union-attr]
                 self.rpc_server.requested(event, 0.0 if by is None else self.now())  # type: ignore[arg-type]
                 eventful = asked = True
-            elif (order := ORDERS.get(kind)) is not None:
+            elif (order := REQUEST_HANDLERS.get(kind)) is not None:
                 order(self, event)
                 eventful = asked = True
             else:
@@ -219,17 +219,17 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         if self._close_plan is not None:
             self._step_close_plan()
         # Write.
-        self.pump.stepped(eventful=eventful, answered=asked and not self.rpc_server.running)
+        self.pump.after_step(eventful=eventful, answered=asked and not self.rpc_server.running)
 
     def _on_rare(self, event: Event) -> list[Event]:
         """Deal with what happens a few times in a session's life; return what follows."""
         following: list[Event] = []
         match event:
             case Opened(resumed, replayed):
-                self.met = True
-                self.tell("resumed" if resumed else "opened", None, "", replayed)
+                self.attempt_over = True
+                self.notify("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
-                self._all_known()
+                self._on_settled()
                 self.rpc_server.abort()  # the peer takes no answers
             case Detached(code, reason, retry):
                 following = self._on_detached(code, reason, retry)
@@ -242,31 +242,31 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.receiver.wake_if_over()
         return following
 
-    def _all_known(self) -> None:
+    def _on_settled(self) -> None:
         self.sender.settled()
         if self.rpc_client is not None:
             self.rpc_client.settle()
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
-        self.met = True
+        self.attempt_over = True
         self.retry = retry
-        self.tell("detached", code, reason, 0)
+        self.notify("detached", code, reason, 0)
         ending = self._ending_for(code, reason)
         return [] if ending is None else self.session.end(self.now(), ending)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
         """Return how the session ends with this end of its WebSocket; ``None``: it does not."""
         del code, reason  # whatever they are
-        return None if self._resumable else Ending(End.LOST, 1006, NO_OTHER)
+        return None if self._resumable else Ending(End.LOST, 1006, CANNOT_REOPEN)
 
     def _on_ended(self, ending: Ending) -> None:
-        self.met = True
-        self._all_known()
+        self.attempt_over = True
+        self._on_settled()
         self.rpc_server.abort()
-        self.say_last_word()
+        self.flush_last_frames()
         if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
-        tell_end(self.tell, ending)
+        notify_end(self.notify, ending)
 
     # ------------------------------------------------------------------ the end
 
@@ -330,25 +330,25 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.dispatch(self.session.abort(self.now(), code, reason))
         self.drop_transport()
 
-    def end(self, ending: Ending) -> None:
-        """End the session like this."""
-        self.dispatch(self.session.end(self.now(), ending))
+    def end(self, ending: Ending, cause: Exception | None = None) -> None:
+        """End the session like this; ``cause`` is the cause of what its users are raised then."""
+        self.dispatch(self.session.end(self.now(), ending, cause))
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
-        end_quietly(self.session)
+        end_in_child(self.session)
         self.rpc_server.abort()  # what runs there is answered nowhere
         self.changed()
 
 
-ANSWERS: dict[type[Event], Callable[[Any, Any], None]] = {
+REPLY_HANDLERS: dict[type[Event], Callable[[Any, Any], None]] = {
     Replied: OpenRequests.replied,
     Faulted: OpenRequests.faulted,
     Itemized: OpenRequests.itemized,
 }
 """What comes for our requests."""
 
-ORDERS: dict[type[Event], Callable[[Any, Any], None]] = {
+REQUEST_HANDLERS: dict[type[Event], Callable[[Any, Any], None]] = {
     Granted: lambda driver, event: driver.rpc_server.granted(event),
     Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
 }

@@ -10,12 +10,14 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
+from .close_plan import LINGER
+
 __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 
 EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
 
-GOING_AWAY = (1001, "going away")
+DRAIN_CLOSE = (1001, "going away")
 
 
 class Acceptor(Protocol):
@@ -87,9 +89,7 @@ class SessionTable(Generic[A, H]):
             self._reports = {}
         return self._reports
 
-    def drain(
-        self, timeout: float, linger: float, stop_handlers: Callable[[], object]
-    ) -> Iterator[float]:
+    def drain(self, timeout: float, stop_handlers: Callable[[], object]) -> Iterator[float]:
         """Tell every session to end, in three steps, each more urgent than the one before.
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
@@ -103,14 +103,14 @@ class SessionTable(Generic[A, H]):
             if acceptor.handling is None:
                 acceptor.start_closing(1001)
             else:
-                acceptor.finish(*GOING_AWAY)
+                acceptor.finish(*DRAIN_CLOSE)
         yield timeout
         stop_handlers()
         for acceptor in acceptors:
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
-                acceptor.abort(*GOING_AWAY)  # its peer cannot be told
-        yield linger
+                acceptor.abort(*DRAIN_CLOSE)  # its peer cannot be told
+        yield LINGER
         for acceptor in acceptors:
-            acceptor.abort(*GOING_AWAY)
-        yield linger
+            acceptor.abort(*DRAIN_CLOSE)
+        yield LINGER

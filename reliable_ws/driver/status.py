@@ -15,22 +15,22 @@ from reliable_ws.protocol.session import Session
 __all__ = [
     "ConnectionEvent",
     "EventName",
+    "NotifyEvent",
     "State",
     "Stats",
     "Status",
-    "Tell",
+    "ignore_event",
+    "log_left_open",
     "logger",
+    "notify_end",
     "raise_undelivered",
-    "tell_end",
-    "tell_left_open",
-    "tell_nobody",
 ]
 
 logger = logging.getLogger("reliable_ws")
 
 EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
 
-Tell = Callable[[EventName, int | None, str, int], None]
+NotifyEvent = Callable[[EventName, int | None, str, int], None]
 """Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
 
 
@@ -181,26 +181,30 @@ class Status:
         return self._session.ended.reason if self._session.ended else None
 
 
-def tell_nobody(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
-    """Nobody listens."""
+def ignore_event(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+    """Do nothing: there is no ``on_event``."""
 
 
-def tell_end(tell: Tell, ending: Ending) -> None:
+def notify_end(notify: NotifyEvent, ending: Ending) -> None:
     """Tell how a session ended, and that it did."""
     if ending.kind is End.SUPERSEDED:
-        tell("superseded", ending.code, ending.reason, 0)
+        notify("superseded", ending.code, ending.reason, 0)
     elif ending.kind not in (End.FINISHED, End.ABORTED):
-        tell("session_lost", ending.code, ending.reason, 0)
-    tell("closed", ending.code, ending.reason, 0)
+        notify("session_lost", ending.code, ending.reason, 0)
+    notify("closed", ending.code, ending.reason, 0)
 
 
-def raise_undelivered(report: Report) -> None:
-    """Raise :class:`~reliable_ws.DeliveryError` unless everything is confirmed."""
-    if report.undelivered:
-        raise DeliveryError.of(report)
+def raise_undelivered(session: Session, report: Report) -> None:
+    """Raise :class:`~reliable_ws.DeliveryError` unless everything in the report is confirmed."""
+    if not report.undelivered:
+        return
+    error = DeliveryError.of(report)
+    if session.cause is not None:
+        raise error from session.cause
+    raise error
 
 
-def tell_left_open(session: Session) -> None:
+def log_left_open(session: Session) -> None:
     """Log what is lost with a program that ends and has not closed its connection."""
     report = session.report()
     if report.undelivered and (report.ending is None or report.ending.kind is End.LOST):

@@ -31,7 +31,7 @@ __all__ = [
 
 COROUTINE_FUNCTION = "a coroutine function (async def)"
 PLAIN_FUNCTION = "a plain function"
-SECONDS = "a number of seconds"
+NUMBER_OF_SECONDS = "a number of seconds"
 
 
 def expect(what: str, value: object, expected: str, *, fits: bool) -> None:
@@ -50,7 +50,7 @@ def check_options(**given: object) -> None:
 
 def check_seconds(timeout: object) -> None:
     """Raise ``TypeError`` for what is neither a number of seconds nor ``None``."""
-    expect("timeout=", timeout, SECONDS, fits=timeout is None or is_number(timeout))
+    expect("timeout=", timeout, NUMBER_OF_SECONDS, fits=timeout is None or is_number(timeout))
 
 
 def check_sessions(sessions: object, kind: type) -> None:
@@ -152,7 +152,7 @@ def _called(function: Any) -> Callable[..., Any] | None:
 
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
-    "drain_timeout": (is_number, SECONDS),
+    "drain_timeout": (is_number, NUMBER_OF_SECONDS),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
     "on_event": (is_plain, PLAIN_FUNCTION),
     "payload_codec": (
@@ -164,6 +164,6 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, bool | Backoff),
         "True, False or a reliable_ws.Backoff",
     ),
-    "resume_within": (is_number, SECONDS),
+    "resume_within": (is_number, NUMBER_OF_SECONDS),
 }
 """What they have to be, as a test and in words."""

@@ -80,6 +80,7 @@ class Session:
         "_resumed",
         "attempt",
         "call_queue",
+        "cause",
         "codec",
         "config",
         "due",
@@ -126,6 +127,8 @@ class Session:
         new one ends the old one in the same step."""
         self.ended: Ending | None = None
         "How the session ended; ``None`` while it lives. Set once, and then ``link`` is ``None``."
+        self.cause: Exception | None = None
+        "The exception that ended it, if one did: the cause of what :meth:`error` returns."
         self.due = False
         "Whether a verb has left conclusions to be drawn: then :meth:`poll` is to be called."
         self.outbox = Outbox(self.config, self.codec)
@@ -191,7 +194,10 @@ class Session:
 
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the session ended, or this half of it."""
-        return closed(self.ended or self._agreed_end(), self.report())
+        error = closed(self.ended or self._agreed_end(), self.report())
+        if self.cause is not None:
+            error.__cause__ = self.cause
+        return error
 
     # ------------------------------------------------------------------ messages
 
@@ -365,8 +371,13 @@ class Session:
         """
         return self.end(now, Ending(End.ABORTED, code, sayable(code, reason)))
 
-    def end(self, now: float, ending: Ending) -> list[Event]:
-        """End at once, for a reason of the driver: there is no other WebSocket (END-1)."""
+    def end(self, now: float, ending: Ending, cause: Exception | None = None) -> list[Event]:
+        """End at once, in a way that the driver knows: no other WebSocket can be had (END-1).
+
+        ``cause`` is the exception of the driver or the application that made it so.
+        """
+        if not self.ended:
+            self.cause = cause
         self._end(ending)
         return self.poll(now)
 

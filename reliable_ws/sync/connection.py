@@ -55,7 +55,7 @@ class Connection(Status):
         self._reported = False  # close() has raised a DeliveryError
         driver.rpc_server.connection = self
         if on_event is not None:
-            driver.tell = Teller(self, on_event).tell
+            driver.notify = EventThread(self, on_event).notify
 
     @property
     def _current(self) -> SyncTransport | None:
@@ -167,7 +167,7 @@ class Connection(Status):
 
     def _requests(self) -> RpcClient:
         with self._lock:
-            return self._driver.start_asking()
+            return self._driver.create_rpc_client()
 
     # ------------------------------------------------------------------ receiving
 
@@ -245,7 +245,7 @@ class Connection(Status):
             self._driver.close(code, reason, timeout)
             report = self._session.report()
         self._reported = bool(report.undelivered)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
         """End the session at once, and wait for nothing.
@@ -320,7 +320,7 @@ class Connection(Status):
                 value.add_note(f"reliable_ws: {error.report}")
 
 
-class Teller:
+class EventThread:
     """Calls ``on_event`` soon, in order, in a thread that nobody waits for."""
 
     def __init__(
@@ -329,26 +329,26 @@ class Teller:
         self._connection = connection
         self._on_event = on_event
         self._events: deque[ConnectionEvent] = deque()
-        self._is_telling = False
+        self._is_running = False
 
-    def tell(self, name: EventName, code: int | None, reason: str, replayed: int) -> None:
+    def notify(self, name: EventName, code: int | None, reason: str, replayed: int) -> None:
         """Note what happened; with the lock held."""
         session = self._connection._session
         report = session.report() if session.ended else None
         event = ConnectionEvent(name, self._connection, code, reason, replayed, report)
         self._events.append(event)
-        if not self._is_telling:
-            self._is_telling = True
-            start(self._tell_all)
+        if not self._is_running:
+            self._is_running = True
+            start(self._run)
 
-    def _tell_all(self) -> None:
+    def _run(self) -> None:
         while (event := self._next()) is not None:
             try:
                 self._on_event(event)
-            except BaseException:  # noqa: BLE001 - the next event is told nevertheless
+            except BaseException:  # noqa: BLE001 - the next event is reported as well
                 logger.exception("on_event raised at %r", event.name)
 
     def _next(self) -> ConnectionEvent | None:
         with self._connection._lock:
-            self._is_telling = bool(self._events)
+            self._is_running = bool(self._events)
             return self._events.popleft() if self._events else None

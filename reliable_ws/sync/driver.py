@@ -14,10 +14,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.driver.fork import mind_forks
+from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.session_driver import SessionDriver
-from reliable_ws.driver.status import tell_left_open
+from reliable_ws.driver.status import log_left_open
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
@@ -30,7 +30,7 @@ from .rpc_client import RpcClient
 from .rpc_server import RpcServer
 from .sender import Sender
 from .timers import Timer, call_at
-from .waiters import Condition, until
+from .waiters import Condition, deadline_after
 
 __all__ = ["Driver"]
 
@@ -56,10 +56,10 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             RpcServer(pump, methods),
             resumable=resumable,
         )
-        mind_forks(self)
+        watch_forks(self)
         _drivers.add(self)
 
-    def start_asking(self) -> RpcClient:
+    def create_rpc_client(self) -> RpcClient:
         """Return what makes requests, from the first one on."""
         if self.rpc_client is None:
             self.rpc_client = RpcClient(self.pump)
@@ -99,13 +99,13 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     def _on_ended(self, ending: Ending) -> None:
         super()._on_ended(ending)
-        self.pump.silence()
+        self.pump.cancel_timers()
 
     # ------------------------------------------------------------------ the end
 
     def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
-        by = until(timeout)
+        by = deadline_after(timeout)
         try:
             self.rpc_server.release(threading.current_thread())
             self.start_closing(code, reason, timeout=timeout)
@@ -117,13 +117,13 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             self.abort()
             raise
 
-    def orphan(self) -> None:
+    def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         # A thread that is not here may hold it, or have been about to: locked() need not tell.
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # the standard library's way
         self.pump.link_io = None
         with self.lock:
-            super().orphan()
+            super().after_fork()
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
@@ -133,7 +133,7 @@ def _at_exit() -> None:
     for driver in list(_drivers):
         with driver.lock:
             if not driver.session.ended:  # else somebody has been told
-                tell_left_open(driver.session)
+                log_left_open(driver.session)
 
 
 atexit.register(_at_exit)

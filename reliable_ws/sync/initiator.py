@@ -16,11 +16,11 @@ from reliable_ws.driver.ownership import AlreadyOwned, take_over
 from reliable_ws.driver.reconnect import (
     OPENS_BY_ITSELF,
     Reconnect,
-    lost_as,
-    refused_websocket,
+    ending_before_welcome,
+    ending_unusable,
+    greeting_error,
+    loss_error,
     resume_error,
-    unmet,
-    why_not_met,
 )
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.events import Event
@@ -57,25 +57,27 @@ class Initiator(Driver):
 
     def start(self, transport: SyncTransport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
-        self._spawn(self._keep, transport)
+        self._spawn(self._run, transport)
         with self.lock:
             try:
-                self.change.wait_for(lambda: self.met)
+                self.change.wait_for(lambda: self.attempt_over)
             except BaseException:
                 self.abort()
                 raise
-            failure = why_not_met(self.session, self._failure)
+            failure = greeting_error(self.session, self._failure)
             if failure is not None:
                 self.abort()
         if failure is not None:
             raise failure from self._failure
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
-        self._failure = lost_as(code, reason)
+        self._failure = loss_error(code, reason)
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
-        return unmet(self.session, code, reason) or super()._ending_for(code, reason)
+        return ending_before_welcome(self.session, code, reason) or super()._ending_for(
+            code, reason
+        )
 
     def _spawn(self, work: Callable[[SyncTransport], None], transport: SyncTransport) -> None:
         """Work in a thread; a bug there ends the session: waiters must not wait for ever."""
@@ -90,15 +92,15 @@ class Initiator(Driver):
 
         start(guarded)
 
-    def _keep(self, first: SyncTransport) -> None:
+    def _run(self, first: SyncTransport) -> None:
         """Carry the session over one transport after the other until it ends."""
         transport: SyncTransport | None = first
         while transport is not None:
-            self._reconnect.carried(time.monotonic())
-            self._carry(transport)
+            self._reconnect.opened(time.monotonic())
+            self._run_link(transport)
             transport = self._open_another(self._reopen) if self._reopen else None
 
-    def _carry(self, transport: SyncTransport) -> None:
+    def _run_link(self, transport: SyncTransport) -> None:
         """Carry the session over this transport until the transport is gone."""
         with self.lock:
             if self.session.ended:
@@ -110,21 +112,21 @@ class Initiator(Driver):
 
     def _open_another(self, reopen: Open) -> SyncTransport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""
-        asked, self.retry = self.retry, None
-        self._reconnect.lost(time.monotonic(), random.random(), asked)  # noqa: S311
+        retry_after, self.retry = self.retry, None
+        self._reconnect.lost(time.monotonic(), random.random(), retry_after)  # noqa: S311
         while self._pause():
             try:
-                return take_over(self._dial(reopen), adapt)
+                return take_over(self._call_reopen(reopen), adapt)
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
                 logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
                 with self.lock:
-                    self.end(refused_websocket(error))
+                    self.end(ending_unusable(error), error)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
                 logger.debug("opening a WebSocket failed: %r", error)
                 self._reconnect.failed(time.monotonic(), random.random())  # noqa: S311
         return None
 
-    def _dial(self, reopen: Open) -> Any:
+    def _call_reopen(self, reopen: Open) -> Any:
         """Call ``reopen`` in a thread: one that hangs is left behind."""
         attempt = Attempt(self, reopen)
         start(attempt.run)
@@ -147,10 +149,10 @@ class Initiator(Driver):
                 raise self.session.error()
         transport = take_over(websocket, adapt)
         with self.lock:
-            self.met = False
-        self._spawn(self._carry, transport)
+            self.attempt_over = False
+        self._spawn(self._run_link, transport)
         with self.lock:
-            self.change.wait_for(lambda: self.met)
+            self.change.wait_for(lambda: self.attempt_over)
             failure = resume_error(self.session)
         if failure is not None:
             raise failure

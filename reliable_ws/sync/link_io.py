@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -37,17 +38,11 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
 
 from .timers import Timer, call_at, start
-from .waiters import Condition, retake, until
+from .waiters import Condition, deadline_after, reacquire
 
-__all__ = ["CLOSE_TIMEOUT", "LINGER", "LinkIO"]
+__all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
-
-LINGER = 5.0
-"""Seconds in which the peer may close first, after our last word (CLOSE-19)."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds for the WebSocket's own closing handshake, then it is aborted."""
 
 
 class LinkIO:
@@ -57,14 +52,14 @@ class LinkIO:
     """
 
     __slots__ = (
-        "_alarm",
         "_busy",
         "_change",
+        "_close_timer",
         "_dispatch",
-        "_left",
         "_lock",
         "_send_now",
         "_session",
+        "_unsent",
         "_wanted",
         "_writer",
         "link",
@@ -91,9 +86,9 @@ class LinkIO:
         self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
         self._writer: threading.Thread | None = None  # from the first time that it is needed
         self._wanted = False  # the writer shall look
-        self._busy = False  # a thread is writing, without the lock; no other may transmit
-        self._left: bytes | None = None  # it found no room; goes before anything else
-        self._alarm: Timer | None = None  # aborts the transport; set once the link is over
+        self._busy = False  # a thread is writing; it goes on until there is nothing
+        self._unsent: bytes | None = None  # found no room
+        self._close_timer: Timer | None = None  # set once the link is over
         if isinstance(transport, SyncPushTransport):
             transport.push_to(self._receive)
 
@@ -121,8 +116,8 @@ class LinkIO:
         with self._lock:
             self.over = True
             self._change.notify_all()
-            if self._alarm is not None:
-                self._alarm.cancel()
+            if self._close_timer is not None:
+                self._close_timer.cancel()
             self._dispatch(self._session.lost(self.link, code, reason, time.monotonic()))
 
     # ------------------------------------------------------------------ writing
@@ -138,27 +133,27 @@ class LinkIO:
             self._change.notify_all()
 
     def flush(self) -> None:
-        """Write what is to be sent, as far as there is room. The rest is for the writer."""
-        may = self.link.has_output and not self._busy and self._left is None and not self.over
+        """Write what is to be sent as far as there is room, the rest is for the writer."""
+        may = self.link.has_output and not self._busy and self._unsent is None and not self.over
         if self._send_now is None or (may and not self._send_all(self._send_now)):
             self.wake()
         if self.link.close_action is not None:
-            self._take_leave(self.link.close_action)
+            self._close_if_over(self.link.close_action)
 
     def _send_all(self, send: Callable[[bytes], object]) -> bool:
         """Send until nothing is left. Return ``False`` if ``send`` did: there is no room."""
         lock, link = self._lock, self.link
         self._busy = True
         try:
-            data, self._left = self._left or link.transmit(time.monotonic()), None
+            data, self._unsent = self._unsent or link.transmit(time.monotonic()), None
             while data is not None:
                 try:
                     lock.release()  # in here: Ctrl-C may come as it returns
                     sent = send(data)
                 finally:
-                    retake(lock)
+                    reacquire(lock)
                 if sent is False:
-                    self._left = data
+                    self._unsent = data
                     return False
                 data = link.transmit(time.monotonic()) if link.has_output else None
         except TransportClosed:
@@ -188,21 +183,21 @@ class LinkIO:
                     break
             close_action = self.link.close_action
             if close_action is None or self.wait_over(
-                until(LINGER if close_action.linger else 0.0)
+                deadline_after(LINGER if close_action.linger else 0.0)
             ):
                 return
         self.transport.close(close_action.code, close_action.reason)
 
     # ------------------------------------------------------------------ the end
 
-    def _take_leave(self, close_action: CloseAction) -> None:
-        """Close the transport once the link is over and its last frame is written.
+    def _close_if_over(self, close_action: CloseAction) -> None:
+        """Close the transport once the link is over and has said its last word.
 
         There is a limit of our own: some libraries wait without end on a full buffer.
         """
-        if self._alarm is not None or self.over:
+        if self._close_timer is not None or self.over:
             return
-        self._alarm = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
+        self._close_timer = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
         else:

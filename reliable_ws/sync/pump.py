@@ -39,7 +39,7 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_alarms", "dispatch", "link_io", "lock", "session")
+    __slots__ = ("_timers", "dispatch", "link_io", "lock", "session")
 
     def __init__(
         self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
@@ -48,7 +48,7 @@ class Pump:
         self.lock = lock
         self.dispatch = dispatch
         self.link_io: LinkIO | None = None
-        self._alarms: list[tuple[float, Timer]] = []  # latest first: the next one is the last
+        self._timers: list[tuple[float, Timer]] = []  # the next one is the last
 
     def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
@@ -77,7 +77,7 @@ class Pump:
         if self.link_io is not None:
             self.link_io.flush()
 
-    def stepped(self, *, eventful: bool = False, answered: bool = False) -> None:
+    def after_step(self, *, eventful: bool = False, answered: bool = False) -> None:
         """Send what follows from a step: acks and last words now, messages by the writer."""
         del eventful, answered  # whether there is anything to send is enough to know
         self.rearm()
@@ -87,30 +87,29 @@ class Pump:
 
     # ------------------------------------------------------------------ the clock
 
-    def settle(self) -> None:
-        """Draw the conclusions from what the application did, and dispatch them."""
+    def poll(self) -> None:
+        """Draw the conclusions from what the application did, and tell everybody."""
         self.dispatch(self.session.poll(time.monotonic()))
 
     def rearm(self) -> None:
         """Look at the session again at its deadline."""
         due = self.session.deadline
-        alarms = self._alarms
-        if due < NEVER and (not alarms or due < alarms[-1][0]):
-            alarms.append((due, call_at(due, self._tick)))  # the later ones will be of use, too
+        timers = self._timers
+        if due < NEVER and (not timers or due < timers[-1][0]):
+            timers.append((due, call_at(due, self._tick)))  # the later ones will be of use, too
 
     def _tick(self) -> None:
         """Do what is due; in the clock's thread."""
         with self.lock:
-            if not self._alarms:  # silence() came while it waited for the lock
+            if not self._timers:  # cancelled too late
                 return
-            # The timer may fire a little early by this clock: then it is that time.
-            now = max(time.monotonic(), self._alarms.pop()[0])
+            now = max(time.monotonic(), self._timers.pop()[0])  # clocks may disagree by a hair
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
             self.rearm()
 
-    def silence(self) -> None:
+    def cancel_timers(self) -> None:
         """Look at the clock no more."""
-        for _due, alarm in self._alarms:
-            alarm.cancel()
-        self._alarms.clear()
+        for _due, timer in self._timers:
+            timer.cancel()
+        self._timers.clear()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reliable_ws.driver.delivery import Unconfirmed
+from reliable_ws.driver.delivery import BaseDelivery
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import Line, until
+from .waiters import WaitQueue, deadline_after
 
 __all__ = ["Delivery", "Receiver"]
 
@@ -19,26 +19,26 @@ __all__ = ["Delivery", "Receiver"]
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_lock", "_pump", "_session", "line")
+    __slots__ = ("_inbox", "_lock", "_pump", "_session", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._lock = pump.lock
         self._session = pump.session
         self._inbox = pump.session.inbox
-        self.line = Line(pump.lock)
+        self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
 
     def take(self, timeout: float | None) -> Any:
         """Take the next message, and confirm it in the same step."""
         inbox = self._inbox
         with self._lock:
-            if not self._inbox.queue or self.line:
-                self._arrival(until(timeout))
+            if not self._inbox.queue or self.waiters:
+                self._arrival(deadline_after(timeout))
             payload = self._session.take()
             number = inbox.handed
             if self._session.due:
-                self._pump.settle()
+                self._pump.poll()
         return open_payload(payload, number, self._session.codec)
 
     def messages(self) -> Iterator[Any]:
@@ -47,7 +47,7 @@ class Receiver:
             try:
                 message = self.take(None)
             except ConnectionClosed as error:
-                if self._is_quiet(error):
+                if self._ends_iteration(error):
                     return
                 raise
             yield message
@@ -57,11 +57,11 @@ class Receiver:
         while True:
             try:
                 with self._lock:
-                    if not self._inbox.queue or self.line:
+                    if not self._inbox.queue or self.waiters:
                         self._arrival(NEVER)
                     number, payload = self._session.deliver()
             except ConnectionClosed as error:
-                if self._is_quiet(error):
+                if self._ends_iteration(error):
                     return
                 raise
             try:
@@ -71,7 +71,7 @@ class Receiver:
                 raise
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
 
-    def _is_quiet(self, error: ConnectionClosed) -> bool:
+    def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this end of messages is one that iterators do not raise."""
         return isinstance(error, ConnectionClosedOK) or self._session.closing
 
@@ -79,7 +79,7 @@ class Receiver:
         """Return when a message can be taken, first come first served."""
         if not self._can_read():
             self._pump.flush()  # nobody in this thread adds anything before the next message
-        self.line.wait(self._can_read, by)
+        self.waiters.wait(self._can_read, by)
         if not self._inbox.queue:
             raise self._session.error()
 
@@ -88,17 +88,17 @@ class Receiver:
 
     def wake_if_over(self) -> None:
         """Wake the first one that waits: it lets the next one look."""
-        self.line.call()
+        self.waiters.notify()
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:
             self._session.confirm(number)
             if self._session.due:
-                self._pump.settle()
+                self._pump.poll()
 
 
-class Delivery(Unconfirmed):
+class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
     ``with delivery as message: …`` confirms the message when the block ends without an exception.

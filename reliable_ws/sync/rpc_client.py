@@ -16,55 +16,55 @@ from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import Line, Turn, until
+from .waiters import Waiter, WaitQueue, deadline_after
 
 __all__ = ["RpcClient"]
 
-GIVE_UP = 0.1
+ABANDON_TIMEOUT = 0.1
 """Seconds that a stream which is left tries to say so at once."""
 
-GIVE_UP_INTERVAL = 0.001
+ABANDON_INTERVAL = 0.001
 """Seconds between two looks whether it can."""
 
 
-class Waiting(OpenRequest):
+class PendingRequest(OpenRequest):
     """One open request of ours, and the thread that waits for what becomes of it."""
 
-    __slots__ = ("_turn",)
+    __slots__ = ("_waiter",)
 
     def __init__(self, method: str, params: Any, payload: Payload, weight: int) -> None:
         super().__init__(method, params, payload, weight)
-        self._turn = Turn()
+        self._waiter = Waiter()
 
     def wake(self) -> None:
         """Let the thread look."""
-        self._turn.give()
+        self._waiter.wake()
 
     def wait(self, lock: threading.Lock, by: float) -> bool:
         """Return when there is something to look at; ``False`` when time is up."""
-        if not self._turn.wait(lock, by):
+        if not self._waiter.wait(lock, by):
             return False
-        self._turn = Turn()
+        self._waiter = Waiter()
         return True
 
 
-class RpcClient(OpenRequests[Waiting]):
+class RpcClient(OpenRequests[PendingRequest]):
     """The requests of one connection, from this side. Its lock is held unless it says otherwise."""
 
-    __slots__ = ("_left", "_lock", "_pump", "line")
+    __slots__ = ("_abandoned", "_lock", "_pump", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         super().__init__(pump.session)
         self._pump = pump
         self._lock = pump.lock
-        self._left: deque[int] = deque()  # streams that were left while the lock was taken
-        self.line = Line(pump.lock)
+        self._abandoned: deque[int] = deque()  # streams that were left while the lock was taken
+        self.waiters = WaitQueue(pump.lock)
         "Who waits for the peer to have room for a request."
 
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer. Without the lock."""
         by = _by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         with self._lock:
             number = self._begin(waiting, by, 0)
             try:
@@ -78,7 +78,7 @@ class RpcClient(OpenRequests[Waiting]):
     def stream(self, method: str, params: Any, timeout: float | None) -> Generator[Any, None, None]:
         """Ask for a stream, and yield its items. Without the lock."""
         by = _by(timeout)
-        waiting = Waiting(method, params, *self.seal(method, params))
+        waiting = PendingRequest(method, params, *self.seal(method, params))
         with self._lock:
             number = self._begin(waiting, by, STREAM_CREDIT)
         try:
@@ -86,9 +86,9 @@ class RpcClient(OpenRequests[Waiting]):
                 yield open_payload(payload, number, self._session.codec)
             self.result(number, waiting)
         finally:
-            self._leave(number)
+            self._abandon(number)
 
-    def _next_item(self, number: int, waiting: Waiting, by: float) -> Payload | None:
+    def _next_item(self, number: int, waiting: PendingRequest, by: float) -> Payload | None:
         """Take the next item of a stream, or ``None`` if it has ended. Without the lock."""
         with self._lock:
             while not waiting.items:
@@ -102,12 +102,12 @@ class RpcClient(OpenRequests[Waiting]):
                 self._pump.wake()
             return payload
 
-    def _begin(self, waiting: Waiting, by: float, credit: int) -> int:
+    def _begin(self, waiting: PendingRequest, by: float, credit: int) -> int:
         """Send a request as soon as there is room, and return its number."""
         self.check(waiting)
-        if self.line or not self._may_ask(waiting):
+        if self.waiters or not self._may_ask(waiting):
             try:
-                self.line.wait(lambda: self._may_ask(waiting), by)
+                self.waiters.wait(lambda: self._may_ask(waiting), by)
             except TimeoutError:
                 raise RequestTimeout(waiting.message[0], taken=False) from None
             self.check(waiting)
@@ -115,7 +115,7 @@ class RpcClient(OpenRequests[Waiting]):
         self._pump.wake(alone=len(self._open) == 1)
         return number
 
-    def _may_ask(self, waiting: Waiting) -> bool:
+    def _may_ask(self, waiting: PendingRequest) -> bool:
         """Whether there is room for one more, or nothing to wait for."""
         if len(self._calls.open) < self._calls.limit:
             return True
@@ -134,7 +134,7 @@ class RpcClient(OpenRequests[Waiting]):
         self.admit()
         return taken_back
 
-    def _end(self, number: int, waiting: Waiting) -> None:
+    def _end(self, number: int, waiting: PendingRequest) -> None:
         """Go: there is an answer, or nobody waits for it any more."""
         if waiting.answer is None:
             self.drop(number)
@@ -145,30 +145,30 @@ class RpcClient(OpenRequests[Waiting]):
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""
         super().settle()
-        self.line.call()
+        self.waiters.notify()
 
-    def _leave(self, number: int) -> None:
+    def _abandon(self, number: int) -> None:
         """End a stream. Without the lock, for which a finalizer must not wait.
 
         The garbage collector may run a generator's end in a thread that holds it.
         """
-        self._left.append(number)
-        by = until(GIVE_UP)
+        self._abandoned.append(number)
+        by = deadline_after(ABANDON_TIMEOUT)
         while self._lock.locked():
             if time.monotonic() >= by:
                 return
-            time.sleep(GIVE_UP_INTERVAL)
+            time.sleep(ABANDON_INTERVAL)
         with self._lock:  # and not acquire(): Ctrl-C, as that returns, would leave it taken
             self.admit()
 
     def admit(self) -> None:
         """End streams that were left, and let the next one ask if there is room."""
-        while self._left:
-            self.drop(self._left.popleft())
-        if self.line:
-            self.line.call()
+        while self._abandoned:
+            self.drop(self._abandoned.popleft())
+        if self.waiters:
+            self.waiters.notify()
 
 
 def _by(timeout: float | None) -> float:
     """Return when time is up; what a deadline cannot say is none."""
-    return until(timeout if timeout is not None and timeout < HIGHEST else None)
+    return deadline_after(timeout if timeout is not None and timeout < HIGHEST else None)

@@ -13,7 +13,7 @@ from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
 
 from .pump import Pump
-from .waiters import Line, Milestones, until
+from .waiters import Thresholds, WaitQueue, deadline_after
 
 __all__ = ["Receipt", "Sender"]
 
@@ -28,7 +28,7 @@ class Sender:
         "_pump",
         "_session",
         "_was_waited_for",
-        "line",
+        "waiters",
     )
 
     def __init__(self, pump: Pump) -> None:
@@ -36,25 +36,25 @@ class Sender:
         self._lock = pump.lock
         self._session = pump.session
         self._outbox = pump.session.outbox
-        self._confirmations = Milestones(pump.lock)
+        self._confirmations = Thresholds(pump.lock)
         self._was_waited_for = False  # the last message
-        self.line = Line(pump.lock)
+        self.waiters = WaitQueue(pump.lock)
         "Who waits for room in the outbox."
 
     def send(self, message: Any, timeout: float | None) -> int:
         """Accept a message as soon as there is room for it."""
         payload, weight = seal(message, self._session.codec)
         with self._lock:
-            if self.line or not self._has_room(weight):
-                self._wait_for_room(weight, until(timeout))
+            if self.waiters or not self._has_room(weight):
+                self._wait_for_room(weight, deadline_after(timeout))
             return self._accept(payload, weight)
 
     def send_nowait(self, message: Any) -> int:
         """Accept a message now."""
         payload, weight = seal(message, self._session.codec)
         with self._lock:
-            if self.line:
-                raise OutboxFull(f"{len(self.line)} callers of send() are before this one")
+            if self.waiters:
+                raise OutboxFull(f"{len(self.waiters)} callers of send() are before this one")
             return self._accept(payload, weight)
 
     def _accept(self, payload: Any, weight: int) -> int:
@@ -82,28 +82,28 @@ class Sender:
         """Wait behind the threads that came before. Offers are held meanwhile: none overtakes."""
         self._session.hold_offers()
         try:
-            self.line.wait(lambda: self._has_room(weight), by)
+            self.waiters.wait(lambda: self._has_room(weight), by)
         finally:
-            if not self.line:
+            if not self.waiters:
                 self._session.resume_offers()
 
     def flush(self, timeout: float | None) -> None:
         """Wait until everything sent so far is confirmed, or raise."""
         with self._lock:
             number = self._outbox.messages
-            self._know(number, until(timeout))
+            self._know(number, deadline_after(timeout))
             report = self._session.report(upto=number)
-        raise_undelivered(report)
+        raise_undelivered(self._session, report)
 
     def confirmation(self, number: int, timeout: float | None) -> None:
         """Wait for one message (see :class:`Receipt`)."""
         with self._lock:
-            self._know(number, until(timeout))
+            self._know(number, deadline_after(timeout))
             report = None
             if self._outbox.confirmed < number:
                 report = self._session.report_of(number)
         if report is not None:
-            raise_undelivered(report)
+            raise_undelivered(self._session, report)
 
     def _know(self, number: int, by: float) -> None:
         """Wait until the outcome of everything up to ``number`` is known."""
@@ -125,7 +125,7 @@ class Sender:
     def confirmed(self, number: int) -> None:
         """Everything up to ``number`` is confirmed."""
         self._confirmations.reach(number)
-        self.line.call()
+        self.waiters.notify()
 
     def settled(self) -> None:
         """Every outcome is known."""
@@ -133,7 +133,7 @@ class Sender:
 
     def try_again(self) -> None:
         """Let the first one that waits for room see whether there is some, or it is too late."""
-        self.line.call()
+        self.waiters.notify()
 
 
 class Receipt:

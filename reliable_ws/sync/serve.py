@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_handler, check_options, check_shared
@@ -18,10 +19,9 @@ from reliable_ws.protocol.report import Report
 from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
-from .link_io import CLOSE_TIMEOUT
 from .sessions import Handler, Sessions
 from .timers import start
-from .waiters import Condition, take
+from .waiters import Condition, acquire
 
 __all__ = ["Server", "serve"]
 
@@ -56,7 +56,7 @@ class Server:
         The server accepts WebSockets without this call too, from the beginning to the end of the
         block.
         """
-        take(self._stopped)
+        acquire(self._stopped)
         self.shutdown()  # for others that wait; it may have been called again meanwhile
 
     def shutdown(self) -> None:

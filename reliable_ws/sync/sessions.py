@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -30,7 +31,7 @@ from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .connection import Connection
 from .driver import Driver
-from .link_io import CLOSE_TIMEOUT, LINGER, LinkIO
+from .link_io import LinkIO
 from .timers import call_at, start
 from .waiters import Condition
 
@@ -125,21 +126,21 @@ class Sessions:
             NotReliablePeer: No good Hello came in time.
         """
         arrival = self._arrive(transport, principal)
-        met = self._greet(transport, arrival, resumable=resumable)
-        if met is None:
-            start(lambda: self._leave(transport, arrival))
+        greeted = self._greet(transport, arrival, resumable=resumable)
+        if greeted is None:
+            start(lambda: self._refuse(transport, arrival))
             raise NotReliablePeer("the peer did not greet with a good Hello")
-        acceptor, link_io = met
+        acceptor, link_io = greeted
         start(link_io.read)
         return acceptor.connection
 
     def _serve(self, transport: SyncTransport, handler: Handler, principal: Hashable) -> None:
         arrival = self._arrive(transport, principal)
-        met = self._greet(transport, arrival, resumable=True)
-        if met is None:
-            self._leave(transport, arrival)
+        greeted = self._greet(transport, arrival, resumable=True)
+        if greeted is None:
+            self._refuse(transport, arrival)
             return
-        acceptor, link_io = met
+        acceptor, link_io = greeted
         if arrival.fresh:
             self._handle(acceptor, handler)
         link_io.read()
@@ -152,13 +153,13 @@ class Sessions:
         self, transport: SyncTransport, arrival: Arrival, *, resumable: bool
     ) -> tuple[Acceptor, LinkIO] | None:
         """Read the Hello, let the registry answer it, and attach the transport to its session."""
-        alarm = call_at(arrival.deadline, lambda: self._dismiss(transport, arrival))
+        timer = call_at(arrival.deadline, lambda: self._dismiss(transport, arrival))
         try:
             data = transport.recv()
         except TransportClosed:
             return None
         finally:
-            alarm.cancel()
+            timer.cancel()
         with self._lock:
             events: list[Event] = arrival.receive(data, time.monotonic())
             self._evict_soon()
@@ -180,32 +181,32 @@ class Sessions:
             arrival.tick(max(time.monotonic(), arrival.deadline))
 
         def close() -> None:
-            self._refuse(transport, arrival)
+            self._send_refusal(transport, arrival)
             transport.close(Code.NO_HELLO)
 
         start(close)
         call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort)
 
-    def _leave(self, transport: SyncTransport, arrival: Arrival) -> None:
+    def _refuse(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Say why not, and let the peer close first (CLOSE-19)."""
         close_action = arrival.close_action or CloseAction(Code.FINISHED, "", linger=False)
 
         def close() -> None:
             start(lambda: transport.close(close_action.code, close_action.reason))
 
-        alarms = [
+        timers = [
             call_at(time.monotonic() + LINGER, close),
             call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort),
         ]
-        self._refuse(transport, arrival)
+        self._send_refusal(transport, arrival)
         try:
             while True:
                 transport.recv()
         except TransportClosed:
-            for alarm in alarms:
-                alarm.cancel()
+            for timer in timers:
+                timer.cancel()
 
-    def _refuse(self, transport: SyncTransport, arrival: Arrival) -> None:
+    def _send_refusal(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Say why not."""
         with self._lock:
             data = arrival.transmit(time.monotonic())
@@ -260,7 +261,7 @@ class Sessions:
         check_seconds(timeout)
         with self._lock:
             reports = self._table.begin_drain()
-            for seconds in self._table.drain(timeout, LINGER, self._close_attached):
+            for seconds in self._table.drain(timeout, self._close_attached):
                 if self._is_empty_within(seconds):
                     break
         return reports

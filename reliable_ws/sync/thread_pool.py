@@ -13,7 +13,7 @@ __all__ = ["work"]
 
 Work = Callable[[], object]
 
-KEPT = 10.0
+IDLE_TIMEOUT = 10.0
 """Seconds that a thread waits for more work."""
 
 
@@ -42,7 +42,7 @@ class Worker:
             work()
             del work
             self._pool.idle.append(self)
-            if not self._given.acquire(timeout=KEPT):
+            if not self._given.acquire(timeout=IDLE_TIMEOUT):
                 try:
                     self._pool.idle.remove(self)
                 except ValueError:  # picked just now

@@ -46,7 +46,7 @@ class Clock:
 
     def renew(self) -> None:
         """Begin; also in a forked process, in which the thread is not."""
-        self._change = threading.Condition()  # its lock may be taken twice: see RpcClient._leave
+        self._change = threading.Condition()  # its lock may be taken twice: see RpcClient._abandon
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._thread: threading.Thread | None = None

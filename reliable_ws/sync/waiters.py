@@ -1,7 +1,7 @@
-"""Waiting under one lock, each thread at a door of its own.
+"""Waiting under one lock: each thread that waits has a lock of its own to sleep on.
 
-A turn carries nothing: what was waited for stays where it is until its taker, holding the lock,
-takes it. Whoever leaves a line, however, lets the next one look.
+A waiter carries nothing: what was waited for stays where it is until its taker, holding the lock,
+takes it. A thread that leaves a queue notifies the next one.
 
 A signal that comes after the interpreter has looked for one, and before the thread sleeps, does not
 end that sleep: the main thread, which is the one that handles signals, never sleeps for long.
@@ -17,13 +17,21 @@ from collections.abc import Callable
 
 from reliable_ws.protocol.deadline import NEVER
 
-__all__ = ["Condition", "Line", "Milestones", "Turn", "retake", "take", "until"]
+__all__ = [
+    "Condition",
+    "Thresholds",
+    "WaitQueue",
+    "Waiter",
+    "acquire",
+    "deadline_after",
+    "reacquire",
+]
 
 LONGEST_SLEEP_OF_MAIN = 0.5
 """Seconds that the main thread sleeps at most before it looks for signals again."""
 
 
-def until(timeout: float | None) -> float:
+def deadline_after(timeout: float | None) -> float:
     """Return when a wait of so many seconds is over."""
     return NEVER if timeout is None else time.monotonic() + timeout
 
@@ -34,8 +42,8 @@ def longest_sleep() -> float:
     return LONGEST_SLEEP_OF_MAIN if is_main else threading.TIMEOUT_MAX
 
 
-def take(lock: threading.Lock, by: float = NEVER) -> bool:
-    """Wait until the lock can be taken, or the time has come; whether it was taken."""
+def acquire(lock: threading.Lock, by: float = NEVER) -> bool:
+    """Acquire the lock, or give up when the time has come; whether it was acquired."""
     longest = longest_sleep()
     while not lock.acquire(timeout=min(max(0.0, by - time.monotonic()), longest)):
         if time.monotonic() >= by:
@@ -43,18 +51,18 @@ def take(lock: threading.Lock, by: float = NEVER) -> bool:
     return True
 
 
-def retake(lock: threading.Lock | threading.Condition) -> None:
-    """Take the lock again: Ctrl-C while it is waited for is raised once it is taken.
+def reacquire(lock: threading.Lock | threading.Condition) -> None:
+    """Acquire the lock again: Ctrl-C while it is waited for is raised once it is held.
 
     Else whoever holds it by a ``with`` statement would release another thread's. Signals are looked
-    at after a call, when nobody could tell whether the lock was taken; not after a step of an
+    at after a call, when nobody could tell whether the lock was acquired; not after a step of an
     iterator. What is left is the instant in which this is called.
     """
     try:
         for _ in map(lock.acquire, (True,)):
             return
     except BaseException:
-        retake(lock)
+        reacquire(lock)
         raise
 
 
@@ -67,93 +75,93 @@ class Condition(threading.Condition):
         return super().wait(longest if timeout is None else min(timeout, longest))
 
     def _acquire_restore(self, _: object) -> None:
-        retake(self)  # what Condition.wait() ends with
+        reacquire(self)  # what Condition.wait() ends with
 
 
-class Turn:
-    """One thread's wait, to be ended by another; both hold the lock when they call."""
+class Waiter:
+    """One thread that waits, to be woken by another; both hold the lock when they call."""
 
-    __slots__ = ("_door", "given")
+    __slots__ = ("_asleep", "woken")
 
     def __init__(self) -> None:
-        self._door = threading.Lock()
-        self._door.acquire()
-        self.given = False
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
+        self.woken = False
 
-    def give(self) -> None:
-        """Let the thread go on. Again: no effect."""
-        if not self.given:
-            self.given = True
-            self._door.release()
+    def wake(self) -> None:
+        """Let the thread go on. A second call has no effect."""
+        if not self.woken:
+            self.woken = True
+            self._asleep.release()
 
     def wait(self, lock: threading.Lock, by: float) -> bool:
-        """Wait without the lock until given, or the time has come; whether it was given."""
+        """Wait without the lock until woken, or the time has come; whether it was woken."""
         try:
             lock.release()  # in here: Ctrl-C may come as it returns
-            take(self._door, by)
+            acquire(self._asleep, by)
         finally:
-            retake(lock)
-        return self.given
+            reacquire(lock)
+        return self.woken
 
 
-class Line:
+class WaitQueue:
     """Threads in a queue: the first one goes when what it waits for is there."""
 
-    __slots__ = ("_lock", "_turns")
+    __slots__ = ("_lock", "_waiters")
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
-        self._turns: deque[Turn] = deque()
+        self._waiters: deque[Waiter] = deque()
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._turns)
+        return len(self._waiters)
 
     def wait(self, ready: Callable[[], object], by: float) -> None:
         """Return when this thread is the first and ``ready()``. Raises ``TimeoutError``."""
-        turn = Turn()
+        waiter = Waiter()
         try:
-            self._turns.append(turn)  # in here: Ctrl-C may come as it returns
-            while self._turns[0] is not turn or not ready():
-                if not turn.wait(self._lock, by):
+            self._waiters.append(waiter)  # in here: Ctrl-C may come as it returns
+            while self._waiters[0] is not waiter or not ready():
+                if not waiter.wait(self._lock, by):
                     raise TimeoutError
-                turn = self._turns[0] = Turn()  # only the first one is called
+                waiter = self._waiters[0] = Waiter()  # only the first one is notified
         finally:
-            self._turns.remove(turn)
-            self.call()
+            self._waiters.remove(waiter)
+            self.notify()
 
-    def call(self, _count: int = 1) -> None:
+    def notify(self, _count: int = 1) -> None:
         """Let the first one look; when it has what it waited for, it lets the next one."""
-        if self._turns:
-            self._turns[0].give()
+        if self._waiters:
+            self._waiters[0].wake()
 
 
-class Milestones:
+class Thresholds:
     """Threads that wait until a growing number has reached theirs."""
 
-    __slots__ = ("_lock", "_numbers", "_turns")
+    __slots__ = ("_lock", "_numbers", "_waiters")
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self._numbers: list[int] = []
-        self._turns: dict[int, list[Turn]] = {}
+        self._waiters: dict[int, list[Waiter]] = {}
 
     def wait(self, number: int, by: float) -> None:
         """Return once ``number`` is reached. Raises ``TimeoutError``."""
-        if number not in self._turns:
-            self._turns[number] = []
+        if number not in self._waiters:
+            self._waiters[number] = []
             heapq.heappush(self._numbers, number)
-        turn = Turn()
-        self._turns[number].append(turn)
+        waiter = Waiter()
+        self._waiters[number].append(waiter)
         try:
-            if not turn.wait(self._lock, by):
+            if not waiter.wait(self._lock, by):
                 raise TimeoutError
         finally:
-            if not turn.given:
-                self._turns[number].remove(turn)
+            if not waiter.woken:
+                self._waiters[number].remove(waiter)
 
     def reach(self, number: int) -> None:
         """Wake the threads that wait for ``number`` or less."""
         while self._numbers and self._numbers[0] <= number:
-            for turn in self._turns.pop(heapq.heappop(self._numbers)):
-                turn.give()
+            for waiter in self._waiters.pop(heapq.heappop(self._numbers)):
+                waiter.wake()

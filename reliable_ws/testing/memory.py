@@ -40,7 +40,10 @@ from reliable_ws.transport import TransportClosed
 __all__ = ["MemoryTransport", "pair"]
 
 LIMIT = 64 * 1024
+"""Bytes on their way from which on a sender waits."""
+
 MAX_FRAME = 1024 * 1024
+"""Bytes; the largest message that a transport in memory takes unless it is told another."""
 
 
 def pair(

@@ -18,10 +18,10 @@ from .plan import FaultPlan, Strike
 
 __all__ = ["Pair", "pair"]
 
-QUICK = Backoff(initial=0.01, longest=0.5)
+FAST_BACKOFF = Backoff(initial=0.01, longest=0.5)
 """Between attempts: no crowd has to be spread here."""
 
-SETTLE = 10.0
+END_TIMEOUT = 10.0
 """Seconds for the end, at most."""
 
 
@@ -45,7 +45,7 @@ async def pair(
     methods: Methods | None = None,
     client_methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
-    reconnect: bool | Backoff = QUICK,
+    reconnect: bool | Backoff = FAST_BACKOFF,
     plan: Sequence[Strike] | FaultPlan | None = None,
     network: Network | None = None,
 ) -> AsyncGenerator[Pair, None]:
@@ -91,6 +91,8 @@ async def pair(
             yield Pair(client, server, network)
             network.heal()
             mine = [client] if handler else [client, server]
-            await asyncio.gather(*(c.close(timeout=SETTLE) for c in mine), return_exceptions=True)
+            await asyncio.gather(
+                *(c.close(timeout=END_TIMEOUT) for c in mine), return_exceptions=True
+            )
         finally:
             client.abort()

@@ -12,14 +12,14 @@ from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
 from reliable_ws.aio.serve import Server, serve
 from reliable_ws.aio.sessions import Handler, Sessions
-from reliable_ws.driver.status import tell_nobody
+from reliable_ws.driver.status import ignore_event
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire
 
 __all__ = ["Client", "Listener", "Service"]
 
-_CLOSE_TIMEOUT = 10.0
+_DRAIN_TIMEOUT = 10.0
 """Seconds in which clients may answer the close frames of a server that closes."""
 
 
@@ -142,7 +142,7 @@ class Listener:
     async def _close(self, wires: list[Wire]) -> None:
         closings = [wire.server.close(1001, "going away") for wire in wires if wire.live]
         try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await asyncio.gather(*closings)
         except TimeoutError:
             pass
@@ -165,5 +165,5 @@ def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
 
 
 def _end(connection: Connection) -> None:
-    connection._driver.tell = tell_nobody  # the dead say nothing
+    connection._driver.notify = ignore_event  # the dead say nothing
     connection.abort()

@@ -15,10 +15,10 @@ from .rates import Rates
 
 __all__ = ["Conditions", "Ending", "Relay", "finish_sending", "reset"]
 
-_CHUNK = 16 * 1024
+_RELAY_CHUNK = 16 * 1024
 _CHUNKS_IN_FLIGHT = 32
 _SLICES_PER_SECOND = 20
-_LINGER = 2.0
+_FIN_TIMEOUT = 2.0
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Relay:
 
     async def _fill(self, source: socket.socket, pipe: _Pipe) -> None:
         while True:
-            data = await self._loop.sock_recv(source, _CHUNK)
+            data = await self._loop.sock_recv(source, _RELAY_CHUNK)
             await pipe.put((self._loop.time() + self._conditions.delay, data))
             if not data:
                 return
@@ -185,8 +185,8 @@ async def finish_sending(sock: socket.socket) -> None:
     """Send FIN, and read on for a while: closing with bytes unread would send RST after it."""
     try:
         sock.shutdown(socket.SHUT_WR)
-        async with asyncio.timeout(_LINGER):
-            while await asyncio.get_running_loop().sock_recv(sock, _CHUNK):
+        async with asyncio.timeout(_FIN_TIMEOUT):
+            while await asyncio.get_running_loop().sock_recv(sock, _RELAY_CHUNK):
                 pass
     except OSError:  # TimeoutError is one
         pass

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from reliable_ws.adapters.callback import FULL, CallbackTransport
+from reliable_ws.adapters.callback import RECEIVE_LIMIT, CallbackTransport
 from reliable_ws.transport import PushTransport, TransportClosed
 
 
@@ -66,7 +66,7 @@ async def test_messages_are_pushed_once_nothing_waits(fed):
 
 
 async def test_the_library_is_held_back_and_let_go(fed):
-    fed.feed(bytes(FULL))
+    fed.feed(bytes(RECEIVE_LIMIT))
     fed.feed(b"more")
     waiting = asyncio.create_task(fed.room())
     await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def test_the_library_is_held_back_and_let_go(fed):
 
 @pytest.mark.parametrize("verb", ["close", "abort", "end"])
 async def test_nobody_is_held_back_for_a_reader_that_will_not_come(fed, verb):
-    fed.feed(bytes(FULL))
+    fed.feed(bytes(RECEIVE_LIMIT))
     if verb == "close":
         await fed.close(4000, "enough")
         assert fed.calls == ["pause", "resume", (4000, "enough")]

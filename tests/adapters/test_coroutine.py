@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from reliable_ws.adapters.callback import FULL
+from reliable_ws.adapters.callback import RECEIVE_LIMIT
 from reliable_ws.adapters.coroutine import CoroutineTransport
 from reliable_ws.transport import TransportClosed
 
@@ -163,7 +163,7 @@ async def test_nothing_is_received_after_an_abort():
 
 
 async def test_reading_ahead_is_bounded():
-    transport = Scripted(*[bytes(FULL)] * 5)
+    transport = Scripted(*[bytes(RECEIVE_LIMIT)] * 5)
     await transport.recv()
     await settled(transport)
     assert transport.given == 2

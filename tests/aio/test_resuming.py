@@ -7,7 +7,17 @@ import random
 
 import pytest
 
-from reliable_ws import Backoff, Config, End, Outcome, OutcomeUnknown, SessionLost, State
+from reliable_ws import (
+    Backoff,
+    Config,
+    DeliveryError,
+    End,
+    Outcome,
+    OutcomeUnknown,
+    SessionLost,
+    State,
+)
+from reliable_ws.driver.ownership import AlreadyOwned
 from tests.aio.stage import Stage, now, on_stage, paired, rest, settle, start, take, turns, until
 
 SMALL = Config(outbox_messages=16, window_messages=8)
@@ -199,8 +209,15 @@ async def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
 
     second, other_peer = await stage.pair(reopen=reopen)
     stage.cut()
-    with pytest.raises(SessionLost, match="the WebSocket is wrapped already"):
-        await second.recv()
+    await second.send("never taken")
+    for use in (second.recv, lambda: second.send("x"), lambda: second.request("x")):
+        with pytest.raises(SessionLost, match="the WebSocket is wrapped already") as lost:
+            await use()
+        assert type(lost.value.__cause__) is AlreadyOwned
+    for wait in (second.flush, second.close):
+        with pytest.raises(DeliveryError, match="the WebSocket is wrapped already") as undelivered:
+            await wait()
+        assert isinstance(undelivered.value.__cause__, ValueError)
     assert isinstance(caplog.records[-1].exc_info[1], ValueError)
     await first.send("on it")
     assert await its_peer.recv() == "on it"

@@ -159,9 +159,9 @@ async def test_over_sockets_with_cuts_in_the_middle():
         async for item in client.stream("numbers", [20_000]):
             got.append(item)
             if item % 4000 == 1999:
-                client._driver.met = False
+                client._driver.attempt_over = False
                 proxy.reset()
-                await until(lambda: client._driver.met)  # it has noticed
+                await until(lambda: client._driver.attempt_over)  # it has noticed
         assert got == list(range(20_000))
         async with contextlib.aclosing(client.stream("chunks", [1000])) as stream:
             for taken in range(2000):

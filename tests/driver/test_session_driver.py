@@ -89,17 +89,19 @@ class Driver(SessionDriver):
             try_again=notes.of("try again"),
         )
         receiver = SimpleNamespace(
-            line=SimpleNamespace(call=notes.of("arrived")), wake_if_over=notes.of("over?")
+            waiters=SimpleNamespace(notify=notes.of("arrived")), wake_if_over=notes.of("over?")
         )
         pump = SimpleNamespace(
-            stepped=lambda *, eventful, answered: notes.append(("stepped", eventful, answered))
+            after_step=lambda *, eventful, answered: notes.append(
+                ("after step", eventful, answered)
+            )
         )
         server = Server(session, notes)
         super().__init__(session, pump, sender, receiver, server, resumable=resumable)
         self.GRACE = grace
         self.time = 0.0
         self.timers = []
-        self.tell = lambda name, *_: notes.append(("told", name))
+        self.notify = lambda name, *_: notes.append(("told", name))
 
     def now(self):
         return self.time
@@ -142,11 +144,11 @@ def ask(driver, number=1):
 )
 def test_messages_are_for_the_sender_and_the_receiver(event, call, eventful):
     """Whoever goes on after a confirmation sends by itself: nothing is to be written for that."""
-    assert Driver().happens(event) == [call, ("stepped", eventful, False)]
+    assert Driver().happens(event) == [call, ("after step", eventful, False)]
 
 
 def test_nothing_at_all_is_a_step_too():
-    assert Driver().happens() == [("stepped", False, False)]
+    assert Driver().happens() == [("after step", False, False)]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_answers_wake_whoever_asked_and_let_the_next_one_ask(event):
     request = Asked("method", None, b"", 6)
     request.woken = woken
     driver.rpc_client._open[1] = request
-    assert driver.happens(event) == [("admit",), ("stepped", False, False)]
+    assert driver.happens(event) == [("admit",), ("after step", False, False)]
     assert woken == ["woken"]
 
 
@@ -167,11 +169,11 @@ def test_requests_are_for_the_server():
     driver = Driver()
     assert driver.happens(Requested(1, "work", b"", None, 5)) == [
         ("start", "work"),
-        ("stepped", True, False),  # a handler runs
+        ("after step", True, False),  # a handler runs
     ]
     driver.dispatch([Granted(1, 99)])
     assert driver.rpc_server.running[1].granted == 99
-    assert driver.happens(Cancelled(1)) == [("cancelled", 1), ("stepped", True, False)]
+    assert driver.happens(Cancelled(1)) == [("cancelled", 1), ("after step", True, False)]
 
 
 def test_a_request_whose_time_is_up_is_not_run():
@@ -197,9 +199,9 @@ def test_an_opening_is_told(resumed, name):
         ("told", name),
         ("over?",),
         ("changed",),
-        ("stepped", True, False),
+        ("after step", True, False),
     ]
-    assert driver.met
+    assert driver.attempt_over
 
 
 def test_when_all_is_settled_nobody_waits_and_handlers_stop():
@@ -212,7 +214,7 @@ def test_when_all_is_settled_nobody_waits_and_handlers_stop():
 def test_a_session_that_can_be_resumed_outlives_its_websocket():
     driver = Driver()
     assert ("told", "detached") in driver.happens(Detached(1006, "", 5.0))
-    assert driver.met
+    assert driver.attempt_over
     assert driver.retry == 5.0
     assert not driver.session.ended
 
@@ -224,7 +226,7 @@ def test_one_that_cannot_ends_with_it_and_all_of_that_is_one_step():
     told = [call[1] for call in calls if call[0] == "told"]
     assert told == ["detached", "session_lost", "closed"]
     assert calls.count(("changed",)) == 1
-    assert [call for call in calls if call[0] == "stepped"] == calls[-1:]
+    assert [call for call in calls if call[0] == "after step"] == calls[-1:]
 
 
 def test_a_session_that_has_expired_drops_its_transport():
@@ -246,7 +248,7 @@ def test_a_close_without_handlers_begins_at_once():
     assert not driver.timers
     for call in (("try again",), ("over?",), ("settle requests",), ("changed",)):
         assert call in driver.notes
-    assert driver.notes[-1][0] == "stepped"
+    assert driver.notes[-1][0] == "after step"
 
 
 def test_a_close_waits_for_handlers():
@@ -340,6 +342,6 @@ def test_abort_drops_the_transport():
 def test_in_a_forked_process_everything_ends_and_nothing_is_said():
     driver = Driver()
     ask(driver)
-    driver.orphan()
+    driver.after_fork()
     assert driver.session.ended.kind is End.LOST
     assert driver.notes == [("stop handlers",), ("changed",)]

@@ -107,7 +107,7 @@ def test_draining_goes_in_three_steps(table):
         Acceptor(4, attached=False, closing=True),
     )
     stopped = []
-    steps = table.drain(10.0, 5.0, lambda: stopped.append("handlers"))
+    steps = table.drain(10.0, lambda: stopped.append("handlers"))
     assert next(steps) == 10.0
     away = (1001, "going away")
     assert served.told == detached.told == [("finish", *away)]

@@ -61,7 +61,7 @@ class Network(Applications):
         """
         session = self.i.session
         reconnect = Reconnect(session, BACKOFF)
-        reconnect.carried(self.now)
+        reconnect.opened(self.now)
         reconnect.lost(self.now, 1.0, None)
         pause = reconnect.pause(self.now)
         if pause is None:

@@ -13,7 +13,7 @@ from reliable_ws.testing.transport_contract.endpoints import (
     BOAST,
     BOASTED,
     BRIEF,
-    BRIEFLY,
+    BRIEF_TTL,
     RAW,
     SESSION,
 )
@@ -32,7 +32,7 @@ class BlockingEndpoints:
         self.paths = {
             RAW: RawEndpoint(),
             SESSION: self.session,
-            BRIEF: SessionEndpoint(session_ttl=BRIEFLY),
+            BRIEF: SessionEndpoint(session_ttl=BRIEF_TTL),
             BOAST: SessionEndpoint(max_frame=BOASTED),
         }
 

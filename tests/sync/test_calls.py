@@ -149,9 +149,9 @@ def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
         assert raised.value.taken is False
         order = []
         second = run(lambda: order.append(ours.request("add", [2])))
-        waits(ours._driver.rpc_client.line)
+        waits(ours._driver.rpc_client.waiters)
         third = run(lambda: order.append(ours.request("add", [3])))
-        waits(ours._driver.rpc_client.line, 2)
+        waits(ours._driver.rpc_client.waiters, 2)
         handlers.go.set()
         assert held.result(SECONDS) == "held"
         second.result(SECONDS)

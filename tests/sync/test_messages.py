@@ -94,7 +94,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
         waiting = []
         for number in range(3):
             waiting.append(run(theirs.recv))
-            waits(theirs._receiver.line, number + 1)
+            waits(theirs._receiver.waiters, number + 1)
         for number in range(3):
             ours.send(number)
         assert [future.result(SECONDS) for future in waiting] == [0, 1, 2]
@@ -103,7 +103,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
 def test_a_recv_that_times_out_has_taken_nothing_and_passes_its_turn_on():
     with pair() as (ours, theirs):
         first = run(lambda: theirs.recv(timeout=0.05))
-        waits(theirs._receiver.line)
+        waits(theirs._receiver.waiters)
         second = run(theirs.recv)
         with pytest.raises(TimeoutError):
             first.result(SECONDS)
@@ -124,7 +124,7 @@ def test_send_waits_for_room_and_is_accepted_in_call_order():
         waiting = []
         for number in (4, 5):
             waiting.append(run(ours.send, number))
-            waits(ours._sender.line, number - 3)
+            waits(ours._sender.waiters, number - 3)
         with pytest.raises(OutboxFull, match="before this one"):
             ours.send_nowait("now")
         assert [theirs.recv(timeout=SECONDS) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
@@ -223,8 +223,8 @@ def test_close_in_another_thread_wakes_everybody():
             ours.send(number)
         reading, sending = run(ours.recv), run(ours.send, "no room")
         known = run(ours.flush)
-        waits(ours._receiver.line)
-        waits(ours._sender.line)
+        waits(ours._receiver.waiters)
+        waits(ours._sender.waiters)
         closing = run(lambda: ours.close(timeout=SECONDS))
         for future in (reading, sending):
             with pytest.raises(ConnectionClosed):
@@ -239,7 +239,7 @@ def test_abort_ends_every_wait_at_both_ends():
     with pair() as (ours, theirs):
         receipt = ours.send("unread")
         waiting = [run(ours.recv), run(receipt.wait), run(ours.flush), run(theirs.deliveries)]
-        waits(ours._receiver.line)
+        waits(ours._receiver.waiters)
         ours.abort(reason="enough")
         for future in waiting[:3]:
             with pytest.raises((ConnectionClosed, NotTaken, OutcomeUnknown)):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reliable_ws import Backoff, Config, SessionLost, State
+from reliable_ws import Backoff, Config, DeliveryError, SessionLost, State
 from reliable_ws.sync import Sessions, wrap
 
 from .conftest import SECONDS, run, until
@@ -35,12 +35,36 @@ def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
     begun = server.open()
     second = wrap(begun, reopen=lambda: near, reconnect=AT_ONCE)
     begun.cut()
-    with pytest.raises(SessionLost, match="the WebSocket is wrapped already"):
-        second.recv(timeout=SECONDS)
+    second.wait_closed(SECONDS)
+    for use in (second.recv, lambda: second.send("x"), lambda: second.request("x")):
+        with pytest.raises(SessionLost, match="the WebSocket is wrapped already") as lost:
+            use()
+        assert isinstance(lost.value.__cause__, ValueError)
     assert isinstance(caplog.records[-1].exc_info[1], ValueError)
     first.send("on it")
     peer = next(conn for conn in server.sessions.connections if conn.id == first.id)
     assert peer.recv(timeout=SECONDS) == "on it"
+    first.abort()
+
+
+def test_what_was_undelivered_then_says_why():
+    server = Server()
+    near, begun = server.open(), server.open()
+    first, gate = wrap(near), threading.Event()
+
+    def reopen():
+        gate.wait(SECONDS)
+        return near
+
+    second = wrap(begun, reopen=reopen, reconnect=AT_ONCE)
+    begun.cut()
+    until(lambda: second.state is State.DETACHED)
+    receipt = second.send("never taken")
+    gate.set()
+    for wait in (receipt.wait, second.flush, second.close):
+        with pytest.raises(DeliveryError, match="the WebSocket is wrapped already") as undelivered:
+            wait(timeout=SECONDS)
+        assert isinstance(undelivered.value.__cause__, ValueError)
     first.abort()
 
 

@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.sync.waiters import Condition, Line, Turn, until
+from reliable_ws.sync.waiters import Condition, Waiter, WaitQueue, deadline_after
 
 from .conftest import Interrupting
 
@@ -29,12 +29,12 @@ def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
     lock = Lock()
     lock.acquire()
     with pytest.raises(KeyboardInterrupt):
-        Turn().wait(lock, NEVER)
+        Waiter().wait(lock, NEVER)
     assert lock.locked()
 
 
 @pytest.mark.parametrize(
-    "wait", [lambda lock: Turn().wait(lock, 0), lambda lock: Condition(lock).wait(0)]
+    "wait", [lambda lock: Waiter().wait(lock, 0), lambda lock: Condition(lock).wait(0)]
 )
 def test_ctrl_c_as_a_wait_ends_leaves_the_lock_taken(wait):
     lock = Interrupting()
@@ -44,17 +44,17 @@ def test_ctrl_c_as_a_wait_ends_leaves_the_lock_taken(wait):
     assert lock.acquire(timeout=0) is False
 
 
-def test_ctrl_c_as_a_thread_joins_a_line_leaves_nobody_in_it():
+def test_ctrl_c_as_a_thread_enters_a_queue_leaves_nobody_in_it():
     class Turns(deque):
         def append(self, turn):
             super().append(turn)
             raise KeyboardInterrupt
 
-    line = Line(threading.Lock())
-    line._turns = Turns()
+    queue = WaitQueue(threading.Lock())
+    queue._waiters = Turns()
     with pytest.raises(KeyboardInterrupt):
-        line.wait(lambda: False, NEVER)
-    assert len(line) == 0
+        queue.wait(lambda: False, NEVER)
+    assert len(queue) == 0
 
 
 class Signalled(Exception):
@@ -62,7 +62,7 @@ class Signalled(Exception):
 
 
 def wait_for_a_turn(lock):
-    Turn().wait(lock, until(20))
+    Waiter().wait(lock, deadline_after(20))
 
 
 def wait_for_a_change(lock):
@@ -83,7 +83,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_noticed(wait):
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
     lock = threading.Lock()
-    by = until(10)
+    by = deadline_after(10)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
         with lock:

@@ -295,7 +295,7 @@ async def test_leaving_while_a_connection_is_being_made(network: Network, turns:
 async def test_leaving_while_a_fault_strikes(
     network: Network, name: FaultName, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "_LINGER", 1000)
+    monkeypatch.setattr(relay, "_FIN_TIMEOUT", 1000)
     async with ChaosProxy(HOST, network.port) as proxy:
         await network.pair(proxy)
         getattr(proxy, name)()

@@ -13,7 +13,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, websocket_
 
 import reliable_ws
 from reliable_ws.adapters import adapt
-from reliable_ws.adapters.callback import FULL
+from reliable_ws.adapters.callback import RECEIVE_LIMIT
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing.transport_contract import ClientContract
 
@@ -95,10 +95,10 @@ async def test_what_arrived_before_the_client_was_taken_over_comes_first():
 async def test_a_server_that_does_not_receive_is_not_sent_more():
     async with connected() as (client, handler):
         transport = adapt(client)
-        await handler.write_message(bytes(FULL), binary=True)
+        await handler.write_message(bytes(RECEIVE_LIMIT), binary=True)
         for _ in range(3):
             await handler.write_message(b"more", binary=True)
-        assert len(await transport.recv()) == FULL
+        assert len(await transport.recv()) == RECEIVE_LIMIT
         assert [await transport.recv() for _ in range(3)] == [b"more"] * 3
         await transport.close()
 

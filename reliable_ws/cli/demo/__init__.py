@@ -12,7 +12,7 @@ from typing import Any
 from reliable_ws.cli.common import FINE, UNDELIVERED, Failure, on_signals, seconds
 from reliable_ws.protocol.config import Config
 
-from . import stage, table
+from . import table, trial
 from .material import Material, default_text, digest, last_words, make
 
 __all__ = ["add_to"]
@@ -88,10 +88,10 @@ async def run(args: argparse.Namespace) -> int:
             material = make(source, lines, Path(folder) / "input")
         except OSError as error:
             raise Failure(f"cannot read {source}: {error.strerror}") from None
-        if 0 < material.size < stage.LEAST:
+        if 0 < material.size < trial.MIN_STREAM_BYTES:
             raise Failure(
-                f"{material.size:,} bytes are too few to be broken in {stage.BREAKS} places: "
-                f"take more lines, {stage.LEAST:,} bytes at least"
+                f"{material.size:,} bytes are too few to be broken in {trial.BREAKS} places: "
+                f"take more lines, {trial.MIN_STREAM_BYTES:,} bytes at least"
             )
         _introduce(source, material, tell)
         last = last_words(material, Path(folder) / "last words")
@@ -112,14 +112,14 @@ def _introduce(source: Path, material: Material, tell: Callable[[str], None]) ->
         f"30 s -> {LONGEST_DELAY:g} s; of plain: ping 20 s + 20 s -> 1 s + 1 s, close_timeout "
         "10 s -> 1 s"
     )
-    plan = stage.plan_for(material, 0)
-    batch, frame = stage.limits_for(material)
+    plan = trial.plan_for(material, 0)
+    batch, frame = trial.limits_for(material)
     if plan is None:
         tell("too little to be broken: no faults")
         return
     low, high = plan.every_bytes
     tell(
-        f"a fault after every {low:,} to {high:,} bytes until {stage.BREAKS} connections are "
+        f"a fault after every {low:,} to {high:,} bytes until {trial.BREAKS} connections are "
         f"broken; smaller to get through between two of them: batch_bytes 65,536 -> {batch:,}, "
         f"max_frame 1,048,576 -> {frame:,}"
     )
@@ -131,30 +131,30 @@ async def _contest(
     folder: Path,
     args: argparse.Namespace,
     tell: Callable[[str], None],
-) -> list[tuple[stage.Contestant, stage.Result, stage.Result]]:
+) -> list[tuple[trial.Contestant, trial.Result, trial.Result]]:
     results = []
     for contestant in (_ours(material), _plain(args.plain_limit)):
         tell(f"{contestant.name}: the stream, from one process to another")
         files = [folder / f"{contestant.name} {part}" for part in ("stream", "last words")]
-        streamed = await stage.stream(contestant, material, files[0], args.seed, tell)
+        streamed = await trial.stream(contestant, material, files[0], args.seed, tell)
         rate = streamed.arrived.taken / streamed.took
         tell(f"  {streamed.arrived.taken:,} lines in {streamed.took:.1f} s, {rate:,.0f}/s")
         if streamed.facts["exit"] is None or not streamed.facts.get("finished", True):
             tell(f"  its time is up: {streamed.facts.get('sent', 0):,} lines were sent by then")
-        elif material.size and streamed.breaks < stage.BREAKS:
+        elif material.size and streamed.breaks < trial.BREAKS:
             tell(
                 f"  all was sent after {streamed.breaks} breaks already: what was poured into a "
                 "connection that broke is gone"
             )
         tell(f"{contestant.name}: {last.lines:,} last lines, closing at once; the reader is late")
-        parted = await stage.last_frame(contestant, last, files[1], tell)
+        parted = await trial.last_frame(contestant, last, files[1], tell)
         tell(f"  {parted.arrived.taken:,} lines arrived")
         results.append((contestant, streamed, parted))
     return results
 
 
-def _ours(material: Material) -> stage.Contestant:
-    batch, frame = stage.limits_for(material)
+def _ours(material: Material) -> trial.Contestant:
+    batch, frame = trial.limits_for(material)
     command = ["-m", "reliable_ws"]
     limits = ["--limit", f"idle_timeout={IDLE}"]
 
@@ -168,10 +168,10 @@ def _ours(material: Material) -> stage.Contestant:
         options += [f"{LONGEST_DELAY}", "--limit", f"batch_bytes={batch}"]
         return [*command, "send", uri, *options, *limits]
 
-    return stage.Contestant("reliable_ws", listen, send, OURS_LIMIT)
+    return trial.Contestant("reliable_ws", listen, send, OURS_LIMIT)
 
 
-def _plain(limit: float) -> stage.Contestant:
+def _plain(limit: float) -> trial.Contestant:
     command = ["-m", "reliable_ws.cli.demo.plain"]
 
     def listen(output: Path, late: float) -> list[str]:
@@ -180,13 +180,13 @@ def _plain(limit: float) -> stage.Contestant:
     def send(uri: str, file: Path) -> list[str]:
         return [*command, "send", uri, str(file), f"{limit}"]
 
-    return stage.Contestant("plain", listen, send, limit)
+    return trial.Contestant("plain", listen, send, limit)
 
 
 def _verdict(
     material: Material,
     last: Material,
-    results: list[tuple[stage.Contestant, stage.Result, stage.Result]],
+    results: list[tuple[trial.Contestant, trial.Result, trial.Result]],
     folder: Path,
     tell: Callable[[str], None],
 ) -> int:

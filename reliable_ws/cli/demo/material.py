@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["Count", "Material", "count", "default_text", "digest", "make"]
 
-LEAST = 2 * 1024 * 1024
+MIN_TEXT_BYTES = 2 * 1024 * 1024
 """Bytes to which a smaller input is repeated: there must be something for the faults to hit."""
 
 NUMBER = re.compile(rb"\d{9} ")
@@ -72,7 +72,7 @@ def make(source: Path, lines: int | None, target: Path) -> Material:
         for copy, line in _repeated(source):
             if written == lines:
                 break
-            if lines is None and copy > 1 and copy > copies and size >= LEAST:
+            if lines is None and copy > 1 and copy > copies and size >= MIN_TEXT_BYTES:
                 break
             copies = copy
             if open_line:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reliable_ws.testing.plan import FaultName
 
 from .material import Material
-from .stage import Contestant, Result
+from .trial import Contestant, Result
 
 __all__ = ["lines"]
 

@@ -15,7 +15,7 @@ from reliable_ws.sync.wrap import wrap
 
 from .client import ClientContract
 from .endpoints import SESSION
-from .scenarios import QUICK, Served
+from .scenarios import CLIENT_CONFIG, Served
 
 __all__ = ["BlockingClientContract"]
 
@@ -41,7 +41,7 @@ class BlockingClientContract(ClientContract):
         where: Any,
         path: str = SESSION,
         *,
-        config: Config = QUICK,
+        config: Config = CLIENT_CONFIG,
         boasted: int | None = None,
     ) -> Any:
         """Open a session, which opens another WebSocket when it loses one."""

@@ -35,7 +35,7 @@ __all__ = [
 RAW, SESSION, BRIEF, BOAST = "/raw", "/session", "/brief", "/boast"
 """The paths at which a server offers the endpoints."""
 
-BRIEFLY = 0.5
+BRIEF_TTL = 0.5
 """Seconds that a session of the brief endpoint outlives contact with its peer."""
 
 BOASTED = 64 * 1024 * 1024
@@ -56,7 +56,7 @@ class Endpoints:
     def __init__(self) -> None:
         self.raw = RawEndpoint()
         self.session = SessionEndpoint()
-        self.brief = SessionEndpoint(session_ttl=BRIEFLY)
+        self.brief = SessionEndpoint(session_ttl=BRIEF_TTL)
         self.boast = SessionEndpoint(max_frame=BOASTED)
 
     @property

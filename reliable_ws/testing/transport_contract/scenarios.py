@@ -25,8 +25,8 @@ from .endpoints import BOASTED, BRIEF, SESSION, Endpoints, boasting
 
 __all__ = [
     "BOASTFUL",
-    "QUICK",
-    "SECONDS",
+    "CLIENT_CONFIG",
+    "SCENARIO_TIMEOUT",
     "Served",
     "SessionScenarios",
     "Traits",
@@ -34,10 +34,10 @@ __all__ = [
     "scenario",
 ]
 
-SECONDS = 30.0
+SCENARIO_TIMEOUT = 30.0
 """No scenario may take longer."""
 
-QUICK = Config(open_timeout=5.0, idle_timeout=1.0)
+CLIENT_CONFIG = Config(open_timeout=5.0, idle_timeout=1.0)
 """The client's: it notices a silent network within a second."""
 
 BOASTFUL = Config(open_timeout=5.0, idle_timeout=1.0, max_frame=BOASTED)
@@ -90,7 +90,7 @@ def scenario(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]
 
     @functools.wraps(test)
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(SCENARIO_TIMEOUT):
             await test(*args, **kwargs)
 
     return run
@@ -130,7 +130,7 @@ class SessionScenarios(Traits):
         where: ChaosProxy | Served,
         path: str = SESSION,
         *,
-        config: Config = QUICK,
+        config: Config = CLIENT_CONFIG,
         boasted: int | None = None,
     ) -> Connection:
         """Open a session that reconnects by itself."""

@@ -22,7 +22,7 @@ from .material import Count, Material, count
 
 __all__ = [
     "BREAKS",
-    "LEAST",
+    "MIN_STREAM_BYTES",
     "Contestant",
     "Result",
     "last_frame",
@@ -34,7 +34,7 @@ __all__ = [
 BREAKS = 24
 """Connections that are broken while the stream flows; then the network becomes a good one."""
 
-LEAST = 160 * 1024
+MIN_STREAM_BYTES = 160 * 1024
 """Bytes that are enough to be broken so often, beyond the greeting each time."""
 
 KINDS: tuple[FaultName, ...] = ("cut", "reset", "stall", "cut", "reset", "stall", "half_open")
@@ -43,7 +43,7 @@ STARTING = 30.0
 PACKAGE = str(Path(__file__).resolve().parents[3])
 QUIET = 1.0
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def limits_for(material: Material) -> tuple[int, int]:
 
 
 async def stream(
-    contestant: Contestant, material: Material, received: Path, seed: int, tell: Tell
+    contestant: Contestant, material: Material, received: Path, seed: int, tell: Report
 ) -> Result:
     """Send the material through many faults."""
     loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ async def stream(
 
 
 async def last_frame(
-    contestant: Contestant, material: Material, received: Path, tell: Tell
+    contestant: Contestant, material: Material, received: Path, tell: Report
 ) -> Result:
     """Send a few lines and close at once; the reader is late, and the network breaks meanwhile."""
     loop = asyncio.get_running_loop()
@@ -231,7 +231,7 @@ async def _listener(contestant: Contestant, received: Path, late: float) -> Asyn
         await saying
 
 
-async def _send(contestant: Contestant, uri: str, file: Path, tell: Tell) -> dict[str, Any]:
+async def _send(contestant: Contestant, uri: str, file: Path, tell: Report) -> dict[str, Any]:
     """Run the sender; return what it says at the end."""
     async with _process(contestant.send(uri, file), PIPE) as process:
         try:
