@@ -75,7 +75,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         return self.loop.call_at(when, call)
 
     def changed(self) -> None:
-        """Wake whoever waits for the session's state, and look when its next deadline is."""
+        """Wake the tasks that wait for the session's state, and set the timer again."""
         self.pump.rearm()
         self.change.notify_all()
 

@@ -149,7 +149,7 @@ class LinkIO:
         close_action = self.link.close_action
         if close_action is None or self._closer is not None or self._over.is_set():
             return
-        if close_action.code == Code.SILENT:  # nobody would answer a closing handshake
+        if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
         else:
             self._closer = self._loop.create_task(self._close(close_action))

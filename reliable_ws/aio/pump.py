@@ -100,7 +100,7 @@ class Pump:
             self.wake()
 
     def _end_turn(self) -> None:
-        if self.awake:  # else somebody could not wait, and has flushed
+        if self.awake:  # else a caller has flushed already
             self.flush()
 
     def flush(self) -> None:
@@ -130,7 +130,7 @@ class Pump:
         """Draw the conclusions of what the application has taken (``session.due``).
 
         That is news to the peer, for the end of this turn. What was the last message before the
-        peer's Finish may be the end of the session: whoever looks next shall see it (CLOSE-14).
+        peer's Finish may be the end of the session: the next call must see it (CLOSE-14).
         """
         if self.session.inbox.finish is not None:
             self.dispatch(self.session.poll(self.loop.time()))

@@ -4,8 +4,8 @@ Theory of operation. Messages wait in the session's inbox, not here. :meth:`Rece
 for one, :meth:`Receiver.take` takes it. There must be no ``await`` between the two: so a task that
 is cancelled has either taken a message and returned it, or taken nothing.
 
-Tasks that wait stand in ``line``. ``line.called`` counts the tasks that were woken and have not run
-yet. That many messages are theirs, so a task that comes later must wait behind them.
+Tasks that wait are in ``waiters``. ``waiters.notified`` counts the tasks that were woken and have
+not run yet. That many messages are theirs, so a task that comes later must wait behind them.
 
 A long run of messages is taken without a look at the event loop, at most ``MAX_RECEIVES`` in a row.
 A task that has to wait flushes first: what it has sent and confirmed goes now.

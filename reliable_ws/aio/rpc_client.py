@@ -31,7 +31,7 @@ class PendingRequest(OpenRequest):
         self.wake()
 
     def wake(self) -> None:
-        """Let whoever waits look."""
+        """Wake the task that waits."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -109,7 +109,7 @@ class RpcClient(OpenRequests[PendingRequest]):
 
     @property
     def _can_ask(self) -> bool:
-        """Whether a request can go at once: there is room, and nobody is before it."""
+        """Whether a request can go at once: there is room, and no other task waits for some."""
         session, calls, waiters = self._session, self._calls, self.waiters
         return (
             len(calls.open) + waiters.notified < calls.limit

@@ -6,8 +6,8 @@ wait: for room in the outbox, or because so many were accepted in this turn of t
 tasks must run first.
 
 Messages are accepted in the order of the calls. So while a task waits here, ``offer`` accepts
-nothing (``hold_offers``), and every other call goes the long way too. There the lock ``_turn``
-serves first come, first served. Only the task that holds it waits for room (``_room``).
+nothing (``hold_offers``), and every other call goes the long way too. There ``_lock``
+serves first come, first served. Only the task that holds it waits for room (in ``_waiters``).
 
 A receipt waits in ``_confirmations``, by number: one ack wakes every task up to there.
 """
@@ -58,11 +58,11 @@ class Sender:
         self._pump = pump
         self.session = pump.session
         self._outbox = pump.session.outbox
-        self._lock: asyncio.Lock | None = None  # until somebody has to wait
-        self._waiters = WaitQueue()  # the first of those that wait, for room in the outbox
+        self._lock: asyncio.Lock | None = None  # made when a task has to wait
+        self._waiters = WaitQueue()  # at most one task: the one that holds the lock
         self.waiting = 0
-        "How many wait for their turn, or for room."
-        self._confirmations: Thresholds | None = None  # until somebody waits for one
+        "How many tasks wait for their turn, or for room. Offers are held while there are any."
+        self._confirmations: Thresholds | None = None  # made when a task waits for one
         self.watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------------ accepting

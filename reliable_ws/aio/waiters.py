@@ -92,7 +92,7 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Set it, and wake whoever waits."""
+        """Set it, and wake every task that waits."""
         self._set = True
         for waiter in self._waiting:
             if not waiter.done():

@@ -1,1 +1,5 @@
-"""What every driver needs and none of them owns: no asyncio, no threads, no sockets."""
+"""The decisions that every driver needs, made once: no asyncio, no threads, no sockets, no clock.
+
+A driver for another event loop begins with :class:`~.session_driver.SessionDriver`: see
+docs/drivers.md.
+"""

@@ -33,7 +33,12 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def fit(name: str, hint: Any, value: Any) -> Any:
-    """Return the value as the annotation wants it. Raises TypeError or ValueError."""
+    """Return the value as the annotation wants it.
+
+    Raises:
+        TypeError: The value is of another kind.
+        ValueError: The value is none of an enumeration's or a ``Literal``'s.
+    """
     origin = typing.get_origin(hint)
     if origin is not None:
         return _fit_parts(name, hint, origin, value)

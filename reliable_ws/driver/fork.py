@@ -32,7 +32,7 @@ def watch_forks(driver: Forkable) -> None:
 
 
 def end_in_child(session: Session) -> None:
-    """End the child's copy of a session; whoever uses it is told why."""
+    """End the child's copy of a session; every use of it says why."""
     session.link = None  # else it would be told to the peer
     words = "this is a forked process: connections can be used only in the one that made them"
     session.end(0.0, Ending(End.LOST, 1006, words))

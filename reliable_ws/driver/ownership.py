@@ -23,7 +23,10 @@ _owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 def take_over(websocket: object, adapt: Callable[[object], T]) -> T:
     """Return a transport for a WebSocket that belongs to a connection from now on.
 
-    Raises ``ValueError`` if it does already, and what ``adapt`` raises.
+    It also raises what ``adapt`` raises.
+
+    Raises:
+        ValueError: The WebSocket belongs to a connection already.
     """
     check_free(websocket)
     transport = adapt(websocket)

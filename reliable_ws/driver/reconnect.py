@@ -1,4 +1,4 @@
-"""What an initiator decides on its way to a session, and back to one."""
+"""What an initiator decides: when it opens its next WebSocket, and why a greeting failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPENS_BY_ITSELF = (
     "this connection opens its next WebSocket by itself; to hand it one with resume(), "
     "wrap() with resume_within= and without reopen="
 )
-"""Two ways to the next WebSocket would compete: each would fence what the other opened."""
+"""With two ways to the next WebSocket, each would fence what the other opened."""
 
 CANNOT_REOPEN = (
     "the WebSocket is gone and there is no way to open another: "
@@ -37,7 +37,7 @@ SHORTEST_PAUSE = 0.2
 """Seconds below which a close cuts no pause between two attempts."""
 
 LOST_BEFORE_WELCOME = "the network was lost before the peer had greeted"
-"""What a first attempt fails of that says nothing of the peer: the next one may do better."""
+"""Why a first attempt failed, if that says nothing of the peer: the next one may succeed."""
 
 
 def ending_before_welcome(session: Session, code: int | None, reason: str) -> Ending | None:
@@ -55,7 +55,7 @@ def ending_before_welcome(session: Session, code: int | None, reason: str) -> En
 
 
 def greeting_error(session: Session, gone: Exception | None) -> ReliableWSError | None:
-    """Return what the first greeting failed of; ``None`` if the session was welcomed.
+    """Return why the first greeting failed; ``None`` if the session was welcomed.
 
     It was, even if the WebSocket is gone again. ``gone`` is how that was lost.
     """
@@ -77,7 +77,7 @@ def loss_error(code: int | None, reason: str) -> Exception:
 
 
 class Reconnect:
-    """When an initiator opens its next WebSocket, and that it opens none.
+    """When an initiator opens its next WebSocket, or that it opens none.
 
     Call :meth:`opened` when a WebSocket begins to carry the session, :meth:`lost` when it is
     gone, :meth:`failed` when no other could be opened; then wait as :meth:`pause` says.
@@ -128,12 +128,12 @@ class Reconnect:
 
 
 def resume_error(session: Session) -> ReliableWSError | None:
-    """Return what ``resume()`` failed of; ``None`` if the session is open on its WebSocket."""
+    """Return why ``resume()`` failed; ``None`` if the session is open on its WebSocket."""
     if session.ended:
         return session.error()
     return None if session.attached else NotReliablePeer("no Welcome on this WebSocket")
 
 
 def ending_unusable(error: Exception) -> Ending:
-    """Return how a session ends whose ``reopen`` gave a WebSocket that is not to be had."""
+    """Return how a session ends whose ``reopen`` gave a WebSocket that is in use."""
     return Ending(End.LOST, 1006, f"reopen= returned what cannot be used: {error}")

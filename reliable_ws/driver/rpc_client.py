@@ -60,7 +60,7 @@ class OpenRequest:
         "How somebody waits for what becomes of it, while they do."
 
     def wake(self) -> None:
-        """Let whoever waits look."""
+        """Wake the caller that waits."""
         raise NotImplementedError
 
     def take(self) -> tuple[Payload, int]:
@@ -91,7 +91,11 @@ class OpenRequests(Generic[Q]):
         raise NotImplementedError
 
     def seal(self, method: str, params: Any) -> tuple[Payload, int]:
-        """Return parameters as they travel, and their weight. Raises for what cannot be sent."""
+        """Return parameters as they travel, and their weight.
+
+        Raises:
+            NotSerializable: The payload codec cannot pack them.
+        """
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and len(method.encode()) > LONGEST_NAME:
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
@@ -135,21 +139,21 @@ class OpenRequests(Generic[Q]):
     # ------------------------------------------------------------------ what the peer says
 
     def replied(self, event: Replied) -> None:
-        """Hand the answer to whoever asked."""
+        """Give the answer to the caller."""
         request = self._open.get(event.id)
         if request is not None:
             request.answer = event.payload
             request.wake()
 
     def faulted(self, event: Faulted) -> None:
-        """Hand the error to whoever asked."""
+        """Give the error to the caller."""
         request = self._open.get(event.id)
         if request is not None:
             request.answer = event
             request.wake()
 
     def itemized(self, event: Itemized) -> None:
-        """Hand an item to whoever reads the stream."""
+        """Give an item to the reader of the stream."""
         request = self._open.get(event.id)
         if request is not None:
             if request.items is None:

@@ -72,8 +72,8 @@ class Pump(Protocol):
         """Write what follows from a step. The last thing in it.
 
         ``eventful``: something happened that the application may answer at once. A confirmation
-        or an answer is none of that: whoever goes on with it sends by itself. ``answered``: the
-        peer asked for something, and no handler runs any more.
+        or an answer does not count: the caller that goes on with it sends by itself. ``answered``:
+        the peer asked for something, and no handler runs any more.
         """
 
 
@@ -230,7 +230,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 self.notify("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 self._on_settled()
-                self.rpc_server.abort()  # nobody hears the answers
+                self.rpc_server.abort()  # the peer takes no answers
             case Detached(code, reason, retry):
                 following = self._on_detached(code, reason, retry)
             case Ended(ending):
@@ -264,7 +264,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self._on_settled()
         self.rpc_server.abort()
         self.flush_last_frames()
-        if ending.kind is End.EXPIRED:  # nobody there would answer a closing handshake
+        if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
         notify_end(self.notify, ending)
 

@@ -37,7 +37,7 @@ class Acceptor(Protocol):
         """End at once."""
 
     def dispatch(self, events: list[Event]) -> None:
-        """Tell everybody whom it concerns what happened to the session."""
+        """Give each event to the worker that it concerns."""
 
 
 A = TypeVar("A", bound=Acceptor)
@@ -109,7 +109,7 @@ class SessionTable(Generic[A, H]):
         for acceptor in acceptors:
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
-                acceptor.abort(*DRAIN_CLOSE)  # nobody is there to be asked
+                acceptor.abort(*DRAIN_CLOSE)  # its peer cannot be told
         yield LINGER
         for acceptor in acceptors:
             acceptor.abort(*DRAIN_CLOSE)

@@ -56,14 +56,17 @@ class Acks:
         inbox, told = self.inbox, self.confirmed
         if inbox.stopped:
             return BEYOND
+        # The first of these: a quarter of the window in messages, what the peer waits for,
         at = told + self._quarter
         if told < self.wanted < at:
             at = self.wanted
+        # a quarter of the window in bytes,
         marks = inbox.byte_marks
         while marks and marks[0] <= told:
             marks.popleft()
         if marks and marks[0] < at:
             at = marks[0]
+        # the peer's Finish.
         finish = inbox.finish
         if finish is not None and told < finish.number < at:
             at = finish.number

@@ -1,7 +1,7 @@
-"""What happened, as participles: returned by every step of a session, in order.
+"""What happened: the events that the verbs of a session return, in order.
 
-Small immutable values; tests compare them, drivers dispatch on their type. One event stands
-for a whole batch of messages, never for one.
+They are small immutable values. Drivers dispatch on their type. One event stands for a whole batch
+of messages.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Settled(NamedTuple):
 
 
 class PeerFinished(NamedTuple):
-    """The peer's last word has arrived; messages before it may still wait to be taken."""
+    """The peer's Finish has arrived. Messages before it may still wait to be taken."""
 
     code: int
     reason: str

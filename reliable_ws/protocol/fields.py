@@ -108,7 +108,11 @@ def text(value: Any, longest: int, what: str) -> str:
 
 
 def sayable(code: int, reason: str) -> str:
-    """Return as much of a reason of ours as may be said. ValueError for a code that may not."""
+    """Return as much of a reason of ours as may be sent.
+
+    Raises:
+        ValueError: The code may not be sent.
+    """
     if not 1000 <= code <= 4999:
         raise ValueError(f"a code is from 1000 to 4999, not {code}")
     return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")

@@ -1,8 +1,8 @@
-"""The greeting of two sides on a new link: what each says, and whether their books fit together.
+"""The greeting of two sides on a new link: their positions, and whether these fit together.
 
-Both greetings carry the same: where a side stands in both directions, and what it accepts. The
-acceptor looks at Hello before it says Welcome, the initiator at Welcome: by then each knows what
-the other has, and from where to go on (RESUME-3, RESUME-4).
+Hello and Welcome carry the same: where a side stands in both directions, and what it accepts. The
+acceptor checks Hello before it sends Welcome. The initiator checks Welcome. Then each side knows
+what the other has received, and sends from there on (RESUME-3, RESUME-4).
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def call_position(queue: CallQueue, incoming: IncomingCalls) -> CallPosition:
 
 
 def check_position(peer: Position, outbox: Outbox, inbox: Inbox) -> None:
-    """Raise :class:`Violation` if the peer's position shows that a side has lost its state."""
+    """Check the peer's position in messages (RESUME-3).
+
+    Raises:
+        Violation: The position shows that one side has lost its state.
+    """
     counters = peer.counters
     # Our messages: the peer knows no more than was sent, and no less than it confirmed.
     if counters.confirmed < outbox.confirmed:
@@ -63,9 +67,12 @@ def check_calls(
     *,
     stopped: bool,
 ) -> None:
-    """Compare both sides' positions in calls (CALL-21). Raises :class:`Violation`.
+    """Check the peer's position in calls (CALL-21).
 
     ``stopped``: whether our intake is frozen, so that the peer's calls do not matter any more.
+
+    Raises:
+        Violation: The position shows that one side has lost its state.
     """
     if peer is None:
         if outgoing.limit:

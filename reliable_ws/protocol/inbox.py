@@ -84,12 +84,12 @@ class Inbox:
         self.confirmed = 0
         "Highest number that the application has confirmed with everything before it."
         self.handed = 0
-        "Highest number handed over."
+        "Highest number handed over. Finish is never handed over."
         self.redelivered_upto = 0
         "Up to here a message may have been handed over before a crash of ours (RESUME-7)."
         self.state = Receiving.OPEN
         self.finish: Finish | None = None
-        "The peer's last word, once it has arrived."
+        "The peer's Finish, once it has arrived. Its number is ``received``."
         self.stopped = False
         "Whether intake is frozen for good (CLOSE-3)."
         self._held = 0
@@ -101,7 +101,8 @@ class Inbox:
         self.queue: deque[Payload] = UNUSED
         "Messages that can be taken."
         self._sizes: deque[tuple[int, int]] = UNUSED  # last number of an arrival, its bytes
-        self._ahead: dict[int, bool] = {}  # handed over above `confirmed` -> whether confirmed
+        # Handed over above `confirmed` -> whether confirmed; the numbers ascend.
+        self._ahead: dict[int, bool] = {}
         self._partial: bytearray | None = None  # what is held of the next message
         self._partial_total = 0
         self._partial_kind = 0
@@ -180,7 +181,7 @@ class Inbox:
         return True
 
     def arrived_finish(self, finish: Finish) -> None:
-        """Take in the peer's last word (CLOSE-1)."""
+        """Take in the peer's Finish (CLOSE-1)."""
         self._expect(finish.number)
         if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "Finish inside a message")
@@ -190,7 +191,7 @@ class Inbox:
         self._move(Trigger.PEER_FINISHED)
 
     def _expect(self, number: int) -> None:
-        """Nothing but the next number, and nothing behind Finish (NUM-2)."""
+        """Check that it is the next number, and not behind Finish (NUM-2)."""
         if self.finish is not None:
             raise Violation(Code.VIOLATION, "a number behind Finish")
         if number != self.received + 1:

@@ -63,17 +63,17 @@ class Outbox:
         self.max_messages = config.outbox_messages or config.window_messages
         self.max_bytes = config.outbox_bytes or config.window_bytes
         self._codec = codec
-        self._payloads: list[Payload | None] = []
-        self._ends: list[int] = []
+        self._payloads: list[Payload | None] = []  # in step with _ends; None once released
+        self._ends: list[int] = []  # ascending
         self._base = 0  # number of the entry before the first in the lists
         self.last = 0
-        "Highest number accepted, Finish included."
+        "Highest number accepted, Finish included. It never falls."
         self.transmitted = 0
-        "Highest number ever handed to a link, whole."
+        "Highest number ever handed to a link, whole. At most ``last``; it never falls."
         self.acked = 0
-        "The peer's ``received``, as far as it told."
+        "The peer's ``received``, as far as it told. At most ``transmitted``."
         self.confirmed = 0
-        "The peer's ``confirmed``, as far as it told."
+        "The peer's ``confirmed``, as far as it told. At most ``acked``; it never falls."
         self.total = 0
         "Weight of everything ever accepted."
         self.released = 0
@@ -82,7 +82,7 @@ class Outbox:
         self._total_upto = self.max_bytes
         self.state = Sending.OPEN
         self.finish: Finish | None = None
-        "Our last word, once queued. Its number is ``last``."
+        "Our Finish, once queued. Its number is ``last``, and nothing comes behind it."
         self.final: Counters | None = None
         "The peer's frozen counters, once they are known."
         self.wanted = 0
@@ -171,7 +171,12 @@ class Outbox:
         return 0
 
     def accept(self, payload: Payload, weight: int) -> int:
-        """Accept one message and return its number; else raise, and nothing has changed."""
+        """Accept one message and return its number. If it raises, nothing has changed.
+
+        Raises:
+            MessageTooLarge: The message is larger than the peer's ``max_message``.
+            OutboxFull: There is no room.
+        """
         if self.is_too_large(weight):
             raise MessageTooLarge(
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
@@ -192,9 +197,12 @@ class Outbox:
         return self.last
 
     def close(self, code: int, reason: str) -> None:
-        """Queue Finish behind the last message; it weighs nothing (CLOSE-1). Again: no effect.
+        """Queue Finish behind the last message; it weighs nothing (CLOSE-1).
 
-        Raises ValueError for a code that may not be said.
+        A second call has no effect.
+
+        Raises:
+            ValueError: The code may not be sent.
         """
         said = sayable(code, reason)
         if self.state is Sending.OPEN:

@@ -441,7 +441,7 @@ class Session:
         return Welcome(VERSION, self._resumed, self.incarnation, where, limits, calls)
 
     def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
-        """Compare both sides' books before anything is sent again (RESUME-3)."""
+        """Compare both sides' positions before anything is sent again (RESUME-3)."""
         where, limits, calls = greeting.position, greeting.limits, greeting.calls
         counters, outbox, inbox = where.counters, self.outbox, self.inbox
         queue, outgoing = self.call_queue, self.outgoing_calls

@@ -1,14 +1,14 @@
 """Everything that can change a state, as tables.
 
 Two rules. A step that is not in a table is a violation: of the peer if a frame asked for it,
-of this library if a command did. And what facts decide is not stored: "detached" is a session
-without a link, "done" is two halves that are.
+of this library if a command did. What follows from facts is not stored: "detached" is a session
+without a link, "done" is a session whose two directions are done.
 
-There are three small machines. A *link* moves through phases and accepts, in each, only the
-frames listed. A session has two *halves* that know nothing of each other: ``Sending`` minds
-our messages until their outcomes are known, ``Receiving`` minds the peer's until we take no
-more. The awkward corner: a half that the session's end overtakes has no evidence, so its
-messages end *unknown* (``Sending.ENDED``), where a peer's Stop settles each of them.
+There are three small machines. A *link* moves through phases. In each phase it accepts only the
+frames listed. A session has two directions that know nothing of each other: ``Sending`` for our
+messages until their outcomes are known, ``Receiving`` for the peer's until we take no more. If the
+session ends before a direction does, there is no evidence: messages end *unknown*
+(``Sending.ENDED``). A Stop of the peer settles each of them.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Timers:
         self.contact_at = max(self.contact_at, at)
 
     def progressed(self, now: float) -> None:
-        """Note that the peer moved on: closing may go on waiting (CLOSE-21)."""
+        """Note progress of the peer: closing may go on waiting (CLOSE-21)."""
         if self.progress_at is not None:
             self.progress_at = max(self.progress_at, now)
 
@@ -57,7 +57,7 @@ class Timers:
             return "close() took too long"
         if self.progress_at is not None:
             late = now - (self.progress_at + config.close_progress_timeout)  # as in `deadline`
-            if late > OVERSLEPT:  # it was us who were not there (LIVE-4)
+            if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
                 self.progress_at = now - config.close_progress_timeout / 2
             elif late >= 0:
                 return "no progress while closing"

@@ -1,8 +1,8 @@
 """A session among threads: its lock, its timers, how it waits. What it decides is in the base.
 
-The core and the decisions in :mod:`reliable_ws.driver` are run with the session's lock held, and
-never call out meanwhile: no read, no write that may block, no handler, no ``on_event``. Those are
-for threads that do not hold it.
+A thread holds the session's lock while it runs the core or the decisions in
+:mod:`reliable_ws.driver`. They never call out: no read, no write that may block, no handler, no
+``on_event``. Threads that do not hold the lock do that.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         return call_at(when, locked)
 
     def changed(self) -> None:
-        """Wake whoever waits for the session's state."""
+        """Wake the threads that wait for the session's state."""
         self.change.notify_all()
 
     def drop_transport(self) -> None:

@@ -12,7 +12,7 @@ The lock is free during a write. Three fields keep the order:
 
 - ``_busy``: a thread is writing. No other thread transmits until it is done. It goes on until
   ``transmit`` returns ``None``, so nothing is left behind.
-- ``_left``: what found no room. It goes before anything else is transmitted.
+- ``_unsent``: what found no room. It goes before anything else is transmitted.
 - ``_wanted``: the writer shall look, as soon as nobody is busy.
 
 So bytes go in the order in which ``transmit`` returned them.
@@ -86,9 +86,9 @@ class LinkIO:
         self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
         self._writer: threading.Thread | None = None  # from the first time that it is needed
         self._wanted = False  # the writer shall look
-        self._busy = False  # a thread is writing; it goes on until there is nothing
-        self._unsent: bytes | None = None  # found no room
-        self._close_timer: Timer | None = None  # set once the link is over
+        self._busy = False  # a thread is writing, without the lock; no other may transmit
+        self._unsent: bytes | None = None  # it found no room; goes before anything else
+        self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
         if isinstance(transport, SyncPushTransport):
             transport.push_to(self._receive)
 
@@ -198,7 +198,7 @@ class LinkIO:
         if self._close_timer is not None or self.over:
             return
         self._close_timer = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
-        if close_action.code == Code.SILENT:  # nobody would answer a closing handshake
+        if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
         else:
             self.wake()

@@ -1,4 +1,4 @@
-"""Messages from the peer: handed over in order, to whoever came first."""
+"""Messages from the peer: handed over in order, to the thread that asked first."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Sender:
         return self._session.outbox.state is not Sending.OPEN or self._outbox.has_room(weight)
 
     def _wait_for_room(self, weight: int, by: float) -> None:
-        """Stand behind those that wait; meanwhile the gate is shut: nobody overtakes."""
+        """Wait behind the threads that came before. Offers are held meanwhile: none overtakes."""
         self._session.hold_offers()
         try:
             self.waiters.wait(lambda: self._has_room(weight), by)

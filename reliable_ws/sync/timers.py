@@ -37,7 +37,7 @@ class Timer:
 
 
 class Clock:
-    """Calls whom it promised to, a little late but never early."""
+    """Makes the calls that are due, a little late but never early."""
 
     def __init__(self) -> None:
         self.renew()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from reliable_ws import protocol
-from reliable_ws.driver.session_driver import SessionDriver
+from reliable_ws.driver.session_driver import Pump, SessionDriver
 from reliable_ws.protocol import Arrival, Link, Session, SessionRegistry
 
 from .test_examples import ROOT
@@ -38,7 +38,9 @@ def test_the_conversation_is_short_and_goes_through_the_front_door():
     [
         (Session, r"`session\.(\w+)"),
         (SessionRegistry, r"`registry\.(\w+)"),
-        (SessionDriver, r"`(?:_on_\w+|changed|now|call_at|stepped|say_last_word|start_closing)"),
+        (SessionDriver, r"`(?:_on_\w+|changed|now|call_at|drop_transport|start_closing)"),
+        (SessionDriver, r"; `(flush_\w+)"),
+        (Pump, r"`Pump\.(\w+)"),
     ],
 )
 def test_names_what_exists(thing, pattern):

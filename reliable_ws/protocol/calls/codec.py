@@ -55,7 +55,8 @@ def wire_calls(frame: Calls) -> tuple[Any, ...]:
 def read_calls(item: list[Any]) -> Calls:
     """Return a run of entries, every field checked; of any size (CALL-23).
 
-    Raises :class:`Violation`.
+    Raises:
+        Violation: A field is wrong.
     """
     if len(item) != 3:
         raise fields.bad("Calls")

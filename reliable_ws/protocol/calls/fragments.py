@@ -38,7 +38,11 @@ class Pieces:
         self._most = max_message + OVERHEAD
 
     def add(self, data: bytes) -> None:
-        """Keep a slice (CALL-25). Raises :class:`Violation`."""
+        """Keep a slice (CALL-25).
+
+        Raises:
+            Violation: The whole is larger than we announced.
+        """
         if len(self.data) + len(data) > self._most:
             raise Violation(Code.VIOLATION, "a call above the announced limit")
         self.data += data
@@ -47,7 +51,8 @@ class Pieces:
 def whole(payload: Payload | None, pieces: Pieces | None) -> Payload:
     """Return the payload of an entry with these pieces before it (CALL-24).
 
-    Raises :class:`Violation`.
+    Raises:
+        Violation: There are pieces before a payload, or the pieces make no payload.
     """
     if payload is not None:
         if pieces is not None:

@@ -79,9 +79,12 @@ class IncomingCalls:
     # ------------------------------------------------------------------ arrived
 
     def arrived(self, first: int, entries: list[Entry], now: float, sent: int) -> list[Event]:
-        """Take in a run of entries. Raises :class:`Violation`.
+        """Take in a run of entries; return what happened.
 
         ``sent``: the highest number of ours that the peer can have received.
+
+        Raises:
+            Violation: The peer miscounts, or has more requests open than it may.
         """
         if first != self.received + 1:
             raise Violation(Code.VIOLATION, f"call {first} after {self.received}")
@@ -135,7 +138,11 @@ class IncomingCalls:
         return None  # the request is answered: it comes too late, and is ignored (CALL-32)
 
     def _whole(self, payload: Payload | None) -> Payload:
-        """Return an entry's payload, of the pieces before it if it has none. Raises Violation."""
+        """Return an entry's payload, made of the pieces before it if it has none.
+
+        Raises:
+            Violation: There are pieces before a payload, or the pieces make no payload.
+        """
         pieces, self._pieces = self._pieces, None
         return whole(payload, pieces)
 
@@ -146,14 +153,14 @@ class IncomingCalls:
     # ------------------------------------------------------------------ answered
 
     def reply(self, request: int, payload: Payload, weight: int) -> None:
-        """Queue the answer to a request of the peer; too late, it is dropped (CALL-16)."""
+        """Queue the answer to a request of the peer. It is dropped if it is too late (CALL-16)."""
         if request in self.served:
             entry = new_unchecked(Reply, (request, payload))
             self._queue.put(entry, REPLY_HEADER + weight, weight)
             del self.served[request]
 
     def fault(self, request: int, code: str, message: str, payload: Payload = b"") -> None:
-        """Queue why there is no answer, in as many words as may be; too late, it is dropped."""
+        """Queue why there is no answer, cut to what may be sent. If it is too late, drop it."""
         if request in self.served:
             code, message = clipped(code, LONGEST_NAME), clipped(message, LONGEST_WORDS)
             weight = seal_weight(payload)
@@ -162,7 +169,11 @@ class IncomingCalls:
             del self.served[request]
 
     def item(self, request: int, payload: Payload, weight: int) -> None:
-        """Queue an item of a stream; too late, it is dropped. The driver minds the credit."""
+        """Queue an item of a stream; if it is too late, drop it. The driver keeps to the credit.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
+        """
         if request in self.served:
             self._queue.put(Item(request, payload), ITEM_HEADER + weight, weight)
 

@@ -61,10 +61,13 @@ class OutgoingCalls:
     def request(
         self, method: str, payload: Payload, weight: int, by: float | None, credit: int
     ) -> int:
-        """Queue a request and return its number. There is room.
+        """Queue a request and return its number. Call it only while :attr:`has_room`.
 
-        ``weight`` is that of the payload. Raises MessageTooLarge, and ValueError for a name that
-        cannot be said.
+        ``weight`` is that of the payload.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
+            ValueError: The name is too long, or is no text.
         """
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and clipped(method, LONGEST_NAME) != method:
@@ -168,7 +171,10 @@ class OutgoingCalls:
     def answered(self, request: int, sent: int) -> bool:
         """Close a request; whether somebody waits. Late answers are no mistake (CALL-32).
 
-        ``sent``: the highest number of ours that the peer can have received. Raises Violation.
+        ``sent``: the highest number of ours that the peer can have received.
+
+        Raises:
+            Violation: The peer answers what it cannot have received.
         """
         if request > sent:  # CALL-19
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
@@ -179,7 +185,11 @@ class OutgoingCalls:
         return self.open.pop(request, False)
 
     def item_arrived(self, request: int, weight: int, sent: int) -> bool:
-        """Count an item; whether somebody waits for it. Raises Violation without credit."""
+        """Count an item. Return whether a caller waits for it.
+
+        Raises:
+            Violation: There was no credit for it.
+        """
         if request > sent:  # CALL-19
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
         if request not in self.open:

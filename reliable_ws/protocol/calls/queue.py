@@ -99,7 +99,10 @@ class CallQueue:
         """Queue an entry and return its number; 0 if the peer could not take it any more.
 
         ``size``: its bytes, at most; ``weight``: those of its payload, if it has any; ``by``:
-        when a request's time is up. Raises MessageTooLarge.
+        when a request's time is up.
+
+        Raises:
+            MessageTooLarge: The payload is larger than the peer's ``max_message``.
         """
         if size > self.max_there and weight - OVERHEAD > self.max_there:
             raise MessageTooLarge(
