@@ -129,11 +129,6 @@ class Inbox:
         """Whether nothing more will be taken (CLOSE-6)."""
         return self.state in (Receiving.FINISHED, Receiving.STOPPED)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing more will come behind what the queue holds."""
-        return self.state is not Receiving.OPEN
-
     # ------------------------------------------------------------------ from the peer
 
     def arrived(self, first: int, payloads: list[Payload], size: int) -> None:

@@ -506,8 +506,7 @@ class Session:
             for frame in frames:  # in their order (FRAME-9)
                 # Is this frame allowed in this phase (LINK-2)?
                 kind = type(frame)
-                after = link.accepts.get(kind)
-                if after is None:
+                if kind not in link.accepts:
                     if link.close_action is not None:
                         break  # behind a Refuse or a Done (LINK-5)
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {link.phase.value}")
@@ -517,8 +516,6 @@ class Session:
                     size = 0  # counted once for all of them
                 else:
                     _HANDLERS[kind](self, link, frame, now)
-                if after is not link.phase:
-                    link.enter(after)
         except Violation as fault:
             self._violated(link, fault)
         return self.poll(now)

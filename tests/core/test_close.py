@@ -229,7 +229,9 @@ def test_the_end_is_seen_in_message_order(who):
     closer.send("a")
     closer.send("b")
     do(pair, who, "close")
+    assert not reader.exhausted
     pair.run()
+    assert reader.exhausted  # but for what has arrived
     assert reader.inbox.take() == "a"
     number = reader.send("never taken")
     assert reader.outcome(number) is NOT_TAKEN

@@ -181,3 +181,18 @@ def test_a_link_dialed_after_the_end_changes_nothing():
     assert lone.outcomes() == before
     lone.link = lone.session.dial(NOW)
     assert lone.session.lost(lone.link, None, "", NOW) == []
+
+
+@either_side
+def test_whether_a_link_is_open_is_known(side):
+    lone = side()
+    assert lone.session.attached
+    lone.session.lost(lone.link, None, "", NOW)
+    assert not lone.session.attached
+
+
+def test_a_link_that_is_dialing_is_not_open():
+    session = Session("initiator", ID, KEY, NOW)
+    assert not session.attached
+    session.dial(NOW)
+    assert not session.attached

@@ -9,6 +9,8 @@ from reliable_ws.protocol.frames import MAX_NUMBER, Finish
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.payload import MsgpackCodec
 
+from .helpers import initiator
+
 
 def outbox(*payloads: str, messages: int = 100, size: int = 1000) -> Outbox:
     config = Config(outbox_messages=messages, outbox_bytes=size)
@@ -142,3 +144,10 @@ def test_a_restored_outbox_counts_everything_as_transmitted():
     assert (box.confirmed, box.acked, box.transmitted, box.last) == (7, 7, 9, 9)
     assert list(box.unconfirmed()) == [(8, "a"), (9, "bb")]
     assert (box.held, box.payload(9), box.end_of(7), box.end_of(8)) == (3, "bb", 0, 1)
+
+
+def test_a_session_offers_what_its_outbox_takes():
+    """What is not plain bytes or ASCII takes the long way."""
+    session = initiator().session
+    assert [session.offer(b"a"), session.offer("b"), session.offer({"c": 1})] == [1, 2, 0]
+    assert session.send({"c": 1}) == 3

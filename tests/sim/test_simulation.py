@@ -16,7 +16,7 @@ from .parts import Options
 from .schedules import explain, options_of, replay, shrink, tell
 
 FIRST = int(os.environ.get("RELIABLE_WS_SEED", "0"))
-SCHEDULES = int(os.environ.get("RELIABLE_WS_SCHEDULES", "8000"))
+SCHEDULES = int(os.environ.get("RELIABLE_WS_SCHEDULES", "5000"))
 SHARES = 4
 """The seeds are run in so many tests, to be shared by processes."""
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import falcon.asgi
-import falcon.testing
-import litestar
 import pytest
-import quart.wrappers
-import starlette.requests
-import starlette.websockets
-from werkzeug.datastructures import Headers
 
 import reliable_ws
 from reliable_ws.adapters import adapt
+from tests.support.lazy import Lazy
 
+falcon, litestar, quart, starlette = map(Lazy, ("falcon", "litestar", "quart", "starlette"))
+werkzeug = Lazy("werkzeug")
+
+KINDS = {"starlette": Lazy("starlette.websockets"), "litestar": litestar}
 SCOPE = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
 NOT_ACCEPTED = r"not accepted yet: await its accept\(\) first"
 
@@ -33,9 +31,9 @@ def server(*events):
     return receive, send
 
 
-@pytest.mark.parametrize("kind", [starlette.websockets.WebSocket, litestar.WebSocket])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_websocket_that_is_not_open(kind):
-    websocket = kind(dict(SCOPE), *server("connect", "disconnect"))
+    websocket = KINDS[kind].WebSocket(dict(SCOPE), *server("connect", "disconnect"))
     with pytest.raises(ValueError, match=NOT_ACCEPTED):
         adapt(websocket)
     await websocket.accept()
@@ -46,9 +44,9 @@ async def test_a_websocket_that_is_not_open(kind):
         reliable_ws.wrap(websocket)
 
 
-@pytest.mark.parametrize("kind", [starlette.websockets.WebSocket, litestar.WebSocket])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_websocket_that_does_not_tell_who_reads_it_is_wrapped_once(kind):
-    websocket = kind(dict(SCOPE), *server("connect"))
+    websocket = KINDS[kind].WebSocket(dict(SCOPE), *server("connect"))
     await websocket.accept()
     with pytest.raises(ValueError, match="reopen= is for the initiator"):
         reliable_ws.wrap(websocket, reopen=websocket.accept)
@@ -70,7 +68,7 @@ async def test_quart_stands_for_another_websocket_in_every_handler():
     wrapped = []
     for _ in range(2):
         inner = quart.wrappers.Websocket(
-            "/", b"", "ws", Headers(), "", "1.1", [], *4 * [app], SCOPE
+            "/", b"", "ws", werkzeug.datastructures.Headers(), "", "1.1", [], *4 * [app], SCOPE
         )
         async with app.websocket_context(inner):
             wrapped.append(reliable_ws.wrap(quart.websocket))

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from channels.routing import ProtocolTypeRouter, URLRouter
-from django.urls import path
-from falcon.asgi import App as Falcon
-from fastapi import FastAPI
-from litestar import Litestar, asgi
-from litestar.types import Receive, Scope, Send
-from quart import Quart
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
 from tests.support.asgi_server import running
+from tests.support.lazy import Lazy
 
 from . import settings  # noqa: F401 - Django's
+
+types = Lazy("litestar.types")
 
 MOUNTS = {}
 
@@ -34,11 +28,16 @@ def by_itself(live):
 
 @mount
 def starlette(live):
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
     return Starlette(routes=[Mount("/live", app=live)])
 
 
 @mount
 def fastapi(live):
+    from fastapi import FastAPI
+
     app = FastAPI()
     app.mount("/live", live)
     return app
@@ -46,8 +45,10 @@ def fastapi(live):
 
 @mount
 def litestar(live):
+    from litestar import Litestar, asgi
+
     @asgi("/live", is_mount=True, copy_scope=True)
-    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    async def mounted(scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         await live(scope, receive, send)
 
     return Litestar([mounted])
@@ -55,6 +56,8 @@ def litestar(live):
 
 @mount
 def quart(live):
+    from quart import Quart
+
     app = Quart(__name__)
     app.asgi_app = dispatcher(app.asgi_app, live)
     return app
@@ -62,12 +65,17 @@ def quart(live):
 
 @mount
 def channels(live):
+    from channels.routing import ProtocolTypeRouter, URLRouter
+    from django.urls import path
+
     return ProtocolTypeRouter({"websocket": URLRouter([path("live/", live)])})
 
 
 @mount
 def falcon(live):
-    return dispatcher(Falcon(), live)
+    from falcon.asgi import App
+
+    return dispatcher(App(), live)
 
 
 def dispatcher(app, live):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 
-import fastapi
-import litestar
-import litestar.testing
 import pytest
-import starlette.testclient
 
 import reliable_ws
 from reliable_ws import Backoff, ConnectionClosed, NotReliablePeer, SessionLost
 from reliable_ws.adapters import adapt as adapt_async
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.sync import wrap
+from tests.support.lazy import Lazy
 from tests.sync.conftest import SECONDS, run
+
+fastapi, litestar, starlette = map(Lazy, ("fastapi", "litestar", "starlette"))
 
 # Both libraries look at what httpx or anyio have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

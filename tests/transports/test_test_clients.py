@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-import falcon.asgi
-import falcon.testing
-import httpx
 import pytest
-from channels.testing import WebsocketCommunicator
-from httpx_ws import aconnect_ws
-from httpx_ws.transport import ASGIWebSocketTransport
 
 import reliable_ws
-from reliable_ws.adapters.channels import ReliableConsumer
+from tests.support.lazy import Lazy
 
 from . import settings  # noqa: F401 - Django's
+
+falcon, httpx, httpx_ws = map(Lazy, ("falcon", "httpx", "httpx_ws"))
 
 sessions = reliable_ws.Sessions()
 
@@ -39,12 +35,6 @@ class Resource:
         await sessions.handle(ws, echo)
 
 
-class Consumer(ReliableConsumer):
-    async def connect(self):
-        await self.accept()
-        await sessions.handle(self, echo)
-
-
 @client
 async def falcon_conductor():
     app = falcon.asgi.App()
@@ -58,6 +48,15 @@ async def falcon_conductor():
 
 @client
 async def channels_communicator():
+    from channels.testing import WebsocketCommunicator
+
+    from reliable_ws.adapters.channels import ReliableConsumer
+
+    class Consumer(ReliableConsumer):
+        async def connect(self):
+            await self.accept()
+            await sessions.handle(self, echo)
+
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/live")
     assert await communicator.connect() == (True, None)
     yield communicator
@@ -69,8 +68,8 @@ async def httpx_ws_transport():
     """For any ASGI application, of whatever framework."""
     app = reliable_ws.ASGIApp(echo, sessions=sessions, drain_timeout=None)
     async with (
-        httpx.AsyncClient(transport=ASGIWebSocketTransport(app)) as http,
-        aconnect_ws("http://server/live", http) as session,
+        httpx.AsyncClient(transport=httpx_ws.transport.ASGIWebSocketTransport(app)) as http,
+        httpx_ws.aconnect_ws("http://server/live", http) as session,
     ):
         yield session
 
