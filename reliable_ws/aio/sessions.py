@@ -25,12 +25,12 @@ from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport, TransportClosed
 
-from .connection import Connection
+from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
 from .waiters import Condition, is_cancelled
 
-__all__ = ["Handler", "Sessions"]
+__all__ = ["Handler", "Sessions", "abort_all"]
 
 Handler = Callable[[Connection], Awaitable[object]]
 
@@ -361,6 +361,14 @@ class Acceptor(Driver):
             await self.connection.close(code)
         except DeliveryError as error:
             logger.warning("a session ended with undelivered messages: %s", error.report)
+
+
+def abort_all(sessions: Sessions) -> None:
+    """Abort every session and handler without a word: their process has died, in a test."""
+    for task in sessions._table.handlers:
+        task.cancel()
+    for connection in sessions.connections:
+        abort_silently(connection)
 
 
 def _is_from_outside(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
-from reliable_ws.protocol.calls.codec import LONGEST_NAME
 from reliable_ws.protocol.errors import (
     DeliveryError,
     InvalidParams,
@@ -17,7 +16,7 @@ from reliable_ws.protocol.errors import (
     RequestTimeout,
 )
 from reliable_ws.protocol.events import Faulted, Itemized, Replied
-from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.frames import LONGEST_NAME, Payload
 from reliable_ws.protocol.payload import open_payload, seal, seal_weight
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session

@@ -25,6 +25,12 @@ CRITICAL = 0x40
 OVERHEAD = 6
 """What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
 
+LONGEST_NAME = 255
+"""Most bytes of a method's name, or of a fault's code (CALL-14)."""
+
+LONGEST_WORDS = 1_000
+"""Most bytes of a fault's message (CALL-14)."""
+
 EXT_VALUE = 1
 """The one extension code: a payload that is neither text nor bytes, packed on its own (MSG-3)."""
 
