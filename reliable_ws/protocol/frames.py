@@ -6,6 +6,7 @@ hex dump can be read; every capital letter has the *critical* bit 0x40 set (FRAM
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple, TypeAlias
 
 import msgpack
@@ -300,8 +301,8 @@ KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 """What a :class:`Part` is a slice of (PART-2)."""
 
 
-class Code:
-    """Closing and refusal codes (protocol.md, section 12; CODE-1)."""
+class Code(enum.IntEnum):
+    """Closing and refusal codes (protocol.md, section 12; CODE-1). Peers may send others."""
 
     FINISHED = 1000
     GOING_AWAY = 1001
@@ -319,6 +320,10 @@ class Code:
     NO_HELLO = 4508
     SILENT = 4509
     BUSY = 4529
+
+    def __repr__(self) -> str:
+        """The number alone, as it travels and as applications know it."""
+        return str(int(self))
 
 
 def may_resume(code: int | None) -> bool:
