@@ -22,7 +22,6 @@ from reliable_ws.protocol import (
     registry,
     state,
 )
-from reliable_ws.protocol.calls import codec as calls_codec
 from reliable_ws.protocol.calls import fragments
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
@@ -205,8 +204,8 @@ def test_fixed_limits():
         "weight besides content": payload.OVERHEAD,
         "bytes of a part": cursor.LARGEST_PART,
         "smallest max frame": config.MIN_FRAME,
-        "bytes of a method's name, or of a fault's code": calls_codec.LONGEST_NAME,
-        "bytes of a fault's message": calls_codec.LONGEST_WORDS,
+        "bytes of a method's name, or of a fault's code": frames.LONGEST_NAME,
+        "bytes of a fault's message": frames.LONGEST_WORDS,
         "bytes of an entry of calls": fragments.LARGEST_ENTRY,
         "shortest idle time that is honoured": link.LEAST_IDLE_MS / 1000,
         "longest ttl that is honoured by tombstones": registry.LONGEST_TTL,

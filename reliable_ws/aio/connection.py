@@ -11,6 +11,7 @@ from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
     Status,
+    ignore_event,
     logger,
     raise_undelivered,
 )
@@ -22,7 +23,7 @@ from .driver import Driver
 from .receiver import Delivery
 from .sender import Receipt
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "abort_silently"]
 
 
 class Connection(Status):
@@ -330,6 +331,12 @@ class Connection(Status):
         report = self.report if name in ("closed", "session_lost", "superseded") else None
         event = ConnectionEvent(name, self, code, reason, replayed, report)
         self._pump.loop.call_soon(_call, on_event, event)
+
+
+def abort_silently(connection: Connection) -> None:
+    """Abort a connection without calling its ``on_event``: its process has died, in a test."""
+    connection._driver.notify = ignore_event
+    connection.abort()
 
 
 def _call(on_event: Callable[[ConnectionEvent], object], event: ConnectionEvent) -> None:

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest, OpenRequests
-from reliable_ws.protocol.config import HIGHEST
-from reliable_ws.protocol.errors import RequestTimeout
+from reliable_ws.driver.rpc_client import (
+    STREAM_CREDIT,
+    OpenRequest,
+    OpenRequests,
+    request_deadline,
+)
 from reliable_ws.protocol.payload import open_payload
 from reliable_ws.protocol.state import Receiving, Sending
 
@@ -50,21 +53,19 @@ class RpcClient(OpenRequests[PendingRequest]):
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
-        by = None if timeout is None else self._by(timeout)
-        waiting = PendingRequest(method, params, *self.seal(method, params))
-        if not self._can_ask:
-            await self._turn(waiting, by)
-        number = self._begin(waiting, by, 0)
-        timer = None if by is None else self._pump.loop.call_at(by, waiting.expire)
+        by = None if timeout is None else request_deadline(self._pump.loop.time(), timeout)
+        request = PendingRequest(method, params, *self.seal(method, params))
+        if not self._can_open:
+            await self._wait_for_room(request, by)
+        number = self._begin(request, by, 0)
+        timer = None if by is None else self._pump.loop.call_at(by, request.expire)
         try:
-            while waiting.answer is None:
-                if waiting.expired:
+            while request.answer is None:
+                if request.expired:
                     raise self.timed_out(number, method)
-                waiter = waiting.waiter = self._pump.loop.create_future()
+                waiter = request.waiter = self._pump.loop.create_future()
                 await waiter
-            self._open.pop(number, None)
-            self._one_by_one = not self._open
-            return self.result(number, waiting)
+            return self._done(number, request)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -75,41 +76,35 @@ class RpcClient(OpenRequests[PendingRequest]):
         self, method: str, params: Any, timeout: float | None
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
-        by = None if timeout is None else self._by(timeout)
-        waiting = PendingRequest(method, params, *self.seal(method, params))
-        if not self._can_ask:
-            await self._turn(waiting, by)
-        number = self._begin(waiting, by, STREAM_CREDIT)
-        timer = None if by is None else self._pump.loop.call_at(by, waiting.expire)
+        by = None if timeout is None else request_deadline(self._pump.loop.time(), timeout)
+        request = PendingRequest(method, params, *self.seal(method, params))
+        if not self._can_open:
+            await self._wait_for_room(request, by)
+        number = self._begin(request, by, STREAM_CREDIT)
+        timer = None if by is None else self._pump.loop.call_at(by, request.expire)
         try:
             while True:
-                while waiting.items:
-                    payload, granted = waiting.take()
+                while request.items:
+                    payload, granted = request.take()
                     if granted:
                         self._session.grant(number, granted)
                         self._pump.wake()
                     yield open_payload(payload, number, self._session.codec)
-                if waiting.answer is not None:
-                    self._open.pop(number, None)
-                    self._one_by_one = not self._open
-                    self.result(number, waiting)
+                if request.answer is not None:
+                    self._done(number, request)
                     return
-                if waiting.expired:
+                if request.expired:
                     raise self.timed_out(number, method)
-                waiter = waiting.waiter = self._pump.loop.create_future()
+                waiter = request.waiter = self._pump.loop.create_future()
                 await waiter
         finally:
             if timer is not None:
                 timer.cancel()
             self.drop(number)
 
-    def _by(self, timeout: float) -> float | None:
-        """Return when time is up; what a deadline cannot say is none."""
-        return self._pump.loop.time() + timeout if timeout < HIGHEST else None
-
     @property
-    def _can_ask(self) -> bool:
-        """Whether a request can go at once: there is room, and no other task waits for some."""
+    def _can_open(self) -> bool:
+        """Whether a request can go at once: there is room, and nobody is before it."""
         session, calls, waiters = self._session, self._calls, self.waiters
         return (
             len(calls.open) + waiters.notified < calls.limit
@@ -118,10 +113,10 @@ class RpcClient(OpenRequests[PendingRequest]):
             and session.inbox.state is Receiving.OPEN
         )
 
-    def _begin(self, waiting: PendingRequest, by: float | None, credit: int) -> int:
+    def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
         try:
-            number = self.open(waiting, by, credit)
+            number = self.open(request, by, credit)
         except BaseException:
             self.admit()
             raise
@@ -131,22 +126,22 @@ class RpcClient(OpenRequests[PendingRequest]):
             self._pump.wake_for_call()
         return number
 
-    async def _turn(self, waiting: PendingRequest, by: float | None) -> None:
+    async def _wait_for_room(self, request: PendingRequest, by: float | None) -> None:
         """Return when there is room for one more request; first come, first served."""
-        self.check(waiting)
+        self.check(request)
         try:
             async with asyncio.timeout_at(by):
                 while True:
                     await self.waiters.wait()
-                    self.check(waiting)
+                    self.check(request)
                     if self._room > 0:
                         return
         except TimeoutError:
-            raise RequestTimeout(waiting.message[0], taken=False) from None
+            raise self.not_admitted(request) from None
 
     @property
     def _room(self) -> int:
-        """Requests that may be opened besides those whose turn has come."""
+        """Requests that may be opened besides those that were notified."""
         return self._calls.limit - len(self._calls.open) - self.waiters.notified
 
     def admit(self) -> None:
@@ -162,6 +157,12 @@ class RpcClient(OpenRequests[PendingRequest]):
         self._pump.wake()
         self.admit()
         return taken_back
+
+    def _done(self, number: int, request: PendingRequest) -> Any:
+        """Return the answer, or raise it."""
+        self._open.pop(number, None)
+        self._one_by_one = not self._open
+        return self.result(number, request)
 
     def settle(self) -> None:
         """Let every request fail to which no answer can come any more; at once (G6)."""

@@ -10,6 +10,7 @@ from typing import Any
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.fork import watch_forks
+from reliable_ws.driver.handler_end import close_code, log_undelivered
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -17,7 +18,7 @@ from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, log_left_open, logger
 from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
@@ -25,12 +26,12 @@ from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport, TransportClosed
 
-from .connection import Connection
+from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
 from .waiters import Condition, is_cancelled
 
-__all__ = ["Handler", "Sessions"]
+__all__ = ["Handler", "Sessions", "abort_all"]
 
 Handler = Callable[[Connection], Awaitable[object]]
 
@@ -339,17 +340,12 @@ class Acceptor(Driver):
 
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        code = 1000
+        code = close_code(None)
         try:
             await handler(self.connection)
-        except ConnectionClosed as error:
-            # A client that is gone is no bug.
-            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
-            code = 1011
         except BaseException as error:  # it ends its own session, and nothing else
             if not _is_from_outside(error):
-                logger.exception("a handler raised")
-                code = 1011
+                code = close_code(error)
             elif self._sessions.draining and isinstance(error, asyncio.CancelledError):
                 code = 1001
             else:  # the event loop ends, or has: wait for nobody
@@ -360,7 +356,15 @@ class Acceptor(Driver):
         try:
             await self.connection.close(code)
         except DeliveryError as error:
-            logger.warning("a session ended with undelivered messages: %s", error.report)
+            log_undelivered(error)
+
+
+def abort_all(sessions: Sessions) -> None:
+    """Abort every session and handler without a word: their process has died, in a test."""
+    for task in sessions._table.handlers:
+        task.cancel()
+    for connection in sessions.connections:
+        abort_silently(connection)
 
 
 def _is_from_outside(error: BaseException) -> bool:

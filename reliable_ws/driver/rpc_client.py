@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
-from reliable_ws.protocol.calls.codec import LONGEST_NAME
+from reliable_ws.protocol.config import HIGHEST
 from reliable_ws.protocol.errors import (
     DeliveryError,
     InvalidParams,
@@ -17,7 +17,7 @@ from reliable_ws.protocol.errors import (
     RequestTimeout,
 )
 from reliable_ws.protocol.events import Faulted, Itemized, Replied
-from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.frames import LONGEST_NAME, Payload
 from reliable_ws.protocol.payload import open_payload, seal, seal_weight
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session
@@ -25,10 +25,18 @@ from reliable_ws.protocol.state import Receiving, Sending
 
 from .rpc_server import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 
-__all__ = ["STREAM_CREDIT", "OpenRequest", "OpenRequests"]
+__all__ = ["STREAM_CREDIT", "OpenRequest", "OpenRequests", "request_deadline"]
 
 STREAM_CREDIT = 256 * 1024
 """Bytes of items of one stream that may be on their way or unread."""
+
+
+def request_deadline(now: float, timeout: float | None) -> float | None:
+    """Return when a request is over that is made now; ``None``: when the session is.
+
+    A timeout that is longer than a greeting can say is none (``HIGHEST``).
+    """
+    return now + timeout if timeout is not None and timeout < HIGHEST else None
 
 
 class OpenRequest:
@@ -108,6 +116,16 @@ class OpenRequests(Generic[Q]):
         self._open[number] = request
         return number
 
+    def is_admitted(self, request: Q) -> bool:
+        """Whether a request need not wait any more: there is room, or :meth:`check` raises."""
+        if len(self._calls.open) < self._calls.limit:
+            return True
+        try:
+            self.check(request)
+        except Exception:  # noqa: BLE001 - the caller checks it again, and raises it
+            return True
+        return False
+
     def check(self, request: Q) -> None:
         """Raise where no answer can come any more (CALL-38)."""
         session = self._session
@@ -117,6 +135,10 @@ class OpenRequests(Generic[Q]):
             raise self._undelivered(0, request, taken=False)
         if session.incarnation and not self._calls.limit:
             raise NotTaken(Report(1, 0), "the peer does not take requests")
+
+    def not_admitted(self, request: Q) -> RequestTimeout:
+        """Return the error of a request for which there was no room in time."""
+        return RequestTimeout(request.message[0], taken=False)
 
     def timed_out(self, number: int, method: str) -> RequestTimeout:
         """Wait no more; return the error that says what is known."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from reliable_ws.protocol.calls.codec import LONGEST_NAME, LONGEST_WORDS
 from reliable_ws.protocol.errors import (
     MessageTooLarge,
     NotSerializable,
@@ -13,7 +12,7 @@ from reliable_ws.protocol.errors import (
     RemoteError,
 )
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
-from reliable_ws.protocol.frames import Payload
+from reliable_ws.protocol.frames import LONGEST_NAME, LONGEST_WORDS, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
 

@@ -6,6 +6,7 @@ hex dump can be read; every capital letter has the *critical* bit 0x40 set (FRAM
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple, TypeAlias
 
 import msgpack
@@ -24,6 +25,12 @@ CRITICAL = 0x40
 
 OVERHEAD = 6
 """What every message weighs besides its content: the largest msgpack header (WINDOW-2)."""
+
+LONGEST_NAME = 255
+"""Most bytes of a method's name, or of a fault's code (CALL-14)."""
+
+LONGEST_WORDS = 1_000
+"""Most bytes of a fault's message (CALL-14)."""
 
 EXT_VALUE = 1
 """The one extension code: a payload that is neither text nor bytes, packed on its own (MSG-3)."""
@@ -294,8 +301,8 @@ KIND_BYTES, KIND_TEXT, KIND_VALUE = 0, 1, 2
 """What a :class:`Part` is a slice of (PART-2)."""
 
 
-class Code:
-    """Closing and refusal codes (protocol.md, section 12; CODE-1)."""
+class Code(enum.IntEnum):
+    """Closing and refusal codes (protocol.md, section 12; CODE-1). Peers may send others."""
 
     FINISHED = 1000
     GOING_AWAY = 1001
@@ -313,6 +320,10 @@ class Code:
     NO_HELLO = 4508
     SILENT = 4509
     BUSY = 4529
+
+    def __repr__(self) -> str:
+        """The number alone, as it travels and as applications know it."""
+        return str(int(self))
 
 
 def may_resume(code: int | None) -> bool:

@@ -135,10 +135,6 @@ class SessionRegistry:
         """Sessions that live."""
         return len(self._sessions)
 
-    def __iter__(self) -> object:
-        """Go through the sessions that live."""
-        return iter(list(self._sessions.values()))
-
     @property
     def held(self) -> int:
         """Bytes of messages that all sessions hold together."""

@@ -120,7 +120,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         # A thread that is not here may hold it, or have been about to: locked() need not tell.
-        self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # the standard library's way
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - the standard library's way
         self.pump.link_io = None
         with self.lock:
             super().after_fork()

@@ -8,10 +8,13 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest, OpenRequests
-from reliable_ws.protocol.config import HIGHEST
+from reliable_ws.driver.rpc_client import (
+    STREAM_CREDIT,
+    OpenRequest,
+    OpenRequests,
+    request_deadline,
+)
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.errors import RequestTimeout
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload
 
@@ -63,67 +66,59 @@ class RpcClient(OpenRequests[PendingRequest]):
 
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer. Without the lock."""
-        by = _by(timeout)
-        waiting = PendingRequest(method, params, *self.seal(method, params))
+        by = request_deadline(time.monotonic(), timeout)
+        until = NEVER if by is None else by
+        request = PendingRequest(method, params, *self.seal(method, params))
         with self._lock:
-            number = self._begin(waiting, by, 0)
+            number = self._begin(request, by, 0)
             try:
-                while waiting.answer is None:
-                    if not waiting.wait(self._lock, by):
+                while request.answer is None:
+                    if not request.wait(self._lock, until):
                         raise self.timed_out(number, method)
             finally:
-                self._end(number, waiting)
-        return self.result(number, waiting)
+                self._end(number, request)
+        return self.result(number, request)
 
     def stream(self, method: str, params: Any, timeout: float | None) -> Generator[Any, None, None]:
         """Ask for a stream, and yield its items. Without the lock."""
-        by = _by(timeout)
-        waiting = PendingRequest(method, params, *self.seal(method, params))
+        by = request_deadline(time.monotonic(), timeout)
+        until = NEVER if by is None else by
+        request = PendingRequest(method, params, *self.seal(method, params))
         with self._lock:
-            number = self._begin(waiting, by, STREAM_CREDIT)
+            number = self._begin(request, by, STREAM_CREDIT)
         try:
-            while (payload := self._next_item(number, waiting, by)) is not None:
+            while (payload := self._next_item(number, request, until)) is not None:
                 yield open_payload(payload, number, self._session.codec)
-            self.result(number, waiting)
+            self.result(number, request)
         finally:
             self._abandon(number)
 
-    def _next_item(self, number: int, waiting: PendingRequest, by: float) -> Payload | None:
+    def _next_item(self, number: int, request: PendingRequest, until: float) -> Payload | None:
         """Take the next item of a stream, or ``None`` if it has ended. Without the lock."""
         with self._lock:
-            while not waiting.items:
-                if waiting.answer is not None:
+            while not request.items:
+                if request.answer is not None:
                     return None
-                if not waiting.wait(self._lock, by):
-                    raise self.timed_out(number, waiting.message[0])
-            payload, granted = waiting.take()
+                if not request.wait(self._lock, until):
+                    raise self.timed_out(number, request.message[0])
+            payload, granted = request.take()
             if granted:
                 self._session.grant(number, granted)
                 self._pump.wake()
             return payload
 
-    def _begin(self, waiting: PendingRequest, by: float, credit: int) -> int:
+    def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request as soon as there is room, and return its number."""
-        self.check(waiting)
-        if self.waiters or not self._may_ask(waiting):
+        self.check(request)
+        if self.waiters or not self.is_admitted(request):
             try:
-                self.waiters.wait(lambda: self._may_ask(waiting), by)
+                self.waiters.wait(lambda: self.is_admitted(request), NEVER if by is None else by)
             except TimeoutError:
-                raise RequestTimeout(waiting.message[0], taken=False) from None
-            self.check(waiting)
-        number = self.open(waiting, None if by >= NEVER else by, credit)
+                raise self.not_admitted(request) from None
+            self.check(request)
+        number = self.open(request, by, credit)
         self._pump.wake(alone=len(self._open) == 1)
         return number
-
-    def _may_ask(self, waiting: PendingRequest) -> bool:
-        """Whether there is room for one more, or nothing to wait for."""
-        if len(self._calls.open) < self._calls.limit:
-            return True
-        try:
-            self.check(waiting)
-        except Exception:  # noqa: BLE001 - the thread that waits raises it
-            return True
-        return False
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""
@@ -134,9 +129,9 @@ class RpcClient(OpenRequests[PendingRequest]):
         self.admit()
         return taken_back
 
-    def _end(self, number: int, waiting: PendingRequest) -> None:
+    def _end(self, number: int, request: PendingRequest) -> None:
         """Go: there is an answer, or nobody waits for it any more."""
-        if waiting.answer is None:
+        if request.answer is None:
             self.drop(number)
         else:
             self._open.pop(number, None)
@@ -167,8 +162,3 @@ class RpcClient(OpenRequests[PendingRequest]):
             self.drop(self._abandoned.popleft())
         if self.waiters:
             self.waiters.notify()
-
-
-def _by(timeout: float | None) -> float:
-    """Return when time is up; what a deadline cannot say is none."""
-    return deadline_after(timeout if timeout is not None and timeout < HIGHEST else None)

@@ -11,15 +11,16 @@ from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.handler_end import close_code, log_undelivered
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
-from reliable_ws.driver.status import ConnectionEvent, logger
+from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
@@ -312,17 +313,12 @@ class Acceptor(Driver):
 
     def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        code = 1000
+        code = close_code(None)
         try:
             handler(self.connection)
-        except ConnectionClosed as error:
-            # A client that is gone is no bug.
-            logger.warning("a handler ended with %s: %s", type(error).__name__, error)
-            code = 1011
-        except BaseException:  # noqa: BLE001 - it ends its own session, and nothing else
-            logger.exception("a handler raised")
-            code = 1011
+        except BaseException as error:  # noqa: BLE001 - it ends its own session, and nothing else
+            code = close_code(error)
         try:
             self.connection.close(code)
         except DeliveryError as error:
-            logger.warning("a session ended with undelivered messages: %s", error.report)
+            log_undelivered(error)

@@ -1,7 +1,5 @@
 """The two sides of a :class:`~reliable_ws.testing.Network`, as processes that can die."""
 
-# ruff: noqa: SLF001 - that a process dies is no public verb of its sessions
-
 from __future__ import annotations
 
 import asyncio
@@ -9,10 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.aio.connect import connect
-from reliable_ws.aio.connection import Connection
+from reliable_ws.aio.connection import Connection, abort_silently
 from reliable_ws.aio.serve import Server, serve
-from reliable_ws.aio.sessions import Handler, Sessions
-from reliable_ws.driver.status import ignore_event
+from reliable_ws.aio.sessions import Handler, Sessions, abort_all
 from reliable_ws.transport import Transport
 
 from .wire import End, Wire
@@ -45,7 +42,7 @@ class Client(connect):
         connection, self._newest = self._newest, None
         if connection is None or connection.close_code is not None:
             return False
-        asyncio.get_running_loop().call_soon(_end, connection)
+        asyncio.get_running_loop().call_soon(abort_silently, connection)
         return True
 
 
@@ -158,12 +155,6 @@ class Listener:
 
 
 def _end_all(dead: Sessions, serving: list[asyncio.Task[None]]) -> None:
-    for task in (*serving, *dead._table.handlers):
+    for task in serving:
         task.cancel()
-    for connection in dead.connections:
-        _end(connection)
-
-
-def _end(connection: Connection) -> None:
-    connection._driver.notify = ignore_event  # the dead say nothing
-    connection.abort()
+    abort_all(dead)

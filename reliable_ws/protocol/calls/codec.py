@@ -11,6 +11,8 @@ from reliable_ws.protocol import fields
 from reliable_ws.protocol.frames import (
     ENTRIES,
     EXT_VALUE,
+    LONGEST_NAME,
+    LONGEST_WORDS,
     MAX_NUMBER,
     TYPES,
     Calls,
@@ -27,13 +29,7 @@ from reliable_ws.protocol.frames import (
     new_unchecked,
 )
 
-__all__ = ["LONGEST_NAME", "LONGEST_WORDS", "clipped", "read_calls", "wire_calls"]
-
-LONGEST_NAME = 255
-"""Most bytes of a method's name, or of a fault's code (CALL-14)."""
-
-LONGEST_WORDS = 1_000
-"""Most bytes of a fault's message (CALL-14)."""
+__all__ = ["clipped", "read_calls", "wire_calls"]
 
 VALID_AS_IS = frozenset((bytes, str, type(None)))
 """Payloads that need no look; ``None`` stands for the pieces before the entry."""

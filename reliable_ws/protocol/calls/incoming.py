@@ -21,6 +21,8 @@ from reliable_ws.protocol.events import (
     Requested,
 )
 from reliable_ws.protocol.frames import (
+    LONGEST_NAME,
+    LONGEST_WORDS,
     Cancel,
     Code,
     Credit,
@@ -36,7 +38,7 @@ from reliable_ws.protocol.frames import (
 )
 from reliable_ws.protocol.payload import seal_weight, text_length
 
-from .codec import LONGEST_NAME, LONGEST_WORDS, clipped
+from .codec import clipped
 from .fragments import Pieces, whole
 from .outgoing import OutgoingCalls
 from .queue import CallQueue

@@ -11,6 +11,7 @@ from typing import Any
 
 from reliable_ws.protocol.errors import Violation
 from reliable_ws.protocol.frames import (
+    LONGEST_NAME,
     Cancel,
     Code,
     Entry,
@@ -21,7 +22,7 @@ from reliable_ws.protocol.frames import (
 )
 from reliable_ws.protocol.payload import text_length
 
-from .codec import LONGEST_NAME, clipped
+from .codec import clipped
 from .flow import Streams
 from .queue import SMALL_ENTRY, CallQueue
 

@@ -1,0 +1,29 @@
+"""What the end of a session's handler means: the code to close with, and what is logged."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError
+from reliable_ws.protocol.frames import Code
+
+from .status import logger
+
+__all__ = ["close_code", "log_undelivered"]
+
+
+def close_code(error: BaseException | None) -> int:
+    """Return the code with which a session is closed whose handler ended so, and log an error.
+
+    ``None``: the handler has returned.
+    """
+    if error is None:
+        return Code.FINISHED
+    if isinstance(error, ConnectionClosed):  # a client that is gone is no bug
+        logger.warning("a handler ended with %s: %s", type(error).__name__, error)
+    else:
+        logger.error("a handler raised", exc_info=error)
+    return Code.INTERNAL
+
+
+def log_undelivered(error: DeliveryError) -> None:
+    """Log what the close after a handler could not deliver: nobody else is told."""
+    logger.warning("a session ended with undelivered messages: %s", error.report)

@@ -1,0 +1,211 @@
+"""How a request becomes a Python call: registering, binding, coercing."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from reliable_ws import InvalidParams, Methods
+from reliable_ws.aio.connection import Connection
+from reliable_ws.driver.coerce import fit
+from reliable_ws.driver.methods import Method
+
+if TYPE_CHECKING:
+    import somewhere  # type: ignore[import-not-found]
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.0
+
+
+@dataclasses.dataclass
+class Unresolved:
+    value: somewhere.Thing
+
+
+def bind(function, params, connection=None):
+    return Method("work", function).bind(connection, params)
+
+
+def call(function, params, connection=None):
+    args, kwargs = bind(function, params, connection)
+    return function(*args, **kwargs)
+
+
+# ------------------------------------------------------------------ registering
+
+
+def test_methods_are_found_by_name():
+    methods = Methods()
+
+    @methods.register
+    def first():
+        pass
+
+    @methods.register(name="other")
+    def second():
+        pass
+
+    assert methods.get("first").function is first
+    assert methods.get("other").function is second
+    assert methods.get("second") is None
+    with pytest.raises(ValueError, match="already"):
+        methods.add(first)
+    with pytest.raises(ValueError, match="no name"):
+        methods.add(Color.RED)  # type: ignore[type-var]
+
+
+def test_each_driver_refuses_what_it_cannot_run():
+    def generate():
+        yield
+
+    async def work():
+        pass
+
+    for_threads, for_loops = Methods(), Methods()
+    for_threads.add(generate)
+    for_loops.add(work)
+    for_threads.check_threads()
+    for_loops.check_loop()
+    with pytest.raises(TypeError, match="generate: generator functions"):
+        for_threads.check_loop()
+    with pytest.raises(TypeError, match="work: coroutine functions"):
+        for_loops.check_threads()
+
+
+# ------------------------------------------------------------------ binding
+
+
+def two(a, b=2):
+    return a, b
+
+
+def keyword(a, *, b: int = 3):
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("function", "params", "result"),
+    [
+        (two, [1], (1, 2)),
+        (two, [1, 5], (1, 5)),
+        (two, {"a": 1, "b": 5}, (1, 5)),
+        (two, "text", ("text", 2)),
+        (keyword, [1], (1, 3)),
+        (keyword, {"a": 1, "b": 5}, (1, 5)),
+        (lambda: "none", None, "none"),
+        (lambda *args, **_more: args, [1, 2], (1, 2)),
+        (lambda **more: more, {"a": 1}, {"a": 1}),
+        (lambda a: a, {1: 2}, {1: 2}),  # keys that are no text: one argument
+    ],
+)
+def test_parameters_are_bound(function, params, result):
+    assert call(function, params) == result
+
+
+@pytest.mark.parametrize(
+    ("function", "params"),
+    [(two, []), (two, [1, 2, 3]), (two, {"c": 1}), (keyword, [1, 2]), (keyword, {"b": "text"})],
+)
+def test_parameters_that_do_not_fit(function, params):
+    with pytest.raises(InvalidParams, match="work: "):
+        bind(function, params)
+
+
+def in_front(conn: Connection, a):
+    return conn, a
+
+
+def behind(a, b=2, conn: Connection = None):
+    return conn, (a, b)
+
+
+def by_keyword(a, *, conn: Connection):
+    return conn, a
+
+
+@pytest.mark.parametrize(
+    ("function", "params", "given"),
+    [
+        (in_front, [1], 1),
+        (in_front, {"a": 1}, 1),
+        (behind, [1], (1, 2)),
+        (behind, [1, 5], (1, 5)),
+        (by_keyword, [1], 1),
+    ],
+)
+def test_a_handler_may_have_its_connection(function, params, given):
+    assert call(function, params, "the connection") == ("the connection", given)
+
+
+def test_the_peer_does_not_say_which_connection():
+    with pytest.raises(InvalidParams, match="'conn' is not for the peer to say"):
+        bind(in_front, {"conn": 1, "a": 2})
+
+
+# ------------------------------------------------------------------ coercing
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "result"),
+    [
+        (int, 1, 1),
+        (float, 1, 1),
+        (bool, True, True),
+        (None.__class__, None, None),
+        (Any, object, object),
+        ("a name", 1, 1),
+        (Color, "red", Color.RED),
+        (Point, {"x": 1}, Point(1)),
+        (list[Point], [{"x": 1}], [Point(1)]),
+        (dict[str, Color], {"a": "red"}, {"a": Color.RED}),
+        (tuple[int, ...], [1, 2], (1, 2)),
+        (tuple[int, Color], [1, "red"], (1, Color.RED)),
+        (int | None, None, None),
+        (Literal["a", "b"], "a", "a"),
+        (Unresolved, {"value": 1}, Unresolved(1)),
+        (type[int], int, int),
+    ],
+)
+def test_values_that_fit(hint, value, result):
+    assert fit("value", hint, value) == result
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (int, "1"),
+        (int, True),
+        (str, b"bytes"),
+        (Color, "blue"),
+        (Point, [1]),
+        (Point, {1: 2}),
+        (Point, {"x": "text"}),
+        (Point, {"z": 1}),
+        (list[int], ["text"]),
+        (list[int], "text"),
+        (dict[str, int], [1]),
+        (tuple[int, int], [1]),
+        (int | None, "text"),
+        (Literal["a", "b"], "c"),
+    ],
+)
+def test_values_that_do_not_fit(hint, value):
+    with pytest.raises((TypeError, ValueError)):
+        fit("value", hint, value)
+
+
+def test_a_name_that_only_a_type_checker_sees_is_not_checked():
+    def work(value: somewhere.Thing, conn: somewhere.Connection):
+        return value, conn
+
+    assert call(work, [1], "the connection") == (1, "the connection")

@@ -1,0 +1,194 @@
+"""Deliveries, forks, and the end of a handler."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from reliable_ws import ConnectionClosed, NotTaken, Report, SessionLost
+from reliable_ws.driver import fork
+from reliable_ws.driver.delivery import BaseDelivery
+from reliable_ws.driver.handler_end import close_code, log_undelivered
+from reliable_ws.driver.status import (
+    ConnectionEvent,
+    State,
+    Status,
+    ignore_event,
+    log_left_open,
+    notify_end,
+    raise_undelivered,
+)
+from reliable_ws.protocol.report import End, Ending
+from tests.support.pair import Pair
+
+LOST = Ending(End.LOST, 1006, "cut")
+
+
+def test_a_delivery_confirms_its_number():
+    class Receiver:
+        def __init__(self):
+            self.confirmed = []
+
+        def confirm(self, number):
+            self.confirmed.append(number)
+
+    receiver = Receiver()
+    delivery = BaseDelivery(receiver, 7, "message", True)
+    delivery.confirm()
+    assert receiver.confirmed == [7]
+    assert (delivery.number, delivery.message, delivery.redelivered) == (7, "message", True)
+
+
+# ------------------------------------------------------------------ forks
+
+
+def test_in_a_child_process_every_driver_is_told_once(monkeypatch):
+    class Driver:
+        told = 0
+
+        def after_fork(self):
+            self.told += 1
+
+    monkeypatch.setattr(fork, "_drivers", type(fork._drivers)())
+    driver = Driver()
+    fork.watch_forks(driver)
+    fork._in_child()
+    fork._in_child()
+    assert driver.told == 1
+
+
+def test_the_childs_copy_of_a_session_ends_and_sends_nothing():
+    pair = Pair()
+    link = pair.connect().dialer
+    fork.end_in_child(pair.client)
+    assert pair.client.ended.kind is End.LOST
+    assert "forked" in pair.client.ended.reason
+    assert link.close_action is None
+
+
+# ------------------------------------------------------------------ the end of a handler
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "level", "words"),
+    [
+        (None, 1000, None, ""),
+        (SessionLost(LOST, Report(0, 0)), 1011, logging.WARNING, "ended with SessionLost: session"),
+        (ZeroDivisionError("x"), 1011, logging.ERROR, "a handler raised"),
+        (SystemExit(1), 1011, logging.ERROR, "a handler raised"),
+    ],
+)
+def test_a_handler_that_ends_closes_its_session(error, code, level, words, caplog):
+    assert close_code(error) == code
+    assert [record.levelno for record in caplog.records] == ([] if level is None else [level])
+    assert words in caplog.text
+
+
+def test_what_its_close_cannot_deliver_is_logged(caplog):
+    log_undelivered(NotTaken(Report(3, 1)))
+    assert "undelivered messages: 3 sent, 1 confirmed" in caplog.text
+
+
+# ------------------------------------------------------------------ status
+
+
+class Connection(Status):
+    def __init__(self, session, transport=None):
+        self._session = session
+        self.carrier = transport
+
+    @property
+    def _current(self):
+        return self.carrier
+
+
+class Transport:
+    class websocket:  # noqa: N801 - an attribute
+        remote_address = ("host", 1)
+
+
+def test_states_of_a_connection():
+    pair = Pair()
+    connection = Connection(pair.client, Transport())
+    assert connection.state is State.CONNECTING
+    assert connection.transport is None
+    assert connection.websocket is None
+    pair.connect()
+    assert connection.state is State.OPEN
+    assert connection.remote_address == ("host", 1)
+    assert connection.subprotocol is None
+    assert connection.close_code is connection.close_reason is None
+    pair.cut()
+    assert connection.state is State.DETACHED
+    assert connection.transport is None
+    pair.client.close(pair.now)
+    assert connection.state is State.CLOSING
+    pair.client.end(pair.now, LOST)
+    assert connection.state is State.CLOSED
+    assert (connection.close_code, connection.close_reason) == (1006, "cut")
+    assert connection.transport is connection.carrier
+    assert repr(connection) == f"<Connection {pair.client.id.hex()[:8]} initiator closed>"
+
+
+def test_counts_of_a_connection():
+    pair = Pair()
+    pair.connect()
+    ours, theirs = Connection(pair.client), Connection(pair.server)
+    assert ours.id == theirs.id
+    for message in ("one", "two"):
+        pair.client.send(message)
+    pair.run()
+    assert theirs.stats.received == 2
+    assert theirs.stats.inbox_bytes > 0
+    pair.server.take()
+    pair.server.poll(pair.now)
+    pair.advance(1)
+    assert (ours.stats.sent, ours.stats.confirmed, theirs.stats.taken) == (2, 1, 1)
+    assert ours.report.undelivered[0].message == "two"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (End.FINISHED, ["closed"]),
+        (End.ABORTED, ["closed"]),
+        (End.SUPERSEDED, ["superseded", "closed"]),
+        (End.LOST, ["session_lost", "closed"]),
+    ],
+)
+def test_the_end_is_reported(kind, names):
+    told = []
+    notify_end(lambda name, *_: told.append(name), Ending(kind, 4000, "why"))
+    assert told == names
+    ignore_event("closed", None, "", 0)
+    assert ConnectionEvent("opened", None).replayed == 0
+
+
+def test_what_is_undelivered_is_raised_with_its_cause():
+    session = Pair().client
+    raise_undelivered(session, session.report())
+    session.send("x")
+    with pytest.raises(NotTaken) as raised:
+        raise_undelivered(session, session.report())
+    assert raised.value.__cause__ is None
+    why = ValueError("in use")
+    session.end(0.0, LOST, why)
+    session.end(0.0, LOST, ValueError("too late"))
+    with pytest.raises(NotTaken) as raised:
+        raise_undelivered(session, session.report())
+    assert raised.value.__cause__ is why
+    assert session.error().__cause__ is why
+    assert isinstance(session.error(), ConnectionClosed)
+
+
+def test_a_session_that_is_left_open_is_logged(caplog):
+    session = Pair().client
+    log_left_open(session)
+    assert not caplog.records
+    session.send("x")
+    log_left_open(session)
+    assert "left without close(): 1 sent" in caplog.text
+    session.abort(0.0)
+    log_left_open(session)
+    assert len(caplog.records) == 1
