@@ -73,23 +73,20 @@ class Acks:
         return at
 
     def note(self, now: float) -> None:
-        """After anything happened: arm the delay if there is news, and watch the inbox."""
-        inbox = self.inbox
+        """There is news: arm the delay, unless it is armed, and watch for what cannot wait."""
         if self.by is None:
-            if inbox.confirmed == self.confirmed and inbox.received == self.received:
-                return
             self.by = now + self._delay
-        inbox.watch(self.due_at())
+        self.inbox.watch(self.due_at())
 
     def take(self, *, riding: bool) -> Ack | None:
-        """Return the Ack that is to be sent now, if any (ACK-2, ACK-3)."""
+        """Return the Ack that goes now, or ``None`` if the news can wait (ACK-2, ACK-3).
+
+        There is news, or :attr:`now` is set. ``riding``: other frames go anyway.
+        """
         inbox = self.inbox
         received, confirmed = inbox.received, inbox.confirmed
-        if not self.now:
-            if confirmed == self.confirmed and received == self.received:
-                return None
-            if not riding and confirmed < self.due_at():
-                return None
+        if not (self.now or riding) and confirmed < self.due_at():
+            return None
         self.received, self.confirmed = received, confirmed
         self.now = False
         self.by = None

@@ -239,15 +239,13 @@ class Link:
                 self._add_sequenced(frames, now, used)
         # 4. Acks ride in front of these. Without other frames they go when they are due.
         if calls.now or (frames and calls.incoming.received != calls.told):
-            call_ack = calls.take()
-            if call_ack is not None:  # before a Stop it is the last one (CALL-37)
-                frames.insert(0, call_ack)
+            frames.insert(0, calls.take())  # before a Stop it is the last one (CALL-37)
         if acks.now or inbox.received != acks.received or inbox.confirmed != acks.confirmed:
             ack = acks.take(riding=bool(frames))
-            if ack is not None:
-                frames.insert(0, ack)
-            elif not frames:
+            if ack is None:
                 acks.note(now)
+            else:
+                frames.insert(0, ack)
         if not frames:
             return None
         self._speak_by = now + self._speak_every

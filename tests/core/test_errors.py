@@ -21,7 +21,9 @@ from reliable_ws.protocol.errors import (
     SessionLost,
     closed,
 )
+from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending, Outcome, Report, Undelivered
+from reliable_ws.protocol.session import Session
 
 NOT_TAKEN = Undelivered(2, Outcome.NOT_TAKEN, "b")
 UNKNOWN = Undelivered(3, Outcome.UNKNOWN, "c")
@@ -100,3 +102,16 @@ def test_what_a_request_raises_says_what_is_known():
     assert [error.taken for error in timeouts] == [True, False, None]
     assert all(isinstance(error, TimeoutError) for error in timeouts)
     assert len({str(error) for error in timeouts}) == 3
+
+
+def test_a_session_that_the_driver_ends_says_what_ended_it():
+    """The cause is the exception of the driver, and the first end stands."""
+    session = Session("initiator", bytes(16), bytes(32), 0.0)
+    why = ValueError("in use")
+    session.end(0.0, Ending(End.LOST, 1006, "no other WebSocket"), why)
+    session.end(0.0, Ending(End.LOST, 1006, "again"), ValueError("again"))
+    assert session.error().__cause__ is why
+
+
+def test_a_code_is_shown_as_its_number():
+    assert repr(Code.ENDED) == f"{Code.ENDED}" == "4410"

@@ -52,11 +52,6 @@ class CallCursor:
         "When an ack that could not ride is sent."
 
     @property
-    def at_end(self) -> bool:
-        """Whether every call has been transmitted."""
-        return self.number > self.call_queue.last
-
-    @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
         return self.number <= self.call_queue.last or bool(self.incoming.served)
@@ -91,12 +86,9 @@ class CallCursor:
         self.number = number + len(entries)
         return new_unchecked(Calls, (number, entries)), used
 
-    def take(self) -> CallAck | None:
-        """Return the ack that goes now, if there is anything new to tell (CALL-17)."""
-        received = self.incoming.received
+    def take(self) -> CallAck:
+        """Return the ack that goes now: more has arrived than was told (CALL-17)."""
+        received = self.told = self.incoming.received
         self.now = False
         self.by = None
-        if received == self.told:
-            return None
-        self.told = received
         return new_unchecked(CallAck, (received,))
