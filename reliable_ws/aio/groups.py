@@ -7,7 +7,6 @@ waits for a member. A member that is slow, full, detached or dead delays no othe
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
 from collections.abc import AsyncIterator, Hashable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -27,24 +26,8 @@ AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
 
 
-class Fate(enum.Enum):
-    """What became of one publication at one member."""
-
-    CONFIRMED = "confirmed"
-    "The member's application has taken it."
-    NOT_TAKEN = "not taken"
-    "The member's application has not taken it and never will."
-    UNKNOWN = "unknown"
-    "It is not known, and will not be, whether the member's application took it."
-    PENDING = "pending"
-    "Not final yet."
-    SKIPPED = "skipped"
-    'Not sent: the member was full (``when_full="skip"``), or takes no message of this size.'
-    DROPPED = "dropped"
-    "Not sent: the member was full and was dropped from the group, or it left."
-
-
-FATES = {outcome: Fate(outcome.value) for outcome in Outcome}
+Fate = Outcome
+"""What became of one publication at one member: another name of :class:`Outcome`."""
 
 
 class Recipient(NamedTuple):
@@ -54,7 +37,7 @@ class Recipient(NamedTuple):
     "The id of the member's session."
     identity: Hashable
     "The value that was given to ``join()``."
-    fate: Fate
+    fate: Outcome
     "What became of the publication at this member."
 
 
@@ -82,30 +65,30 @@ class Member:
         self.waiting: deque[Publication] = deque()
         self.weight = 0  # of what waits
 
-    def offer(self, publication: Publication) -> int | Fate:
+    def offer(self, publication: Publication) -> int | Outcome:
         """Send a publication, or say why not: its number, ``AWAITING_ROOM``, or a fate."""
         session = self.session
         if session.outbox.state is not Sending.OPEN:
-            return Fate.NOT_TAKEN
+            return Outcome.NOT_TAKEN
         number = 0 if self.waiting else session.outbox.offer(publication.payload)
         if not number:
             if session.outbox.is_too_large(publication.weight):
-                return Fate.SKIPPED
+                return Outcome.SKIPPED
             if self.waiting or not session.outbox.has_room(publication.weight):
                 return self._full(publication)
             try:
                 number = session.send_sealed(publication.payload, publication.weight)
             except ConnectionClosed:
-                return Fate.NOT_TAKEN
+                return Outcome.NOT_TAKEN
         self.pending.append((number, publication))
         if not self.pump.awake:
             self.pump.wake()
         return number
 
-    def _full(self, publication: Publication) -> int | Fate:
+    def _full(self, publication: Publication) -> int | Outcome:
         group = self.group
         if group.when_full == "skip":
-            return Fate.SKIPPED
+            return Outcome.SKIPPED
         within = len(self.waiting) < group.limit and (
             not self.waiting  # as in the outbox, one alone may be larger
             or self.weight + publication.weight <= group.limit_bytes
@@ -114,10 +97,10 @@ class Member:
             self.waiting.append(publication)
             self.weight += publication.weight
             return AWAITING_ROOM
-        self.drop(Fate.DROPPED)
-        return Fate.DROPPED
+        self.drop(Outcome.DROPPED)
+        return Outcome.DROPPED
 
-    def drop(self, fate: Fate) -> None:
+    def drop(self, fate: Outcome) -> None:
         """Take the member out of its group; what waits for it gets this fate."""
         self.group._remove(self)
         waiting, self.waiting = self.waiting, deque()
@@ -144,7 +127,7 @@ class Member:
             try:
                 sent = self.session.send_sealed(publication.payload, publication.weight)
             except (MessageTooLarge, ConnectionClosed):
-                publication._settle(self, Fate.NOT_TAKEN)
+                publication._settle(self, Outcome.NOT_TAKEN)
                 continue
             publication._places[self] = sent
             self.pending.append((sent, publication))
@@ -156,7 +139,7 @@ class Member:
 
     def settled(self) -> None:
         """The session is over, or its peer takes nothing more: every outcome is known."""
-        self.drop(Fate.NOT_TAKEN)
+        self.drop(Outcome.NOT_TAKEN)
         pending, self.pending = self.pending, deque()
         for _number, publication in pending:
             publication._count(self)
@@ -175,7 +158,7 @@ class Publication:
         self.message = message
         self.payload = payload
         self.weight = weight
-        self._places: dict[Member, int | Fate] = {}
+        self._places: dict[Member, int | Outcome] = {}
         self._left = 0
         self._awaited = False
         self._done: asyncio.Future[None] | None = None
@@ -219,7 +202,7 @@ class Publication:
         ready: deque[Recipient] = deque()
         more = asyncio.Event()
         for recipient in self.outcomes:
-            if recipient.fate is not Fate.PENDING:
+            if recipient.fate is not Outcome.PENDING:
                 ready.append(recipient)
         listener = (ready, more)
         self._listeners.append(listener)
@@ -241,21 +224,21 @@ class Publication:
         self._awaited = True
         for member, place in self._places.items():
             session = member.session
-            if not isinstance(place, Fate) and place > session.outbox.confirmed:
+            if not isinstance(place, Outcome) and place > session.outbox.confirmed:
                 session.want(place)
                 member.pump.wake()
 
     def _recipient(self, member: Member) -> Recipient:
         place = self._places[member]
-        if isinstance(place, Fate):
+        if isinstance(place, Outcome):
             fate = place
         elif place == AWAITING_ROOM:
-            fate = Fate.PENDING
+            fate = Outcome.PENDING
         else:
-            fate = FATES[member.session.outcome(place)]
+            fate = member.session.outcome(place)
         return Recipient(member.session.id, member.identity, fate)
 
-    def _settle(self, member: Member, fate: Fate) -> None:
+    def _settle(self, member: Member, fate: Outcome) -> None:
         self._places[member] = fate
         self._count(member)
 
@@ -350,7 +333,7 @@ class Group:
         """
         member = self._members.get(connection.id)
         if member is not None:
-            member.drop(Fate.DROPPED)
+            member.drop(Outcome.DROPPED)
 
     def _has(self, member: Member) -> bool:
         return self._members.get(member.connection.id) is member
@@ -371,7 +354,7 @@ class Group:
         left = 0
         for member in list(self._members.values()):
             place = places[member] = member.offer(publication)
-            if not isinstance(place, Fate):
+            if not isinstance(place, Outcome):
                 left += 1
         publication._left = left
         return publication

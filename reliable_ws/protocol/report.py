@@ -10,7 +10,7 @@ __all__ = ["End", "Ending", "Outcome", "Report", "Undelivered"]
 
 
 class Outcome(enum.Enum):
-    """What is known of one message that ``send()`` accepted (guarantee G3 of the README)."""
+    """What is known of one message (README, guarantee G3), or of a publication at one member."""
 
     PENDING = "pending"
     "Not final: the session lives."
@@ -20,6 +20,12 @@ class Outcome(enum.Enum):
     "The peer's application has not taken it and never will. You can safely send it again."
     UNKNOWN = "unknown"
     "It is not known, and will not be, whether the peer's application took it."
+    SKIPPED = "skipped"
+    """Only of a publication: not sent, as the member was full (``when_full="skip"``), or takes no
+    message of this size."""
+    DROPPED = "dropped"
+    """Only of a publication: not sent, as the member was full and was dropped from the group, or
+    it left."""
 
 
 class End(enum.Enum):

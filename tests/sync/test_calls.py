@@ -31,10 +31,12 @@ class Handlers:
         self.methods = Methods()
         self.begun, self.go = threading.Event(), threading.Event()
         self.ended = threading.Event()
+        self.added = []
         for method in (self.add, self.hold, self.fail, self.refuse, self.ask_back, self.count):
             self.methods.add(method)
 
     def add(self, first: int, second: int = 1):
+        self.added.append(first)
         return first + second
 
     def hold(self):
@@ -147,16 +149,14 @@ def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
         with pytest.raises(RequestTimeout) as raised:
             ours.request("add", [1], timeout=0.02)
         assert raised.value.taken is False
-        order = []
-        second = run(lambda: order.append(ours.request("add", [2])))
+        second = run(ours.request, "add", [2])
         waits(ours._driver.rpc_client.waiters)
-        third = run(lambda: order.append(ours.request("add", [3])))
+        third = run(ours.request, "add", [3])
         waits(ours._driver.rpc_client.waiters, 2)
         handlers.go.set()
         assert held.result(SECONDS) == "held"
-        second.result(SECONDS)
-        third.result(SECONDS)
-        assert order == [3, 4]
+        assert (second.result(SECONDS), third.result(SECONDS)) == (3, 4)
+        assert handlers.added == [2, 3]
 
 
 def test_a_stream_brings_every_item_in_order_and_is_bounded(conns):
