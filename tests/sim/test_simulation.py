@@ -17,7 +17,7 @@ from .schedules import explain, options_of, replay, shrink, tell
 
 FIRST = int(os.environ.get("RELIABLE_WS_SEED", "0"))
 SCHEDULES = int(os.environ.get("RELIABLE_WS_SCHEDULES", "5000"))
-SHARES = 4
+SHARES = 2
 """The seeds are run in so many tests, to be shared by processes."""
 
 HAPPENED = {

@@ -1,4 +1,4 @@
-"""the acceptor's registry: who may come in, what is remembered, what is let go."""
+"""The acceptor's registry: who may come in, what is remembered, what is let go."""
 
 from __future__ import annotations
 
