@@ -73,9 +73,9 @@ def channels(live):
 
 @mount
 def falcon(live):
-    from falcon.asgi import App
+    from falcon.asgi import App as Falcon
 
-    return dispatcher(App(), live)
+    return dispatcher(Falcon(), live)
 
 
 def dispatcher(app, live):

@@ -176,7 +176,7 @@ def _never_crowded(put: Replace) -> None:
 
 @mutant("Finish does not wait for the answers that are owed", "a call, finish")
 def _hasty_finish(put: Replace) -> None:
-    put(CallCursor, "owes_answers", property(lambda self: not self.at_end))
+    put(CallCursor, "owes_answers", property(lambda self: self.number <= self.call_queue.last))
 
 
 @mutant("answers go behind Finish", "a call, finish")
