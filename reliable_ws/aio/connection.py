@@ -91,8 +91,8 @@ class Connection(Status):
         pump = self._pump
         if not pump.awake:
             pump.wake()
-        if number >= pump.yield_at or self._outbox.total >= pump.flush_at:
-            sender.crowded()
+        if number >= pump.check_at:
+            sender.check_turn()
         return Receipt(sender, number)
 
     def send_nowait(self, message: Any) -> Receipt:

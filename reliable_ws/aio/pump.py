@@ -51,6 +51,8 @@ class Pump:
         "_outbox",
         "_timer",
         "awake",
+        "check_after",
+        "check_at",
         "dispatch",
         "flush_at",
         "link_io",
@@ -70,6 +72,10 @@ class Pump:
         "From this number on, a send lets others run first."
         self.flush_at = SEND_AT_ONCE
         "Total weight of the outbox from which on a send flushes."
+        self.check_after = 1
+        "Sends between two looks at these two limits: as many as are likely to reach neither."
+        self.check_at = 1
+        "The number of the message that is sent with the next look."
         self._calls = 0  # queued since the last flush
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
@@ -118,8 +124,10 @@ class Pump:
             link_io.flush()
         # Allow the application another run of messages.
         outbox = self._outbox
-        self.yield_at = outbox.last + MAX_SENDS
+        last = outbox.last
+        self.yield_at = last + MAX_SENDS
         self.flush_at = outbox.total + SEND_AT_ONCE
+        self.check_at = last + self.check_after
         # An ack that could not ride has a deadline of its own.
         if link_io is None:
             self.rearm()

@@ -75,7 +75,7 @@ class Receiver:
         """Take the next message, and confirm it in the same step."""
         session = self._session
         payload = session.take()
-        if session.due:
+        if self._inbox.due:
             self._pump.taken()
         if self.waiters.waiting and self._inbox.finish is not None:
             self.wake_if_over()
@@ -86,6 +86,7 @@ class Receiver:
     async def messages(self) -> AsyncIterator[Any]:
         """Iterate over messages until the peer has finished."""
         waiters, inbox, session, pump = self.waiters, self._inbox, self._session, self._pump
+        take = session.take
         while True:
             try:
                 await self.arrival(None)
@@ -98,8 +99,8 @@ class Receiver:
             queue, left = inbox.queue, self._until_yield
             while left > 0 and len(queue) > waiters.notified and not waiters.waiting:
                 left -= 1
-                payload = session.take()
-                if session.due:
+                payload = take()
+                if inbox.due:
                     pump.taken()
                 if type(payload) is msgpack.ExtType:
                     payload = open_payload(payload, inbox.handed, session.codec)

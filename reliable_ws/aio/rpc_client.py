@@ -13,7 +13,6 @@ from reliable_ws.driver.rpc_client import (
     request_deadline,
 )
 from reliable_ws.protocol.payload import open_payload
-from reliable_ws.protocol.state import Receiving, Sending
 
 from .pump import Pump
 from .waiters import WaitQueue
@@ -109,8 +108,8 @@ class RpcClient(OpenRequests[PendingRequest]):
         return (
             len(calls.open) + waiters.notified < calls.limit
             and not waiters.waiting
-            and session.outbox.state is Sending.OPEN
-            and session.inbox.state is Receiving.OPEN
+            and session.outbox.is_open
+            and not session.exhausted
         )
 
     def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:

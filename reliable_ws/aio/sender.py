@@ -101,15 +101,23 @@ class Sender:
         """Whether so much was accepted in this turn of the loop that others run first."""
         return self._outbox.last >= self._pump.yield_at
 
-    def crowded(self) -> None:
-        """Deal with a full turn of the loop: send what there is, and let the next send yield."""
+    def check_turn(self) -> None:
+        """Look whether this turn of the loop is full: send what there is, let the next send yield.
+
+        That is looked at once for a number of messages, and not for each: as many as will weigh
+        what is left, if they weigh what the last ones did.
+        """
         pump, outbox = self._pump, self._outbox
-        if self._must_yield:
+        last, total = outbox.last, outbox.total
+        if last >= pump.yield_at:
             self.session.hold_offers()  # so the next send takes the long way
-        if outbox.total >= pump.flush_at:
-            pump.flush_at = outbox.total + SEND_AT_ONCE
+        if total >= pump.flush_at:
+            pump.flush_at = total + SEND_AT_ONCE
             if pump.link_io is not None:
                 pump.link_io.flush()
+        weight = total - outbox.end_of(last - 1) if outbox.finish is None else SEND_AT_ONCE
+        pump.check_after = max(1, min(MAX_SENDS, (pump.flush_at - total) // weight))
+        pump.check_at = min(last + pump.check_after, max(pump.yield_at, last + 1))
 
     def try_again(self) -> None:
         """Let who waits for room see whether there is some, or that it is too late."""
@@ -128,7 +136,7 @@ class Sender:
         """Wait until the outcome of everything up to ``number`` is known."""
         session, outbox = self.session, self._outbox
         confirmations = self._confirmations = self._confirmations or Thresholds()
-        while outbox.confirmed < number and outbox.outcome(number) is Outcome.PENDING:
+        while outbox.confirmed < number and not outbox.blocked:
             session.want(number)
             self._pump.flush()
             yield from confirmations.wait(number)

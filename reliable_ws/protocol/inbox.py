@@ -62,6 +62,7 @@ class Inbox:
         "_unmarked",
         "byte_marks",
         "confirmed",
+        "due",
         "finish",
         "handed",
         "mark",
@@ -93,6 +94,8 @@ class Inbox:
         self.stopped = False
         "Whether intake is frozen for good (CLOSE-3)."
         self._held = 0
+        self.due = False
+        "Whether the marked number has been confirmed since the session looked."
         self.mark = BEYOND
         "Confirming this number is news that somebody waits for."
         self.byte_marks: deque[int] = UNUSED
@@ -228,6 +231,8 @@ class Inbox:
         self.handed = number
         if self.confirmed == number - 1:
             self.confirmed = number
+            if number >= self.mark:
+                self.due = True
         else:  # deliveries before it are still open
             self._ahead[number] = True
         return payload
@@ -261,6 +266,8 @@ class Inbox:
             number += 1
             del ahead[number]
         self.confirmed = number
+        if number >= self.mark:
+            self.due = True
         return True
 
     def watch(self, number: int) -> None:

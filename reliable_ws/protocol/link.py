@@ -199,7 +199,7 @@ class Link:
     @property
     def has_output(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
-        if self.phase is Phase.OVER or self._greet is not None:
+        if self.close_action is not None or self._greet is not None:
             return True
         acks, calls, cursor = self.acks, self.calls, self.cursor
         inbox, outbox = acks.inbox, cursor.outbox
@@ -221,7 +221,7 @@ class Link:
         What it returns counts as transmitted. Call it again until it gives ``None``, whenever
         something happened and the transport has room.
         """
-        if self._greet is not None or not self.met or self.phase is Phase.OVER:
+        if self._greet is not None or not self.met or self.close_action is not None:
             return self._transmit_edge()
         acks, calls = self.acks, self.calls
         inbox = acks.inbox

@@ -47,6 +47,7 @@ class Outbox:
         "final",
         "finish",
         "is_held",
+        "is_open",
         "last",
         "max_bytes",
         "max_messages",
@@ -90,7 +91,8 @@ class Outbox:
         self.peer = config.limits(None)
         "What the peer takes; until the first greeting, a guess from ours (LIMIT-2)."
         self.blocked = False
-        "Whether links may take nothing sequenced any more, calls included (CLOSE-5)."
+        """Whether links may take nothing sequenced any more, calls included (CLOSE-5): every
+        outcome is known."""
         self.is_held = False
         "Whether :meth:`hold` keeps :meth:`offer` from accepting anything."
         self._set_limits()
@@ -136,8 +138,9 @@ class Outbox:
 
     def _set_limits(self) -> None:
         """Say what :meth:`offer` lets in, and whether links may take anything."""
-        is_open = self.state is Sending.OPEN and not self.is_held
-        self.max_weight = self.peer.max_message + OVERHEAD if is_open else -1
+        self.is_open = self.state is Sending.OPEN
+        is_offered = self.is_open and not self.is_held
+        self.max_weight = self.peer.max_message + OVERHEAD if is_offered else -1
         self.blocked = self.state in (Sending.STOPPED, Sending.ENDED)
 
     def has_room(self, weight: int) -> bool:

@@ -134,9 +134,11 @@ LAZY = frozenset(("_never", "_partial"))
 
 SPECIAL = {
     "_sessions": ("{k: copy(v, memo) for k, v in o._sessions.items()}", ""),
+    "offer": ("copy(o.outbox, memo).offer", ""),
+    "take": ("copy(o.inbox, memo).take", ""),
     "_greet": ("o._greet and copy(o._greet.__self__, memo)._greeting", "o._greet is None, "),
 }
-"""How to copy, and to hash, the registry's sessions, and a method that is bound to a session."""
+"""How to copy, and to hash, the registry's sessions, and methods that are bound to an object."""
 
 
 def _names_of(sample: Any) -> list[str]:
