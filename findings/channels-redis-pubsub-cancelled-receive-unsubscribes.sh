@@ -71,7 +71,8 @@ async def waited(layer):
 async def main():
     hosts = [f"redis://127.0.0.1:{port}"]
     seen, members = {}, []
-    for layer in (RedisPubSubChannelLayer(hosts=hosts), RedisChannelLayer(hosts=hosts), InMemoryChannelLayer()):
+    layers = [RedisPubSubChannelLayer(hosts=hosts), RedisChannelLayer(hosts=hosts), InMemoryChannelLayer()]
+    for layer in layers:
         name = type(layer).__name__
         seen[name], member = await run(layer)
         members.append(member)

@@ -8,8 +8,8 @@
 # 16 unread messages everything goes on. An application that sleeps for 4 s is enough here, with a
 # keepalive of one second; the defaults are 20 s for the interval and 20 s for the timeout.
 # Versions: websockets 17.4 at both ends.
-# Who meets it: a consumer that spends half a minute on a message (a model, a report, a database)
-# while small messages go on arriving. It looks like a network fault, and it comes with load only.
+# Who meets it: a consumer that spends 40 s on a message (a model, a report, a database) while small
+# messages go on arriving. It looks like a network fault, and it comes with load only.
 # What to do: read in a task of its own into a queue that you bound, or raise max_queue above what
 # the peer may have in flight, or let the peer wait for confirmations.
 set -euo pipefail
