@@ -16,7 +16,10 @@ set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-command -v redis-server >/dev/null || apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+if ! command -v redis-server >/dev/null; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+fi
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
   channels_redis==4.3.0 channels==4.3.2 redis==8.1.0

@@ -14,7 +14,10 @@ set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-command -v lighttpd >/dev/null || apt-get install -y -qq --no-install-recommends lighttpd >/dev/null
+if ! command -v lighttpd >/dev/null; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends lighttpd >/dev/null
+fi
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check websockets==17.4
 

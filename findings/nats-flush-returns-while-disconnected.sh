@@ -14,7 +14,10 @@ set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-command -v nats-server >/dev/null || apt-get install -y -qq --no-install-recommends nats-server >/dev/null
+if ! command -v nats-server >/dev/null; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends nats-server >/dev/null
+fi
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check nats-py==2.16.0
 
