@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ports
+
 from .processes import ENVIRONMENT, eventually, listener, outcome, run, sent, started, under_way
 
 LINES = b"".join(b"line %d\n" % number for number in range(1000))
@@ -17,6 +19,7 @@ LINES = b"".join(b"line %d\n" % number for number in range(1000))
 ECHO = """
 import asyncio
 from websockets.asyncio.server import serve
+from tests.support import ports
 
 async def echo(ws):
     async for message in ws:
@@ -33,8 +36,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    return ports.free_port()
 
 
 def counts(facts):

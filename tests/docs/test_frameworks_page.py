@@ -14,7 +14,8 @@ import pytest
 
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
-from tests.transports.programs import free_port, listens
+from tests.support.ports import free_port
+from tests.transports.programs import listens
 
 from .test_examples import ROOT
 

@@ -13,6 +13,7 @@ import reliable_ws
 from reliable_ws import Config, NotReliablePeer
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.sync import Sessions, serve
+from tests.support.ports import free_port
 
 from .conftest import SECONDS
 from .sockets import echo, local, over_sockets
@@ -158,9 +159,3 @@ def test_a_peer_that_speaks_something_else_is_told_apart():
     inner.shutdown()
     with pytest.raises(OSError, match=r".*"):
         local(None, free_port())
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from reliable_ws.testing.transport_contract import Served, ServerContract
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -99,12 +99,6 @@ class ProgramContract(ServerContract):
     @classmethod
     def teardown_class(cls) -> None:
         cls.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return listener.getsockname()[1]
 
 
 async def listens(port: int) -> bool:
