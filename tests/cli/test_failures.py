@@ -19,7 +19,6 @@ LINES = b"".join(b"line %d\n" % number for number in range(1000))
 ECHO = """
 import asyncio
 from websockets.asyncio.server import serve
-from tests.support import ports
 
 async def echo(ws):
     async for message in ws:
