@@ -63,7 +63,7 @@ _LIBRARIES = {
     "sanic": Library("WebSockets of Sanic's own server", "25.12", "sanic", "sanic"),
     "simple_websocket.ws": Library(
         "Server and Client of simple-websocket, which Flask-Sock hands out",
-        "1.0",
+        "1.1",
         "simple_websocket",
         "simple-websocket",
         runs_on="threads",
