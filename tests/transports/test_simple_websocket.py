@@ -72,6 +72,7 @@ def test_a_websocket_that_is_closed_is_refused():
         with pytest.raises(ValueError, match="is closed"):
             adapt_blocking(ws)
         ws.thread.join()
+        ws.sock.close()  # the library does not
         server.shutdown()
         serving.join()
 
