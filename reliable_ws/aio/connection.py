@@ -40,6 +40,7 @@ class Connection(Status):
     __slots__ = (
         "__weakref__",
         "_driver",
+        "_offer",
         "_outbox",
         "_pump",
         "_receiver",
@@ -53,6 +54,7 @@ class Connection(Status):
     ) -> None:
         self._driver = driver
         self._session = driver.session
+        self._offer = driver.session.offer
         self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
@@ -86,12 +88,9 @@ class Connection(Status):
         """
         if timeout is not None:
             check_seconds(timeout)
-        sender = self._sender
-        number = self._session.offer(message) or await sender.accept(message, timeout)
-        pump = self._pump
-        if not pump.awake:
-            pump.wake()
-        if number >= pump.check_at:
+        offer, sender = self._offer, self._sender
+        number = offer(message) or await sender.accept(message, timeout)
+        if number >= self._pump.check_at:
             sender.check_turn()
         return Receipt(sender, number)
 

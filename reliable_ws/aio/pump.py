@@ -74,8 +74,8 @@ class Pump:
         "Total weight of the outbox from which on a send flushes."
         self.check_after = 1
         "Sends between two looks at these two limits: as many as are likely to reach neither."
-        self.check_at = 1
-        "The number of the message that is sent with the next look."
+        self.check_at = 0
+        "The number of the message that is sent with the next look: 0 at the start of a turn."
         self._calls = 0  # queued since the last flush
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
@@ -112,6 +112,7 @@ class Pump:
     def flush(self) -> None:
         """Draw the conclusions of this turn, then send, as far as the transport has room."""
         self.awake = False
+        self.check_at = 0
         self._calls = 0
         session, link_io = self.session, self.link_io
         # Once for everything that was done in this turn.
@@ -120,14 +121,13 @@ class Pump:
             if events:
                 self.dispatch(events)
                 self.awake = False  # what that has woken goes now
+                self.check_at = 0
         if link_io is not None:
             link_io.flush()
         # Allow the application another run of messages.
         outbox = self._outbox
-        last = outbox.last
-        self.yield_at = last + MAX_SENDS
+        self.yield_at = outbox.last + MAX_SENDS
         self.flush_at = outbox.total + SEND_AT_ONCE
-        self.check_at = last + self.check_after
         # An ack that could not ride has a deadline of its own.
         if link_io is None:
             self.rearm()
@@ -140,8 +140,9 @@ class Pump:
         That is news to the peer, for the end of this turn. What was the last message before the
         peer's Finish may be the end of the session: the next call must see it (CLOSE-14).
         """
-        if self.session.inbox.finish is not None:
-            self.dispatch(self.session.poll(self.loop.time()))
+        events = self.session.poll(self.loop.time())
+        if events:
+            self.dispatch(events)
         if not self.awake:
             self.wake()
 

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgpack
+from msgpack import ExtType
 
 from reliable_ws.driver.delivery import BaseDelivery
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
@@ -79,7 +79,7 @@ class Receiver:
             self._pump.taken()
         if self.waiters.waiting and self._inbox.finish is not None:
             self.wake_if_over()
-        if type(payload) is msgpack.ExtType:
+        if type(payload) is ExtType:
             return open_payload(payload, self._inbox.handed, session.codec)
         return payload
 
@@ -96,15 +96,18 @@ class Receiver:
                 raise
             yield self.take()
             # What has arrived together is handed over without a look at whoever else waits.
-            queue, left = inbox.queue, self._until_yield
-            while left > 0 and len(queue) > waiters.notified and not waiters.waiting:
-                left -= 1
+            queue = inbox.queue
+            for left in range(self._until_yield, 0, -1):  # noqa: B007 - read behind the loop
+                if len(queue) <= waiters.notified or waiters.waiting:
+                    break
                 payload = take()
                 if inbox.due:
                     pump.taken()
-                if type(payload) is msgpack.ExtType:
+                if type(payload) is ExtType:
                     payload = open_payload(payload, inbox.handed, session.codec)
                 yield payload
+            else:
+                left = 0
             self._until_yield = left
 
     async def deliveries(self) -> AsyncIterator[Delivery]:

@@ -102,13 +102,19 @@ class Sender:
         return self._outbox.last >= self._pump.yield_at
 
     def check_turn(self) -> None:
-        """Look whether this turn of the loop is full: send what there is, let the next send yield.
+        """Have the messages of this turn sent at its end; if it is full, send, and yield next.
 
-        That is looked at once for a number of messages, and not for each: as many as will weigh
-        what is left, if they weigh what the last ones did.
+        This is called for the first message of a turn, and then once for a number of messages: as
+        many as will weigh what is left, if they weigh what the last ones did.
         """
         pump, outbox = self._pump, self._outbox
-        last, total = outbox.last, outbox.total
+        last = outbox.last
+        if not pump.awake:
+            pump.wake()
+            pump.check_at = last + pump.check_after - 1
+            if last < pump.check_at:
+                return
+        total = outbox.total
         if last >= pump.yield_at:
             self.session.hold_offers()  # so the next send takes the long way
         if total >= pump.flush_at:

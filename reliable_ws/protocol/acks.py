@@ -74,9 +74,13 @@ class Acks:
 
     def note(self, now: float) -> None:
         """There is news: arm the delay, unless it is armed, and watch for what cannot wait."""
+        inbox = self.inbox
         if self.by is None:
             self.by = now + self._delay
-        self.inbox.watch(self.due_at())
+        elif inbox.due:  # while the delay runs, the mark is what cannot wait
+            self.now = True
+            return
+        inbox.watch(self.due_at())
 
     def take(self, *, riding: bool) -> Ack | None:
         """Return the Ack that goes now, or ``None`` if the news can wait (ACK-2, ACK-3).

@@ -735,7 +735,6 @@ class Session:
         An envelope is taken in whole before (CLOSE-15).
         """
         inbox, outbox = self.inbox, self.outbox
-        inbox.due = False
         # A direction may have come to its end; both ends are that of the acceptor's session,
         # while the initiator goes on until it has heard Done (CLOSE-8).
         if (inbox.finish or outbox.finish or outbox.final) and not self.ended:
@@ -753,6 +752,7 @@ class Session:
                 or inbox.confirmed != acks.confirmed
             ):
                 acks.note(now)
+        inbox.due = False
         if self.call_queue.eased:
             self.call_queue.eased = False
             self._events.append(Eased())
