@@ -39,13 +39,23 @@ class PayloadCodec(Protocol):
 class MsgpackCodec:
     """The default: plain msgpack. Tuples come back as lists; keys may be of any scalar type.
 
-    No extension types but msgpack's own timestamp. Depth is bounded by msgpack (511 levels are
-    packed, 1024 unpacked); every container by ``max_items``, because a megabyte of empty maps
-    becomes 78 MB of objects.
+    No extension types but msgpack's own timestamp, which is no key of a map. Depth is bounded by
+    msgpack (511 levels are packed, 1024 unpacked). A value that a peer packed costs tens of
+    milliseconds at most to unpack, because all of these are bounded:
+
+    - its bytes, by ``max_size``. By default 1 MiB, and one of the larger ones of a hostile peer
+      would stop an event loop for seconds. Send what is larger as ``bytes``, which nobody parses.
+    - the items of all its lists and maps together, by ``max_items``. By default 100,000: a
+      megabyte of empty maps would become 78 MB of objects.
+    - the keys that are neither text nor bytes, by 8,192: a peer can choose numbers that fall into
+      one place of a ``dict``.
+
+    ``dumps`` refuses what is above the limits. Both sides need the same: set them on both.
     """
 
-    def __init__(self, max_items: int = 1_000_000) -> None:
+    def __init__(self, max_items: int = 100_000, max_size: int = 1024 * 1024) -> None:
         self.max_items = max_items
+        self.max_size = max_size
 
     def dumps(self, value: Any, /) -> bytes:
         """Pack, and prove that it can be unpacked: what ``send`` accepts arrives.
@@ -54,7 +64,12 @@ class MsgpackCodec:
             Exception: The value cannot be packed, or could not be unpacked.
         """
         data: bytes = msgpack.packb(value)
-        if type(value) not in SCALARS and not _comes_back(value, self.max_items, PROVED_DEPTH):
+        if len(data) > self.max_size:
+            raise ValueError(
+                f"packed it has {len(data)} bytes, more than MsgpackCodec(max_size="
+                f"{self.max_size}) takes; bytes that are no part of a value have no such limit"
+            )
+        if type(value) not in SCALARS and _items_left(value, self.max_items, PROVED_DEPTH) < 0:
             self.loads(data)
         return data
 
@@ -64,42 +79,136 @@ class MsgpackCodec:
         Raises:
             Exception: The bytes are no value, or are above a limit.
         """
-        return msgpack.unpackb(
-            data,
-            strict_map_key=False,
-            ext_hook=_refuse_extension,
-            max_array_len=self.max_items,
-            max_map_len=self.max_items,
-        )
+        size = len(data)
+        if size > self.max_size:
+            raise ValueError(f"more than MsgpackCodec(max_size={self.max_size}) bytes")  # MSG-6
+        most = min(size, self.max_items)  # an item takes a byte at least
+        if size <= HARMLESS:
+            return msgpack.unpackb(
+                data,
+                strict_map_key=False,
+                ext_hook=_refuse_extension,
+                max_array_len=most,
+                max_map_len=most,
+            )
+        # Memory is taken for what a header announces: see first that it is all there.
+        unpacker = msgpack.Unpacker(max_buffer_size=size)
+        unpacker.feed(data)
+        unpacker.skip()
+        bounds = _Bounds(self.max_items)
+        try:
+            return _unpack(data, most, bounds)
+        except ValueError:
+            if bounds.exceeded:
+                raise
+        # Perhaps it was a key that is a number.
+        return _unpack(data, most, _Bounds(self.max_items), numeric_keys=True)
 
 
 SCALARS = frozenset((str, bytes, int, float, bool, type(None)))
 """Types whose values can be unpacked wherever they can be packed, as keys of maps, too."""
 
+TEXTS = frozenset((str, bytes))
+"""Types of keys whose hashes no peer can foresee."""
+
 PROVED_DEPTH = 32
 """Levels of containers that are looked through; deeper values are unpacked for a proof."""
 
+HARMLESS = 256
+"""Bytes up to which a value costs little, whatever is in it."""
 
-def _comes_back(value: Any, max_items: int, depth: int) -> bool:
-    """Whether a value that was packed can be unpacked; ``False`` where only trying can tell.
+NUMERIC_KEYS = 8_192
+"""Most keys of a value that are neither text nor bytes: their hashes can be foreseen."""
 
-    Packing does not notice extension types, keys that come back unhashable (tuples come back as
-    lists), and too many items. Containers of scalars have none of these.
+
+class _Bounds:
+    """Counts what is in a value while it is unpacked; each container is told when it is complete.
+
+    Every item is counted with its container, and containers are counted by themselves: those that
+    are complete count before the one that they are in.
+    """
+
+    __slots__ = ("containers", "exceeded", "items", "numeric_keys")
+
+    def __init__(self, max_items: int) -> None:
+        self.items = max_items
+        "How many more items there may be."
+        self.containers = max_items + 1
+        "How many more containers: the outermost is no item."
+        self.numeric_keys = NUMERIC_KEYS
+        "How many more keys that are neither text nor bytes."
+        self.exceeded = False
+        "Whether there was too much in all containers."
+
+    def container(self, container: Any) -> Any:
+        """Return a list or a map as it is.
+
+        Raises:
+            ValueError: There is too much in all of them.
+        """
+        self.items -= len(container)
+        self.containers -= 1
+        if self.items < 0 or self.containers < 0:
+            self.exceeded = True
+            raise ValueError("too many items")
+        return container
+
+    def pairs(self, pairs: list[tuple[Any, Any]]) -> Any:
+        """Return a map. Its keys are looked at before they are hashed.
+
+        Raises:
+            ValueError: There is too much in all containers, or too many keys could collide.
+        """
+        kinds = [type(key) for key, _ in pairs]
+        if not TEXTS.issuperset(kinds):
+            if not SCALARS.issuperset(kinds):
+                raise ValueError("a key is no scalar")
+            self.numeric_keys -= len(kinds)
+            if self.numeric_keys < 0:
+                raise ValueError(f"more than {NUMERIC_KEYS} keys that are neither text nor bytes")
+        return self.container(dict(pairs))
+
+
+def _unpack(data: bytes, most: int, bounds: _Bounds, *, numeric_keys: bool = False) -> Any:
+    """Unpack what is complete."""
+    return msgpack.unpackb(
+        data,
+        strict_map_key=not numeric_keys,
+        list_hook=bounds.container,
+        object_hook=None if numeric_keys else bounds.container,
+        object_pairs_hook=bounds.pairs if numeric_keys else None,
+        ext_hook=_refuse_extension,
+        max_array_len=most,
+        max_map_len=most,
+    )
+
+
+def _items_left(value: Any, most: int, depth: int) -> int:
+    """Return how many of ``most`` items a value that was packed leaves.
+
+    Below 0, only trying can tell whether it can be unpacked. Packing does not notice extension
+    types, keys that come back unhashable (tuples come back as lists), too many keys that are
+    numbers, and too many items. Containers of scalars under keys of text have none of these.
     """
     kind = type(value)
     if kind is dict:
-        if not SCALARS.issuperset(map(type, value)):
-            return False
+        if not TEXTS.issuperset(map(type, value)):
+            return -1
         items: Any = value.values()
     elif kind is list or kind is tuple:
         items = value
     else:
-        return kind in SCALARS
-    if len(value) > max_items or depth == 0:
-        return False
+        return most if kind in SCALARS else -1
+    most -= len(value)
+    if most < 0 or depth == 0:
+        return -1
     if SCALARS.issuperset(map(type, items)):
-        return True
-    return all(_comes_back(item, max_items, depth - 1) for item in items)
+        return most
+    for item in items:
+        most = _items_left(item, most, depth - 1)
+        if most < 0:
+            break
+    return most
 
 
 def _refuse_extension(code: int, _data: bytes) -> Any:

@@ -151,6 +151,81 @@ def test_containers_are_bounded():
         open_payload(msgpack.ExtType(1, b"\x84\x01\x01\x02\x02\x03\x03\x04\x04"), 1, codec)
 
 
+def array32(count: int, items: bytes) -> bytes:
+    return b"\xdd" + count.to_bytes(4, "big") + items
+
+
+def map32(count: int, items: bytes) -> bytes:
+    return b"\xdf" + count.to_bytes(4, "big") + items
+
+
+def timestamp(number: int) -> bytes:
+    return b"\xd6\xff" + number.to_bytes(4, "big")
+
+
+DENSE = {
+    "empty lists": array32(90_000, b"\x90" * 90_000),
+    "empty lists in lists that are open": array32(400, b"\x90" * 399) * 249 + b"\x90",
+    "maps": array32(50_000, b"\x81\xa0\x80" * 50_000),
+    "a map whose keys are all the same": map32(100_000, b"\xa0\x90" * 100_000),
+    "many lists": array32(300, array32(300, b"\xc0" * 300) * 300),
+    "timestamps as keys": map32(50, b"".join(timestamp(n) + b"\xc0" for n in range(50))),
+    "numbers as keys": map32(
+        8_193, b"".join(b"\xcd%c%c\xc0" % divmod(n, 256) for n in range(8_193))
+    ),
+    "lists that are not there": array32(2_000, b"") * 1000,
+    "a key that is a list": map32(100, b"\x90\xc0" * 100),
+}
+
+
+@pytest.mark.parametrize("data", DENSE.values(), ids=DENSE)
+def test_a_value_that_would_take_long_is_refused(data):
+    """MSG-6: for all containers together, and while it is unpacked."""
+    with pytest.raises(PayloadError):
+        open_payload(msgpack.ExtType(1, data), 1, MsgpackCodec(max_items=80_000))
+
+
+def test_items_are_counted_in_all_containers():
+    """A container is an item, too, and a map has one for each key; the outermost is none."""
+    codec = MsgpackCodec(max_items=304)
+    value = [[], [1, 2], {"a": ["x" * 300]}] + [None] * 297
+    payload, _ = seal(value, codec)
+    assert open_payload(payload, 1, codec) == value
+    with pytest.raises(NotSerializable, match="too many items"):
+        seal([*value, None], codec)
+    with pytest.raises(PayloadError, match="too many items"):
+        open_payload(seal([*value, None], CODEC)[0], 1, codec)
+    only_lists = [[[] for _ in range(9)] for _ in range(30)] + [[], [], [], []]
+    assert open_payload(seal(only_lists, codec)[0], 1, codec) == only_lists
+
+
+def test_values_are_bounded_in_bytes():
+    """MSG-6: one of 16 MB would take an event loop seconds to unpack."""
+    codec = MsgpackCodec(max_size=400)
+    fits = ["x" * 396]  # and two headers
+    payload, _ = seal(fits, codec)
+    assert open_payload(payload, 1, codec) == fits
+    with pytest.raises(NotSerializable, match=r"401 bytes, more than MsgpackCodec\(max_size=400\)"):
+        seal(["x" * 397], codec)
+    with pytest.raises(PayloadError, match=r"max_size=400"):
+        open_payload(seal(["x" * 397], CODEC)[0], 1, codec)
+    default = MsgpackCodec()
+    with pytest.raises(NotSerializable):
+        seal([bytes(1024 * 1024)], default)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_keys_may_be_scalars_of_any_kind(count):
+    """As long as there are few of them in a value: their hashes can be foreseen."""
+    for key in (True, None, 1.5, b"b"):
+        value = {key: 1, **dict.fromkeys(map(str, range(count)))}
+        assert open_payload(seal(value, CODEC)[0], 1, CODEC) == value
+    numbers = {n: [{n: n}, {"text": n}] for n in range(count)}
+    assert open_payload(seal(numbers, CODEC)[0], 1, CODEC) == numbers
+    with pytest.raises(NotSerializable, match="keys that are neither text nor bytes"):
+        seal([dict.fromkeys(range(3000))] * 3, CODEC)
+
+
 def test_what_cannot_be_decoded_again_is_reported_as_it_travels():
     """A codec may pack what it does not unpack; a report is still a report."""
 

@@ -156,6 +156,8 @@ class SessionEndpoint:
             case ["burst", count, size]:
                 for number in range(count):
                     conn.send([number, b"x" * size])
+            case ["large", size]:
+                conn.send(b"x" * size)
             case ["flood", count, size]:
                 for number in range(count):
                     conn.send([number, b"x" * size])

@@ -60,6 +60,6 @@ class TestWebSocketClient(BlockingClientContract):
             self.proxied() as (_, proxy),
             await self.connected(proxy, BOAST, config=BOASTFUL, boasted=BOASTED) as conn,
         ):
-            await conn.send(["burst", 1, 2 * self.max_frame])
-            assert await conn.recv() == [0, b"x" * 2 * self.max_frame]
+            await conn.send(["large", 2 * self.max_frame])
+            assert await conn.recv() == b"x" * 2 * self.max_frame
             assert proxy.connections == 1

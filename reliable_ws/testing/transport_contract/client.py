@@ -143,8 +143,8 @@ class ClientContract(SessionScenarios):
             self.proxied() as (_, proxy),
             await self.connected(proxy, BOAST, config=BOASTFUL, boasted=BOASTED) as conn,
         ):
-            await conn.send(["burst", 1, size])
-            assert await conn.recv() == [0, b"x" * size]
+            await conn.send(["large", size])
+            assert await conn.recv() == b"x" * size
             assert (2 <= proxy.connections <= 12) is self.refuses_larger
 
 

@@ -157,6 +157,7 @@ class SessionEndpoint:
     ``"echo"``: send back what comes. ``"hold"``: take nothing before the request ``release``,
     then take everything, and send how many those were. ``["burst", count, size]``: send so many
     messages and return. ``["flood", count, size]``: the same, and wait for the peer to finish.
+    ``["large", size]``: send one message of bytes and return.
     ``limits`` are those of :class:`~reliable_ws.Config`; a transport announces ``max_frame``, too.
     """
 
@@ -205,6 +206,8 @@ class SessionEndpoint:
             case ["burst", count, size]:
                 for number in range(count):
                     await conn.send([number, b"x" * size])
+            case ["large", size]:
+                await conn.send(b"x" * size)
             case ["flood", count, size]:
                 for number in range(count):
                     await conn.send([number, b"x" * size])
