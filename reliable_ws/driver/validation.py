@@ -153,6 +153,7 @@ def _called(function: Any) -> Callable[..., Any] | None:
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
     "drain_timeout": (is_number, NUMBER_OF_SECONDS),
+    "max_connections": (lambda value: type(value) is int and value > 0, "an int above 0"),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
     "on_event": (is_plain, PLAIN_FUNCTION),
     "payload_codec": (

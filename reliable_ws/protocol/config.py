@@ -64,6 +64,10 @@ class Config:
     "The largest message that this side takes. A message larger than a frame travels in parts."
     max_requests: int = 1024
     "How many requests the peer may have open at the same time."
+    max_handlers: int = 64
+    """How many handlers of the peer's requests run in threads at the same time, in one session of
+    ``reliable_ws.sync``. Further requests wait for a thread. (In asyncio, coroutines run without
+    threads, and plain functions in the threads of the event loop's executor.)"""
     ack_delay: float = 0.025
     "How long an ack may wait for other frames to travel with, if nobody waits for it."
     batch_messages: int = 1024

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 from reliable_ws.driver.methods import Method, Methods
-from reliable_ws.driver.rpc_server import BAD_PARAMS, RunningRequest, RunningRequests
+from reliable_ws.driver.rpc_server import (
+    BAD_PARAMS,
+    TIMEOUT,
+    FaultText,
+    RunningRequest,
+    RunningRequests,
+)
 from reliable_ws.protocol.errors import InvalidParams
 from reliable_ws.protocol.events import Cancelled, Requested
 from reliable_ws.protocol.payload import open_payload, seal
@@ -41,10 +49,11 @@ class RpcServer(RunningRequests[Running]):
     """The requests of one connection, from the other side.
 
     A thread cannot be stopped: a handler that nobody waits for any more runs on, and what it
-    returns is dropped. The lock is held unless a method says otherwise.
+    returns is dropped. ``Config.max_handlers`` bounds the threads: further requests wait, and a
+    thread that has answered takes the next one. The lock is held unless a method says otherwise.
     """
 
-    __slots__ = ("_change", "_lock", "_pump", "connection")
+    __slots__ = ("_change", "_lock", "_pump", "_threads", "_waiting", "connection")
 
     def __init__(self, pump: Pump, methods: Methods | None) -> None:
         super().__init__(pump.session, methods)
@@ -53,11 +62,16 @@ class RpcServer(RunningRequests[Running]):
         self._pump = pump
         self._lock = pump.lock
         self._change = Condition(pump.lock)  # a stream may go on, or is over
+        self._threads = 0  # that run handlers
+        self._waiting: deque[tuple[Requested, Method, Running]] = deque()  # for a thread
 
     def start(self, event: Requested, method: Method) -> None:
-        """Run the handler of a request in a thread."""
+        """Run the handler of a request in a thread, once there is one."""
         running = self.running[event.id] = Running(event.credit, self._change)
-        work(lambda: self._run(event, method, running))
+        self._waiting.append((event, method, running))
+        if self._threads < self._session.config.max_handlers:
+            self._threads += 1
+            work(self._run_waiting)
 
     def cancelled(self, event: Cancelled) -> None:
         """Expect no answer any more: nobody waits for it."""
@@ -68,8 +82,31 @@ class RpcServer(RunningRequests[Running]):
     def abort(self) -> None:
         """Expect nothing any more: nobody can be answered."""
         self.turn_away()
+        self._waiting.clear()
         for number in list(self.running):
             self._ended(number)
+
+    def _run_waiting(self) -> None:
+        """Run the handlers that wait for a thread, in this one. Without the lock."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                event, method, running = self._waiting.popleft()
+            if self._may_begin(event):
+                self._run(event, method, running)
+
+    def _may_begin(self, event: Requested) -> bool:
+        """Whether the answer is still waited for. Without the lock."""
+        if event.id not in self.running:
+            self._answer(event.id, None)
+            return False
+        if event.by is not None and event.by <= time.monotonic():
+            text = FaultText(TIMEOUT, "the deadline had passed before it was run")
+            self._answer(event.id, lambda: self.fault(event.id, text))
+            return False
+        return True
 
     def _run(self, event: Requested, method: Method, running: Running) -> None:
         """Run a handler, and answer. Without the lock."""

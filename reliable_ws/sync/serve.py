@@ -33,6 +33,8 @@ class Server:
         self.sessions = sessions
         self.inner: Any = None
         "The WebSocket library's own server."
+        self.listener: Any = None
+        "What accepts connections for it."
         self._drain_timeout = drain_timeout
         self._open: set[SyncTransport] = set()
         self._change = Condition()  # a WebSocket came, or is gone
@@ -86,7 +88,7 @@ class Server:
             self._change.wait_for(lambda: not self._open, CLOSE_TIMEOUT)
             for transport in self._open:
                 transport.abort()
-        self.inner.shutdown()
+        self.listener.close()
 
     def _serve(
         self, transport: SyncTransport, handler: Handler, principal: Callable[[Any], Any] | None
@@ -95,7 +97,7 @@ class Server:
             self._open.add(transport)
         try:
             who = principal(transport.websocket) if principal is not None else None
-            self.sessions._serve(transport, handler, who)
+            self.sessions._serve(transport, handler, who, self.listener.greeted)
         finally:
             with self._change:
                 self._open.discard(transport)
@@ -127,6 +129,7 @@ def serve(
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
     drain_timeout: float = 10.0,
+    max_connections: int = 1000,
     **transport_options: Any,
 ) -> Server:
     """Serve sessions: ``handler(conn)`` runs once per session, in a thread of its own.
@@ -149,6 +152,10 @@ def serve(
         on_event: Called with each ``ConnectionEvent``, in a thread.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
         drain_timeout: Seconds that handlers have when the server drains.
+        max_connections: How many connections are open at the same time. Each takes two threads, and
+            each session one for its handler. Further ones wait to be accepted, and a warning is
+            logged. Of these connections at most 64 may be opening (the greeting included): then
+            the oldest one that has been opening for a second is dropped.
         transport_options: All other keywords go to websockets' ``sync.server.serve``.
 
     Raises:
@@ -157,9 +164,10 @@ def serve(
         ValueError: ``sessions`` is given together with an option that it brings itself.
     """
     from reliable_ws.adapters.websockets import sync as websockets
+    from reliable_ws.adapters.websockets.listener import Listener
 
     check_handler(handler, awaited=False)
-    check_options(principal=principal, drain_timeout=drain_timeout)
+    check_options(principal=principal, drain_timeout=drain_timeout, max_connections=max_connections)
     check_shared(
         sessions,
         Sessions,
@@ -179,5 +187,6 @@ def serve(
         port,
         **transport_options,
     )
-    start(server.inner.serve_forever)  # what a daemon starts is one, too
+    server.listener = Listener(server.inner, max_connections)
+    start(server.listener.serve_forever)  # what a daemon starts is one, too
     return server

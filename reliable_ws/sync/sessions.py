@@ -135,12 +135,19 @@ class Sessions:
         start(link_io.read)
         return acceptor.connection
 
-    def _serve(self, transport: SyncTransport, handler: Handler, principal: Hashable) -> None:
+    def _serve(
+        self,
+        transport: SyncTransport,
+        handler: Handler,
+        principal: Hashable,
+        on_greeted: Callable[[], object] = lambda: None,
+    ) -> None:
         arrival = self._arrive(transport, principal)
         greeted = self._greet(transport, arrival, resumable=True)
         if greeted is None:
             self._refuse(transport, arrival)
             return
+        on_greeted()
         acceptor, link_io = greeted
         if arrival.fresh:
             self._handle(acceptor, handler)
