@@ -175,7 +175,7 @@ class Sessions:
             return None
         except TransportClosed:
             return None
-        events = arrival.receive(data, loop.time())
+        events = self._table.receive(arrival, data, loop.time())
         self._evict_soon()
         session = arrival.session
         if session is None:
@@ -234,7 +234,7 @@ class Sessions:
         self._change.notify_all()
 
     def _evict_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-4)."""
+        """See within a second whether sessions hold too much (LIMIT-4)."""
         if self._eviction is None:
             loop = asyncio.get_running_loop()
             self._eviction = loop.call_later(EVICTION_INTERVAL, self._evict)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.registry import SessionRegistry
+from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
@@ -15,7 +15,7 @@ from .close_plan import LINGER
 __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 
 EVICTION_INTERVAL = 1.0
-"""Seconds between two looks at what all sessions hold; each costs a microsecond a session."""
+"""Seconds between two looks at what sessions hold. Each costs a microsecond a session."""
 
 DRAIN_CLOSE = (1001, "going away")
 
@@ -66,14 +66,22 @@ class SessionTable(Generic[A, H]):
         """Whether no session lives and no handler runs, except for the caller ``me``."""
         return not self.acceptors and not self.handlers - {me}
 
+    def receive(self, arrival: Arrival, data: bytes | str, now: float) -> list[Event]:
+        """Have a Hello answered; return what happened to its session."""
+        events = arrival.receive(data, now)
+        self._dispatch(self.registry.take_evicted())  # those that made room for it
+        return events
+
     def evict(self, now: float) -> bool:
-        """End detached sessions that hold too much (LIMIT-4); whether to look again soon."""
-        for session, events in self.registry.evict(now):
+        """End sessions that hold too much (LIMIT-4); whether to look again soon."""
+        self._dispatch(self.registry.evict(now))
+        return bool(self.acceptors)  # any of them may come to hold more
+
+    def _dispatch(self, evicted: list[tuple[Session, list[Event]]]) -> None:
+        for session, events in evicted:
             acceptor = self.acceptors.get(session.id)
             if acceptor is not None:
                 acceptor.dispatch(events)
-        # those that are detached may come to hold more
-        return not all(acceptor.session.attached for acceptor in self.acceptors.values())
 
     # ------------------------------------------------------------------ draining
 

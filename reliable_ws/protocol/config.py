@@ -78,9 +78,15 @@ class Config:
     """How many sessions a server holds. In our measurements an idle session takes 11 KiB, and
     its WebSocket takes more."""
     max_per_principal: int = 64
-    "How many sessions a server holds for one principal."
+    """How many sessions a server holds for one principal. For another one, the detached session
+    that has been silent for longest ends."""
     max_bytes: int = 256 * MIB
-    "How many bytes of messages all sessions of a server hold together."
+    """How many bytes of messages and calls all sessions of a server hold together. Above it the
+    session that holds most ends, of the principal that holds most."""
+    max_bytes_per_principal: int = 128 * MIB
+    """How many bytes the sessions of one principal hold together, or a session without a principal.
+    Above it the session that holds most ends. The default has room for the largest message in one
+    direction, besides all windows."""
     max_tombstones: int = 65_536
     "How many ended sessions a server remembers, to answer a peer that missed the end."
 

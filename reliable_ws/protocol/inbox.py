@@ -178,6 +178,12 @@ class Inbox:
         self._count(part.number, part.total)
         return True
 
+    def drop_partial(self) -> int:
+        """Drop what is held of a message in parts: the next link brings it from its beginning."""
+        partial = self.partial
+        self._partial = None
+        return partial
+
     def arrived_finish(self, finish: Finish) -> None:
         """Take in the peer's Finish (CLOSE-1)."""
         self._expect(finish.number)

@@ -10,16 +10,20 @@ answers the Hello (:meth:`SessionRegistry.answer`) in one of four ways:
 - Anything else: Refuse. The answer to a wrong key is the answer to an unknown session.
 
 A session moves from ``_sessions`` to ``_tombstones`` in :meth:`SessionRegistry.retire`. An id is
-never in both. Everything is bounded: sessions, sessions of one principal, bytes of all sessions
-(:meth:`SessionRegistry.evict`), tombstones by number and by age.
+never in both. Everything is bounded: sessions, and those of one principal, where a detached one
+makes room for a new one (:meth:`SessionRegistry._make_room`); bytes of all sessions, and of those
+of one principal, where the one that holds most ends (:meth:`SessionRegistry.evict`); tombstones by
+number and by age.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import heapq
 import hmac
-from collections import Counter
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from .codec import decode, encode
@@ -37,6 +41,10 @@ __all__ = ["Arrival", "SessionRegistry", "Tombstone", "hash_key"]
 
 NOBODY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
+
+LOOK_INTERVAL = 1e-5
+"""Seconds per session between two looks through all of them for those that may make room. A look
+takes less than a twentieth of that. Meanwhile a new one is told to come again (REFUSE-3)."""
 
 LONGEST_TTL = 3600.0
 """Seconds; a peer that announces a longer retry time is not remembered for longer (TOMB-3)."""
@@ -123,12 +131,14 @@ class SessionRegistry:
         self.codec = codec
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
-        self.full = False
-        "Whether new sessions are refused for a while: all together hold too much (LIMIT-4)."
         self._incarnation = incarnation
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
-        self._per_principal: Counter[Hashable] = Counter()  # sessions that live; no zeros
+        # The same sessions; a principal without any has no entry.
+        self._by_principal: defaultdict[Hashable, dict[bytes, Session]] = defaultdict(dict)
+        self._spare: list[tuple[Worth, bytes]] = []  # may make room; the next one is the last
+        self._looked_at = -NEVER  # when they were looked for
+        self._evicted: list[tuple[Session, list[Event]]] = []  # since :meth:`take_evicted`
         self._tombstones: dict[bytes, Tombstone] = {}  # oldest first
 
     def __len__(self) -> int:
@@ -191,12 +201,12 @@ class SessionRegistry:
         config = self.config
         if self.draining:
             raise Violation(Code.BUSY, "going away")
-        if self.full:
-            raise Violation(Code.BUSY, "too much is held for the sessions there are")
-        if len(self._sessions) >= config.max_sessions:
+        if principal is not None:
+            theirs = self._by_principal.get(principal, {})
+            if len(theirs) >= config.max_per_principal and not self._make_room(theirs, now):
+                raise Violation(Code.BUSY, "too many sessions of one principal")
+        if len(self._sessions) >= config.max_sessions and not self._make_room_for_any(now):
             raise Violation(Code.BUSY, "too many sessions")
-        if principal is not None and self._per_principal[principal] >= config.max_per_principal:
-            raise Violation(Code.BUSY, "too many sessions of one principal")
         self._incarnation += 1
         session = Session(
             "acceptor",
@@ -209,7 +219,7 @@ class SessionRegistry:
         )
         self._sessions[session.id] = session
         self._principals[session.id] = principal
-        self._per_principal[principal] += 1
+        self._by_principal[principal][session.id] = session
         return session
 
     def _attach(self, arrival: Arrival, session: Session, hello: Hello, now: float) -> list[Event]:
@@ -228,9 +238,10 @@ class SessionRegistry:
             return
         del self._sessions[session.id]
         principal = self._principals.pop(session.id)
-        self._per_principal[principal] -= 1
-        if not self._per_principal[principal]:
-            del self._per_principal[principal]
+        theirs = self._by_principal[principal]
+        del theirs[session.id]
+        if not theirs:
+            del self._by_principal[principal]
         ttl = max(self.config.session_ttl, min(session.outbox.peer.ttl_ms / 1000, LONGEST_TTL))
         self._tombstones[session.id] = Tombstone(
             session.key,
@@ -252,22 +263,133 @@ class SessionRegistry:
                 break
             del tombstones[session_id]
 
-    def evict(self, now: float) -> list[tuple[Session, list[Event]]]:
-        """End detached sessions, oldest contact first, while all hold too much (LIMIT-4).
+    # ------------------------------------------------------------------ making room
 
-        Returns those that it ended, each with what happened: dispatch that, and retire it.
+    def _make_room(self, sessions: dict[bytes, Session], now: float) -> bool:
+        """End the detached one of these that is missed least (LIMIT-6); whether there was one."""
+        spare = _spare(sessions.values())
+        if not spare:
+            return False
+        self._end(self._sessions[min(spare)[1]], now, "made room for a newer session")
+        return True
+
+    def _make_room_for_any(self, now: float) -> bool:
+        """End the detached session that is missed least (LIMIT-6); whether there was one.
+
+        Looking through all sessions takes milliseconds, so one look is for several times: not for
+        many, as those that come meanwhile may be missed less.
         """
+        while True:
+            while self._spare:
+                worth, session_id = self._spare.pop()
+                session = self._sessions.get(session_id)
+                if session is not None and not session.attached and _worth(session) == worth:
+                    self._end(session, now, "made room for a newer session")
+                    return True
+            if now < self._looked_at + LOOK_INTERVAL * len(self._sessions):
+                return False
+            self._looked_at = now
+            spare = sorted(_spare(self._sessions.values()))
+            self._spare = spare[len(spare) // 64 :: -1]
+
+    def _end(self, session: Session, now: float, words: str) -> None:
+        """End a session, and have the driver told (:meth:`take_evicted`)."""
+        events = session.end(now, Ending(End.EXPIRED, Code.ENDED, words))
+        self._evicted.append((session, events))
+        self.retire(session, now)
+
+    def take_evicted(self) -> list[tuple[Session, list[Event]]]:
+        """Return the sessions that were ended here since the last call, with what happened.
+
+        Dispatch the events. To be called after each :meth:`answer`.
+        """
+        evicted, self._evicted = self._evicted, []
+        return evicted
+
+    def evict(self, now: float) -> list[tuple[Session, list[Event]]]:
+        """End what holds too much (LIMIT-4), and return it as :meth:`take_evicted` does."""
         self._forget(now)
-        excess = self.held - self.config.max_bytes
-        ended = []
-        for session in sorted(
-            self._sessions.values(), key=lambda session: session.timers.contact_at
-        ):
-            if excess <= 0:
-                break
-            if not session.attached and session.held:
-                excess -= session.held
-                ending = Ending(End.EXPIRED, Code.ENDED, "memory budget")
-                ended.append((session, session.end(now, ending)))
-        self.full = excess > 0  # what is left is attached: it drains, or times out
-        return ended
+        share = self.config.max_bytes_per_principal
+        total = self.held
+        if total > min(share, self.config.max_bytes):
+            excess = total - self.config.max_bytes
+            holders = self._holders()
+            while holders and (excess > 0 or holders[0].total > share):
+                holder = heapq.heappop(holders)
+                held = holder.held.pop()
+                freed = self._free(held.session, now)
+                excess -= freed
+                holder.total -= freed
+                if held.session.ended is None:  # what it held of a message in parts was enough
+                    bisect.insort(holder.held, Held(held.session))
+                if holder.held:
+                    heapq.heappush(holders, holder)
+        return self.take_evicted()
+
+    def _holders(self) -> list[Holder]:
+        """Return a heap of principals: first the one that holds most.
+
+        A session without a principal stands for itself.
+        """
+        holders = []
+        for principal, theirs in self._by_principal.items():
+            held = sorted(map(Held, theirs.values()))
+            if principal is None:
+                holders += [Holder([one]) for one in held]
+            else:
+                holders.append(Holder(held))
+        heapq.heapify(holders)
+        return holders
+
+    def _free(self, session: Session, now: float) -> int:
+        """Take bytes from a session, as harmlessly as can be; return how many."""
+        partial = 0 if session.attached else session.drop_partial()
+        if partial:
+            return partial
+        held = session.held
+        self._end(session, now, "it held too much memory")
+        return held
+
+
+class Held:
+    """What one session holds. The last one in order is the first to end."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.size = session.held
+        "In bytes."
+        self._order = (self.size, not session.attached, -session.timers.contact_at)
+
+    def __lt__(self, other: Held) -> bool:
+        """By size; of two that hold the same, the one that was silent for longest ends first."""
+        return self._order < other._order
+
+
+class Holder:
+    """What the sessions of one principal hold together. The first one in order gives first."""
+
+    def __init__(self, held: list[Held]) -> None:
+        self.held = held
+        "In order."
+        self.total = sum(one.size for one in held)
+        "In bytes."
+
+    def __lt__(self, other: Holder) -> bool:
+        """By size; of two that hold the same, by the session that would end."""
+        if self.total != other.total:
+            return self.total > other.total
+        return other.held[-1] < self.held[-1]
+
+
+Worth = tuple[bool, float]
+"""How much a detached session is missed: whether anything was ever said in it, its last contact."""
+
+
+def _worth(session: Session) -> Worth:
+    used = session.outbox.last or session.inbox.received or session.call_queue.last
+    return bool(used or session.incoming_calls.received), session.timers.contact_at
+
+
+def _spare(sessions: Iterable[Session]) -> list[tuple[Worth, bytes]]:
+    """Return those that may make room for another one."""
+    return [(_worth(session), session.id) for session in sessions if not session.attached]

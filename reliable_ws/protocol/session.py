@@ -274,6 +274,10 @@ class Session:
         """
         self.inbox.confirm(number)
 
+    def drop_partial(self) -> int:
+        """Drop what is held of a message in parts, while detached; how many bytes (PART-4)."""
+        return self.inbox.drop_partial()
+
     # ------------------------------------------------------------------ calls
 
     def request(

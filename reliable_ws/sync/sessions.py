@@ -169,7 +169,7 @@ class Sessions:
         finally:
             timer.cancel()
         with self._lock:
-            events: list[Event] = arrival.receive(data, time.monotonic())
+            events = self._table.receive(arrival, data, time.monotonic())
             self._evict_soon()
             session, link = arrival.session, arrival.link
             if session is None:
@@ -243,7 +243,7 @@ class Sessions:
         self._change.notify_all()
 
     def _evict_soon(self) -> None:
-        """See within a second whether detached sessions hold too much (LIMIT-4)."""
+        """See within a second whether sessions hold too much (LIMIT-4)."""
         if not self._evicting:
             self._evicting = True
             call_at(time.monotonic() + EVICTION_INTERVAL, self._evict)

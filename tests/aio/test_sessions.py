@@ -249,6 +249,53 @@ async def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_boun
 
 
 @on_stage
+async def test_memory_that_one_session_holds_ends_no_other():
+    """What an attached session holds is taken from itself, and not from one that is away."""
+
+    async def handler(conn):
+        await conn.send(bytes(int(await conn.recv())))
+        await conn.wait_closed()
+
+    host = Host(handler, config=Config(max_bytes=10_000, session_ttl=1000))
+    honest = await wrap(await host.open(), resume_within=1000)
+    await honest.send("3000")
+    await asyncio.sleep(1)
+    host.wires[0].cut()
+    greedy = await host.connect()
+    await greedy.send("20000")
+    await asyncio.sleep(3)
+    assert [conn.id for conn in host.sessions.connections] == [honest.id]
+    with pytest.raises(SessionLost, match="too much memory"):
+        async for _ in greedy:
+            pass
+    for conn in (honest, *host.sessions.connections):
+        conn.abort()
+    await host.over()
+
+
+@on_stage
+async def test_a_crashed_client_makes_room_for_the_next_one():
+    host = Host(echo, config=Config(max_sessions=2))
+    crashed = []
+    for _ in range(2):
+        crashed.append(await wrap(await host.open(), resume_within=1000))
+        await asyncio.sleep(1)
+    for wire in host.wires:
+        wire.cut()
+        await asyncio.sleep(1)
+    client = await host.connect()
+    await client.send("hello")
+    assert await client.recv() == "hello"
+    assert {conn.id for conn in host.sessions.connections} == {crashed[1].id, client.id}
+    ended = [event for event in host.events if event.name == "session_lost"]
+    assert [event.connection.id for event in ended] == [crashed[0].id]
+    await client.close()
+    for conn in (*crashed, *host.sessions.connections):
+        conn.abort()
+    await host.over()
+
+
+@on_stage
 async def test_a_blocked_loop_under_many_sessions():
     host = Host(echo)
     clients = [await host.connect() for _ in range(10)]

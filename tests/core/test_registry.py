@@ -12,7 +12,7 @@ from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import End, Ending, Outcome
 from tests.support.pair import Pair
 
-from .helpers import NOW, Lone, counters, hello, limits, run_of
+from .helpers import NOW, Lone, counters, hello, limits, position, run_of
 
 
 def ident(number: int) -> bytes:
@@ -65,6 +65,103 @@ def test_too_many_sessions_of_one_principal():
     assert refuse == Refuse(Code.BUSY, "too many sessions of one principal", 1000, None)
     retire(registry, first)
     assert isinstance(knock(registry, 5, principal="ann")[1], Welcome)
+
+
+class TestMakingRoom:
+    """LIMIT-6: a detached session makes room for a new one."""
+
+    WORDS = (End.EXPIRED, Code.ENDED, "made room for a newer session")
+
+    def away(self, registry, number, now=NOW, principal=None, *, used=True):
+        """A session whose WebSocket is lost."""
+        arrival, _ = knock(registry, number, now, principal)
+        lone = Lone(arrival.session, arrival.link, registry)
+        lone.now = now
+        if used:
+            lone.hears(run_of(1, b"x"))
+        lone.session.lost(lone.link, None, "", now)
+        return lone.session
+
+    def test_a_principal_with_crashed_clients_gets_in(self):
+        """LIMIT-6"""
+        registry = SessionRegistry(1, Config(max_per_principal=3))
+        gone = [self.away(registry, number, NOW - number, "ann") for number in (1, 3, 2)]
+        others = self.away(registry, 9, NOW - 9, "bob")
+        for number in range(4, 7):
+            assert isinstance(knock(registry, number, principal="ann")[1], Welcome)
+        assert [session for session, _ in registry.take_evicted()] == [gone[1], gone[2], gone[0]]
+        assert registry.take_evicted() == []
+        assert {session.ended for session in gone} == {self.WORDS}
+        assert knock(registry, 7, principal="ann")[1].code == Code.BUSY
+        assert others.ended is None
+        assert len(registry) == 4
+
+    def test_its_holder_is_told_what_became_of_its_messages(self):
+        registry = SessionRegistry(1, Config(max_per_principal=1))
+        self.away(registry, 1, principal="ann")
+        knock(registry, 2, principal="ann")
+        _, refuse = knock(registry, 1, principal="ann", attempt=2, incarnation=2)
+        told = counters(1, 0, stopped=True)
+        assert refuse == Refuse(Code.ENDED, "this session has ended", 0, told)
+
+    def test_a_server_full_of_detached_sessions_takes_new_ones(self):
+        """LIMIT-6"""
+        registry = SessionRegistry(1, Config(max_sessions=3))
+        gone = [self.away(registry, number, NOW - number) for number in (1, 3, 2)]
+        for number in range(4, 7):
+            assert isinstance(knock(registry, number, NOW + number)[1], Welcome)
+        assert [session for session, _ in registry.take_evicted()] == [gone[1], gone[2], gone[0]]
+        refuse = knock(registry, 7, NOW + 7)[1]
+        assert refuse == Refuse(Code.BUSY, "too many sessions", 1000, None)
+        assert len(registry) == 3
+
+    def test_sessions_in_which_nothing_was_said_go_first(self):
+        """LIMIT-6: a flood of Hellos takes no honest session."""
+        registry = SessionRegistry(1, Config(max_sessions=3))
+        honest = self.away(registry, 1, NOW - 100)
+        for number in range(2, 20):
+            self.away(registry, number, NOW + number, used=False)
+        assert honest.ended is None
+        assert len(registry) == 3
+
+    def test_what_was_said_may_be_a_call_in_either_direction(self):
+        registry = SessionRegistry(1, Config(max_sessions=4))
+        asked, asking = (self.away(registry, number, NOW - 9, used=False) for number in (1, 2))
+        arrival, _ = knock(registry, 3, NOW - 9)
+        arrival.session.send("x")
+        sent = arrival.session
+        sent.lost(arrival.link, None, "", NOW - 9)
+        asked.incoming_calls.received = 1
+        asking.call_queue.last = 1
+        silent = self.away(registry, 4, used=False)
+        knock(registry, 5)
+        assert [session for session, _ in registry.take_evicted()] == [silent]
+        assert {sent.ended, asked.ended, asking.ended} == {None}
+
+    def test_one_look_is_for_several_times_and_what_has_changed_since_stays(self):
+        registry = SessionRegistry(1, Config(max_sessions=300))
+        away = [self.away(registry, number, NOW - 500 + number) for number in range(300)]
+        knock(registry, 300)  # 0 makes room; the next ones are known: 1, 2, 3, 4
+        where = position(sent=1)
+        knock(registry, 1, attempt=2, position=where)  # attached again
+        back, _ = knock(registry, 2, attempt=2, position=where)
+        away[2].lost(back.link, None, "", NOW)  # heard of since
+        away[3].abort(NOW)
+        registry.retire(away[3], NOW)  # ended
+        for number in (301, 302, 303):
+            knock(registry, number)
+        ended = [session for session, _ in registry.take_evicted()]
+        assert ended == [away[0], away[4]]
+        assert isinstance(knock(registry, 304, NOW + 1)[1], Welcome)
+        assert [session for session, _ in registry.take_evicted()] == [away[5]]
+
+    def test_looking_through_all_of_them_takes_a_part_of_the_time_only(self):
+        registry = SessionRegistry(1, Config(max_sessions=100))
+        arrival, *_ = [knock(registry, number)[0] for number in range(100)]
+        assert knock(registry, 200)[1].code == Code.BUSY
+        arrival.session.lost(arrival.link, None, "", NOW)
+        assert knock(registry, 200, NOW + 0.0009)[1].code == Code.BUSY
+        assert isinstance(knock(registry, 200, NOW + 0.0011)[1], Welcome)
 
 
 def test_a_drained_book_takes_no_new_session():
@@ -130,53 +227,95 @@ def test_tombstones_are_bounded_and_the_oldest_go_first():
     assert list(registry._tombstones) == [ident(3), ident(4), ident(5)]
 
 
-def load(registry: SessionRegistry, number: int, now: float, size: int) -> Lone:
+def load(
+    registry: SessionRegistry, number: int, now: float, size: int, principal: object = None
+) -> Lone:
     """A session that holds one message, untaken."""
-    arrival, _ = knock(registry, number, now)
+    arrival, _ = knock(registry, number, now, principal)
     lone = Lone(arrival.session, arrival.link, registry)
     lone.now = now
     lone.hears(run_of(1, b"x" * size))
     return lone
 
 
-def test_a_book_that_holds_too_much_lets_go_who_was_away_for_longest():
-    """LIMIT-4, G5: with a truthful report, told by the tombstone."""
-    registry = SessionRegistry(1, Config(max_bytes=2000))
-    lones = [load(registry, number, NOW + number, 1000) for number in range(1, 5)]
-    assert registry.held > 4000
-    for lone in lones[:3]:
-        lone.session.lost(lone.link, None, "", lone.now)
-    gone = [session for session, _events in registry.evict(NOW + 10)]
-    assert gone == [lone.session for lone in lones[:3]]
-    assert lones[0].session.ended == (End.EXPIRED, 4410, "memory budget")
-    for session in gone:
-        session.poll(NOW + 10)
-        registry.retire(session, NOW + 10)
-    refuse = knock(registry, 1, attempt=2, incarnation=2)[1]
-    assert (refuse.code, refuse.counters) == (4410, counters(1, 0, stopped=True))
+def ended_by(registry: SessionRegistry, now: float = NOW) -> list[int]:
+    """The numbers of those that are ended because too much is held."""
+    return [int.from_bytes(session.id, "big") for session, _events in registry.evict(now)]
 
 
-def test_a_book_lets_go_no_more_than_it_must():
-    """LIMIT-4"""
-    registry = SessionRegistry(1, Config(max_bytes=3000))
-    lones = [load(registry, number, NOW + number, 1000) for number in range(1, 4)]
-    assert registry.evict(NOW) == []  # attached ones are bounded by their windows
-    for lone in lones:
-        lone.session.lost(lone.link, None, "", lone.now)
-    assert [gone for gone, _events in registry.evict(NOW + 10)] == [lones[0].session]
-    assert registry.evict(NOW + 10) == []
+class TestMemory:
+    """LIMIT-4: whoever holds most gives first."""
 
+    def test_the_session_that_holds_most_ends_attached_or_not(self):
+        """LIMIT-4"""
+        registry = SessionRegistry(1, Config(max_bytes=3000))
+        sizes = {1: 500, 2: 2000, 3: 900, 4: 1500}
+        lones = {number: load(registry, number, NOW, size) for number, size in sizes.items()}
+        for number in (1, 3):  # honest, and away
+            lone = lones[number]
+            lone.session.lost(lone.link, None, "", NOW)
+        assert ended_by(registry) == [2]
+        assert lones[2].session.ended == (End.EXPIRED, 4410, "it held too much memory")
+        assert registry.held <= 3000
+        assert ended_by(registry) == []
 
-def test_a_book_that_holds_too_much_all_the_same_takes_no_new_sessions():
-    """LIMIT-4, G5: attached sessions are not ended for it, and none are added."""
-    registry = SessionRegistry(1, Config(max_bytes=2000))
-    lones = [load(registry, number, NOW, 1000) for number in range(1, 4)]
-    assert registry.evict(NOW) == []
-    assert knock(registry, 4)[1].code == Code.BUSY
-    lones[0].takes(1)
-    lones[1].takes(1)
-    assert registry.evict(NOW) == []
-    assert knock(registry, 4)[0].link is not None
+    def test_no_more_than_must_and_of_equals_who_was_silent_for_longest(self):
+        registry = SessionRegistry(1, Config(max_bytes=2500))
+        lones = [load(registry, number, NOW + number, 1000) for number in range(1, 5)]
+        for lone in lones[1:]:
+            lone.session.lost(lone.link, None, "", lone.now)
+        assert ended_by(registry, NOW + 10) == [2, 3]
+        assert len(registry) == 2
+
+    def test_its_holder_is_told_what_became_of_its_messages(self):
+        """G5"""
+        registry = SessionRegistry(1, Config(max_bytes=500))
+        load(registry, 1, NOW, 1000)
+        assert ended_by(registry) == [1]
+        refuse = knock(registry, 1, attempt=2, incarnation=2)[1]
+        assert (refuse.code, refuse.counters) == (4410, counters(1, 0, stopped=True))
+
+    def test_the_principal_that_holds_most_gives_first(self):
+        registry = SessionRegistry(1, Config(max_bytes=5000))
+        for number in range(1, 6):
+            load(registry, number, NOW, 700 + number, "ann")
+        load(registry, 6, NOW, 1500, "bob")
+        load(registry, 7, NOW, 1200)
+        assert ended_by(registry) == [5, 4]
+
+    def test_a_principal_has_a_share(self):
+        """LIMIT-4"""
+        registry = SessionRegistry(1, Config(max_bytes_per_principal=2500))
+        for number in range(1, 5):
+            load(registry, number, NOW, 1000 + number, "ann")
+        load(registry, 5, NOW, 2000, "bob")
+        load(registry, 6, NOW, 2000)
+        load(registry, 7, NOW, 3000)
+        assert sorted(ended_by(registry)) == [3, 4, 7]
+
+    def test_new_sessions_are_taken_all_the_same(self):
+        registry = SessionRegistry(1, Config(max_bytes=2000))
+        for number in range(1, 4):
+            load(registry, number, NOW, 1000)
+        assert knock(registry, 4)[0].link is not None
+
+    def test_what_a_detached_session_holds_of_a_message_in_parts_is_dropped_first(self):
+        """PART-4: that costs no message."""
+        registry = SessionRegistry(1, Config(max_bytes=1000))
+        lone = load(registry, 1, NOW, 100)
+        lone.hears(Part(2, 0, 3000, 0, b"y" * 2000))
+        lone.session.lost(lone.link, None, "", NOW)
+        assert ended_by(registry) == []
+        assert 0 < registry.held < 200
+        welcome = knock(registry, 1, attempt=2, position=position(sent=1))[1]
+        assert (welcome.position.partial, welcome.position.counters.received) == (0, 1)
+
+    def test_if_that_is_not_enough_it_ends(self):
+        registry = SessionRegistry(1, Config(max_bytes=500))
+        lone = load(registry, 1, NOW, 1000)
+        lone.hears(Part(2, 0, 3000, 0, b"y" * 2000))
+        lone.session.lost(lone.link, None, "", NOW)
+        assert ended_by(registry) == [1]
 
 
 def test_what_was_taken_is_held_no_more():

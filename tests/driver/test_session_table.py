@@ -50,6 +50,9 @@ class Registry:
     def evict(self, now):
         return self.to_evict
 
+    def take_evicted(self):
+        return self.to_evict
+
 
 @pytest.fixture
 def table():
@@ -89,13 +92,22 @@ def test_it_is_empty_when_nothing_lives_or_runs_but_who_asks(table):
     assert table.is_empty("handler")
 
 
-def test_what_holds_too_much_is_told_and_detached_sessions_are_looked_at_again(table):
-    first, _second = add(table, Acceptor(1), Acceptor(2))
+def test_what_holds_too_much_is_told_and_sessions_are_looked_at_as_long_as_any_lives(table):
+    first, second = add(table, Acceptor(1), Acceptor(2))
     table.registry.to_evict = [(first.session, ["ended"]), (SimpleNamespace(id=b"gone"), [])]
-    assert table.evict(0.0) is False
+    assert table.evict(0.0) is True
     assert first.told == ["ended"]
-    add(table, Acceptor(3, attached=False))
-    assert table.evict(1.0) is True
+    for acceptor in (first, second):
+        table.retire(acceptor, 0.5)
+    assert table.evict(1.0) is False
+
+
+def test_what_makes_room_for_a_new_session_is_told(table):
+    (first,) = add(table, Acceptor(1))
+    table.registry.to_evict = [(first.session, ["ended"])]
+    arrival = SimpleNamespace(receive=lambda data, now: [data, now])
+    assert table.receive(arrival, b"hello", 5.0) == [b"hello", 5.0]
+    assert first.told == ["ended"]
 
 
 def test_draining_goes_in_three_steps(table):

@@ -1,8 +1,10 @@
-"""What detached sessions of a server with threads hold is bounded."""
+"""What the sessions of a server with threads hold is bounded, and how many there are."""
 
 from __future__ import annotations
 
-from reliable_ws import Config
+import pytest
+
+from reliable_ws import Config, SessionLost
 from reliable_ws.sync import Sessions, wrap
 
 from .conftest import SECONDS, run, until
@@ -26,3 +28,28 @@ def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_bounded(mo
     theirs.send(bytes(20_000))
     until(lambda: not len(sessions))
     ours.abort()
+
+
+def accept(sessions, principal):
+    """Open a session; the client, the server's connection and the server's end of the wire."""
+    near, far = pipe()
+    accepted = run(sessions.accept, far, principal)
+    ours = wrap(near, resume_within=SECONDS)
+    return ours, accepted.result(SECONDS), far
+
+
+def test_a_crashed_client_makes_room_for_the_next_one_of_its_principal():
+    sessions = Sessions(config=Config(max_per_principal=1))
+    others, *_ = accept(sessions, "bob")
+    crashed, theirs, far = accept(sessions, "ann")
+    far.abort()
+    until(lambda: not theirs._session.attached)
+    again, theirs_again, _far = accept(sessions, "ann")
+    again.send("hello")
+    assert theirs_again.recv(timeout=SECONDS) == "hello"
+    with pytest.raises(SessionLost, match="made room for a newer session"):
+        theirs.recv(timeout=SECONDS)
+    assert len(sessions) == 2
+    for conn in (others, crashed, again):
+        conn.abort()
+    sessions.drain(0)
