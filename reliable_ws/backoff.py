@@ -13,9 +13,13 @@ class Backoff:
 
     Each wait is a random part of a limit. The limit doubles with every failed attempt. Full jitter
     spreads clients that lost their server at the same moment over the whole limit. A fixed delay
-    would bring them back all at once. The count of attempts starts again only after a WebSocket has
-    been good for ``stable`` seconds. So a server that accepts and then rejects is not called again
-    at once.
+    would bring them back all at once.
+
+    The count of attempts starts again after a WebSocket that was good: it carried a message, a call
+    or a confirmation that is new, or it lasted for ``stable`` seconds. So a line that is cut again
+    and again costs little, and a server that accepts and then rejects is not called again at once.
+    A session never waits for longer than a quarter of the time that it has left
+    (``Config.session_ttl``).
 
     Raises:
         ValueError: The values do not satisfy ``0 <= initial <= longest``, ``factor >= 1`` and
@@ -28,8 +32,8 @@ class Backoff:
     "The limit grows by this factor from attempt to attempt."
     longest: float = 30.0
     "The limit grows no further than this, in seconds."
-    stable: float = 10.0
-    "A WebSocket counts as good after so many seconds."
+    stable: float = 1.0
+    "A WebSocket, or a session, counts as good after so many seconds, whatever it carried."
 
     def __post_init__(self) -> None:
         if self.initial < 0 or self.factor < 1 or self.longest < self.initial or self.stable < 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import gt
+
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, closed
 from reliable_ws.protocol.frames import Code
@@ -33,8 +35,12 @@ CANNOT_REOPEN = (
 """Why a session without a second WebSocket is lost with its first."""
 
 
+SHARE = 1 / 4
+"""The part of the time that a session has left which one pause may take. So the last attempts fall
+inside that time, whatever the back-off has grown to."""
+
 SHORTEST_PAUSE = 0.2
-"""Seconds below which a close cuts no pause between two attempts."""
+"""Seconds below which a pause is not made shorter because the session is nearly over."""
 
 LOST_BEFORE_WELCOME = "the network was lost before the peer had greeted"
 """Why a first attempt failed, if that says nothing of the peer: the next one may succeed."""
@@ -83,36 +89,64 @@ class Reconnect:
     gone, :meth:`failed` when no other could be opened; then wait as :meth:`pause` says.
     """
 
-    __slots__ = ("_attempt", "_backoff", "_due", "_session", "_since")
+    __slots__ = ("_attempt", "_backoff", "_due", "_progress", "_session", "_since", "_welcomes")
 
     def __init__(self, session: Session, backoff: Backoff) -> None:
         self._session = session
         self._backoff = backoff
-        self._attempt = 0  # failed attempts, and WebSockets that did not last, in a row
-        self._since = 0.0  # when the newest WebSocket began
+        self._attempt = 0  # failed attempts, and WebSockets that were not good, in a row
         self._due = 0.0  # when to open the next one
+        # When the newest WebSocket began, and where the session stood then.
+        self._since = 0.0
+        self._welcomes = 0
+        self._progress = session.progress
 
     def opened(self, now: float) -> None:
-        """Note that a WebSocket carries the session from now on."""
+        """Note that a WebSocket carries the session from now on; it has not greeted yet."""
         self._since = now
+        self._welcomes = self._session.welcomes
+        self._progress = self._session.progress
 
     def lost(self, now: float, chance: float, retry_after: float | None) -> None:
         """Plan an attempt after the end of a WebSocket.
 
         ``chance`` is in [0, 1), ``retry_after`` the seconds that the peer wants us to wait. After a
-        WebSocket that was good for ``Backoff.stable`` seconds the delays begin anew.
+        WebSocket that was good the delays begin anew.
         """
-        if now - self._since >= self._backoff.stable:
+        if self._was_good(now):
             self._attempt = 0
         self._plan(now, chance, retry_after)
+
+    def _was_good(self, now: float) -> bool:
+        """Whether the newest WebSocket was welcomed, and carried something new or lasted."""
+        session = self._session
+        if session.welcomes == self._welcomes:
+            return False
+        moved = any(map(gt, session.progress, self._progress))
+        return moved or now - self._since >= self._backoff.stable
 
     def failed(self, now: float, chance: float) -> None:
         """Plan an attempt after one that failed."""
         self._plan(now, chance, None)
 
     def _plan(self, now: float, chance: float, retry_after: float | None) -> None:
-        self._due = now + self._backoff.delay(self._attempt, chance, retry_after)
+        backoff = self._backoff
+        left = self._left(now)
+        # Wait as long as the peer asks, if the session lives on for long enough.
+        asked = min(retry_after or 0.0, backoff.longest, left / 2)
+        # Bound the limit and not the delay: what is random stays so.
+        limit = min(backoff.delay(self._attempt, 1.0), max(left * SHARE, SHORTEST_PAUSE))
+        self._due = now + asked + chance * limit
         self._attempt += 1
+
+    def _left(self, now: float) -> float:
+        """Return the seconds until the first of both sides gives the session up.
+
+        The peer's end is not final for us: while it remembers the session, it tells the outcomes.
+        So when its time is up, only our own counts.
+        """
+        ends = self._session.deadline, self._session.peer_deadline
+        return min((end - now for end in ends if end > now), default=0.0)
 
     def pause(self, now: float) -> float | None:
         """Return the seconds until the attempt; ``None``: the session has ended, make none.
@@ -123,7 +157,7 @@ class Reconnect:
         if session.ended:
             return None
         if session.closing:
-            self._due = min(self._due, now + max((session.deadline - now) / 4, SHORTEST_PAUSE))
+            self._due = min(self._due, now + max(self._left(now) * SHARE, SHORTEST_PAUSE))
         return max(0.0, self._due - now)
 
 

@@ -186,6 +186,21 @@ class Session:
         return self.ended is not None or inbox.finish is not None or inbox.stopped
 
     @property
+    def welcomes(self) -> int:
+        """How many links were opened."""
+        return self.resumes + (self.incarnation > 0)
+
+    @property
+    def progress(self) -> tuple[int, ...]:
+        """How far both sides have come, with messages and calls; compare number by number.
+
+        What is only sent again moves none of them.
+        """
+        inbox, outbox = self.inbox, self.outbox
+        calls = self.call_queue.acked, self.incoming_calls.received
+        return (outbox.acked, outbox.confirmed, inbox.received, inbox.partial, *calls)
+
+    @property
     def held(self) -> int:
         """Bytes of messages and calls held, both directions; no window bounds calls (CALL-27)."""
         messages = self.outbox.held + self.inbox.held + self.inbox.partial
@@ -719,6 +734,11 @@ class Session:
             return NEVER
         by = self.timers.deadline(attached=self.attached)
         return by if self.link is None else min(by, self.link.deadline)
+
+    @property
+    def peer_deadline(self) -> float:
+        """When the peer gives up a session without link, as far as this side knows (END-4)."""
+        return self.timers.contact_at + self.outbox.peer.ttl_ms / 1000
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due; every deadline that has passed moves."""

@@ -147,6 +147,58 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
         await server.recv()
 
 
+async def cut_and_resumed(stage, client):
+    """Cut the line, and return how long it took to come back: about the first pause."""
+    since, resumes = now(), client.stats.resumes
+    stage.cut()
+    await until(lambda: client.stats.resumes > resumes)
+    assert now() - since < 0.3
+    return now() - since
+
+
+@on_stage
+@pytest.mark.parametrize("lifetime", [1.5, 3.0])
+async def test_a_line_that_is_cut_every_few_seconds_is_soon_there_again(lifetime):
+    """Also when nothing is sent: a WebSocket that lasts a while is no failed attempt."""
+    async with paired() as (stage, client, _server):
+        began, detached = now(), 0.0
+        while now() < began + 60:
+            await asyncio.sleep(lifetime)
+            detached += await cut_and_resumed(stage, client)
+        assert detached < 10
+
+
+@on_stage
+async def test_a_line_that_carries_a_message_between_two_cuts_is_soon_there_again():
+    async with paired() as (stage, client, server):
+        for n in range(20):
+            await client.send(n)
+            assert await server.recv() == n
+            await client.flush()
+            await cut_and_resumed(stage, client)
+
+
+@on_stage
+@pytest.mark.parametrize(
+    ("ours", "theirs", "outage"), [(20, 20, 11), (120, 120, 100), (120, 20, 11), (20, 120, 11)]
+)
+async def test_a_network_that_is_back_before_the_session_is_over_is_found(ours, theirs, outage):
+    """However long the pauses have grown: also the time that the peer gives the session counts."""
+    stage = Stage(
+        config=Config(session_ttl=ours),
+        server_config=Config(session_ttl=theirs),
+    )
+    clients = [(await stage.pair())[0] for _ in range(20)]
+    stage.closed = True
+    for wire in stage.wires:
+        wire.cut()
+    await asyncio.sleep(outage)
+    assert {client.state for client in clients} == {State.DETACHED}
+    stage.closed = False
+    await until(lambda: all(client.state is State.OPEN for client in clients))
+    await settle(*clients)
+
+
 @on_stage
 @pytest.mark.parametrize(
     "error", [OSError, TimeoutError, LookupError, TypeError, asyncio.CancelledError]

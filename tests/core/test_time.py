@@ -182,3 +182,33 @@ def test_a_half_open_link_is_found_out_by_both_sides():
     pair.client.send("a")
     pair.run()
     assert pair.server_take() == ["a"]
+
+
+@either_side
+def test_when_the_peer_gives_up_is_known_from_its_greeting(side):
+    """END-4: a side ends by the ttl that it announced itself."""
+    lone = side(limits=limits(ttl_ms=5000))
+    lone.session.lost(lone.link, None, "", NOW)
+    assert lone.session.peer_deadline == NOW + 5
+    assert lone.session.deadline == NOW + 120
+
+
+def test_what_is_new_moves_progress_and_what_is_sent_again_does_not():
+    """Of one side: an ack and a message of the peer's; not a greeting, not a heartbeat."""
+    pair = Pair()
+    assert pair.client.welcomes == 0
+    pair.connect()
+    assert pair.client.welcomes == 1
+    seen = [pair.client.progress]
+    pair.client.send("a")
+    pair.run()
+    pair.advance(1)
+    pair.server.send("b")
+    pair.run()
+    seen.append(pair.client.progress)
+    assert sum(new > old for old, new in zip(*seen, strict=True)) == 2
+    pair.advance(15)
+    pair.cut()
+    pair.connect()
+    assert pair.client.welcomes == 2
+    assert pair.client.progress == seen[-1]

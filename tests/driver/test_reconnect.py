@@ -13,12 +13,14 @@ from reliable_ws.driver.reconnect import (
     loss_error,
     resume_error,
 )
-from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.frames import Code, Part
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import TransportClosed
 
 KEY = bytes(32)
+HALF = 262_144
+"""Bytes of the largest part."""
 BACKOFF = Backoff(initial=1, factor=2, longest=8, stable=10)
 
 
@@ -37,27 +39,143 @@ def test_pauses_grow_with_every_attempt_that_fails():
     assert pauses == [1, 2, 4, 8, 8]
 
 
+def carry(dialing, session, begin, end, *, welcome=True):
+    """A WebSocket carries the session for this time, and is lost; return the longest pause."""
+    dialing.opened(begin)
+    if welcome:
+        session.resumes += 1
+    dialing.lost(end, 1.0, None)
+    return dialing.pause(end)
+
+
 def test_a_websocket_that_does_not_last_counts_as_a_failure():
-    dialing = Reconnect(session(), BACKOFF)
-    pauses = []
-    for now in (0, 1, 2):
-        dialing.opened(now)
-        dialing.lost(now + 0.5, 1.0, None)
-        pauses.append(dialing.pause(now + 0.5))
-    assert pauses == [1, 2, 4]
-    dialing.opened(10)
-    dialing.lost(20, 1.0, None)
-    assert dialing.pause(20) == 1  # it was stable
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    assert [carry(dialing, live, now, now + 0.5) for now in (0, 1, 2)] == [1, 2, 4]
+    assert carry(dialing, live, 10, 20) == 1  # it was stable
 
 
 def test_failures_are_not_forgotten_when_a_websocket_opens_and_does_not_last():
-    dialing = Reconnect(session(), BACKOFF)
-    dialing.opened(0)
-    dialing.lost(1, 1.0, None)
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    assert carry(dialing, live, 0, 1) == 1
     dialing.failed(1, 1.0)
-    dialing.opened(2)
-    dialing.lost(3, 1.0, None)
-    assert dialing.pause(3) == 4
+    assert carry(dialing, live, 2, 3) == 4
+
+
+def test_a_websocket_that_was_not_welcomed_is_a_failure_however_long_it_lasted():
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    pauses = [carry(dialing, live, now, now + 10, welcome=False) for now in (0, 10, 20)]
+    assert pauses == [1, 2, 4]
+
+
+def advance(ledger, name):
+    setattr(ledger, name, getattr(ledger, name) + 1)
+
+
+def part_arrives(live, offset):
+    live.inbox.arrived_part(Part(1, offset, 2 * HALF, 0, bytes(HALF)))
+
+
+MOVES = {
+    "an ack": lambda live: advance(live.outbox, "acked"),
+    "a confirmation": lambda live: advance(live.outbox, "confirmed"),
+    "a message": lambda live: advance(live.inbox, "received"),
+    "an ack of a call": lambda live: advance(live.call_queue, "acked"),
+    "a call": lambda live: advance(live.incoming_calls, "received"),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_a_websocket_that_carries_something_new_is_good_however_soon_it_is_lost(move):
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    for now in range(5):
+        dialing.opened(now)
+        live.resumes += 1
+        move(live)
+        dialing.lost(now + 0.5, 1.0, None)
+        assert dialing.pause(now + 0.5) == 1
+
+
+def test_each_part_of_a_message_is_something_new_and_so_is_its_end():
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    for now in range(2):
+        dialing.opened(now)
+        live.resumes += 1
+        part_arrives(live, offset=now * HALF)
+        dialing.lost(now + 0.5, 1.0, None)
+        assert dialing.pause(now + 0.5) == 1
+    assert live.inbox.received == 1
+
+
+def test_what_is_lost_again_and_again_without_anything_new_waits_longer():
+    """A message that kills the peer each time is acked once, and confirmed never."""
+    live = session()
+    dialing = Reconnect(live, BACKOFF)
+    live.outbox.acked = 1
+    pauses = [carry(dialing, live, now, now + 0.5) for now in range(5)]
+    assert pauses == [1, 2, 4, 8, 8]
+
+
+# ------------------------------------------------------------------ how long the session has left
+
+PATIENT = Backoff(initial=30, longest=30)
+
+
+def pauses_until_the_end(dialing, now, end):
+    """The longest pauses, attempt after attempt, until the session's time is up."""
+    pauses = []
+    while now < end:
+        pauses.append(dialing.pause(now))
+        now += pauses[-1]
+        dialing.failed(now, 1.0)
+    return pauses
+
+
+def test_no_pause_takes_more_than_a_part_of_what_is_left():
+    dialing = Reconnect(session(session_ttl=20), PATIENT)
+    dialing.opened(0)
+    dialing.lost(0, 1.0, None)
+    pauses = pauses_until_the_end(dialing, 0, 20)
+    assert pauses[:3] == [5, 3.75, pytest.approx(2.8125)]
+    assert min(pauses) == pytest.approx(0.2)
+    assert len(pauses) < 20
+
+
+def test_what_is_bounded_is_the_limit_and_chance_spreads_below_it():
+    dialing = Reconnect(session(session_ttl=20), PATIENT)
+    dialing.opened(0)
+    dialing.lost(0, 0.5, None)
+    assert dialing.pause(0) == 2.5
+
+
+def test_the_time_of_the_peer_counts_if_it_is_shorter_and_not_over():
+    """It ends the session first, but remembers how it ended."""
+    live = session(session_ttl=120)
+    live.outbox.heed(live.config.limits(None)._replace(ttl_ms=20_000))
+    dialing = Reconnect(live, PATIENT)
+    dialing.opened(0)
+    dialing.lost(0, 1.0, None)
+    assert dialing.pause(0) == 5
+    dialing.failed(20, 1.0)
+    assert dialing.pause(20) == 25
+
+
+def test_what_the_peer_asks_for_is_heeded_while_the_session_lives():
+    dialing = Reconnect(session(session_ttl=20), BACKOFF)
+    dialing.opened(0)
+    dialing.lost(0, 0.0, 7)
+    assert dialing.pause(0) == 7
+    dialing.lost(0, 0.0, 1000)
+    assert dialing.pause(0) == 8  # Backoff.longest
+    dialing.lost(14, 0.0, 7)
+    assert dialing.pause(14) == 3
+
+
+# ------------------------------------------------------------------ a close
 
 
 def test_chance_makes_a_pause_shorter_and_the_peer_longer():
