@@ -199,6 +199,7 @@ def test_fixed_limits():
     assert said == {
         "highest number": frames.MAX_NUMBER,
         "elements of an array": codec.MAX_LIST,
+        "elements of all arrays of an envelope": codec.MAX_ELEMENTS,
         "ranges": codec.MAX_RANGES,
         "bytes of a reason": codec.MAX_REASON,
         "weight besides content": payload.OVERHEAD,

@@ -44,10 +44,13 @@ from .frames import (
     new_unchecked,
 )
 
-__all__ = ["MAX_LIST", "MAX_RANGES", "MAX_REASON", "decode", "encode"]
+__all__ = ["MAX_ELEMENTS", "MAX_LIST", "MAX_RANGES", "MAX_REASON", "decode", "encode"]
 
 MAX_LIST = 4096
 """Most frames in one WebSocket message, and most payloads in one run (FRAME-2)."""
+
+MAX_ELEMENTS = 8192
+"""Most elements of all arrays of one WebSocket message together (FRAME-16)."""
 
 MAX_RANGES = 64
 """Most ranges in one set of counters (COUNT-6)."""
@@ -98,9 +101,16 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
     if len(data) > max_frame:  # FRAME-10
         raise Violation(Code.VIOLATION, "a frame above the announced limit")
     try:
-        items = msgpack.unpackb(
-            data, max_array_len=MAX_LIST, max_map_len=0, ext_hook=msgpack.ExtType
-        )
+        if len(data) <= MAX_ELEMENTS:  # an element takes a byte at least
+            items = msgpack.unpackb(
+                data,
+                max_array_len=MAX_LIST,
+                max_map_len=0,
+                ext_hook=_extension,
+                object_hook=_refuse_map,
+            )
+        else:
+            items = _unpack_counted(data)
     except (ValueError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise Violation(Code.MALFORMED, f"not msgpack within limits: {_why(error)}") from None
     if type(items) is not list or not items:
@@ -116,6 +126,51 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
         elif item[0] & CRITICAL or not 0 <= item[0] <= 0x7F:
             raise Violation(Code.MALFORMED, f"unknown frame type {item[0]}")
     return frames
+
+
+def _unpack_counted(data: bytes) -> Any:
+    """Unpack what may have too many elements, and stop as soon as it has (FRAME-16).
+
+    The elements of an array are counted when it is complete. Also, each array and each extension
+    value counts when it is complete, though the array that it is in is not. What is left are
+    scalars of arrays that are open. They cost little, and ``max_frame`` bounds them.
+    """
+    elements, made = MAX_ELEMENTS, MAX_ELEMENTS + 1  # the envelope is no element
+
+    def array(items: list[Any]) -> list[Any]:
+        nonlocal elements, made
+        elements -= len(items)
+        made -= 1
+        if elements < 0 or made < 0:
+            raise ValueError
+        return items
+
+    def extension(code: int, content: bytes) -> msgpack.ExtType:
+        nonlocal made
+        made -= 1
+        if made < 0:
+            raise ValueError
+        return new_unchecked(msgpack.ExtType, (code, content))
+
+    return msgpack.unpackb(
+        data,
+        max_array_len=MAX_LIST,
+        max_map_len=0,
+        list_hook=array,
+        ext_hook=extension,
+        object_hook=_refuse_map,
+        timestamp=1,  # a float: only a frame that is skipped may hold one
+    )
+
+
+def _extension(code: int, content: bytes) -> msgpack.ExtType:
+    """Make an extension value; where it is used its code is compared with the only good one."""
+    return new_unchecked(msgpack.ExtType, (code, content))
+
+
+def _refuse_map(_map: Any) -> Any:
+    """Refuse a map, also an empty one, and wherever it is (FRAME-2)."""
+    raise ValueError
 
 
 def _why(error: Exception) -> str:

@@ -27,7 +27,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from .codec import decode, encode
-from .config import Config
+from .config import MIN_FRAME, Config
 from .deadline import NEVER
 from .errors import Violation
 from .events import Event
@@ -45,6 +45,9 @@ NOBODY = bytes(32)
 LOOK_INTERVAL = 1e-5
 """Seconds per session between two looks through all of them for those that may make room. A look
 takes less than a twentieth of that. Meanwhile a new one is told to come again (REFUSE-3)."""
+
+MAX_GREETING = MIN_FRAME
+"""Bytes; no greeting has more, and nothing larger is read of a peer that has not greeted."""
 
 LONGEST_TTL = 3600.0
 """Seconds; a peer that announces a longer retry time is not remembered for longer (TOMB-3)."""
@@ -90,7 +93,7 @@ class Arrival:
         if self.link is not None or self.close_action is not None:
             return []
         try:
-            frames = decode(data, self.max_frame)
+            frames = decode(data, min(self.max_frame, MAX_GREETING))  # FRAME-17
             if len(frames) != 1 or not isinstance(frames[0], Hello):  # HELLO-1
                 raise Violation(Code.MALFORMED, "the first message is Hello, alone")
             return self.registry.answer(self, frames[0], now)

@@ -41,6 +41,8 @@ def bad() -> list[dict[str, Any]]:
     add("a map inside", msgpack.packb([[0, {"a": 1}]]))
     add("4097 frames", msgpack.packb([[0]] * 4097))
     add("4097 payloads", msgpack.packb([[0x4D, 1, [""] * 4097]]))
+    add("8193 elements in all arrays", msgpack.packb([[78, 1]] * 2731))
+    add("an empty map in a skipped frame", msgpack.packb([[0, {}]]))
     add("an array that declares 2^32-1 elements", b"\xdd\xff\xff\xff\xff")
     add("bytes that declare 2^32-1", b"\x91\x93\x4d\x01\x91\xc6\xff\xff\xff\xff")
     add("nesting without end", b"\x91" * 1000)

@@ -12,8 +12,9 @@ from .queue import CallQueue
 
 __all__ = ["CallCursor"]
 
-MAX_ENTRIES = 1_024
-"""Most entries of one frame."""
+MAX_ENTRIES = 640
+"""Most entries of one frame. Six elements each, and :data:`~.codec.MAX_LIST` messages, leave 256 of
+the elements of an envelope for the other frames in it (FRAME-16)."""
 
 ACK_AT_ONCE = 256
 """Entries that are acked at once, so that the peer can forget them (CALL-17)."""

@@ -105,7 +105,7 @@ function checkFrame(raw) {
 function decode(data, maxFrame) {
   if (data.length > maxFrame) throw new Violation(4422, 'an envelope above max_frame');
   try {
-    const raw = unpack(data, { maps: false, maxArray: 4096, maxDepth: 16 });
+    const raw = unpack(data, { maps: false, maxArray: 4096, maxElements: 8192, maxDepth: 16 });
     check(Array.isArray(raw) && raw.length > 0, 'no frames');
     return raw.map(checkFrame).filter(Boolean);
   } catch (error) {

@@ -86,11 +86,12 @@ function pack(value) {
 }
 
 class Reader {
-  constructor(bytes, { maps, maxArray, maxDepth }) {
+  constructor(bytes, { maps, maxArray, maxElements, maxDepth }) {
     this.bytes = bytes;
     this.at = 0;
     this.maps = maps;
     this.maxArray = maxArray;
+    this.left = maxElements; // of all arrays together
     this.maxDepth = maxDepth;
   }
 
@@ -113,7 +114,8 @@ class Reader {
   ext(n) { const code = this.slice(1).readInt8(); return new Ext(code, this.slice(n)); }
 
   array(n, depth) {
-    if (n > this.maxArray) throw new Malformed('an array too long');
+    this.left -= n;
+    if (n > this.maxArray || this.left < 0) throw new Malformed('an array too long');
     if (depth >= this.maxDepth) throw new Malformed('nesting too deep');
     const out = [];
     for (let i = 0; i < n; i++) out.push(this.value(depth + 1));
@@ -168,7 +170,7 @@ class Reader {
   }
 }
 
-function unpack(bytes, options = { maps: true, maxArray: Infinity, maxDepth: 64 }) {
+function unpack(bytes, options = { maps: true, maxArray: Infinity, maxElements: Infinity, maxDepth: 64 }) {
   const reader = new Reader(bytes, options);
   const value = reader.value();
   if (reader.at !== bytes.length) throw new Malformed('something behind the value');
