@@ -116,6 +116,7 @@ THEMES: list[Theme] = [
             "reliable_ws.SessionLost",
             "reliable_ws.ProtocolViolation",
             "reliable_ws.NotReliablePeer",
+            "reliable_ws.AlreadyServed",
             "reliable_ws.NotSerializable",
             "reliable_ws.MessageTooLarge",
             "reliable_ws.OutboxFull",

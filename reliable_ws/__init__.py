@@ -18,6 +18,7 @@ from .driver.methods import Methods
 from .driver.status import ConnectionEvent, State, Stats
 from .protocol.config import Config
 from .protocol.errors import (
+    AlreadyServed,
     ConfirmTooLate,
     ConnectionClosed,
     ConnectionClosedError,
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGIApp",
+    "AlreadyServed",
     "Backoff",
     "Config",
     "ConfirmTooLate",

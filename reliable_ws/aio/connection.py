@@ -201,10 +201,12 @@ class Connection(Status):
 
         Each message is confirmed when you get it. To confirm a message after your work, use
         :meth:`deliveries`. The iteration ends without an exception when the peer finishes with code
-        1000 or 1001, and when this side closes.
+        1000 or 1001, and when this side closes. Only one task can iterate at a time, since two
+        would get the messages out of order. Let it hand them on to others.
 
         Raises:
             ConnectionClosed: The session ended in any other way.
+            RuntimeError: Another task iterates over this connection.
             PayloadError: The payload codec cannot unpack a message. The message counts as taken.
         """
         return self._receiver.messages()
@@ -213,7 +215,7 @@ class Connection(Status):
         """Iterate over messages that you confirm when your work is done.
 
         ``async for d in conn.deliveries(): async with d as message: …``. The iteration ends as
-        iterating over the connection does.
+        iterating over the connection does. Several tasks may share the deliveries, as workers do.
 
         Raises:
             ConnectionClosed: The session ended, but not with code 1000 or 1001.

@@ -7,6 +7,9 @@ is cancelled has either taken a message and returned it, or taken nothing.
 Tasks that wait are in ``waiters``. ``waiters.notified`` counts the tasks that were woken and have
 not run yet. That many messages are theirs, so a task that comes later must wait behind them.
 
+One iterator over messages at a time: see :class:`Iterators`. Deliveries may be shared by several
+workers, since each delivery is confirmed by itself.
+
 A long run of messages is taken without a look at the event loop, at most ``MAX_RECEIVES`` in a row.
 A task that has to wait flushes first: what it has sent and confirmed goes now.
 """
@@ -20,6 +23,7 @@ from typing import Any
 from msgpack import ExtType
 
 from reliable_ws.driver.delivery import BaseDelivery
+from reliable_ws.driver.iterators import Iterators
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
@@ -35,13 +39,14 @@ MAX_RECEIVES = 1024
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_pump", "_session", "_until_yield", "waiters")
+    __slots__ = ("_inbox", "_iterators", "_pump", "_session", "_until_yield", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._session = pump.session
         self._inbox = pump.session.inbox
         self._until_yield = MAX_RECEIVES
+        self._iterators = Iterators()
         self.waiters = WaitQueue()
         "Who waits for a message."
 
@@ -87,18 +92,25 @@ class Receiver:
         """Iterate over messages until the peer has finished."""
         waiters, inbox, session, pump = self.waiters, self._inbox, self._session, self._pump
         take = session.take
+        iterators = self._iterators
+        me = iterators.begin()
         while True:
+            if iterators.newest != me:
+                iterators.refuse()
+            iterators.waiting = True
             try:
                 await self.arrival(None)
             except ConnectionClosed as error:
                 if self._ends_iteration(error):
                     return
                 raise
+            finally:
+                iterators.waiting = False
             yield self.take()
             # What has arrived together is handed over without a look at whoever else waits.
             queue = inbox.queue
             for left in range(self._until_yield, 0, -1):  # noqa: B007 - read behind the loop
-                if len(queue) <= waiters.notified or waiters.waiting:
+                if len(queue) <= waiters.notified or waiters.waiting or iterators.newest != me:
                     break
                 payload = take()
                 if inbox.due:

@@ -10,7 +10,7 @@ from typing import Any
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.fork import watch_forks
-from reliable_ws.driver.handler_end import close_code, log_undelivered
+from reliable_ws.driver.handler_end import already_served, close_code, log_undelivered
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -155,7 +155,8 @@ class Sessions:
         acceptor.pump.flush()
         if ready is not None and not ready.done():
             ready.set_result(acceptor)
-        if arrival.fresh and handler is not None:
+        if handler is not None and not acceptor.given:
+            acceptor.given = True
             handling = loop.create_task(acceptor.run(handler))
             acceptor.handling = handling
             self._table.handlers.add(handling)
@@ -190,13 +191,41 @@ class Sessions:
     async def accept(
         self, transport: Transport, principal: Hashable = None, *, resumable: bool = True
     ) -> Connection:
-        """Greet on a transport and return its connection, which reads in the background.
+        """Greet on a transport and return the new session's connection, which reads by itself.
 
-        A transport of a living session gives the connection that the session has already.
+        A transport of a session whose connection was returned before, or that has a handler,
+        carries it on. Then the call waits until the transport is gone.
 
         Raises:
             NotReliablePeer: No good Hello came in time.
+            AlreadyServed: The transport has carried on a session that is served elsewhere.
         """
+        acceptor, serving = await self._carry(transport, principal, resumable=resumable)
+        if not acceptor.given:
+            acceptor.given = True
+            return acceptor.connection
+        try:
+            await asyncio.wait((serving,))
+        except BaseException:
+            serving.cancel()
+            raise
+        raise already_served()
+
+    async def resume(self, acceptor: Acceptor, transport: Transport) -> None:
+        """Carry on a session over a transport, which reads by itself from then on.
+
+        Raises:
+            NotReliablePeer: The peer did not greet as the peer of this session.
+        """
+        other, _serving = await self._carry(transport, acceptor.principal, resumable=True)
+        if other is not acceptor:
+            other.connection.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+    async def _carry(
+        self, transport: Transport, principal: Hashable, *, resumable: bool
+    ) -> tuple[Acceptor, asyncio.Task[None]]:
+        """Greet; return what drives the session, and the task that reads from the transport."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[Acceptor] = loop.create_future()
         serving = loop.create_task(
@@ -215,7 +244,7 @@ class Sessions:
         acceptor = ready.result()
         acceptor.hold_task(serving)
         serving.add_done_callback(acceptor.served)
-        return acceptor.connection
+        return acceptor, serving
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the sessions'."""
@@ -300,7 +329,7 @@ class Sessions:
 class Acceptor(Driver):
     """Drives a session from the side that waits for its WebSockets."""
 
-    __slots__ = ("_principal", "_sessions", "connection", "handling")
+    __slots__ = ("_sessions", "connection", "given", "handling", "principal")
 
     def __init__(
         self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
@@ -308,8 +337,11 @@ class Acceptor(Driver):
         options = sessions._options
         super().__init__(session, resumable=resumable, methods=options.methods)
         self._sessions = sessions
-        self._principal = principal  # what the application found the peer to be
+        self.principal = principal
+        "Who the application found the peer to be."
         self.connection = Connection(self, options.on_event)
+        self.given = False
+        "Whether a handler has the connection: no second one gets it."
         self.handling: asyncio.Task[None] | None = None
         "The task that runs the application's handler."
 
@@ -333,10 +365,7 @@ class Acceptor(Driver):
         """Go on over this open WebSocket, on which the peer has to greet."""
         if self.session.ended:
             raise self.session.error()
-        other = await self._sessions.accept(take_over(websocket, adapt), self._principal)
-        if other is not self.connection:
-            other.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
+        await self._sessions.resume(self, take_over(websocket, adapt))
 
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""

@@ -41,8 +41,10 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             Default: what the library tells.
         methods: What the peer may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
-        sessions: For the acceptor: the sessions that wrapped connections share. A WebSocket of a
-            living session gives the same connection again. They bring their own ``methods``,
+        sessions: For the acceptor: the sessions that wrapped connections share. Only the first
+            WebSocket of a session gives its connection. A later one carries on that connection:
+            the call waits until this WebSocket is gone, and raises ``AlreadyServed``.
+            :meth:`Sessions.handle` has no second handler. They bring their own ``methods``,
             ``config``, ``on_event`` and ``payload_codec``.
         reopen: For the initiator: a coroutine function that returns a new open WebSocket.
             If it returns one that belongs to a connection, the session is lost. The ``ValueError``
@@ -61,6 +63,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         NotReliablePeer: The peer did not greet within ``config.open_timeout``.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The peer refused the session.
+        AlreadyServed: The WebSocket carried on a session of ``sessions`` that has its handler.
     """
 
     verb = "wrap"

@@ -1,13 +1,13 @@
-"""What the end of a session's handler means: the code to close with, and what is logged."""
+"""A session's handler: there is one, and what its end means."""
 
 from __future__ import annotations
 
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError
+from reliable_ws.protocol.errors import AlreadyServed, ConnectionClosed, DeliveryError
 from reliable_ws.protocol.frames import Code
 
 from .status import logger
 
-__all__ = ["close_code", "log_undelivered"]
+__all__ = ["already_served", "close_code", "log_undelivered"]
 
 
 def close_code(error: BaseException | None) -> int:
@@ -27,3 +27,11 @@ def close_code(error: BaseException | None) -> int:
 def log_undelivered(error: DeliveryError) -> None:
     """Log what the close after a handler could not deliver: nobody else is told."""
     logger.warning("a session ended with undelivered messages: %s", error.report)
+
+
+def already_served() -> AlreadyServed:
+    """Return the error for a second handler of one session, whose WebSocket is gone now."""
+    return AlreadyServed(
+        "this WebSocket carried on a session whose connection an earlier handler has; "
+        "Sessions.handle(websocket, handler) calls your handler once per session"
+    )

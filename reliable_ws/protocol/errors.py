@@ -11,6 +11,7 @@ from typing import Any
 from .report import End, Ending, Outcome, Report
 
 __all__ = [
+    "AlreadyServed",
     "ConfirmTooLate",
     "ConnectionClosed",
     "ConnectionClosedError",
@@ -191,6 +192,15 @@ class RequestTimeout(ReliableWSError, TimeoutError):
 
 class NotReliablePeer(ReliableWSError, ConnectionError):
     """The peer does not speak this protocol, or no version that this side speaks."""
+
+
+class AlreadyServed(ReliableWSError, ConnectionError):
+    """The WebSocket carried on a session whose connection an earlier handler has.
+
+    ``wrap(…, sessions=…)`` raises it when this later WebSocket of the session is gone. Until then
+    it carried the messages of the earlier handler. Use ``Sessions.handle``, which calls your
+    handler once per session.
+    """
 
 
 class Violation(Exception):

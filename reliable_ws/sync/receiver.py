@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reliable_ws.driver.delivery import BaseDelivery
+from reliable_ws.driver.iterators import Iterators
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
@@ -19,13 +20,14 @@ __all__ = ["Delivery", "Receiver"]
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_lock", "_pump", "_session", "waiters")
+    __slots__ = ("_inbox", "_iterators", "_lock", "_pump", "_session", "waiters")
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._lock = pump.lock
         self._session = pump.session
         self._inbox = pump.session.inbox
+        self._iterators = Iterators()
         self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
 
@@ -43,13 +45,22 @@ class Receiver:
 
     def messages(self) -> Iterator[Any]:
         """Iterate over messages until the peer has finished."""
+        iterators = self._iterators
+        with self._lock:
+            me = iterators.begin()
         while True:
+            with self._lock:
+                if iterators.newest != me:
+                    iterators.refuse()
+                iterators.waiting = True
             try:
                 message = self.take(None)
             except ConnectionClosed as error:
                 if self._ends_iteration(error):
                     return
                 raise
+            finally:
+                iterators.waiting = False
             yield message
 
     def deliveries(self) -> Iterator[Delivery]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
-from reliable_ws.driver.handler_end import close_code, log_undelivered
+from reliable_ws.driver.handler_end import already_served, close_code, log_undelivered
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -119,21 +119,50 @@ class Sessions:
     def accept(
         self, transport: SyncTransport, principal: Hashable = None, *, resumable: bool = True
     ) -> Connection:
-        """Greet on a transport and return its connection, which reads in the background.
+        """Greet on a transport and return the new session's connection, which reads by itself.
 
-        A transport of a living session gives the connection that the session has already.
+        A transport of a session whose connection was returned before, or that has a handler,
+        carries it on. Then the call waits until the transport is gone.
 
         Raises:
             NotReliablePeer: No good Hello came in time.
+            AlreadyServed: The transport has carried on a session that is served elsewhere.
         """
+        acceptor, link_io = self._carry(transport, principal, resumable=resumable)
+        if self._give(acceptor):
+            start(link_io.read)
+            return acceptor.connection
+        link_io.read()
+        raise already_served()
+
+    def resume(self, acceptor: Acceptor, transport: SyncTransport) -> None:
+        """Carry on a session over a transport, which reads by itself from then on.
+
+        Raises:
+            NotReliablePeer: The peer did not greet as the peer of this session.
+        """
+        other, link_io = self._carry(transport, acceptor.principal, resumable=True)
+        start(link_io.read)
+        if other is not acceptor:
+            other.connection.abort()
+            raise NotReliablePeer("the peer began another session on this WebSocket")
+
+    def _carry(
+        self, transport: SyncTransport, principal: Hashable, *, resumable: bool
+    ) -> tuple[Acceptor, LinkIO]:
+        """Greet; return what drives the session, and what is to read from the transport."""
         arrival = self._arrive(transport, principal)
         greeted = self._greet(transport, arrival, resumable=resumable)
         if greeted is None:
             start(lambda: self._refuse(transport, arrival))
             raise NotReliablePeer("the peer did not greet with a good Hello")
-        acceptor, link_io = greeted
-        start(link_io.read)
-        return acceptor.connection
+        return greeted
+
+    def _give(self, acceptor: Acceptor) -> bool:
+        """Whether the caller is the first that gets the connection, and may serve it."""
+        with self._lock:
+            first, acceptor.given = not acceptor.given, True
+        return first
 
     def _serve(
         self,
@@ -149,7 +178,7 @@ class Sessions:
             return
         on_greeted()
         acceptor, link_io = greeted
-        if arrival.fresh:
+        if self._give(acceptor):
             self._handle(acceptor, handler)
         link_io.read()
 
@@ -295,8 +324,11 @@ class Acceptor(Driver):
         options = sessions._options
         super().__init__(session, sessions._lock, resumable=resumable, methods=options.methods)
         self._sessions = sessions
-        self._principal = principal  # what the application found the peer to be
+        self.principal = principal
+        "Who the application found the peer to be."
         self.connection = Connection(self, options.on_event)
+        self.given = False
+        "Whether a handler has the connection: no second one gets it."
         self.handling: threading.Thread | None = None
         "The thread that runs the application's handler."
 
@@ -313,10 +345,7 @@ class Acceptor(Driver):
         """Go on over this open WebSocket, on which the peer has to greet. Without lock."""
         if self.session.ended:
             raise self.session.error()
-        other = self._sessions.accept(take_over(websocket, adapt), self._principal)
-        if other is not self.connection:
-            other.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
+        self._sessions.resume(self, take_over(websocket, adapt))
 
     def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""

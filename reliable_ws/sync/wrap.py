@@ -54,8 +54,10 @@ def wrap(
             Default: what the library tells.
         methods: What the peer may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
-        sessions: For the acceptor: the sessions that wrapped connections share. A WebSocket of a
-            living session gives the same connection again. They bring their own ``methods``,
+        sessions: For the acceptor: the sessions that wrapped connections share. Only the first
+            WebSocket of a session gives its connection. A later one carries on that connection:
+            the call waits until this WebSocket is gone, and raises ``AlreadyServed``.
+            :meth:`Sessions.handle` has no second handler. They bring their own ``methods``,
             ``config``, ``on_event`` and ``payload_codec``.
         reopen: For the initiator: a function that returns a new open WebSocket.
             If it returns one that belongs to a connection, the session is lost. The ``ValueError``
@@ -74,6 +76,7 @@ def wrap(
         NotReliablePeer: The peer did not greet within ``config.open_timeout``.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The peer refused the session.
+        AlreadyServed: The WebSocket carried on a session of ``sessions`` that has its handler.
     """
     check_shared(
         sessions,

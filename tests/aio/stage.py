@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from reliable_ws import Config, Connection, ConnectionEvent, Methods, Sessions, wrap
+from reliable_ws import (
+    Config,
+    Connection,
+    ConnectionClosedOK,
+    ConnectionEvent,
+    Methods,
+    Sessions,
+    wrap,
+)
 from reliable_ws.aio.initiator import Initiator
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.testing.memory import MemoryTransport, pair
@@ -26,6 +34,7 @@ __all__ = [
     "now",
     "on_stage",
     "paired",
+    "receive",
     "registry",
     "rest",
     "second_holder",
@@ -179,6 +188,13 @@ async def take(connection: Connection, count: int) -> list[Any]:
 async def rest(connection: Connection) -> list[Any]:
     """Everything that comes until the peer has finished."""
     return [message async for message in connection]
+
+
+async def receive(connection: Connection, got: list[Any]) -> None:
+    """Put what ``recv()`` returns into ``got``; several tasks may do so."""
+    with contextlib.suppress(ConnectionClosedOK):
+        while True:
+            got.append(await connection.recv())
 
 
 async def iterate(messages: Any, got: list[Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from reliable_ws import Config, ConnectionClosed
 from tests.aio.scene import Scene, cancelled_everywhere, in_all_networks
-from tests.aio.stage import iterate, start, take, turns
+from tests.aio.stage import iterate, receive, start, take, turns
 
 # -- receiving -----------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ async def test_one_of_several_readers(attempt, way):
                         mine.append(await server.recv())
 
         async def other():
-            await iterate(server, others)
+            await receive(server, others)
 
         async def sender():
             for n in range(12):

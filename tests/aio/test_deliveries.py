@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from reliable_ws import ConfirmTooLate, NotTaken, Outcome
-from tests.aio.stage import now, on_stage, paired, rest, start, take, turns
+from tests.aio.stage import now, on_stage, paired, receive, start, take, turns
 
 # -- deliveries ----------------------------------------------------------------------------------
 
@@ -79,12 +79,14 @@ async def test_who_waits_hears_of_the_end_when_another_gets_the_last_message(las
         first = await anext(deliveries)
         second = start(anext(deliveries) if last == "delivered" else server.recv())
         await turns()
-        waiting = [start(rest(server)) for _ in range(2)]
+        got = []
+        waiting = [start(receive(server, got)) for _ in range(2)]
         await turns()
         await client.send("second")
         closing = start(client.close())
         began = now()
-        assert await asyncio.gather(*waiting) == [[], []]
+        await asyncio.gather(*waiting)
+        assert not got
         assert now() == began
         first.confirm()
         if last == "delivered":

@@ -142,18 +142,13 @@ async def test_readers_of_every_kind_share_what_comes():
                     got.append(await server.recv())
                     await asyncio.sleep(0)
 
-        async def by_iteration():
-            async for message in server:
-                got.append(message)
-                await asyncio.sleep(0)
-
         async def by_delivery():
             async for delivery in server.deliveries():
                 async with delivery as message:
                     got.append(message)
                     await asyncio.sleep(0.01)
 
-        readers = [start(work()) for work in (by_recv, by_iteration, by_delivery) * 2]
+        readers = [start(work()) for work in (by_recv, by_delivery) * 3]
         for n in range(500):
             await client.send(n)
             if n % 50 == 0:
@@ -299,3 +294,51 @@ async def test_what_can_be_read_off_a_connection():
         assert stage.names() == ["opened", "closed"]
         assert stage.events[-1].report == client.report
         assert [e.name for e in stage.server_events] == ["opened", "closed"]
+
+
+# -- one iterator --------------------------------------------------------------------------------
+
+
+@on_stage
+async def test_a_second_iterator_is_refused_while_the_first_one_waits():
+    async with paired() as (_, client, server):
+        waiting = start(anext(aiter(server)))
+        await turns()
+        with pytest.raises(RuntimeError, match="only one gets its messages in order"):
+            await anext(aiter(server))
+        await client.send("x")
+        await waiting
+
+
+@on_stage
+async def test_the_first_iterator_is_refused_once_a_second_one_was_begun():
+    async with paired() as (_, client, server):
+        for number in range(4):
+            await client.send(number)
+        before, behind = aiter(server), aiter(server)
+        await anext(before)
+        await anext(behind)
+        with pytest.raises(RuntimeError, match="only one gets its messages in order"):
+            await anext(before)
+        await anext(behind)
+        assert server.stats.received == 4
+
+
+@on_stage
+async def test_one_iterator_after_the_other_goes_on_where_that_was_left():
+    async with paired() as (_, client, server):
+        for number in range(3):
+            await client.send(number)
+        got = []
+        for _ in range(3):
+            async for message in server:
+                got.append(message)
+                break
+        assert got == [0, 1, 2]
+        waiting = start(anext(aiter(server)))
+        await turns()
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        await client.send(3)
+        message = await anext(aiter(server))
+        assert message == 3

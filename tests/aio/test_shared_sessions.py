@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from reliable_ws import (
+    AlreadyServed,
     Connection,
     End,
     NotReliablePeer,
@@ -17,7 +18,7 @@ from reliable_ws import (
     wrap,
 )
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import Stage, on_stage, paired, second_holder, settle, start, take, turns
+from tests.aio.stage import Stage, on_stage, paired, second_holder, settle, start, turns, until
 
 
 @on_stage
@@ -32,29 +33,115 @@ async def test_sessions_that_are_empty_are_shared_all_the_same():
     assert sessions.connections == []
 
 
-@on_stage
-async def test_a_later_websocket_of_a_session_gives_the_same_connection():
-    sessions, wires = Sessions(), []
+class Endpoint:
+    """A server that wraps each WebSocket in a handler of that WebSocket, with shared sessions."""
 
-    async def open_pair():
+    def __init__(self, handler):
+        self.handler = handler
+        self.sessions = Sessions()
+        self.wires = []
+        self.handling = []
+
+    async def open(self):
         near, far = pair()
-        wires.append(near)
-        accepted.append(start(_accept(far)))
+        self.wires.append(near)
+        self.handling.append(start(self._handle(far)))
         return near
 
-    async def _accept(far):
-        return await wrap(far, sessions=sessions)
+    async def _handle(self, far):
+        async with wrap(far, sessions=self.sessions) as conn:
+            await self.handler(conn)
 
-    accepted = []
-    client = await wrap(await open_pair(), reopen=open_pair)
-    for _ in range(3):
-        wires[-1].cut()
-        await client.send("x")
-        await asyncio.sleep(2)
-    connections = {await task for task in accepted}
-    [server] = connections
-    assert await take(server, 3) == ["x"] * 3
-    await settle(client, server)
+    async def outcomes(self):
+        """How each handler ended, in the order of their WebSockets."""
+        ends = await asyncio.gather(*self.handling, return_exceptions=True)
+        return [type(end) for end in ends]
+
+
+@on_stage
+async def test_one_handler_has_the_connection_whatever_websocket_carries_it():
+    """A second one would take every other message, and close what the first one uses."""
+    got, ran = [], []
+
+    async def handler(conn):
+        ran.append(conn)
+        async for message in conn:
+            got.append(message)
+            await conn.send(message)
+
+    there = Endpoint(handler)
+    client = await wrap(await there.open(), reopen=there.open)
+    for number in range(12):
+        await client.send(number)
+        if not number % 4:
+            there.wires[-1].cut()
+        assert await client.recv() == number
+    await client.close()
+    assert got == list(range(12))
+    assert len(ran) == 1
+    assert await there.outcomes() == [type(None)] + [AlreadyServed] * 3
+
+
+@on_stage
+async def test_wrap_of_a_later_websocket_returns_when_that_is_gone():
+    """Else a session that often reconnects would hold a handler for each of its WebSockets."""
+
+    async def handler(conn):
+        async for _ in conn:
+            pass
+
+    there = Endpoint(handler)
+    client = await wrap(await there.open(), reopen=there.open)
+    for count in (2, 3):
+        there.wires[-1].cut()
+        await until(lambda count=count: len(there.wires) == count and client.state is State.OPEN)
+    with pytest.raises(AlreadyServed, match=r"Sessions\.handle"):
+        await there.handling[1]
+    assert not there.handling[0].done()
+    assert not there.handling[2].done()
+    await client.close()
+    await there.outcomes()
+
+
+@on_stage
+async def test_a_later_wrap_that_is_cancelled_drops_its_websocket():
+    there = Endpoint(lambda conn: conn.wait_closed())
+    client = await wrap(await there.open(), reopen=there.open)
+    there.wires[-1].cut()
+    await until(lambda: len(there.wires) == 2 and client.state is State.OPEN)
+    there.handling[1].cancel()
+    await until(lambda: len(there.wires) == 3 and client.state is State.OPEN)
+    client.abort()
+    kinds = await there.outcomes()
+    assert kinds[1:] == [asyncio.CancelledError, AlreadyServed]
+
+
+@on_stage
+async def test_a_handler_of_sessions_and_a_wrap_do_not_share_a_connection():
+    stage, got = Stage(), []
+
+    async def handler(conn):
+        got.extend([message async for message in conn])
+
+    near, far = pair()
+    tasks = [start(stage.sessions.handle(far, handler))]
+
+    async def reopen():
+        again, there = pair()
+        tasks.append(start(_wrap(there)))
+        return again
+
+    async def _wrap(there):
+        return await wrap(there, sessions=stage.sessions)
+
+    client = await wrap(near, reopen=reopen)
+    near.cut()
+    await client.send("x")
+    await client.close()
+    assert got == ["x"]
+    with pytest.raises(AlreadyServed):
+        await tasks[1]
+    await tasks[0]
 
 
 @on_stage

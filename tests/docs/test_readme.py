@@ -108,6 +108,21 @@ async def test_run_wrap():
     assert printed.splitlines() == client_block.promised() == ["HELLO"]
 
 
+async def test_run_wrap_sessions():
+    (block,) = blocks("wrap_sessions")
+    made, _ = await run(block)
+    async with (
+        plain_server(made["endpoint"]) as port,
+        ChaosProxy("127.0.0.1", port) as proxy,
+        reliable_ws.connect(proxy.uri()) as conn,
+    ):
+        await conn.send("hello")
+        assert await conn.recv() == "HELLO"
+        proxy.reset()
+        await conn.send("again")
+        assert await conn.recv() == "AGAIN"
+
+
 async def test_run_threads():
     server_block, client_block = blocks("threads")
     made, _ = await run(server_block, 0)

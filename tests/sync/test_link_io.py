@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from reliable_ws import Config, NotReliablePeer, OutcomeUnknown, SessionLost
+from reliable_ws import AlreadyServed, Config, NotReliablePeer, OutcomeUnknown, SessionLost
 from reliable_ws.sync import Sessions, wrap
 from reliable_ws.sync.link_io import LinkIO
 from reliable_ws.transport import TransportClosed
 
-from .conftest import SECONDS, Interrupting, pair, run
+from .conftest import SECONDS, Interrupting, pair, run, until
 from .pipe import EagerPipe, Pipe, pipe
 
 
@@ -194,10 +194,13 @@ def test_a_websocket_that_is_overtaken_while_it_takes_over_carries_nothing():
     second, _ = resume()
     assert far.stopped.wait(SECONDS)
     third, websocket = resume()
-    assert third.result(SECONDS) is theirs
+    until(lambda: theirs.websocket is websocket.peer)
     far.go.set()
-    assert second.result(SECONDS) is theirs
+    with pytest.raises(AlreadyServed):
+        second.result(SECONDS)
     theirs.send("x")
     assert ours.recv(timeout=SECONDS) == "x"
     assert theirs.websocket is websocket.peer
     ours.abort()
+    with pytest.raises(AlreadyServed):
+        third.result(SECONDS)

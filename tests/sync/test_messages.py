@@ -294,3 +294,32 @@ def test_events_are_told_in_order_in_a_thread_of_their_own(error):
     assert done.wait(SECONDS)
     assert [name for name, _, _ in told] == ["opened", "closed"]
     assert threading.current_thread() not in [thread for _, _, thread in told]
+
+
+def test_one_iterator_at_a_time():
+    with pair() as (ours, theirs):
+        waiting = run(next, iter(theirs))
+        waits(theirs._receiver.waiters)
+        with pytest.raises(RuntimeError, match="only one gets its messages in order"):
+            next(iter(theirs))
+        for number in range(4):
+            ours.send(number)
+        waiting.result(SECONDS)
+        before, behind = iter(theirs), iter(theirs)
+        next(before)
+        next(behind)
+        with pytest.raises(RuntimeError, match="only one gets its messages in order"):
+            next(before)
+        next(behind)
+
+
+def test_one_iterator_after_the_other_goes_on_where_that_was_left():
+    with pair() as (ours, theirs):
+        for number in range(3):
+            ours.send(number)
+        got = []
+        for _ in range(3):
+            for message in theirs:
+                got.append(message)
+                break
+        assert got == [0, 1, 2]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reliable_ws import Backoff, Config, DeliveryError, SessionLost, State
+from reliable_ws import AlreadyServed, Backoff, Config, DeliveryError, SessionLost, State
 from reliable_ws.sync import Sessions, wrap
 
 from .conftest import SECONDS, run, until
@@ -125,3 +125,48 @@ def test_whatever_opening_raises_it_is_tried_again(error):
     until(lambda: len(calls) == 4)
     assert server.sessions.connections[0].recv(timeout=SECONDS) == "x"
     ours.abort()
+
+
+def test_one_handler_has_the_connection_whatever_websocket_carries_it():
+    """A second one would take every other message, and close what the first one uses."""
+    sessions, got, handling, wires = Sessions(), [], [], []
+
+    def handle(far):
+        with wrap(far, sessions=sessions) as conn:
+            got.extend(conn)
+
+    def reopen():
+        near, far = pipe()
+        wires.append(near)
+        handling.append(run(handle, far))
+        return near
+
+    client = wrap(reopen(), reopen=reopen, reconnect=AT_ONCE)
+    for number in range(6):
+        client.send(number)
+        client.flush(timeout=SECONDS)
+        if not number % 3:
+            wires[-1].cut()
+    client.close()
+    assert got == list(range(6))
+    handling[0].result(SECONDS)
+    assert len(handling) == 3
+    for later in handling[1:]:
+        with pytest.raises(AlreadyServed, match=r"Sessions\.handle"):
+            later.result(SECONDS)
+
+
+def test_resume_by_hand_at_the_server_returns_at_once():
+    sessions = Sessions()
+    near, far = pipe()
+    accepted = run(lambda: wrap(far, sessions=sessions))
+    client = wrap(near, resume_within=SECONDS)
+    server = accepted.result(SECONDS)
+    near.cut()
+    another, other = pipe()
+    resumed = run(server.resume, other)
+    client.resume(another)
+    resumed.result(SECONDS)
+    client.send("x")
+    assert server.recv(timeout=SECONDS) == "x"
+    client.abort()
