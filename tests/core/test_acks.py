@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reliable_ws.protocol.codec import encode
+from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.frames import Ack, Finish, Want
+from reliable_ws.protocol.frames import Ack, Finish, Messages, Want
 from tests.support.pair import Pair
 
 from .helpers import (
@@ -20,6 +20,7 @@ from .helpers import (
     position,
     run_of,
 )
+from .two_sides import MAX_FRAME, connected, said
 
 
 @either_side
@@ -258,3 +259,43 @@ def test_acks_keep_the_smallest_window_going():
     assert len(taken) == 4
     pair.run()
     assert (pair.client.outbox.confirmed, pair.now) == (4, began)
+
+
+def test_only_confirmed_releases():
+    """ACK-1, ACK-4: what nobody waits for is told after a short delay."""
+    pair = connected()
+    pair.client.send("hi")
+    pair.run()
+    pair.advance(0.03)
+    assert pair.client.outbox.acked == 1
+    assert len(pair.client.outbox) == 1
+    pair.server_take()
+    pair.run()
+    assert len(pair.client.outbox) == 1, "it is not due"
+    pair.advance(0.03)
+    assert len(pair.client.outbox) == 0
+
+
+def test_an_ack_rides_first():
+    """ACK-2."""
+    pair = connected()
+    pair.client.send("question")
+    pair.run()
+    pair.server_take()
+    pair.server.send("answer")
+    assert said(pair, "server") == [Ack(1, 1), Messages(1, ["answer"])]
+
+
+def test_a_confirmed_send_takes_one_round_trip():
+    """ACK-5, ACK-8: one Ack, and nothing because of it."""
+    pair = connected()
+    pair.client.want(pair.client.send("hi"))
+    pair.pull()
+    pair.deliver_up()
+    pair.server_take()
+    pair.pull()
+    assert [decode(data, MAX_FRAME) for data in pair.wire.down] == [[Ack(1, 1)]]
+    pair.deliver_down()
+    assert said(pair) == []
+    pair.advance(1)
+    assert said(pair) == []

@@ -7,12 +7,13 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK
 from reliable_ws.protocol.events import Confirmed, Ended, PeerFinished, Settled
-from reliable_ws.protocol.frames import Finish, Stop
+from reliable_ws.protocol.frames import Finish, Messages, Part, Stop
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.state import Receiving, Sending
 
 from .closing import BOTH, PENDING, do, either, ended, opened, other, outcomes, take
 from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, counters, either_side, initiator, run_of
+from .two_sides import connected, said
 
 # ------------------------------------------------------------------ as agreed
 
@@ -294,3 +295,19 @@ def test_the_end_is_not_lost_in_close():
     pair.run()
     assert pair.server.inbox.take() == "a"
     assert [type(event) for event in pair.server.close(pair.now)] == [Ended]
+
+
+def test_nothing_sequenced_goes_behind_the_peers_stop():
+    """CLOSE-5."""
+    pair = connected(Config(window_messages=2, outbox_messages=10))
+    for word in ("a", "b", "c"):
+        pair.client.send(word)
+    pair.server.send("keep the client from being done")
+    pair.run()
+    pair.server.close(pair.now)
+    pair.pull()
+    while pair.wire.down:
+        pair.deliver_down()
+    pair.client.finish(pair.now)
+    kinds = {type(frame) for frame in said(pair)}
+    assert not kinds & {Messages, Part, Finish}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended
-from reliable_ws.protocol.frames import Ack, Finish, Refuse
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.frames import Ack, Code, Finish, Refuse
+from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
 from .closing import do, either, ended, opened, other, outcomes
 from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, acceptor, counters, initiator, position
+from .two_sides import connected, said
 
 
 @either
@@ -176,3 +179,85 @@ def test_an_error_before_the_end_speaks_of_the_half():
     assert lone.session.error().code == 1000
     lone.session.finish(NOW, 1001, "away")
     assert (lone.session.error().code, lone.session.error().reason) == (1001, "away")
+
+
+def test_a_close_that_stands_still_is_given_up():
+    """CLOSE-10, END-2: and the peer is told the final counters."""
+    pair = connected(Config(close_progress_timeout=5, close_timeout=100))
+    pair.client.send("never taken")
+    pair.client.close(pair.now)
+    pair.run()
+    pair.advance(4)
+    assert pair.client.ended is None
+    pair.advance(2)
+    assert pair.client.ended is not None
+    assert pair.client.ended[:2] == (End.EXPIRED, Code.ENDED)
+    assert pair.server.ended is not None
+    assert pair.server.ended.kind is End.REFUSED
+    assert pair.server.ended.code == Code.ENDED
+
+
+@pytest.mark.parametrize("before", [0.0, 0.1, 5.0, 19.9])
+def test_a_link_that_died_unnoticed_does_not_take_close_with_it(before):
+    """CLOSE-23, LIVE-3: by default there is time to notice it, and to open another."""
+    config = Config()
+    pair = connected(config)
+    pair.client.send("still on its way")
+    pair.wire.alive = False  # nothing gets through from now on, and nobody says so
+    pair.advance(before)
+    pair.client.close(pair.now)
+    pair.advance(config.idle_timeout - before)
+    assert not pair.client.attached
+    pair.now += config.open_timeout - 0.1  # so long the next WebSocket takes
+    pair.client_events += pair.client.tick(pair.now)
+    pair.connect()
+    assert pair.server_take() == ["still on its way"]
+    pair.server_events += pair.server.close(pair.now)
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+    assert pair.client.report().undelivered == ()
+
+
+def test_a_close_that_crawls_has_a_limit():
+    """CLOSE-10."""
+    pair = connected(Config(close_progress_timeout=5, close_timeout=30))
+    for n in range(100):
+        pair.client.send(n)
+    pair.run()
+    pair.client.close(pair.now)
+    for _ in range(29):
+        pair.server.inbox.take()
+        pair.advance(1)
+    assert pair.client.ended is None
+    pair.server.inbox.take()
+    pair.advance(2)
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.EXPIRED
+
+
+def test_an_end_freezes_intake_and_says_so():
+    """END-1, END-2."""
+    pair = connected()
+    pair.client.send("a")
+    pair.client.send("b")
+    pair.run()
+    pair.server.inbox.take()
+    pair.server.abort(pair.now, reason="enough")
+    assert len(pair.server.inbox) == 0
+    (refuse,) = said(pair, "server")
+    assert isinstance(refuse, Refuse)
+    assert refuse.code == Code.ABORTED
+    assert refuse.counters == pair.server.inbox.counters()
+    assert refuse.counters[:4] == (2, 1, 1, True)
+
+
+def test_without_the_peers_last_word_transmitted_means_unknown():
+    """END-3."""
+    pair = connected(Config(window_messages=1, outbox_messages=5))
+    pair.client.send("a")
+    pair.client.send("b")
+    pair.pull()
+    pair.client.abort(pair.now)
+    assert pair.client.outcome(1) is Outcome.UNKNOWN
+    assert pair.client.outcome(2) is Outcome.NOT_TAKEN

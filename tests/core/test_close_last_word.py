@@ -8,12 +8,14 @@ import pytest
 
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.events import Detached, Ended
-from reliable_ws.protocol.frames import Ack, Done, Finish, Refuse, Stop
+from reliable_ws.protocol.frames import Ack, Code, Counters, Done, Finish, Refuse, Stop
 from reliable_ws.protocol.report import End
+from reliable_ws.protocol.state import Receiving
 from tests.support.pair import Pair
 
 from .closing import do, either, ended, opened, other, outcomes, take
 from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, acceptor, counters, initiator, run_of
+from .two_sides import connected, said
 
 
 def test_done_is_said_in_the_same_step():
@@ -180,3 +182,50 @@ def test_close_during_a_resume_at_any_step(who, cut):
     pair.run()
     assert ended(pair)
     assert outcomes(getattr(pair, who)) == [CONFIRMED if taken else NOT_TAKEN]
+
+
+def test_the_initiator_comes_back_until_it_hears_done():
+    """CLOSE-8, TOMB-4: it knows every outcome already, the acceptor does not."""
+    pair = connected()
+    pair.client.close(pair.now)
+    pair.server.close(pair.now)
+    pair.pull()
+    pair.deliver_down()
+    assert pair.client.done
+    assert pair.client.ended is None
+    pair.cut()
+    assert pair.client.ended is None
+    pair.connect()
+    assert pair.client.ended is not None
+    assert pair.server.ended is not None
+    assert pair.client.ended.kind is End.FINISHED
+    assert pair.server.ended.kind is End.FINISHED
+
+
+def test_the_side_that_hears_the_last_word_closes_first():
+    """CLOSE-9, CLOSE-19."""
+    pair = connected()
+    pair.client.close(pair.now)
+    pair.run()
+    assert pair.wire.dialer.close_action is not None
+    assert pair.wire.dialer.close_action[::2] == (Code.FINISHED, False)
+    assert pair.wire.listener.close_action is not None
+    assert pair.wire.listener.close_action.linger
+
+
+def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():
+    """CLOSE-18, CLOSE-19: the link was not open, so it is no Done; the last word is waited for."""
+    pair = connected()
+    pair.server.close(pair.now)
+    pair.pull()
+    pair.deliver_down()
+    assert pair.client.inbox.state is Receiving.FINISHED
+    pair.cut()
+    pair.dial()
+    pair.pull()
+    pair.deliver_up()
+    assert pair.server.ended is not None
+    assert pair.server.ended.kind is End.FINISHED
+    assert pair.wire.listener.close_action == (Code.ENDED, "", True)
+    final = Counters(0, 0, 0, stopped=True)
+    assert said(pair, "server") == [Refuse(Code.ENDED, "", 0, final)]

@@ -8,8 +8,9 @@ import pytest
 
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.events import Ended, Opened
+from reliable_ws.protocol.events import Detached, Ended, Opened
 from reliable_ws.protocol.frames import (
+    SUBPROTOCOL,
     Ack,
     CallPosition,
     Counters,
@@ -19,12 +20,13 @@ from reliable_ws.protocol.frames import (
     Stop,
     Welcome,
 )
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Phase
 from tests.support.pair import ID, KEY, Pair
 
 from .helpers import LIMITS, NOW, Lone, acceptor, counters, initiator, limits, run_of, welcome
+from .two_sides import connected, said
 
 
 def test_the_first_hello_says_nothing_but_zeros():
@@ -234,3 +236,80 @@ def test_a_refuse_is_the_end_of_a_first_attempt(code):
     (ended,) = lone.hears(Refuse(code, "no", 0, None))
     assert ended.ending.kind is (End.SUPERSEDED if code == 4409 else End.REFUSED)
     assert str(session.report()).startswith("1 sent, 0 confirmed, 1 not taken")
+
+
+def test_the_subprotocol_has_this_name():
+    """LINK-1."""
+    assert SUBPROTOCOL == "reliable-ws.v1"
+
+
+def test_id_and_key_are_the_initiators_and_a_greeting_can_be_repeated():
+    """HELLO-2: a lost Welcome leaves no orphan."""
+    pair = Pair()
+    wire = pair.dial()
+    pair.pull()
+    pair.deliver_up()
+    pair.cut(wire)
+    pair.connect()
+    assert len(pair.registry) == 1
+    assert pair.client.attached
+    assert (pair.server.id, pair.client.key) == (ID, KEY)
+
+
+def test_a_greeting_is_built_when_it_is_sent_of_two_sides():
+    """HELLO-4, RESUME-5."""
+    pair = connected()
+    pair.client.send("a")
+    pair.client.send("b")
+    pair.run()
+    pair.server.send("c")
+    pair.run()
+    pair.cut()
+    pair.dial()
+    pair.client_take()
+    (hello,) = said(pair)
+    assert isinstance(hello, Hello)
+    assert hello.attempt == 2
+    assert hello.incarnation == pair.server.incarnation
+    assert hello.position.counters[:4] == (1, 1, 1, False)
+    assert (hello.position.sent, hello.position.first, hello.position.partial) == (2, 1, 0)
+
+
+def test_limits_are_those_of_the_first_greetings_of_two_sides():
+    """LIMIT-2."""
+    pair = connected()
+    pair.cut()
+    pair.registry.config = pair.server.config = Config(window_messages=7, max_frame=8192)
+    pair.connect()
+    assert pair.client.outbox.peer.window_messages == Config().window_messages
+    assert pair.client.frame_size.limit == 8192
+
+
+@pytest.mark.parametrize("code", [1001, 1012, 4508, 4529])
+def test_a_refuse_that_means_later(code):
+    """REFUSE-1, REFUSE-4."""
+    pair = Pair()
+    wire = pair.dial()
+    pair.pull()
+    wire.arrival.refuse(code, "come again")
+    pair.run()
+    assert pair.client.ended is None
+    retry = 1.0 if code >= 4500 else 0.0
+    assert pair.client_events == [Detached(code, "come again", retry)]
+
+
+@pytest.mark.parametrize("code", [4401, 4404, 4409, 4426])
+def test_a_refuse_that_is_final(code):
+    """REFUSE-2: what was transmitted stays unknown."""
+    pair = connected()
+    pair.client.send("hi")
+    pair.pull()
+    pair.cut()
+    pair.client.send("never transmitted")
+    wire = pair.dial()
+    wire.arrival.refuse(code, "no")
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended.code == code
+    assert pair.client.outcome(1) is Outcome.UNKNOWN
+    assert pair.client.outcome(2) is Outcome.NOT_TAKEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reliable_ws.protocol.events import Arrived
+from reliable_ws.protocol.events import Arrived, Detached
 from reliable_ws.protocol.frames import (
     TYPES,
     Ack,
@@ -21,7 +21,7 @@ from reliable_ws.protocol.frames import (
     Want,
     Welcome,
 )
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import LINK, Phase
 from tests.support.calls import session_calls
@@ -42,6 +42,7 @@ from .helpers import (
     run_of,
     welcome,
 )
+from .two_sides import connected, said
 
 
 @either_side
@@ -196,3 +197,23 @@ def test_a_link_that_is_dialing_is_not_open():
     assert not session.attached
     session.dial(NOW)
     assert not session.attached
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1006, 1011])
+def test_the_end_of_a_websocket_settles_nothing(code):
+    """LINK-3, CODE-1."""
+    pair = connected()
+    pair.client.send("hi")
+    pair.pull()
+    pair.client_events += pair.client.lost(pair.wire.dialer, code, "", pair.now)
+    assert pair.client.ended is None
+    assert pair.client.outcome(1) is Outcome.PENDING
+    assert Detached(code, "", None) in pair.client_events
+
+
+def test_a_first_number_and_payloads_behind_it():
+    """MSG-1, ACK-1."""
+    pair = connected()
+    for word in ("a", "b", "c"):
+        pair.client.send(word)
+    assert said(pair) == [Messages(1, ["a", "b", "c"])]

@@ -20,6 +20,8 @@ from reliable_ws.protocol.payload import (
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY
 
+from .two_sides import connected
+
 CODEC = MsgpackCodec()
 
 
@@ -241,3 +243,16 @@ def test_what_cannot_be_decoded_again_is_reported_as_it_travels():
     session.send("text")
     session.abort(0.0)
     assert [entry.message for entry in session.report().undelivered] == [b"packed", "text"]
+
+
+def test_a_payload_that_cannot_be_decoded_counts_as_taken():
+    """MSG-4."""
+    pair = connected()
+    pair.client.send_sealed(msgpack.ExtType(1, b"\xc1"), 7)
+    pair.client.send("next")
+    pair.run()
+    payload = pair.server.inbox.take()
+    with pytest.raises(PayloadError):
+        open_payload(payload, 1, MsgpackCodec())
+    assert pair.server.inbox.confirmed == 1
+    assert pair.server_take() == ["next"]

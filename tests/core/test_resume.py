@@ -7,7 +7,7 @@ import pytest
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Detached, Ended, Opened
-from reliable_ws.protocol.frames import Ack, Refuse
+from reliable_ws.protocol.frames import Ack, Code, Part, Refuse
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
@@ -23,6 +23,7 @@ from .helpers import (
     run_of,
     welcome,
 )
+from .two_sides import connected, said
 
 
 def opened() -> Pair:
@@ -323,3 +324,75 @@ def test_frames_become_smaller_on_links_that_die_before_one_is_through():
         pair.pull()  # the Welcome
         pair.deliver_down()
     assert pair.server_take() == [b"x" * 60_000]
+
+
+def test_the_older_link_is_fenced():
+    """RESUME-2, RESUME-6: whoever holds it is told, and must not come back."""
+    pair = connected()
+    old = pair.wire
+    rival = Session("initiator", ID, KEY, pair.now, pair.config)
+    rival.attempt, rival.incarnation = 5, pair.client.incarnation
+    arrival = pair.registry.arrive(pair.now)
+    link = rival.dial(pair.now)
+    hello = link.transmit(pair.now)
+    assert hello is not None
+    arrival.receive(hello, pair.now)
+    pair.run()
+    assert pair.client.ended is not None
+    assert pair.client.ended[:2] == (End.SUPERSEDED, Code.SUPERSEDED)
+    assert pair.server.ended is None
+    assert pair.server.link is arrival.link
+    assert old.listener.close_action is not None
+    assert old.listener.close_action.code == Code.SUPERSEDED
+
+
+def test_an_initiator_that_dials_anew_says_nothing_on_its_older_link():
+    """RESUME-10."""
+    pair = connected()
+    old = pair.wire
+    pair.dial()
+    assert said(pair, wire=old) == []
+    pair.run()
+    assert pair.client.ended is None
+    assert pair.client.attached
+
+
+def test_replay_starts_behind_what_was_received():
+    """RESUME-4: and goes on within a large message, cut anew."""
+    pair = connected(Config(max_frame=8192))
+    pair.client.send("a")
+    pair.client.send("b")
+    pair.client.send(b"x" * 20_000)
+    pair.pull()
+    pair.deliver_up()
+    pair.deliver_up()
+    pair.cut()
+    pair.dial()
+    pair.pull()
+    pair.deliver_up()
+    held = pair.server.inbox.partial
+    assert held > 0
+    pair.pull()
+    pair.deliver_down()
+    frames = said(pair)
+    assert {type(frame) for frame in frames} == {Part}
+    assert frames[0][:2] == (3, held)
+
+
+def test_what_a_side_received_may_fall_to_what_it_confirmed():
+    """RESUME-5: a receiver that restarts has only what was taken."""
+    pair = connected()
+    for word in ("a", "b", "c"):
+        pair.client.send(word)
+    pair.run()
+    pair.server.inbox.take()
+    pair.advance(1)
+    assert pair.client.outbox.acked == 3
+    pair.cut()
+    wire = pair.dial()
+    pair.server.inbox.received = 1
+    pair.server.inbox.queue.clear()
+    pair.run()
+    assert pair.client.attached
+    assert wire.dialer.cursor.number == 4
+    assert pair.server_take() == ["b", "c"]

@@ -10,6 +10,7 @@ from reliable_ws.protocol.frames import Ack, Finish, Messages, Part
 from tests.support.pair import Pair
 
 from .helpers import either_side, initiator, limits, run_of
+from .two_sides import connected
 
 WIDE = Config(outbox_messages=1000, outbox_bytes=2**30)
 
@@ -163,3 +164,19 @@ def test_parts_take_credit_as_their_message(side):
     lone.hears(Ack(1, 1))
     assert {frame.number for frame in lone.says()} == {2}
     assert all(not isinstance(frame, Messages) for frame in frames)
+
+
+def test_a_slow_application_slows_its_peer_only():
+    """WINDOW-1, WINDOW-6: acks are read while messages wait."""
+    config = Config(window_messages=2)
+    pair = connected(config, Config(window_messages=2, outbox_messages=100))
+    pair.server.send("not taken")
+    pair.server.send("nor this")
+    pair.server.send("waits for the window")
+    pair.client.send("a")
+    pair.run()
+    assert len(pair.client.inbox) == 2
+    assert pair.server.outbox.transmitted == 2
+    pair.server_take()
+    pair.advance(1)
+    assert len(pair.client.outbox) == 0
