@@ -1,6 +1,6 @@
 """The base of adapters for libraries with coroutines: a task of its own receives and feeds.
 
-So the library has one reader, and only :meth:`CoroutineTransport.abort` cancels it. Several
+So the library has one reader, and only :meth:`CoroutineTransport.abort` ends it. Several
 libraries lose messages when their ``recv()`` is cancelled. A task that is cancelled in ``recv()``
 of this transport has taken nothing.
 """
@@ -65,9 +65,18 @@ class CoroutineTransport(CallbackTransport):
             self._reader = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
+        is_cancelled = False
         try:
             while self._end is None:
-                message = await self._recv()
+                try:
+                    message = await self._recv()
+                except asyncio.CancelledError:
+                    if self._aborted or is_cancelled:
+                        raise
+                    # The event loop ends. What the session accepted still goes within a short
+                    # limit, and then the driver aborts.
+                    is_cancelled = True
+                    continue
                 try:
                     self.feed(message)
                 except Exception as error:  # noqa: BLE001 - the driver's: recv() raises it there

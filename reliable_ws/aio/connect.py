@@ -130,7 +130,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
                 yield connection
             except GeneratorExit:  # the loop was left: an exception would reach nobody
                 try:
-                    await connection.close()
+                    await connection.__aexit__(None, None, None)
                 except DeliveryError as error:
                     logger.warning("a session ended with undelivered messages: %s", error.report)
                 raise

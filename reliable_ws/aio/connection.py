@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -290,19 +291,27 @@ class Connection(Status):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Close. After an exception no ``DeliveryError`` is raised; after a cancellation abort."""
-        if kind is None:
-            if not self._reported:  # else the body has caught what close() raised
-                await self.close()
-            return
-        if not issubclass(kind, Exception):
-            self.abort()
+        """Close. After an exception no ``DeliveryError`` is raised.
+
+        After a cancellation, ``SystemExit`` or Ctrl-C, closing takes no longer than
+        ``Config.close_cancelled_timeout``. So it is when this is cancelled while it waits.
+        """
+        if value is not None and not isinstance(value, Exception):
+            await self._driver.close_interrupted(value)
             return
         try:
-            await self.close(1011)
+            if value is not None:
+                await self.close(1011)
+            elif not self._reported:  # else the body has caught what close() raised
+                await self.close()
         except DeliveryError as error:
-            if value is not None and not isinstance(value, DeliveryError | ConnectionClosed):
+            if value is None:
+                raise
+            if not isinstance(value, DeliveryError | ConnectionClosed):
                 value.add_note(f"reliable_ws: {error.report}")
+        except asyncio.CancelledError as error:
+            await self._driver.close_interrupted(error)
+            raise
 
     # ------------------------------------------------------------------ WebSockets and events
 

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from reliable_ws.driver.handler_end import GOING_AWAY
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.session_driver import SessionDriver
+from reliable_ws.driver.status import log_left_open, tell_interrupted
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
@@ -26,7 +28,7 @@ __all__ = ["Driver"]
 class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     """One session in an event loop. Where WebSockets come from is for subclasses to know."""
 
-    __slots__ = ("change", "loop", "tasks")
+    __slots__ = ("change", "is_left", "is_told", "loop", "tasks")
 
     GRACE: ClassVar[float] = 1.0
 
@@ -37,6 +39,10 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         "Notified when the session is opened, is detached, is to be closed, or has ended."
         self.tasks: list[asyncio.Task[Any]] = []
         "What works for this session in the background."
+        self.is_told = False
+        "Whether somebody tells of what the end of the event loop leaves undelivered."
+        self.is_left = False
+        "Whether the task that reads was cancelled, and reads on."
         super().__init__(
             session,
             pump,
@@ -104,6 +110,39 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
                     await link_io.closed()
             except TimeoutError:
                 link_io.abort()
+
+    async def close_interrupted(self, error: BaseException) -> None:
+        """Close within a short limit: ``error`` is no ``Exception``, and has left the block.
+
+        What was accepted is written at once. Another cancellation ends the wait. What is not
+        confirmed then is logged, and noted on ``error``.
+        """
+        if not self.loop.is_running():  # a coroutine is closed behind the end of its event loop
+            return
+        self.is_told = True
+        try:
+            await self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
+        finally:
+            self.abort(*GOING_AWAY)  # no effect on a session that has ended
+            tell_interrupted(self.session, error)
+
+    def reads_on(self) -> bool:
+        """Whether the task that reads goes on, now that it was cancelled.
+
+        Only the end of the event loop cancels it. The session is closed within a short limit; a
+        second cancellation ends that.
+        """
+        if self.is_left or self.session.ended:
+            return False
+        self.is_left = True
+        self.start_closing(*GOING_AWAY, timeout=self.session.config.close_cancelled_timeout)
+        return True
+
+    def left_behind(self) -> None:
+        """End, after the task that reads was cancelled: nothing carries the session any more."""
+        if not self.is_told and (self.is_left or not self.session.ended):
+            log_left_open(self.session)
+        self.abort(*GOING_AWAY)
 
     async def wait_ended(self) -> None:
         """Return when the session is over."""

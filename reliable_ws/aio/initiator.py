@@ -21,7 +21,7 @@ from reliable_ws.driver.reconnect import (
     loss_error,
     resume_error,
 )
-from reliable_ws.driver.status import log_left_open, logger
+from reliable_ws.driver.status import logger
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
@@ -91,7 +91,7 @@ class Initiator(Driver):
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """A task that dies of a bug ends the session: waiters must not wait for ever."""
         if task.cancelled():  # by the end of the event loop, nobody else
-            log_left_open(self.session)
+            self.left_behind()
         elif (error := task.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
             self.end(Ending(End.LOST, 1006, "internal error"))
@@ -112,7 +112,7 @@ class Initiator(Driver):
         link = self.session.dial(self.loop.time(), transport.max_frame)
         link_io = self.attach(transport, link)
         self.pump.flush()
-        await link_io.read()
+        await link_io.read(self.reads_on)
 
     async def _open_another(self, reopen: Open) -> Transport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""

@@ -68,19 +68,28 @@ class LinkIO:
         self._closer: asyncio.Task[None] | None = None  # set once
         self._over = Signal()  # set when the transport is gone
 
-    async def read(self) -> None:
+    async def read(self, reads_on: Callable[[], bool]) -> None:
         """Read until the transport is gone. Never raises for what the peer did.
 
-        When it is cancelled (a framework ends its handler), the transport is dropped.
+        When it is cancelled (a framework ends its handler, or the event loop ends), ``reads_on`` is
+        asked whether to read on, until the transport is gone. Else the transport is dropped.
         """
         transport = self.transport
+        cancelled: asyncio.CancelledError | None = None
         try:
             if isinstance(transport, PushTransport):
                 transport.push_to(self._receive)
             while True:
-                self._receive(await transport.recv())
+                try:
+                    self._receive(await transport.recv())
+                except asyncio.CancelledError as error:
+                    if not reads_on():
+                        raise
+                    cancelled = error
         except TransportClosed as end:
             self._lost(end.code, end.reason)
+            if cancelled is not None:
+                raise cancelled from None
         except BaseException:
             transport.abort()
             self._lost(None, "the reader was stopped")
@@ -132,6 +141,9 @@ class LinkIO:
                 data = self.link.transmit(self._loop.time())
         except TransportClosed:
             return
+        except asyncio.CancelledError:  # the event loop ends: what of it was written is not known
+            self.transport.abort()
+            raise
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
             return

@@ -15,7 +15,7 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
-from reliable_ws.driver.status import ConnectionEvent, log_left_open, logger
+from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
@@ -127,9 +127,15 @@ class Sessions:
         resumable: bool = True,
         ready: asyncio.Future[Acceptor] | None = None,
     ) -> None:
-        link_io = await self._attach(transport, handler, principal, ready, resumable=resumable)
-        if link_io is not None:
-            await link_io.read()
+        attached = await self._attach(transport, handler, principal, ready, resumable=resumable)
+        if attached is not None:
+            acceptor, link_io = attached
+            try:
+                await link_io.read(acceptor.reads_on)
+            except asyncio.CancelledError:
+                if acceptor.is_left:
+                    acceptor.left_behind()
+                raise
 
     async def _attach(
         self,
@@ -139,7 +145,7 @@ class Sessions:
         ready: asyncio.Future[Acceptor] | None,
         *,
         resumable: bool,
-    ) -> LinkIO | None:
+    ) -> tuple[Acceptor, LinkIO] | None:
         """Greet; return what carries the session now, or ``None`` if the peer was refused."""
         loop = asyncio.get_running_loop()
         arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
@@ -161,7 +167,7 @@ class Sessions:
             acceptor.handling = handling
             self._table.handlers.add(handling)
             handling.add_done_callback(self._end_of_handler)
-        return link_io
+        return acceptor, link_io
 
     async def _greet(
         self, transport: Transport, arrival: Arrival, *, resumable: bool
@@ -354,11 +360,19 @@ class Acceptor(Driver):
         self._sessions._evict_soon()
         return following
 
+    def reads_on(self) -> bool:
+        """Whether the task that reads goes on, now that it was cancelled.
+
+        The task is the framework's, if a handler runs for the session. Then the session goes on
+        without this WebSocket, unless the handler was cancelled as well: the event loop ends.
+        """
+        if self.handling is None or self.handling.done():  # done: it has ended the event loop
+            return super().reads_on()
+        return self.handling.cancelling() == 1
+
     def served(self, serving: asyncio.Task[None]) -> None:
         """Tell what ended a task that read in the background."""
-        if serving.cancelled():  # by the end of the event loop, nobody else
-            log_left_open(self.session)
-        elif (error := serving.exception()) is not None:
+        if not serving.cancelled() and (error := serving.exception()) is not None:
             logger.error("reliable_ws failed", exc_info=error)
 
     async def resume(self, websocket: Any) -> None:
@@ -377,10 +391,10 @@ class Acceptor(Driver):
                 code = close_code(error)
             elif self._sessions.draining and isinstance(error, asyncio.CancelledError):
                 code = 1001
-            else:  # the event loop ends, or has: wait for nobody
-                if self.loop.is_running():
-                    log_left_open(self.session)
-                    self.abort(1001, "going away")
+            elif isinstance(error, KeyboardInterrupt | SystemExit):  # it ends the event loop now
+                raise
+            else:
+                await self.close_interrupted(error)
                 raise
         try:
             await self.connection.close(code)

@@ -7,7 +7,10 @@ from reliable_ws.protocol.frames import Code
 
 from .status import logger
 
-__all__ = ["already_served", "close_code", "log_undelivered"]
+__all__ = ["GOING_AWAY", "already_served", "close_code", "log_undelivered"]
+
+GOING_AWAY = (Code.GOING_AWAY, "going away")
+"""Code and reason of a session that ends with its program, or with a task that is cancelled."""
 
 
 def close_code(error: BaseException | None) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "logger",
     "notify_end",
     "raise_undelivered",
+    "tell_interrupted",
 ]
 
 logger = logging.getLogger("reliable_ws")
@@ -207,5 +208,16 @@ def raise_undelivered(session: Session, report: Report) -> None:
 def log_left_open(session: Session) -> None:
     """Log what is lost with a program that ends and has not closed its connection."""
     report = session.report()
-    if report.undelivered and (report.ending is None or report.ending.kind is End.LOST):
+    if report.undelivered:
         logger.warning("a connection was left without close(): %s", report)
+
+
+def tell_interrupted(session: Session, error: BaseException) -> None:
+    """Log what a close after a cancellation, or its like, has not delivered; note it on ``error``.
+
+    Whoever catches ``error`` may never look at it, so the note alone is not enough.
+    """
+    report = session.report()
+    if report.undelivered:
+        logger.warning("%s left a connection: %s", type(error).__name__, report)
+        error.add_note(f"reliable_ws: {report}")

@@ -48,6 +48,10 @@ class Config:
     close_timeout: float = 300.0
     """``close()`` gives up after so long, whatever the progress. Running request handlers have
     most of this time to end."""
+    close_cancelled_timeout: float = 3.0
+    """How long closing may take after a cancellation, ``SystemExit`` or Ctrl-C has left the block
+    of a connection, or after the program has ended without ``close()``. A peer that reads needs a
+    few round trips. A task that is cancelled should not last much longer than that."""
     window_messages: int = 32_768
     "How many unconfirmed messages the peer may have in flight to this side."
     window_bytes: int = 4 * MIB

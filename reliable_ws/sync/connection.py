@@ -235,8 +235,8 @@ class Connection(Status):
         end first. They have three quarters of the whole time, or all of it but the last
         ``close_progress_timeout`` seconds if that is longer. After that, their callers are told.
         The progress limit counts only from then on. A second call joins the first. An interruption
-        (Ctrl-C) aborts the session. Other threads that wait to receive or to send get
-        ``ConnectionClosed``.
+        (Ctrl-C) aborts the session, and what is not confirmed is logged. Other threads that wait to
+        receive or to send get ``ConnectionClosed``.
 
         Raises:
             DeliveryError: Some messages will never be confirmed. ``report`` names them.
@@ -307,18 +307,24 @@ class Connection(Status):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Close. After an exception no ``DeliveryError`` is raised; after Ctrl-C abort."""
-        if kind is None:
-            if not self._reported:  # else the body has caught what close() raised
-                self.close()
-            return
-        if not issubclass(kind, Exception):
-            self.abort()
+        """Close. After an exception no ``DeliveryError`` is raised.
+
+        After Ctrl-C and ``SystemExit`` closing takes no longer than
+        ``Config.close_cancelled_timeout``. Ctrl-C while this waits aborts.
+        """
+        if value is not None and not isinstance(value, Exception):
+            with self._lock:
+                self._driver.close_interrupted(value)
             return
         try:
-            self.close(1011)
+            if value is not None:
+                self.close(1011)
+            elif not self._reported:  # else the body has caught what close() raised
+                self.close()
         except DeliveryError as error:
-            if value is not None and not isinstance(value, DeliveryError | ConnectionClosed):
+            if value is None:
+                raise
+            if not isinstance(value, DeliveryError | ConnectionClosed):
                 value.add_note(f"reliable_ws: {error.report}")
 
 

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.driver.fork import watch_forks
+from reliable_ws.driver.handler_end import GOING_AWAY
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.session_driver import SessionDriver
-from reliable_ws.driver.status import log_left_open
+from reliable_ws.driver.status import log_left_open, tell_interrupted
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
@@ -103,6 +104,12 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     # ------------------------------------------------------------------ the end
 
+    @property
+    def owes(self) -> bool:
+        """Whether the session lives and a message is not confirmed. Without lock."""
+        outbox = self.session.outbox
+        return not self.session.ended and outbox.confirmed < outbox.messages
+
     def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
         by = deadline_after(timeout)
@@ -113,9 +120,19 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             link_io = self.pump.link_io
             if link_io is not None and not link_io.wait_over(by):
                 link_io.transport.abort()
-        except KeyboardInterrupt:  # nobody waits any more
+        except KeyboardInterrupt as error:  # nobody waits any more
             self.abort()
+            tell_interrupted(self.session, error)
             raise
+
+    def close_interrupted(self, error: BaseException) -> None:
+        """Close within a short limit: ``error`` is no ``Exception``, and has left the block.
+
+        What was accepted is written at once. Another Ctrl-C ends the wait. What is not confirmed
+        then is logged, and noted on ``error``.
+        """
+        self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
+        tell_interrupted(self.session, error)
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
@@ -130,10 +147,20 @@ _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    for driver in list(_drivers):
+    """Deliver what was accepted, within a short limit, and tell what is not confirmed then."""
+    # Those that have ended have told. Those that owe nothing are left as they are: threads of this
+    # program may still take what others owe.
+    left = [driver for driver in list(_drivers) if driver.owes]
+    by: dict[Driver, float] = {}
+    for driver in left:
         with driver.lock:
-            if not driver.session.ended:  # else somebody has been told
-                log_left_open(driver.session)
+            timeout = driver.session.config.close_cancelled_timeout
+            by[driver] = time.monotonic() + timeout
+            driver.start_closing(*GOING_AWAY, timeout=timeout)
+    for driver in left:
+        with driver.lock:
+            driver.close(*GOING_AWAY, max(0.0, by[driver] - time.monotonic()))
+            log_left_open(driver.session)
 
 
 atexit.register(_at_exit)

@@ -127,6 +127,33 @@ async def test_a_receive_that_is_cancelled_has_taken_nothing():
     assert [await transport.recv(), await transport.recv()] == [b"one", b"two"]
 
 
+class Queued(Scripted):
+    """Over a library that gives what comes."""
+
+    def __init__(self):
+        super().__init__()
+        self.coming = asyncio.Queue()
+
+    async def _recv(self):
+        return await self.coming.get()
+
+
+async def test_the_end_of_the_event_loop_cancels_the_librarys_reader_once_in_vain():
+    """What the peer says at the end of a session still comes; then the driver aborts."""
+    transport = Queued()
+    receiving = asyncio.create_task(transport.recv())
+    await settled(transport)
+    reader = transport._reader
+    reader.cancel()
+    await settled(transport)
+    transport.coming.put_nowait(b"late")
+    assert await receiving == b"late"
+    await settled(transport)
+    reader.cancel()
+    with pytest.raises(TransportClosed):
+        await transport.recv()
+
+
 async def test_what_has_arrived_comes_before_an_end_of_any_kind():
     for end in (TransportClosed(4000, "bye"), OSError("reset")):
         transport = Scripted(b"one", "two", end)

@@ -18,6 +18,7 @@ from reliable_ws.driver.status import (
     log_left_open,
     notify_end,
     raise_undelivered,
+    tell_interrupted,
 )
 from reliable_ws.protocol.report import End, Ending
 from tests.support.pair import Pair
@@ -189,6 +190,14 @@ def test_a_session_that_is_left_open_is_logged(caplog):
     session.send("x")
     log_left_open(session)
     assert "left without close(): 1 sent" in caplog.text
-    session.abort(0.0)
-    log_left_open(session)
-    assert len(caplog.records) == 1
+
+
+def test_what_an_interruption_leaves_is_logged_and_noted(caplog):
+    session, error = Pair().client, KeyboardInterrupt()
+    tell_interrupted(session, error)
+    assert not caplog.records
+    assert not hasattr(error, "__notes__")
+    session.send("x")
+    tell_interrupted(session, error)
+    assert "KeyboardInterrupt left a connection: 1 sent" in caplog.text
+    assert "1 sent" in error.__notes__[0]

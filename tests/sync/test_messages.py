@@ -249,17 +249,39 @@ def test_abort_ends_every_wait_at_both_ends():
         assert ours.report.undelivered[0].message == "unread"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_leaving_the_block_by_an_interrupt_aborts(error):
+TORN_DOWN = [KeyboardInterrupt, SystemExit, GeneratorExit]
+
+
+@pytest.mark.parametrize("error", TORN_DOWN)
+def test_a_block_that_is_torn_down_delivers_what_was_accepted(error, caplog):
     def work(conn):
         with conn:
+            for number in range(5):
+                conn.send(number)
             raise error
 
     with pair() as (ours, theirs):
+        reading = run(lambda: (list(theirs), theirs.close())[0])
         with pytest.raises(error):
             work(ours)
-        assert ours.close_code == 4499
-        assert theirs.wait_closed(SECONDS)
+        assert reading.result(SECONDS) == list(range(5))
+        assert ours.close_code == 1001
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("error", TORN_DOWN)
+def test_a_block_that_is_torn_down_tells_what_it_leaves_and_waits_briefly(error, caplog):
+    def work(conn):
+        with conn:
+            conn.send("untaken")
+            raise error
+
+    with pair(config=Config(close_cancelled_timeout=0.1)) as (ours, _):
+        with pytest.raises(error) as raised:
+            work(ours)
+        words = "1 sent, 0 confirmed, 1 unknown"
+        assert words in raised.value.__notes__[0]
+        assert f"{error.__name__} left a connection: {words}" in caplog.text
 
 
 def test_leaving_the_block_by_an_error_closes_and_notes_what_was_not_delivered():
