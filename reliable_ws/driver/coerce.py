@@ -5,31 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import inspect
 import types
 import typing
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["fit", "hints_of"]
+__all__ = ["fit"]
 
 PLAIN = (bool, int, float, str, bytes, list, dict, type(None))
-
-
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the parameters' annotations; a name that cannot be resolved stays a string."""
-    names = getattr(inspect.unwrap(function), "__globals__", {})
-    hints: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        hint = parameter.annotation
-        if hint is not parameter.empty:
-            lone = types.SimpleNamespace(__annotations__={name: hint})
-            try:
-                hint = typing.get_type_hints(lone, globalns=names)[name]
-            except Exception:  # noqa: BLE001 - names that only a type checker sees
-                hint = str(hint)
-            hints[name] = hint
-    return hints
 
 
 def fit(name: str, hint: Any, value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, overload
 
 from reliable_ws.protocol.errors import InvalidParams
 
-from .coerce import fit, hints_of
+from .coerce import fit
+from .hints import connection_parameter, hints_of, signature_of
 
 __all__ = ["Method", "Methods"]
 
@@ -33,9 +34,12 @@ class Method:
         self.streams = inspect.isasyncgenfunction(function)
         self.is_coroutine = inspect.iscoroutinefunction(function)
         self.generates = inspect.isgeneratorfunction(function)
-        self._signature = inspect.signature(function)
+        self._signature = signature_of(function)
         hints = hints_of(function)
-        self._connection = next((key for key, hint in hints.items() if _is_connection(hint)), None)
+        try:
+            self._connection = connection_parameter(self._signature, hints)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
         self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
         parameters = self._signature.parameters.values()
         self._names = [parameter.name for parameter in parameters]
@@ -55,7 +59,7 @@ class Method:
 
         A list becomes positional arguments, a dict with text keys keyword arguments, ``None``
         no arguments, anything else the one argument. A parameter that is annotated with
-        ``Connection`` gets the connection.
+        ``Connection``, or ``Connection | None``, gets the connection, never what the peer says.
         """
         args: Sequence[Any] = ()
         kwargs: dict[str, Any] = {}
@@ -122,8 +126,9 @@ class Methods:
 
     Parameters are checked against their annotations: plain types, dataclasses and enums (which are
     built from the parameters), and unions, lists, dicts and tuples of them. Other annotations are
-    not checked. A parameter annotated with ``Connection`` gets the connection. A result must be a
-    value that the payload codec packs. For a dataclass, return :func:`dataclasses.asdict`.
+    not checked. A parameter annotated with ``Connection`` or ``Connection | None`` gets the
+    connection, and the peer cannot say what is in it. A result must be a value that the payload
+    codec packs. For a dataclass, return :func:`dataclasses.asdict`.
 
     If a handler raises :class:`~reliable_ws.RemoteError`, the caller gets its code, message and
     data. For any other exception the caller gets the code ``internal`` without the text, and the
@@ -144,6 +149,7 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
+            TypeError: ``Connection`` is an annotation where the connection cannot be given.
         """
         if function is None:
             return functools.partial(self.add, name=name)
@@ -154,6 +160,7 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
+            TypeError: ``Connection`` is an annotation where the connection cannot be given.
         """
         key = name or getattr(function, "__name__", "")
         if not key:
@@ -192,12 +199,3 @@ class Methods:
                 f"{', '.join(names)}: generator functions are for reliable_ws.sync; for an event "
                 "loop register async generator functions"
             )
-
-
-def _is_connection(hint: Any) -> bool:
-    if isinstance(hint, str):  # a name that only a type checker can see
-        return hint.rpartition(".")[2] == "Connection"
-    return isinstance(hint, type) and any(
-        base.__name__ == "Connection" and base.__module__.startswith("reliable_ws.")
-        for base in hint.__mro__
-    )

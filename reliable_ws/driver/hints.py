@@ -1,0 +1,130 @@
+"""What a handler's parameters are annotated with, and which of them is the connection."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["connection_parameter", "hints_of", "innermost", "parts_of", "signature_of"]
+
+UNIONS = (typing.Union, types.UnionType)
+NEITHER_OR_BOTH = {"Connection", "None", "Optional", "Union"}
+"""Names in an annotation that means a connection, or none."""
+
+
+def innermost(function: Any) -> Any:
+    """Return the function itself: without partials, wrappers and the object that is called."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif not hasattr(function, "__globals__") and inspect.ismethod(function.__call__):
+            function = function.__call__
+        else:
+            return function
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the parameters that a caller may give.
+
+    What a partial has given by keyword is given: a peer must not replace it.
+    """
+    signature = inspect.signature(function)
+    given: set[str] = set()
+    while isinstance(function, functools.partial):
+        given.update(function.keywords)
+        function = function.func
+    kept = [
+        p for p in signature.parameters.values() if p.name not in given or p.kind is p.VAR_KEYWORD
+    ]
+    return signature.replace(parameters=kept)
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the parameters' annotations; a name that cannot be resolved stays a string."""
+    inner = innermost(function)
+    names = getattr(inner, "__globals__", {})
+    local = {kind.__name__: kind for kind in getattr(inner, "__type_params__", ())}
+    hints: dict[str, Any] = {}
+    for name, parameter in signature_of(function).parameters.items():
+        hint = parameter.annotation
+        if hint is not parameter.empty:
+            lone = types.SimpleNamespace(__annotations__={name: hint})
+            try:
+                hint = typing.get_type_hints(lone, names, local, include_extras=True)[name]
+            except Exception:  # noqa: BLE001 - names that only a type checker sees
+                hint = str(hint)
+            hints[name] = hint
+    return hints
+
+
+def connection_parameter(signature: inspect.Signature, hints: dict[str, Any]) -> str | None:
+    """Return the name of the parameter that gets the connection, if there is one.
+
+    Raises:
+        TypeError: A connection is wanted where none can be given: inside another type, as one
+            alternative of several, more than once, or for ``*args`` or ``**kwargs``.
+    """
+    wanted = [name for name, hint in hints.items() if any(map(_is_connection, parts_of(hint)))]
+    for name in wanted:
+        parameter = signature.parameters[name]
+        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if several or not _is_connection_or_none(hints[name]):
+            raise TypeError(
+                f"{parameter}: the connection is given to one parameter that is annotated with "
+                "Connection or Connection | None"
+            )
+    if len(wanted) > 1:
+        raise TypeError(f"{' and '.join(wanted)} are both annotated with Connection: keep one")
+    return wanted[0] if wanted else None
+
+
+def parts_of(hint: Any) -> Iterator[Any]:
+    """Yield every type that an annotation is made of, the annotation itself included."""
+    hint = _meant(hint)
+    yield hint
+    for part in typing.get_args(hint):
+        yield from parts_of(part)
+
+
+def _meant(hint: Any) -> Any:
+    """Return the type behind other names for it."""
+    while True:
+        if typing.get_origin(hint) is typing.Annotated:
+            hint = typing.get_args(hint)[0]
+        elif isinstance(hint, typing.NewType):
+            hint = hint.__supertype__
+        elif isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
+            hint = hint.__bound__
+        elif type(hint).__name__ == "TypeAliasType":  # Python 3.12: type Name = ...
+            hint = hint.__value__
+        else:
+            return hint
+
+
+def _is_connection(hint: Any) -> bool:
+    if isinstance(hint, str):  # names that only a type checker can see
+        return "Connection" in _last_names(hint)
+    return isinstance(hint, type) and any(
+        base.__name__ == "Connection" and base.__module__.startswith("reliable_ws.")
+        for base in hint.__mro__
+    )
+
+
+def _is_connection_or_none(hint: Any) -> bool:
+    hint = _meant(hint)
+    if isinstance(hint, str):
+        return _last_names(hint) <= NEITHER_OR_BOTH
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
+    return all(_is_connection(_meant(kind)) or kind is type(None) for kind in kinds)
+
+
+def _last_names(text: str) -> set[str]:
+    """Return the names in an annotation, without the modules that they are in."""
+    return {name.rpartition(".")[2] for name in re.findall(r"[^\W\d][\w.]*", text)}
