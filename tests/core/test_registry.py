@@ -10,9 +10,11 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code, Part, Refuse, Welcome
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import End, Ending, Outcome
-from tests.support.pair import Pair
+from reliable_ws.protocol.session import Session
+from tests.support.pair import ID, KEY, Pair
 
 from .helpers import NOW, Lone, counters, hello, limits, position, run_of
+from .two_sides import MAX_FRAME, connected
 
 
 def ident(number: int) -> bytes:
@@ -383,3 +385,81 @@ def test_the_acceptor_ends_at_its_ttl_and_is_remembered():
     assert isinstance(pair.server.ended, Ending)
     events: list[Event] = []
     assert pair.server.poll(pair.now) == events
+
+
+def refused(pair: Pair, asker: Session) -> Refuse:
+    """What the server answers to the Hello of this session, which is no."""
+    arrival = pair.registry.arrive(pair.now)
+    hello = asker.dial(pair.now).transmit(pair.now)
+    assert hello is not None
+    arrival.receive(hello, pair.now)
+    data = arrival.transmit(pair.now)
+    assert data is not None
+    (refuse,) = decode(data, MAX_FRAME)
+    assert isinstance(refuse, Refuse)
+    return refuse
+
+
+def test_a_registry_that_is_full_says_when_to_come_again():
+    """REFUSE-3, REFUSE-6, LIMIT-3."""
+    pair = Pair(Config(max_sessions=1))
+    pair.connect()
+    other = Session("initiator", bytes(16), KEY, pair.now, pair.config)
+    refuse = refused(pair, other)
+    assert refuse.code == Code.BUSY
+    assert refuse.retry_ms > 0
+    pair.cut()
+    pair.connect()
+    assert pair.client.attached, "a session that is held is resumed all the same"
+
+
+def test_a_registry_that_holds_too_much_ends_what_holds_most():
+    """LIMIT-4."""
+    pair = connected(Config(max_bytes=1000))
+    assert pair.registry.evict(pair.now) == []
+    pair.server.send("x" * 2000)
+    assert [gone for gone, _events in pair.registry.evict(pair.now)] == [pair.server]
+    assert pair.server.ended is not None
+    assert pair.server.ended.kind is End.EXPIRED
+
+
+def test_a_tombstone_answers_its_holder_only_and_not_for_ever():
+    """TOMB-1, TOMB-4, TOMB-5."""
+    pair = connected(Config(session_ttl=60))
+    pair.client.send("hi")
+    pair.run()
+    pair.server_take()
+    final = pair.server.inbox.counters()
+    pair.cut()
+    pair.server.abort(pair.now)
+    pair.registry.retire(pair.server, pair.now)
+
+    def ask(attempt: int, key: bytes = KEY) -> Refuse:
+        asker = Session("initiator", ID, key, pair.now, pair.config)
+        asker.attempt, asker.incarnation = attempt - 1, pair.server.incarnation
+        return refused(pair, asker)
+
+    assert ask(2) == Refuse(Code.ENDED, "this session has ended", 0, final._replace(stopped=True))
+    assert ask(2).code == Code.SUPERSEDED
+    assert ask(3, bytes(32)).code == Code.UNKNOWN
+    pair.now += 119
+    pair.registry.evict(pair.now)
+    assert ask(3).code == Code.ENDED
+    pair.now += 2
+    pair.registry.evict(pair.now)
+    assert ask(4).code == Code.UNKNOWN
+
+
+def test_tombstones_are_bounded_in_number():
+    """TOMB-2."""
+    pair = Pair(Config(max_tombstones=2))
+    for number in range(4):
+        other = Session("initiator", bytes([number] * 16), KEY, pair.now, pair.config)
+        hello = other.dial(pair.now).transmit(pair.now)
+        assert hello is not None
+        arrival = pair.registry.arrive(pair.now)
+        arrival.receive(hello, pair.now)
+        assert arrival.session is not None
+        arrival.session.abort(pair.now)
+        pair.registry.retire(arrival.session, pair.now)
+    assert [key[0] for key in pair.registry._tombstones] == [2, 3]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Detached, Ended
-from reliable_ws.protocol.frames import Ack
+from reliable_ws.protocol.frames import Ack, Code
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
 from .helpers import NOW, Lone, either_side, limits, run_of, welcome
+from .two_sides import MAX_FRAME, connected
 
 
 @either_side
@@ -212,3 +214,77 @@ def test_what_is_new_moves_progress_and_what_is_sent_again_does_not():
     pair.connect()
     assert pair.client.welcomes == 2
     assert pair.client.progress == seen[-1]
+
+
+def test_no_contact_ends_a_session():
+    """END-4: on both sides."""
+    pair = connected(Config(session_ttl=60))
+    pair.cut()
+    pair.advance(59)
+    assert pair.client.ended is None
+    assert pair.server.ended is None
+    pair.advance(2)
+    assert pair.client.ended is not None
+    assert pair.server.ended is not None
+    assert pair.client.ended.kind is pair.server.ended.kind is End.EXPIRED
+
+
+def test_a_websocket_on_which_nobody_answers_is_no_contact():
+    """END-6."""
+    pair = connected(Config(session_ttl=60, open_timeout=10))
+    pair.cut()
+    for _ in range(8):
+        pair.client.dial(pair.now)
+        pair.now += 10
+        pair.client_events += pair.client.tick(pair.now)
+    assert pair.client.ended is not None
+    assert pair.client.ended.kind is End.EXPIRED
+
+
+def test_a_websocket_without_a_hello_is_refused():
+    """LIVE-1."""
+    pair = Pair()
+    arrival = pair.registry.arrive(pair.now)
+    arrival.tick(pair.now + 9.9)
+    assert arrival.close_action is None
+    arrival.tick(pair.now + 10)
+    assert arrival.close_action is not None
+    assert arrival.close_action.code == Code.NO_HELLO
+
+
+def test_an_initiator_does_not_wait_for_ever_for_an_answer():
+    """LIVE-5."""
+    pair = Pair()
+    pair.dial()
+    pair.now += 10
+    pair.client_events += pair.client.tick(pair.now)
+    assert isinstance(pair.client_events[-1], Detached)
+
+
+def test_silence_is_broken_every_third_of_the_peers_idle_time():
+    """LIVE-2."""
+    pair = connected(Config(idle_timeout=30), Config(idle_timeout=9))
+    lines = (pair.wire.up, pair.wire.down)
+    beats = []
+    for _ in range(10):
+        pair.now += 1
+        pair.tick()
+        pair.pull()
+        beats.append([[decode(data, MAX_FRAME) for data in line] for line in lines])
+        pair.run()
+    heart = [[Ack(0, 0)]]
+    assert [up for up, _ in beats] == [[], [], heart, [], [], heart, [], [], heart, []]
+    assert [down for _, down in beats] == [[]] * 9 + [heart]
+
+
+def test_a_sleeper_does_not_blame_its_peer():
+    """LIVE-4."""
+    pair = connected(Config(idle_timeout=9))
+    pair.now += 3600
+    pair.tick()
+    assert pair.client.attached
+    assert pair.client.ended is None
+    pair.run()
+    pair.advance(3600)
+    assert pair.client.attached
+    assert not any(isinstance(event, Ended) for event in pair.client_events)
