@@ -212,8 +212,8 @@ class Sessions:
             return acceptor.connection
         try:
             await asyncio.wait((serving,))
-        except BaseException:
-            serving.cancel()
+        except BaseException:  # cancelled: the session goes on without this WebSocket
+            transport.abort()
             raise
         raise already_served()
 
