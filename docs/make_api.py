@@ -44,7 +44,13 @@ THEMES: list[Theme] = [
     (
         "Opening a connection",
         "`connect()` opens WebSockets by itself. `wrap()` takes one that you have opened.",
-        ["reliable_ws.connect", "reliable_ws.wrap", "reliable_ws.Backoff"],
+        [
+            "reliable_ws.connect",
+            "reliable_ws.wrap",
+            "reliable_ws.Backoff",
+            "reliable_ws.FailedAttempt",
+            "reliable_ws.FailureKind",
+        ],
     ),
     (
         "Using a connection",

@@ -14,6 +14,7 @@ from .aio.sessions import Sessions
 from .aio.sigterm import drain_on_sigterm
 from .aio.wrap import wrap
 from .backoff import Backoff
+from .driver.failures import FailedAttempt, FailureKind
 from .driver.methods import Methods
 from .driver.status import ConnectionEvent, State, Stats
 from .protocol.config import Config
@@ -60,6 +61,8 @@ __all__ = [
     "DeliveryError",
     "End",
     "Ending",
+    "FailedAttempt",
+    "FailureKind",
     "Fate",
     "Group",
     "InvalidParams",

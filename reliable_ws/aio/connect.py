@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.failures import FailedAttempt, FailedAttempts, RetryPolicy, Stage
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_options, check_uri
+from reliable_ws.driver.validation import check_options, check_uri, check_uri_now
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import (
-    ConnectionClosed,
-    DeliveryError,
-    NotReliablePeer,
-)
-from reliable_ws.protocol.frames import may_resume
+from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import End
 from reliable_ws.transport import Transport
 
-from .connection import Connection
+from .connection import Connection, call_on_event
 from .initiator import Initiator
 from .unopened import UnopenedConnection
 
@@ -35,17 +32,25 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
 
     ``async with connect(uri) as conn``, or ``conn = await connect(uri)`` and later ``await
     conn.close()``. It returns after the greeting. ``async for conn in connect(uri)`` begins a new
-    session, with back-off, after each ``SessionLost``. It also repeats a first attempt that failed
-    for a passing reason. Close the connection before you leave that loop. Leaving the block closes
+    session, with back-off, after each ``SessionLost``. It also repeats an attempt that failed for a
+    passing reason. Close the connection before you leave that loop. Leaving the block closes
     the session. A lost WebSocket is replaced, with jittered back-off, until ``config.session_ttl``
     seconds have passed since the last contact.
 
     Args:
-        uri: Where the server is: ``ws://…`` or ``wss://…``.
+        uri: Where the server is: ``ws://…`` or ``wss://…``, or a function that returns that. It is
+            called for each attempt, as are functions for ``additional_headers`` and
+            ``subprotocols``, because tokens expire. Coroutine functions are
+            awaited, within ``config.open_timeout``.
         methods: What the peer may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         reconnect: ``True``, a :class:`~reliable_ws.Backoff`, or ``False``: then a lost WebSocket
             ends the session.
+        retry: Called with each :class:`~reliable_ws.FailedAttempt`, if something repeats attempts:
+            ``True`` goes on, ``False`` gives up, ``None`` does as by default. The default for a
+            session that reconnects: HTTP 401, 403 and 407, a redirect away from WebSockets and a
+            certificate that is not trusted are final with the fifth time. Everything else is
+            repeated as long as the session lives.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
@@ -65,11 +70,12 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
 
     def __init__(
         self,
-        uri: str,
+        uri: str | Callable[[], str | Awaitable[str]],
         *,
         methods: Methods | None = None,
         config: Config | None = None,
         reconnect: bool | Backoff = True,
+        retry: RetryPolicy | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
         **transport_options: Any,
@@ -85,6 +91,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             payload_codec=payload_codec,
             resumable=bool(reconnect),
             backoff=reconnect if isinstance(reconnect, Backoff) else None,
+            retry=retry,
         )
         timeout: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
         self._transport_options = timeout | transport_options
@@ -92,7 +99,13 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
     async def _dial(self) -> Transport:
         from reliable_ws.adapters.websockets import asyncio as websockets
 
-        return await websockets.dial(self._uri, **self._transport_options)
+        options = dict(self._transport_options)
+        async with asyncio.timeout(self._options.config.open_timeout):
+            uri = check_uri_now(await _now(self._uri))
+            for name in PER_ATTEMPT:
+                if name in options:
+                    options[name] = await _now(options[name])
+        return await websockets.dial(uri, **options)
 
     async def _open(self) -> Connection:
         transport = await self._dial()
@@ -104,27 +117,34 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
     async def __aiter__(self) -> AsyncIterator[Connection]:
         """Begin a new session whenever the body of the loop comes to its end.
 
-        Attempts that fail for a passing reason (no network, HTTP 5xx, a busy server) are repeated
-        with back-off. A session that is lost soon after it began also counts as a failed attempt.
-        Any other failure is raised. A greeting that is cut off is a failure of the network. A
-        greeting that is not answered is one only if the server has answered one before.
+        Attempts that fail for a passing reason (no network, HTTP 408, 425, 429 or 5xx, a busy
+        server) are repeated with back-off, and ``Retry-After`` is heeded up to
+        ``Backoff.longest``. Each is an event ``attempt_failed`` and, at most every 5 seconds, a log
+        line of level INFO, or WARNING once there were five in a row. Any other failure is raised:
+        at once before the first session, with the fifth time after it. ``retry=`` decides
+        otherwise. A session that is lost soon after it began also counts as a failed attempt. A
+        greeting that is cut off is a failure of the network. A greeting that is not answered is one
+        only if the server has answered one before.
         """
         loop = asyncio.get_running_loop()
         backoff = self._options.backoff
         attempt = 0
-        welcomed = False
+        failures = FailedAttempts(Stage.FIRST, self._options.retry, "connect()")
         while True:
             # Open a session; try again as long as the reason may pass.
             try:
                 connection = await self._open()
             except Exception as error:
-                if not _may_pass(error, welcomed=welcomed):
+                failed = failures.failed(error, loop.time())
+                self._tell(failed)
+                if failures.is_final(failed):
                     raise
-                await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
+                chance = random.random()  # noqa: S311
+                await asyncio.sleep(backoff.delay(attempt, chance, failed.retry_after))
                 attempt += 1
                 continue
             # Run the body of the loop.
-            welcomed = True
+            failures.succeeded(Stage.NEXT)
             began = loop.time()
             try:
                 yield connection
@@ -148,13 +168,19 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
 
+    def _tell(self, failed: FailedAttempt) -> None:
+        """Call ``on_event`` for an attempt to begin a session."""
+        on_event = self._options.on_event
+        if on_event is not None:
+            reason, status = failed.reason, failed.status
+            event = ConnectionEvent("attempt_failed", None, status, reason, attempt=failed)
+            asyncio.get_running_loop().call_soon(call_on_event, on_event, event)
 
-def _may_pass(error: Exception, *, welcomed: bool) -> bool:
-    """Whether the next attempt may succeed after one that failed like this."""
-    from reliable_ws.adapters.websockets import asyncio as websockets
 
-    if isinstance(error, ConnectionClosed):
-        return may_resume(error.code)
-    if isinstance(error, NotReliablePeer):
-        return welcomed and error.__cause__ is not None
-    return websockets.is_transient(error)
+async def _now(option: Any) -> Any:
+    """Return what an option is for this attempt: a function is called, what it returns awaited."""
+    if callable(option):
+        option = option()
+        if inspect.isawaitable(option):
+            option = await option
+    return option

@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from reliable_ws.driver.failures import FailedAttempt
 from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
@@ -24,7 +25,7 @@ from .driver import Driver
 from .receiver import Delivery
 from .sender import Receipt
 
-__all__ = ["Connection", "abort_silently"]
+__all__ = ["Connection", "abort_silently", "call_on_event"]
 
 
 class Connection(Status):
@@ -329,6 +330,18 @@ class Connection(Status):
         """
         await self._driver.resume(websocket)
 
+    def reconnect_now(self) -> None:
+        """Begin the next attempt to open a WebSocket at once, for example when a network is back.
+
+        It has no effect while a WebSocket carries the session, and after the end. An attempt that
+        is under way goes on. If it fails, the next one follows at once.
+
+        Raises:
+            RuntimeError: The connection opens no WebSockets by itself (see ``reopen=`` of
+                ``wrap()``).
+        """
+        self._driver.reconnect_now()
+
     def _notify(
         self,
         on_event: Callable[[ConnectionEvent], object],
@@ -336,11 +349,13 @@ class Connection(Status):
         code: int | None,
         reason: str,
         replayed: int,
+        *,
+        attempt: FailedAttempt | None = None,
     ) -> None:
         """Call ``on_event`` soon, outside of the step that it is about."""
         report = self.report if name in ("closed", "session_lost", "superseded") else None
-        event = ConnectionEvent(name, self, code, reason, replayed, report)
-        self._pump.loop.call_soon(_call, on_event, event)
+        event = ConnectionEvent(name, self, code, reason, replayed, report, attempt)
+        self._pump.loop.call_soon(call_on_event, on_event, event)
 
 
 def abort_silently(connection: Connection) -> None:
@@ -349,7 +364,8 @@ def abort_silently(connection: Connection) -> None:
     connection.abort()
 
 
-def _call(on_event: Callable[[ConnectionEvent], object], event: ConnectionEvent) -> None:
+def call_on_event(on_event: Callable[[ConnectionEvent], object], event: ConnectionEvent) -> None:
+    """Call the application's ``on_event``; log what it raises."""
     try:
         on_event(event)
     except Exception:  # noqa: BLE001 - the application's, and nobody waits for it

@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reliable_ws.adapters import adapt
+from reliable_ws.driver.failures import FailedAttempt, FailedAttempts, Stage
 from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import AlreadyOwned, take_over
 from reliable_ws.driver.reconnect import (
     OPENS_BY_ITSELF,
+    OPENS_NONE,
     Reconnect,
     ending_before_welcome,
+    ending_refused,
     ending_unusable,
     greeting_error,
     loss_error,
@@ -34,11 +37,21 @@ __all__ = ["Initiator"]
 
 Open = Callable[[], Awaitable[Any]]
 
+OPENING_CANCELLED = "what opens the next WebSocket was cancelled"
+
 
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    __slots__ = ("__weakref__", "_failure", "_open_timeout", "_reconnect", "_reopen")
+    __slots__ = (
+        "__weakref__",
+        "_attempts",
+        "_failure",
+        "_open_timeout",
+        "_reconnect",
+        "_reopen",
+        "_unwelcomed",
+    )
 
     def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
         session = Session(
@@ -52,7 +65,11 @@ class Initiator(Driver):
         super().__init__(session, resumable=options.resumable, methods=options.methods)
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
+        self._attempts = FailedAttempts(
+            Stage.RESUMING, options.retry, f"session {session.id.hex()[:8]}"
+        )
         self._failure: Exception | None = None  # how the newest WebSocket was lost
+        self._unwelcomed: Exception | None = None  # the same, if no Welcome came on it
         self._open_timeout: asyncio.Timeout | None = None  # while another one is being opened
         watch_forks(self)
 
@@ -71,6 +88,7 @@ class Initiator(Driver):
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self._failure = loss_error(code, reason)
+        self._unwelcomed = None if self._opened else self._failure
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
@@ -102,6 +120,8 @@ class Initiator(Driver):
         while transport is not None:
             self._reconnect.opened(self.loop.time())
             await self._run_link(transport)
+            if self._unwelcomed is not None:
+                self._report_failed(self._unwelcomed)
             transport = await self._open_another(self._reopen) if self._reopen else None
 
     async def _run_link(self, transport: Transport) -> None:
@@ -124,12 +144,41 @@ class Initiator(Driver):
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
                 logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
                 self.end(ending_unusable(error), error)
-            except (Exception, asyncio.CancelledError) as error:  # the next may succeed
-                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            except asyncio.CancelledError as error:
+                if is_cancelled():
                     raise
-                logger.debug("opening a WebSocket failed: %r", error)
-                self._reconnect.failed(self.loop.time(), random.random())  # noqa: S311
+                self._attempt_failed(RuntimeError(f"{OPENING_CANCELLED}: {error!r}"))
+            except Exception as error:  # noqa: BLE001 - the next may succeed
+                self._attempt_failed(error)
         return None
+
+    def _attempt_failed(self, error: Exception) -> None:
+        """Tell of an attempt that failed, and plan the next one, unless it was the last."""
+        attempt = self._report_failed(error)
+        if attempt is not None:
+            chance = random.random()  # noqa: S311
+            self._reconnect.failed(self.loop.time(), chance, attempt.retry_after)
+
+    def _report_failed(self, error: Exception) -> FailedAttempt | None:
+        """Tell of an attempt that failed; ``None``: the session has ended, maybe of it."""
+        if self.session.ended:
+            return None
+        if self.session.obstacle is None:  # the first one since the last Welcome
+            self._attempts.succeeded(Stage.RESUMING)
+        attempt = self._attempts.failed(error, self.loop.time())
+        self.session.obstacle = (attempt.reason, error)
+        self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
+        if self._attempts.is_final(attempt):
+            self.end(ending_refused(attempt), error)
+            return None
+        return attempt
+
+    def reconnect_now(self) -> None:
+        """Begin the next attempt at once, if there is to be one."""
+        if self._reopen is None:
+            raise RuntimeError(OPENS_NONE)
+        self._reconnect.hasten()
+        self.change.notify_all()
 
     async def _call_reopen(self, reopen: Open) -> Any:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from reliable_ws.adapters import adapt, role_of
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
@@ -51,6 +52,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             is the cause of the ``SessionLost``.
         resume_within: Seconds that the session waits for ``await conn.resume(ws)``, on either side.
         reconnect: The back-off between two calls of ``reopen``. Default: ``Backoff()``.
+        retry: As in :func:`connect`, for calls of ``reopen``.
         principal: For the acceptor: who the peer is. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
@@ -79,6 +81,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         reopen: Callable[[], Awaitable[Any]] | None = None,
         resume_within: float | None = None,
         reconnect: Backoff | None = None,
+        retry: RetryPolicy | None = None,
         principal: Hashable = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
@@ -104,6 +107,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             payload_codec=payload_codec,
             resumable=resume_within is not None or sessions is not None or reopen is not None,
             backoff=reconnect,
+            retry=retry,
         )
         self._transport = take_over(websocket, adapt)
         try:

@@ -15,6 +15,7 @@ from websockets.exceptions import WebSocketException
 from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.failures import FailedAttempts, Stage
 from reliable_ws.protocol.errors import (
     ConnectionClosed,
     DeliveryError,
@@ -137,14 +138,16 @@ async def _open(dialling: connect, uri: str, backoff: Backoff, patience: float) 
     """Connect, trying again for ``patience`` seconds."""
     loop = asyncio.get_running_loop()
     until, attempt = loop.time() + patience, 0
+    failures = FailedAttempts(Stage.FIRST, None, "send")
     while True:
         try:
             return await dialling
         except (OSError, TimeoutError, WebSocketException, ReliableWSError, ValueError) as error:
-            delay = backoff.delay(attempt, random.random())  # noqa: S311
-            if loop.time() + delay >= until or not isinstance(error, OSError):
-                why = str(error) or type(error).__name__
-                raise Failure(f"cannot connect to {uri}: {why}") from None
+            failed = failures.failed(error, loop.time())
+            chance = random.random()  # noqa: S311
+            delay = backoff.delay(attempt, chance, failed.retry_after)
+            if failed.final or loop.time() + delay >= until:
+                raise Failure(f"cannot connect to {uri}: {failed.reason}") from None
         attempt += 1
         await asyncio.sleep(delay)
 

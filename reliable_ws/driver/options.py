@@ -9,11 +9,15 @@ from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 
+from .failures import RetryPolicy
 from .methods import Methods
 from .status import ConnectionEvent
 from .validation import check_options
 
-__all__ = ["SessionOptions"]
+__all__ = ["PER_ATTEMPT", "SessionOptions"]
+
+PER_ATTEMPT = ("additional_headers", "subprotocols")
+"""Options of a WebSocket that may be functions: called for each attempt, since tokens expire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class SessionOptions:
     "Whether the session outlives its WebSocket."
     backoff: Backoff = field(default_factory=Backoff)
     "Pauses between the initiator's attempts to open another WebSocket."
+    retry: RetryPolicy | None = None
+    "Says of a failed attempt whether another follows."
 
     @classmethod
     def of(
@@ -40,6 +46,7 @@ class SessionOptions:
         payload_codec: PayloadCodec | None,
         resumable: bool = True,
         backoff: Backoff | None = None,
+        retry: RetryPolicy | None = None,
     ) -> SessionOptions:
         """Return what a caller has passed, with defaults for what was not.
 
@@ -49,7 +56,11 @@ class SessionOptions:
             TypeError: an option is of the wrong kind, or a handler cannot be run here.
         """
         check_options(
-            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            retry=retry,
         )
         if methods is not None:
             if awaited:
@@ -63,4 +74,5 @@ class SessionOptions:
             codec=payload_codec,
             resumable=resumable,
             backoff=backoff or Backoff(),
+            retry=retry,
         )

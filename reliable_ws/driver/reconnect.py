@@ -11,11 +11,15 @@ from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import TransportClosed
 
+from .failures import FailedAttempt
+
 __all__ = [
     "CANNOT_REOPEN",
     "OPENS_BY_ITSELF",
+    "OPENS_NONE",
     "Reconnect",
     "ending_before_welcome",
+    "ending_refused",
     "ending_unusable",
     "greeting_error",
     "loss_error",
@@ -27,6 +31,12 @@ OPENS_BY_ITSELF = (
     "wrap() with resume_within= and without reopen="
 )
 """With two ways to the next WebSocket, each would fence what the other opened."""
+
+OPENS_NONE = (
+    "this connection opens no WebSockets: only those of connect(), unless reconnect=False, "
+    "and of wrap(…, reopen=…) do"
+)
+"""Why there is no attempt to begin at once."""
 
 CANNOT_REOPEN = (
     "the WebSocket is gone and there is no way to open another: "
@@ -89,13 +99,23 @@ class Reconnect:
     gone, :meth:`failed` when no other could be opened; then wait as :meth:`pause` says.
     """
 
-    __slots__ = ("_attempt", "_backoff", "_due", "_progress", "_session", "_since", "_welcomes")
+    __slots__ = (
+        "_attempt",
+        "_backoff",
+        "_due",
+        "_hurry",
+        "_progress",
+        "_session",
+        "_since",
+        "_welcomes",
+    )
 
     def __init__(self, session: Session, backoff: Backoff) -> None:
         self._session = session
         self._backoff = backoff
         self._attempt = 0  # failed attempts, and WebSockets that were not good, in a row
         self._due = 0.0  # when to open the next one
+        self._hurry = False  # whether the next attempt begins without a pause
         # When the newest WebSocket began, and where the session stood then.
         self._since = 0.0
         self._welcomes = 0
@@ -106,6 +126,7 @@ class Reconnect:
         self._since = now
         self._welcomes = self._session.welcomes
         self._progress = self._session.progress
+        self._hurry = False
 
     def lost(self, now: float, chance: float, retry_after: float | None) -> None:
         """Plan an attempt after the end of a WebSocket.
@@ -125,9 +146,15 @@ class Reconnect:
         moved = any(map(gt, session.progress, self._progress))
         return moved or now - self._since >= self._backoff.stable
 
-    def failed(self, now: float, chance: float) -> None:
-        """Plan an attempt after one that failed."""
-        self._plan(now, chance, None)
+    def failed(self, now: float, chance: float, retry_after: float | None = None) -> None:
+        """Plan an attempt after one that failed; ``retry_after`` as for :meth:`lost`."""
+        self._plan(now, chance, retry_after)
+
+    def hasten(self) -> None:
+        """Begin the next attempt at once, unless a WebSocket carries the session."""
+        if not self._session.attached:
+            self._hurry = True
+            self._attempt = 0
 
     def _plan(self, now: float, chance: float, retry_after: float | None) -> None:
         backoff = self._backoff
@@ -156,6 +183,9 @@ class Reconnect:
         session = self._session
         if session.ended:
             return None
+        if self._hurry:
+            self._hurry = False
+            return 0.0
         if session.closing:
             self._due = min(self._due, now + max(self._left(now) * SHARE, SHORTEST_PAUSE))
         return max(0.0, self._due - now)
@@ -166,6 +196,12 @@ def resume_error(session: Session) -> ReliableWSError | None:
     if session.ended:
         return session.error()
     return None if session.attached else NotReliablePeer("no Welcome on this WebSocket")
+
+
+def ending_refused(attempt: FailedAttempt) -> Ending:
+    """Return how a session ends when no other attempt follows this one."""
+    tried = f" ({attempt.of_this_kind} times)" if attempt.of_this_kind > 1 else ""
+    return Ending(End.LOST, 1006, f"no WebSocket can be opened: {attempt.reason}{tried}")
 
 
 def ending_unusable(error: Exception) -> Ending:

@@ -50,7 +50,7 @@ from reliable_ws.protocol.session import Session
 
 from .close_plan import ClosePlan, CloseStep
 from .fork import end_in_child
-from .reconnect import CANNOT_REOPEN
+from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
 from .status import NotifyEvent, ignore_event, notify_end
@@ -122,6 +122,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     __slots__ = (
         "_close_plan",
         "_close_timer",
+        "_opened",
         "_resumable",
         "attempt_over",
         "notify",
@@ -161,6 +162,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self._resumable = resumable
+        self._opened = False  # whether a WebSocket carries the session, as events have told
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
         self._close_timer: Timer | None = None  # set only while there is a plan
 
@@ -226,7 +228,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         following: list[Event] = []
         match event:
             case Opened(resumed, replayed):
-                self.attempt_over = True
+                self.attempt_over = self._opened = True
                 self.notify("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 self._on_settled()
@@ -250,7 +252,9 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self.attempt_over = True
         self.retry = retry
-        self.notify("detached", code, reason, 0)
+        if self._opened:  # else an attempt has failed, which is another event
+            self._opened = False
+            self.notify("detached", code, reason, 0)
         ending = self._ending_for(code, reason)
         return [] if ending is None else self.session.end(self.now(), ending)
 
@@ -333,6 +337,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     def end(self, ending: Ending, cause: Exception | None = None) -> None:
         """End the session like this; ``cause`` is the cause of what its users are raised then."""
         self.dispatch(self.session.end(self.now(), ending, cause))
+
+    def reconnect_now(self) -> None:
+        """Begin the next attempt to open a WebSocket at once. ``RuntimeError``: there is none."""
+        raise RuntimeError(OPENS_NONE)
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""

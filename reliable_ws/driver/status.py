@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
+
+from .failures import FailedAttempt
 
 __all__ = [
     "ConnectionEvent",
@@ -29,10 +30,25 @@ __all__ = [
 
 logger = logging.getLogger("reliable_ws")
 
-EventName = Literal["opened", "detached", "resumed", "session_lost", "superseded", "closed"]
+EventName = Literal[
+    "opened", "detached", "attempt_failed", "resumed", "session_lost", "superseded", "closed"
+]
 
-NotifyEvent = Callable[[EventName, int | None, str, int], None]
-"""Takes note of what happened to a session as a whole: its name, code, reason, replayed."""
+
+class NotifyEvent(Protocol):
+    """Takes note of what happened to a session as a whole."""
+
+    def __call__(
+        self,
+        name: EventName,
+        code: int | None,
+        reason: str,
+        replayed: int,
+        /,
+        *,
+        attempt: FailedAttempt | None = None,
+    ) -> None:
+        """Take note; the arguments are fields of :class:`ConnectionEvent`."""
 
 
 class State(enum.Enum):
@@ -56,10 +72,12 @@ class ConnectionEvent:
 
     name: EventName
     """``opened`` comes first. ``detached`` and ``resumed`` come as WebSockets go and come.
+    ``attempt_failed`` comes whenever no WebSocket could be opened, and ``attempt`` says why.
     ``closed`` comes last. ``session_lost`` or ``superseded`` comes before it if the session
     ended so."""
     connection: Any
-    "The ``Connection`` that the event is about."
+    """The ``Connection`` that the event is about. ``None`` for an attempt to begin a new session
+    (``async for conn in connect()``)."""
     code: int | None = None
     "The close code, where there is one."
     reason: str = ""
@@ -68,6 +86,8 @@ class ConnectionEvent:
     "For ``resumed``: how many messages are sent again."
     report: Report | None = None
     "For ``closed``, ``session_lost`` and ``superseded``: the final report."
+    attempt: FailedAttempt | None = None
+    "For ``attempt_failed``: what it failed of, and whether another follows."
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +202,14 @@ class Status:
         return self._session.ended.reason if self._session.ended else None
 
 
-def ignore_event(_name: EventName, _code: int | None, _reason: str, _replayed: int) -> None:
+def ignore_event(
+    _name: EventName,
+    _code: int | None,
+    _reason: str,
+    _replayed: int,
+    *,
+    attempt: FailedAttempt | None = None,
+) -> None:
     """Do nothing: there is no ``on_event``."""
 
 

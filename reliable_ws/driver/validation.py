@@ -25,6 +25,7 @@ __all__ = [
     "check_sessions",
     "check_shared",
     "check_uri",
+    "check_uri_now",
     "expect",
     "role_for",
 ]
@@ -76,8 +77,17 @@ def check_shared(sessions: object, kind: type, **given: object) -> None:
 
 def check_uri(uri: object) -> None:
     """Raise ``TypeError`` for an argument of ``connect()`` that names no server."""
-    expected = "a URI like 'ws://host:port' (an open WebSocket is for wrap())"
-    expect("uri", uri, expected, fits=isinstance(uri, str))
+    expected = (
+        "a URI like 'ws://host:port', or a function that returns one "
+        "(an open WebSocket is for wrap())"
+    )
+    expect("uri", uri, expected, fits=isinstance(uri, str) or callable(uri))
+
+
+def check_uri_now(uri: object) -> str:
+    """Return what the function for the URI has returned, if it is one. Raises ``TypeError``."""
+    expect("what uri() returned", uri, "a URI like 'ws://host:port'", fits=isinstance(uri, str))
+    return str(uri)
 
 
 def check_handler(handler: object, *, awaited: bool) -> None:
@@ -165,6 +175,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, bool | Backoff),
         "True, False or a reliable_ws.Backoff",
     ),
+    "retry": (is_plain, PLAIN_FUNCTION),
     "resume_within": (is_number, NUMBER_OF_SECONDS),
 }
 """What they have to be, as a test and in words."""

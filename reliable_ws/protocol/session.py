@@ -91,6 +91,7 @@ class Session:
         "incoming_calls",
         "key",
         "link",
+        "obstacle",
         "offer",
         "outbox",
         "outgoing_calls",
@@ -128,6 +129,9 @@ class Session:
         new one ends the old one in the same step."""
         self.ended: Ending | None = None
         "How the session ended; ``None`` while it lives. Set once, and then ``link`` is ``None``."
+        self.obstacle: tuple[str, Exception] | None = None
+        """Why no WebSocket could be opened since the last one that carried the session, in words.
+        The driver says so. It is the cause of an end that comes for want of one (END-4)."""
         self.cause: Exception | None = None
         "The exception that ended it, if one did: the cause of what :meth:`error` returns."
         self.outbox = Outbox(self.config, self.codec)
@@ -474,6 +478,7 @@ class Session:
             inbox.redelivered_upto = where.sent
         self.restored = False
         # From here the link is open.
+        self.obstacle = None
         self.timers.contact_at = now
         link.opened(counters.received, where.partial, calls, outbox.peer.idle_ms, now)
         self.resumes += resumed
@@ -750,6 +755,9 @@ class Session:
                 self._link_over(link, Code.SILENT, words)
             why = self.timers.expired(now, attached=self.attached)
             if why is not None:
+                if self.obstacle is not None and not self.attached:
+                    words, self.cause = self.obstacle
+                    why = f"{why}; last attempt: {words}"
                 self._end(Ending(End.EXPIRED, Code.ENDED, why))
         return self.poll(now)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_options, check_uri
+from reliable_ws.driver.validation import check_options, check_uri, check_uri_now
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.transport import SyncTransport
@@ -21,10 +22,11 @@ __all__ = ["connect"]
 
 
 def connect(
-    uri: str,
+    uri: str | Callable[[], str],
     *,
     config: Config | None = None,
     reconnect: bool | Backoff = True,
+    retry: RetryPolicy | None = None,
     methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
@@ -37,11 +39,17 @@ def connect(
     with jittered back-off, until ``config.session_ttl`` seconds have passed since the last contact.
 
     Args:
-        uri: Where the server is: ``ws://…`` or ``wss://…``.
+        uri: Where the server is: ``ws://…`` or ``wss://…``, or a function that returns that. It is
+            called for each attempt, as are functions for ``additional_headers`` and
+            ``subprotocols``, because tokens expire.
         methods: What the peer may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         reconnect: ``True``, a :class:`~reliable_ws.Backoff`, or ``False``: then a lost WebSocket
             ends the session.
+        retry: Called with each :class:`~reliable_ws.FailedAttempt` of a session that reconnects:
+            ``True`` goes on, ``False`` gives up, ``None`` does as by default: HTTP 401, 403 and
+            407, a redirect away from WebSockets and a certificate that is not trusted are final
+            with the fifth time. Everything else is repeated as long as the session lives.
         on_event: Called with each ``ConnectionEvent``, in a thread of its own.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
         transport_options: All other keywords go to websockets' ``sync.client.connect``.
@@ -68,11 +76,16 @@ def connect(
         payload_codec=payload_codec,
         resumable=bool(reconnect),
         backoff=reconnect if isinstance(reconnect, Backoff) else None,
+        retry=retry,
     )
     timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}
 
     def dial() -> SyncTransport:
-        return websockets.dial(uri, **timeout | transport_options)
+        options = timeout | transport_options
+        for name in PER_ATTEMPT:
+            if callable(options.get(name)):
+                options[name] = options[name]()
+        return websockets.dial(check_uri_now(uri() if callable(uri) else uri), **options)
 
     driver = Initiator(options, dial if reconnect else None)
     connection = Connection(driver, on_event)

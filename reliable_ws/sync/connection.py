@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from reliable_ws.driver.failures import FailedAttempt
 from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
@@ -297,6 +298,19 @@ class Connection(Status):
         """
         self._driver.resume(websocket)
 
+    def reconnect_now(self) -> None:
+        """Begin the next attempt to open a WebSocket at once, for example when a network is back.
+
+        It has no effect while a WebSocket carries the session, and after the end. An attempt that
+        is under way goes on. If it fails, the next one follows at once.
+
+        Raises:
+            RuntimeError: The connection opens no WebSockets by itself (see ``reopen=`` of
+                ``wrap()``).
+        """
+        with self._lock:
+            self._driver.reconnect_now()
+
     def __enter__(self) -> Self:
         """Return the connection itself."""
         return self
@@ -339,11 +353,19 @@ class EventThread:
         self._events: deque[ConnectionEvent] = deque()
         self._is_running = False
 
-    def notify(self, name: EventName, code: int | None, reason: str, replayed: int) -> None:
+    def notify(
+        self,
+        name: EventName,
+        code: int | None,
+        reason: str,
+        replayed: int,
+        *,
+        attempt: FailedAttempt | None = None,
+    ) -> None:
         """Note what happened; with the lock held."""
         session = self._connection._session
         report = session.report() if session.ended else None
-        event = ConnectionEvent(name, self._connection, code, reason, replayed, report)
+        event = ConnectionEvent(name, self._connection, code, reason, replayed, report, attempt)
         self._events.append(event)
         if not self._is_running:
             self._is_running = True

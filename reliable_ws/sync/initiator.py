@@ -11,12 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
+from reliable_ws.driver.failures import FailedAttempt, FailedAttempts, Stage
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import AlreadyOwned, take_over
 from reliable_ws.driver.reconnect import (
     OPENS_BY_ITSELF,
+    OPENS_NONE,
     Reconnect,
     ending_before_welcome,
+    ending_refused,
     ending_unusable,
     greeting_error,
     loss_error,
@@ -53,7 +56,11 @@ class Initiator(Driver):
         )
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
+        self._attempts = FailedAttempts(
+            Stage.RESUMING, options.retry, f"session {session.id.hex()[:8]}"
+        )
         self._failure: Exception | None = None  # how the newest WebSocket was lost
+        self._unwelcomed: Exception | None = None  # the same, if no Welcome came on it
 
     def start(self, transport: SyncTransport) -> None:
         """Greet on the first WebSocket; return after Welcome, raise if there is none."""
@@ -72,6 +79,7 @@ class Initiator(Driver):
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self._failure = loss_error(code, reason)
+        self._unwelcomed = None if self._opened else self._failure
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
@@ -98,6 +106,8 @@ class Initiator(Driver):
         while transport is not None:
             self._reconnect.opened(time.monotonic())
             self._run_link(transport)
+            if self._unwelcomed is not None:
+                self._report_failed(self._unwelcomed)
             transport = self._open_another(self._reopen) if self._reopen else None
 
     def _run_link(self, transport: SyncTransport) -> None:
@@ -122,9 +132,38 @@ class Initiator(Driver):
                 with self.lock:
                     self.end(ending_unusable(error), error)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed
-                logger.debug("opening a WebSocket failed: %r", error)
-                self._reconnect.failed(time.monotonic(), random.random())  # noqa: S311
+                self._attempt_failed(error)
         return None
+
+    def _attempt_failed(self, error: Exception) -> None:
+        """Tell of an attempt that failed, and plan the next one, unless it was the last."""
+        attempt = self._report_failed(error)
+        if attempt is not None:
+            chance = random.random()  # noqa: S311
+            self._reconnect.failed(time.monotonic(), chance, attempt.retry_after)
+
+    def _report_failed(self, error: Exception) -> FailedAttempt | None:
+        """Tell of an attempt that failed; ``None``: the session has ended, maybe of it."""
+        if self.session.ended:
+            return None
+        if self.session.obstacle is None:  # the first one since the last Welcome
+            self._attempts.succeeded(Stage.RESUMING)
+        attempt = self._attempts.failed(error, time.monotonic())  # logs: without the lock
+        with self.lock:
+            self.session.obstacle = (attempt.reason, error)
+            self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
+        if self._attempts.is_final(attempt):  # calls the application: without the lock
+            with self.lock:
+                self.end(ending_refused(attempt), error)
+            return None
+        return attempt
+
+    def reconnect_now(self) -> None:
+        """Begin the next attempt at once, if there is to be one."""
+        if self._reopen is None:
+            raise RuntimeError(OPENS_NONE)
+        self._reconnect.hasten()
+        self.change.notify_all()
 
     def _call_reopen(self, reopen: Open) -> Any:
         """Call ``reopen`` in a thread: one that hangs is left behind."""

@@ -9,6 +9,7 @@ from typing import Any
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.adapters import role_of
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
@@ -34,6 +35,7 @@ def wrap(
     reopen: Callable[[], Any] | None = None,
     resume_within: float | None = None,
     reconnect: Backoff | None = None,
+    retry: RetryPolicy | None = None,
     principal: Hashable = None,
     methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
@@ -64,6 +66,7 @@ def wrap(
             is the cause of the ``SessionLost``.
         resume_within: Seconds that the session waits for ``conn.resume(ws)``, on either side.
         reconnect: The back-off between two calls of ``reopen``. Default: ``Backoff()``.
+        retry: As in :func:`connect`, for calls of ``reopen``.
         principal: For the acceptor: who the peer is. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread of its own.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
@@ -99,6 +102,7 @@ def wrap(
         payload_codec=payload_codec,
         resumable=resume_within is not None or sessions is not None or reopen is not None,
         backoff=reconnect,
+        retry=retry,
     )
     transport = take_over(websocket, adapt)
     try:

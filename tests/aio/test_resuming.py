@@ -141,7 +141,10 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
     assert receipt.outcome is Outcome.UNKNOWN
     with pytest.raises(OutcomeUnknown):
         await receipt
-    assert stage.names() == ["opened", "detached", "session_lost", "closed"]
+    tried = ["attempt_failed"] * len(attempts)
+    assert stage.names() == ["opened", "detached", *tried, "session_lost", "closed"]
+    assert "last attempt: ConnectionRefusedError" in caught.value.reason
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     await asyncio.sleep(1)  # the server may have heard from the client a little later
     with pytest.raises(SessionLost):
         await server.recv()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
+import logging
+import pathlib
+import ssl
 
 import pytest
 import websockets.asyncio.client
@@ -161,3 +164,111 @@ async def test_iterating_over_connect_raises_what_cannot_get_better():
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(NotReliablePeer):
             await anext(aiter(connect(f"ws://127.0.0.1:{port}", proxy=None)))
+
+
+# -- what cannot get better, and what says so ----------------------------------------------------
+
+UNTRUSTED = pathlib.Path(__file__).parents[1] / "support" / "untrusted.pem"
+
+
+def with_tls():
+    """Serve with a certificate that nobody trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(UNTRUSTED)
+    return serve(echo, "127.0.0.1", 0, ssl=context)
+
+
+async def test_iterating_over_connect_raises_that_a_certificate_is_not_trusted():
+    async with with_tls() as server:
+        uri = f"wss://127.0.0.1:{server.port}"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await anext(aiter(connect(uri, proxy=None)))
+
+
+async def test_a_port_with_or_without_tls_is_tried_again_and_named(caplog):
+    caplog.set_level(logging.INFO, "reliable_ws")
+    async with serve(echo, "127.0.0.1", 0) as plain, with_tls() as secret:
+        for uri in (f"wss://127.0.0.1:{plain.port}", f"ws://127.0.0.1:{secret.port}"):
+            caplog.clear()
+            seen = []
+            connecting = connect(
+                uri, proxy=None, reconnect=AT_ONCE, retry=lambda attempt: attempt.number < 6
+            )
+            with pytest.raises((OSError, websockets.exceptions.InvalidMessage)):
+                await anext(aiter(connecting))
+            seen = [r for r in caplog.records if "attempt" in r.getMessage()]
+            assert "is it a port with TLS for wss://" in seen[0].getMessage()
+
+
+async def test_http_statuses_that_pass_are_repeated():
+    answers = iter([429, 408, 503, 403])
+
+    def process_request(ws, request):
+        return ws.respond(http.HTTPStatus(next(answers)), "")
+
+    async with websockets.asyncio.server.serve(
+        lambda ws: None, "127.0.0.1", 0, process_request=process_request
+    ) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(websockets.exceptions.InvalidStatus, match="403"):
+            await anext(aiter(connect(f"ws://127.0.0.1:{port}", proxy=None, reconnect=AT_ONCE)))
+
+
+async def test_a_redirect_to_a_login_page_ends_a_session_that_reconnects():
+    requests = []
+
+    def process_request(ws, request):
+        requests.append(request.path)
+        if len(requests) == 1:
+            return None
+        response = ws.respond(http.HTTPStatus.FOUND, "")
+        response.headers["Location"] = "http://127.0.0.1/login?to=secret"
+        return response
+
+    async with (
+        serve(echo, "127.0.0.1", 0, process_request=process_request, drain_timeout=0.1) as server,
+        local(server, reconnect=AT_ONCE) as conn,
+    ):
+        conn.websocket.transport.abort()
+        with pytest.raises(SessionLost, match="HTTP 302") as lost:
+            await conn.recv()
+        assert "secret" not in lost.value.reason
+        assert len(requests) == 6
+
+
+async def test_uri_headers_and_subprotocols_are_asked_for_before_each_attempt():
+    seen, tokens = [], iter("abc")
+
+    def process_request(ws, request):
+        seen.append((request.path, request.headers["X-Token"]))
+
+    async with serve(echo, "127.0.0.1", 0, process_request=process_request) as server:
+
+        async def uri():
+            return f"ws://127.0.0.1:{server.port}/{len(seen)}"
+
+        async with connect(
+            uri,
+            additional_headers=lambda: {"X-Token": next(tokens)},
+            subprotocols=lambda: ["reliable-ws.v1"],
+            proxy=None,
+            reconnect=AT_ONCE,
+        ) as conn:
+            conn.websocket.transport.abort()
+            await conn.send("x")
+            assert await conn.recv() == "x"
+            assert conn.subprotocol == "reliable-ws.v1"
+    assert seen == [("/0", "a"), ("/1", "b")]
+
+
+async def test_what_is_wrong_for_an_attempt_is_raised_by_the_first():
+    with pytest.raises(TypeError, match=r"what uri\(\) returned must be a URI"):
+        await connect(lambda: 5)
+    with pytest.raises(LookupError):
+        await connect("ws://127.0.0.1:1", additional_headers=lambda: {}["token"])
+
+    async def hangs():
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        await connect(hangs, config=Config(open_timeout=0.05))

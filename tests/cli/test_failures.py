@@ -187,3 +187,40 @@ def test_once_fails_if_the_session_is_lost(tmp_path):
     with under_way(target, LINES, *brief, listen=("--once", *brief)) as (listening, sending):
         sending.kill()
         assert listening.ended()[0] == 1
+
+
+GATE = """
+import asyncio, http, sys
+from reliable_ws import serve
+
+answers = [http.HTTPStatus(int(status)) for status in sys.argv[1:]]
+
+def gate(ws, request):
+    return ws.respond(answers.pop(0), "") if answers else None
+
+async def take(conn):
+    async for _ in conn:
+        pass
+
+async def main():
+    async with serve(take, "127.0.0.1", 0, process_request=gate) as server:
+        print(server.port, flush=True)
+        await asyncio.get_running_loop().create_future()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "words"),
+    [((502, 429, 503), 0, "all confirmed"), ((403,), 2, "cannot connect"), ((404,), 2, "404")],
+)
+def test_what_is_repeated_before_the_first_session(answers, code, words):
+    command = [sys.executable, "-c", GATE, *map(str, answers)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as gate:
+        try:
+            uri = f"ws://127.0.0.1:{int(gate.stdout.readline())}"
+            ended, _, said = sent(uri, "--retry", 60, "--retry-delay", 0.1)
+            assert (ended, words in said) == (code, True)
+        finally:
+            gate.kill()

@@ -68,6 +68,31 @@ def test_without_contact_a_session_ends_at_its_ttl(who):
     assert outcomes(session) == [UNKNOWN, NOT_TAKEN]
 
 
+def test_the_end_for_want_of_contact_says_why_there_was_none():
+    """END-4: what the driver knows of its attempts is in the words, and is the cause."""
+    pair = opened()
+    pair.client.send("a")
+    pair.cut()
+    error = OSError("no route")
+    pair.client.obstacle = ("no route", error)
+    pair.advance(121)
+    assert pair.client.ended == (
+        End.EXPIRED,
+        4410,
+        "no contact with the peer; last attempt: no route",
+    )
+    assert pair.client.error().__cause__ is error
+
+
+def test_an_obstacle_that_is_overcome_is_forgotten():
+    pair = opened()
+    pair.cut()
+    pair.client.obstacle = ("no route", OSError())
+    pair.connect()
+    assert pair.client.attached
+    assert pair.client.obstacle is None
+
+
 def test_an_acceptor_that_expired_still_tells_what_it_took():
     """TOMB-4, END-1: the initiator comes late and hears the truth."""
     pair = Pair(Config(session_ttl=200), Config(session_ttl=50))

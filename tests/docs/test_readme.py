@@ -213,6 +213,23 @@ async def test_run_network():
     assert [word for word in said if word in {"before", "after"}] == ["before", "after"]
 
 
+async def test_run_tokens():
+    (block,) = blocks("tokens")
+    tokens = []
+
+    def process_request(ws, request):
+        tokens.append(request.headers["Authorization"])
+
+    async with reliable_ws.serve(take_all, "127.0.0.1", 0, process_request=process_request) as to:
+        await run(block, to.port, fresh_token=lambda: "abc")
+    assert tokens == ["Bearer abc"]
+
+
+async def take_all(conn):
+    async for _ in conn:
+        pass
+
+
 async def echo_twice(conn):
     async for message in conn:
         await conn.send(message * 2)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from reliable_ws import Backoff, Config, ConnectionClosed, NotReliablePeer, SessionLost
+from reliable_ws.driver.failures import FailedAttempt, FailureKind
 from reliable_ws.driver.reconnect import (
     Reconnect,
     ending_before_welcome,
+    ending_refused,
     ending_unusable,
     greeting_error,
     loss_error,
@@ -16,6 +18,7 @@ from reliable_ws.driver.reconnect import (
 from reliable_ws.protocol.frames import Code, Part
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.state import Phase
 from reliable_ws.transport import TransportClosed
 
 KEY = bytes(32)
@@ -219,6 +222,46 @@ def test_a_session_that_has_ended_opens_no_other():
     dialing.lost(0, 1.0, None)
     over.abort(0)
     assert dialing.pause(0) is None
+
+
+def test_an_attempt_that_failed_may_say_when_to_come_again():
+    dialing = Reconnect(session(), BACKOFF)
+    dialing.opened(0)
+    dialing.lost(0, 0.0, None)
+    dialing.failed(0, 0.0, 5)
+    assert dialing.pause(0) == 5
+    dialing.failed(0, 0.0, 500)
+    assert dialing.pause(0) == BACKOFF.longest
+
+
+def test_an_attempt_may_begin_at_once():
+    dialing = Reconnect(session(), Backoff(initial=30, longest=30))
+    dialing.opened(0)
+    dialing.lost(0, 1.0, None)
+    dialing.hasten()
+    assert dialing.pause(0) == 0  # once
+    dialing.failed(0, 1.0)
+    assert dialing.pause(0) == 30
+    dialing.hasten()  # while an attempt is under way: the next one follows at once
+    dialing.failed(1, 1.0)
+    assert dialing.pause(1) == 0
+
+
+def test_what_carries_the_session_is_not_hastened():
+    attached = session()
+    dialing = Reconnect(attached, Backoff(initial=30, longest=30))
+    dialing.opened(0)
+    attached.dial(0.0).phase = Phase.INITIATED
+    dialing.hasten()
+    dialing.lost(1, 1.0, None)
+    assert dialing.pause(1) > 29
+
+
+def test_how_a_session_ends_whose_attempts_are_refused():
+    attempt = FailedAttempt(OSError(), FailureKind.REFUSED, "HTTP 403", of_this_kind=5)
+    assert ending_refused(attempt) == Ending(
+        End.LOST, 1006, "no WebSocket can be opened: HTTP 403 (5 times)"
+    )
 
 
 # ------------------------------------------------------------------ what an end means

@@ -213,6 +213,7 @@ def test_when_all_is_settled_nobody_waits_and_handlers_stop():
 
 def test_a_session_that_can_be_resumed_outlives_its_websocket():
     driver = Driver()
+    driver.happens(Opened(False, 0))
     assert ("told", "detached") in driver.happens(Detached(1006, "", 5.0))
     assert driver.attempt_over
     assert driver.retry == 5.0
@@ -221,6 +222,7 @@ def test_a_session_that_can_be_resumed_outlives_its_websocket():
 
 def test_one_that_cannot_ends_with_it_and_all_of_that_is_one_step():
     driver = Driver(resumable=False)
+    driver.happens(Opened(False, 0))
     calls = driver.happens(Detached(1006, "", None))
     assert driver.session.ended.kind is End.LOST
     told = [call[1] for call in calls if call[0] == "told"]

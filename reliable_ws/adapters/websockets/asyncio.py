@@ -341,16 +341,6 @@ async def dial(
     return WebSocketsTransport(ws, smallest(max_size), send_now_limit)
 
 
-def is_transient(error: Exception) -> bool:
-    """Whether a failed :func:`dial` may succeed later: no network, no answer, HTTP 5xx."""
-    response = getattr(error, "response", None)
-    return (
-        isinstance(error, OSError | EOFError)
-        or isinstance(error.__cause__, EOFError)
-        or getattr(response, "status_code", 0) in (500, 502, 503, 504)
-    )
-
-
 def listen(
     handler: Callable[[WebSocketsTransport], Awaitable[None]],
     host: str | None = None,
