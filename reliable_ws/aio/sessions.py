@@ -182,7 +182,9 @@ class Sessions:
             return None
         except TransportClosed:
             return None
-        events = self._table.receive(arrival, data, loop.time())
+        events = arrival.receive(data, loop.time())
+        if self._registry.evicted:
+            self._table.tell_evicted()
         self._evict_soon()
         session = arrival.session
         if session is None:

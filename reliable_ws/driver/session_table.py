@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from reliable_ws.protocol.events import Event
-from reliable_ws.protocol.registry import Arrival, SessionRegistry
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
@@ -66,11 +66,9 @@ class SessionTable(Generic[A, H]):
         """Whether no session lives and no handler runs, except for the caller ``me``."""
         return not self.acceptors and not self.handlers - {me}
 
-    def receive(self, arrival: Arrival, data: bytes | str, now: float) -> list[Event]:
-        """Have a Hello answered; return what happened to its session."""
-        events = arrival.receive(data, now)
-        self._dispatch(self.registry.take_evicted())  # those that made room for it
-        return events
+    def tell_evicted(self) -> None:
+        """Tell the sessions that have made room for a new one."""
+        self._dispatch(self.registry.take_evicted())
 
     def evict(self, now: float) -> bool:
         """End sessions that hold too much (LIMIT-4); whether to look again soon."""

@@ -38,6 +38,10 @@ class Config:
     idle_timeout: float = 20.0
     """A WebSocket on which nothing arrived for so long is dropped. Each side sends something in
     every third of it."""
+    part_timeout: float = 60.0
+    """A WebSocket on which a message in parts stands still for so long is dropped, and what has
+    arrived of the message, too; it comes again. It stands still when neither 64 KiB of it nor its
+    end has come. So the slowest path that carries large messages takes 1 KiB in a second."""
     session_ttl: float = 120.0
     """How long a session outlives the last contact with the peer. The shorter of both sides'
     values counts."""

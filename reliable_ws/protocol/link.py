@@ -36,6 +36,9 @@ from .timers import Timers
 
 __all__ = ["CloseAction", "Link"]
 
+PART_STEP = 64 * 1024
+"""Bytes of a message in parts that have to come within ``Config.part_timeout``, or its end."""
+
 
 class CloseAction(NamedTuple):
     """How to close the WebSocket under a link that is over."""
@@ -55,6 +58,9 @@ class Link:
         "_idle_timeout",
         "_last_frame",
         "_open_by",
+        "_part_by",
+        "_part_left",
+        "_part_timeout",
         "_speak_by",
         "_speak_every",
         "_stop_told",
@@ -105,6 +111,9 @@ class Link:
         self._open_by = now + config.open_timeout
         self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
+        self._part_timeout = config.part_timeout
+        self._part_by: float = NEVER
+        self._part_left = 0  # bytes that have to come by then
 
     def __repr__(self) -> str:
         """Where it stands, for logs."""
@@ -138,6 +147,19 @@ class Link:
         self.heard_at = now
         self._speak_every = max(idle_ms, LEAST_IDLE_MS) / 3000  # LIVE-2
         self._speak_by = now + self._speak_every
+        if self.acks.inbox.partial:
+            self.part_arrived(0, now)
+
+    def part_arrived(self, size: int, now: float) -> None:
+        """Note a slice of a message that is not whole yet (PART-15)."""
+        self._part_left -= size
+        if self._part_left <= 0 or self._part_by == NEVER:
+            self._part_left = PART_STEP
+            self._part_by = now + self._part_timeout
+
+    def parts_over(self) -> None:
+        """Note that no message in parts is waited for."""
+        self._part_by = NEVER
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""
@@ -163,7 +185,7 @@ class Link:
             return NEVER
         if self.phase is Phase.DIALING:
             return self._open_by
-        return min(self.heard_at + self._idle_timeout, self._speak_by, self.ack_by)
+        return min(self.heard_at + self._idle_timeout, self._speak_by, self.ack_by, self._part_by)
 
     @property
     def ack_by(self) -> float:
@@ -187,6 +209,17 @@ class Link:
             self.heard_at = now - self._idle_timeout * 2 / 3
             return False
         return late >= 0  # LIVE-3
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether a message in parts stands still (PART-15). The deadline moves."""
+        late = now - self._part_by
+        if late >= 0 and not self.acks.inbox.partial:  # intake was frozen (PART-12)
+            self.parts_over()
+            return False
+        if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
+            self._part_by = now + self._part_timeout / 2
+            return False
+        return late >= 0
 
     # ------------------------------------------------------------------ what to send
 

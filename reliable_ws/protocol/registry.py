@@ -22,7 +22,6 @@ import bisect
 import hashlib
 import heapq
 import hmac
-from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
@@ -134,14 +133,15 @@ class SessionRegistry:
         self.codec = codec
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
+        self.evicted: list[tuple[Session, list[Event]]] = []
+        "Sessions that were ended here since :meth:`take_evicted`, each with what happened."
         self._incarnation = incarnation
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
         # The same sessions; a principal without any has no entry.
-        self._by_principal: defaultdict[Hashable, dict[bytes, Session]] = defaultdict(dict)
+        self._by_principal: dict[Hashable, dict[bytes, Session]] = {}
         self._spare: list[tuple[Worth, bytes]] = []  # may make room; the next one is the last
         self._looked_at = -NEVER  # when they were looked for
-        self._evicted: list[tuple[Session, list[Event]]] = []  # since :meth:`take_evicted`
         self._tombstones: dict[bytes, Tombstone] = {}  # oldest first
 
     def __len__(self) -> int:
@@ -222,7 +222,7 @@ class SessionRegistry:
         )
         self._sessions[session.id] = session
         self._principals[session.id] = principal
-        self._by_principal[principal][session.id] = session
+        self._by_principal.setdefault(principal, {})[session.id] = session
         return session
 
     def _attach(self, arrival: Arrival, session: Session, hello: Hello, now: float) -> list[Event]:
@@ -298,15 +298,15 @@ class SessionRegistry:
     def _end(self, session: Session, now: float, words: str) -> None:
         """End a session, and have the driver told (:meth:`take_evicted`)."""
         events = session.end(now, Ending(End.EXPIRED, Code.ENDED, words))
-        self._evicted.append((session, events))
+        self.evicted.append((session, events))
         self.retire(session, now)
 
     def take_evicted(self) -> list[tuple[Session, list[Event]]]:
         """Return the sessions that were ended here since the last call, with what happened.
 
-        Dispatch the events. To be called after each :meth:`answer`.
+        Dispatch the events. To be called after an :meth:`answer` that leaves any.
         """
-        evicted, self._evicted = self._evicted, []
+        evicted, self.evicted = self.evicted, []
         return evicted
 
     def evict(self, now: float) -> list[tuple[Session, list[Event]]]:

@@ -565,9 +565,14 @@ class Session:
         inbox.arrived(first, payloads, size)
         self._events.append(new_unchecked(Arrived, (len(payloads),)))
 
-    def _part_arrived(self, _link: Link, frame: Part, _now: float) -> None:
-        if not self.inbox.stopped and self.inbox.arrived_part(frame):
+    def _part_arrived(self, link: Link, frame: Part, now: float) -> None:
+        if self.inbox.stopped:
+            return
+        if self.inbox.arrived_part(frame):
+            link.parts_over()
             self._events.append(Arrived(1))
+        else:
+            link.part_arrived(len(frame.data), now)
 
     def _finish_arrived(self, _link: Link, frame: Finish, _now: float) -> None:
         if not self.inbox.stopped:
@@ -750,9 +755,10 @@ class Session:
         if not self.ended:
             link = self.link
             if link is not None and link.tick(now):
-                words = "nothing heard in time"
-                link.leave(Code.SILENT, words)
-                self._link_over(link, Code.SILENT, words)
+                self._drop(link, "nothing heard in time")
+            elif link is not None and link.is_stalled(now):
+                self.inbox.drop_partial()
+                self._drop(link, "a message in parts stood still")
             why = self.timers.expired(now, attached=self.attached)
             if why is not None:
                 if self.obstacle is not None and not self.attached:
@@ -760,6 +766,11 @@ class Session:
                     why = f"{why}; last attempt: {words}"
                 self._end(Ending(End.EXPIRED, Code.ENDED, why))
         return self.poll(now)
+
+    def _drop(self, link: Link, words: str) -> None:
+        """Give up the link; another one may carry the session."""
+        link.leave(Code.SILENT, words)
+        self._link_over(link, Code.SILENT, words)
 
     def poll(self, now: float) -> list[Event]:
         """Draw the conclusions from the facts; return what happened since the last call.

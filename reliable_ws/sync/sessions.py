@@ -198,7 +198,9 @@ class Sessions:
         finally:
             timer.cancel()
         with self._lock:
-            events = self._table.receive(arrival, data, time.monotonic())
+            events: list[Event] = arrival.receive(data, time.monotonic())
+            if self._registry.evicted:
+                self._table.tell_evicted()
             self._evict_soon()
             session, link = arrival.session, arrival.link
             if session is None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Detached, Ended
-from reliable_ws.protocol.frames import Ack, Code
+from reliable_ws.protocol.frames import Ack, Code, Part
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, Lone, either_side, limits, run_of, welcome
+from .helpers import NOW, Lone, either_side, initiator, limits, run_of, welcome
 from .two_sides import MAX_FRAME, connected
 
 
@@ -59,6 +61,82 @@ def test_whatever_comes_is_a_sign_of_life(side):
     lone.hears(Ack(0, 0))
     assert lone.session.tick(NOW + 49) == []
     assert lone.session.tick(NOW + 50)
+
+
+class TestAMessageThatStandsStill:
+    """PART-15: a message in parts that does not end is not held for ever."""
+
+    CONFIG = Config(idle_timeout=1000, session_ttl=1000, part_timeout=60)
+    STILL: ClassVar = [Detached(4509, "a message in parts stood still")]
+
+    def begun(self, side, size=100):
+        lone = side(self.CONFIG, limits=limits(idle_ms=3_000_000))
+        lone.hears(Part(1, 0, 500_000, 0, bytes(size)))
+        return lone
+
+    @either_side
+    def test_its_link_is_dropped_and_what_is_held_of_it(self, side):
+        """PART-15: and nothing else is lost."""
+        lone = self.begun(side)
+        assert lone.session.deadline == NOW + 60
+        assert lone.session.tick(NOW + 59.9) == []
+        assert lone.session.tick(NOW + 60) == self.STILL
+        assert lone.link.close_action.code == 4509
+        assert (lone.session.held, lone.session.inbox.partial) == (0, 0)
+        assert not lone.session.ended
+
+    @either_side
+    def test_64_kib_are_progress(self, side):
+        """PART-15"""
+        lone = self.begun(side)
+        lone.now = NOW + 30
+        lone.hears(Part(1, 100, 500_000, 0, bytes(65_535)))
+        assert lone.session.deadline == NOW + 60
+        lone.hears(Part(1, 65_635, 500_000, 0, bytes(1)))
+        assert lone.session.deadline == NOW + 90
+        assert lone.session.tick(NOW + 90) == self.STILL
+
+    @either_side
+    def test_its_end_is_progress_and_the_next_one_has_its_own_time(self, side):
+        """PART-15"""
+        lone = self.begun(side)
+        lone.now = NOW + 59
+        for offset in (100, 250_100):
+            lone.hears(Part(1, offset, 500_000, 0, bytes(min(250_000, 500_000 - offset))))
+        lone.takes(1)
+        lone.says()
+        assert lone.session.tick(NOW + 60) == []
+        lone.says()
+        lone.hears(Part(2, 0, 500_000, 0, bytes(100)))
+        assert lone.session.deadline == NOW + 59 + 60
+
+    @either_side
+    def test_who_has_stopped_waits_for_none(self, side):
+        """PART-12"""
+        lone = self.begun(side)
+        lone.session.close(NOW, timeout=200)
+        lone.says()
+        assert lone.session.tick(NOW + 60) == []
+        assert lone.link.close_action is None
+        lone.says()
+        assert lone.session.deadline > NOW + 60
+
+    def test_after_a_resume_the_time_begins_anew(self):
+        """PART-15: whether the rest comes or not."""
+        lone = self.begun(initiator)
+        lone.now = NOW + 50
+        lone.session.lost(lone.link, None, "", lone.now)
+        lone.dials()
+        assert lone.session.deadline == NOW + 110
+        assert lone.session.tick(NOW + 110) == self.STILL
+
+    @either_side
+    def test_who_overslept_waits_for_half_of_it_again(self, side):
+        """LIVE-4"""
+        lone = self.begun(side)
+        assert lone.session.tick(NOW + 65) == []
+        assert lone.session.deadline == NOW + 95
+        assert lone.session.tick(NOW + 95) == self.STILL
 
 
 @either_side

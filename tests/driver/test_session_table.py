@@ -105,8 +105,7 @@ def test_what_holds_too_much_is_told_and_sessions_are_looked_at_as_long_as_any_l
 def test_what_makes_room_for_a_new_session_is_told(table):
     (first,) = add(table, Acceptor(1))
     table.registry.to_evict = [(first.session, ["ended"])]
-    arrival = SimpleNamespace(receive=lambda data, now: [data, now])
-    assert table.receive(arrival, b"hello", 5.0) == [b"hello", 5.0]
+    table.tell_evicted()
     assert first.told == ["ended"]
 
 

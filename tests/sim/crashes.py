@@ -73,5 +73,5 @@ class Crashes(Calling):
         if partner is not None and party is self.a:
             self.registry._sessions[session.id] = session
             self.registry._principals[session.id] = "somebody"
-            self.registry._by_principal["somebody"][session.id] = session
+            self.registry._by_principal.setdefault("somebody", {})[session.id] = session
             self.records[session.incarnation] = record

@@ -25,6 +25,7 @@ def crash_server(pair: Pair) -> None:
     pair.registry = SessionRegistry(1000, pair.config)
     pair.registry._sessions[session.id] = session
     pair.registry._principals[session.id] = None
+    pair.registry._by_principal.setdefault(None, {})[session.id] = session
     pair._server = session
 
 
