@@ -13,7 +13,7 @@ from reliable_ws.driver.failures import FailedAttempt, FailedAttempts, RetryPoli
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_options, check_uri, check_uri_now
+from reliable_ws.driver.validation import check_known, check_options, check_uri, check_uri_now
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.payload import PayloadCodec
@@ -63,7 +63,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The server refused the session.
-        TypeError: An argument has the wrong type.
+        TypeError: An argument has the wrong type, or there is no option of this name.
     """
 
     verb = "connect"
@@ -82,6 +82,10 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
     ) -> None:
         check_uri(uri)
         check_options(reconnect=reconnect)
+        if transport_options:
+            from reliable_ws.adapters.websockets import asyncio as websockets
+
+            check_known("connect()", transport_options, websockets.connect_options())
         self._uri = uri
         self._options = SessionOptions.of(
             awaited=True,

@@ -39,6 +39,8 @@ class Connection(Status):
     connections: every use raises ``SessionLost``.
     """
 
+    _driver: Driver
+
     __slots__ = (
         "__weakref__",
         "_driver",

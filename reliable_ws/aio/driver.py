@@ -141,7 +141,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     def left_behind(self) -> None:
         """End, after the task that reads was cancelled: nothing carries the session any more."""
         if not self.is_told and (self.is_left or not self.session.ended):
-            log_left_open(self.session)
+            log_left_open(self.session, self.name)
         self.abort(*GOING_AWAY)
 
     async def wait_ended(self) -> None:

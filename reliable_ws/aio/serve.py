@@ -9,7 +9,12 @@ from typing import Any
 
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_handler, check_options, check_shared
+from reliable_ws.driver.validation import (
+    check_handler,
+    check_known,
+    check_options,
+    check_shared,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
@@ -106,7 +111,8 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
 
     Raises:
         OSError: The address cannot be listened on.
-        TypeError: An argument has the wrong type, or the handler is no coroutine function.
+        TypeError: An argument has the wrong type, there is no option of this name, or the handler
+            is no coroutine function.
         ValueError: ``sessions`` is given together with an option that it brings itself.
     """
 
@@ -129,6 +135,10 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
     ) -> None:
         check_handler(handler, awaited=True)
         check_options(principal=principal, drain_timeout=drain_timeout)
+        if transport_options:
+            from reliable_ws.adapters.websockets import asyncio as websockets
+
+            check_known("serve()", transport_options, websockets.listen_options())
         new_sessions = {
             "methods": methods,
             "config": config,

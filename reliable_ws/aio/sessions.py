@@ -10,7 +10,7 @@ from typing import Any
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
 from reliable_ws.driver.fork import watch_forks
-from reliable_ws.driver.handler_end import already_served, close_code, log_undelivered
+from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
@@ -284,6 +284,8 @@ class Sessions:
     @staticmethod
     async def _refuse(transport: Transport, arrival: Arrival) -> None:
         """Say why not, and let the peer close first (CLOSE-19)."""
+        if arrival.note:
+            logger.warning("%s", arrival.note)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LINGER):
@@ -337,7 +339,7 @@ class Sessions:
 class Acceptor(Driver):
     """Drives a session from the side that waits for its WebSockets."""
 
-    __slots__ = ("_sessions", "connection", "given", "handling", "principal")
+    __slots__ = ("_sessions", "connection", "given", "handling")
 
     def __init__(
         self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
@@ -346,7 +348,6 @@ class Acceptor(Driver):
         super().__init__(session, resumable=resumable, methods=options.methods)
         self._sessions = sessions
         self.principal = principal
-        "Who the application found the peer to be."
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."
@@ -385,23 +386,23 @@ class Acceptor(Driver):
 
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        code = close_code(None)
+        end = HandlerEnd(self.name)
         try:
             await handler(self.connection)
         except BaseException as error:  # it ends its own session, and nothing else
             if not _is_from_outside(error):
-                code = close_code(error)
+                end.raised(error, self.over)
             elif self._sessions.draining and isinstance(error, asyncio.CancelledError):
-                code = 1001
+                end.code = 1001
             elif isinstance(error, KeyboardInterrupt | SystemExit):  # it ends the event loop now
                 raise
             else:
                 await self.close_interrupted(error)
                 raise
         try:
-            await self.connection.close(code)
+            await self.connection.close(end.code)
         except DeliveryError as error:
-            log_undelivered(error)
+            end.undelivered(error)
 
 
 def abort_all(sessions: Sessions) -> None:

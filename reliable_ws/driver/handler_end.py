@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
-from reliable_ws.protocol.errors import AlreadyServed, ConnectionClosed, DeliveryError
+from collections.abc import Iterator
+
+from reliable_ws.protocol.errors import (
+    AlreadyServed,
+    ConnectionClosed,
+    ConnectionClosedOK,
+    DeliveryError,
+)
 from reliable_ws.protocol.frames import Code
 
 from .status import logger
 
-__all__ = ["GOING_AWAY", "already_served", "close_code", "log_undelivered"]
+__all__ = ["GOING_AWAY", "HandlerEnd", "already_served"]
 
 GOING_AWAY = (Code.GOING_AWAY, "going away")
 """Code and reason of a session that ends with its program, or with a task that is cancelled."""
 
 
-def close_code(error: BaseException | None) -> int:
-    """Return the code with which a session is closed whose handler ended so, and log an error.
+class HandlerEnd:
+    """How the handler of a session ended. At most one line above ``DEBUG`` tells it.
 
-    ``None``: the handler has returned.
+    A client that leaves while the handler still sends or receives is no mistake of anybody: the
+    handler ends with the exception that told it so. A client that is lost is worth one line.
     """
-    if error is None:
-        return Code.FINISHED
-    if isinstance(error, ConnectionClosed):  # a client that is gone is no bug
-        logger.warning("a handler ended with %s: %s", type(error).__name__, error)
+
+    __slots__ = ("_is_told", "_name", "code")
+
+    def __init__(self, name: str) -> None:
+        """``name``: the session, in log lines."""
+        self._name = name
+        self._is_told = False  # the handler itself was told what is not delivered
+        self.code: int = Code.FINISHED
+        "The code to close the session with."
+
+    def raised(self, error: BaseException, over: ConnectionClosed | None) -> None:
+        """Note that the handler has raised this.
+
+        ``over``: what its session raises for its end, or for that of the peer's messages.
+        """
+        is_end = all(isinstance(one, ConnectionClosed | DeliveryError) for one in _leaves(error))
+        self._is_told = is_end and over is not None
+        if self._is_told and isinstance(over, ConnectionClosedOK):
+            logger.debug("the handler of %s ended as the peer left: %s", self._name, error)
+            return
+        self.code = Code.INTERNAL
+        if self._is_told:
+            logger.warning("the handler of %s ended as the peer was lost: %s", self._name, over)
+        elif is_end:  # of another connection than the handler's own
+            kind = type(error).__name__
+            logger.warning("the handler of %s ended with %s: %s", self._name, kind, error)
+        else:
+            logger.error("the handler of %s raised", self._name, exc_info=error)
+
+    def undelivered(self, error: DeliveryError) -> None:
+        """Log what the close after the handler could not deliver, if nobody else was told."""
+        if not self._is_told:
+            logger.warning("%s ended with undelivered messages: %s", self._name, error.report)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over the exceptions in a group, and in the groups in it."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
     else:
-        logger.error("a handler raised", exc_info=error)
-    return Code.INTERNAL
-
-
-def log_undelivered(error: DeliveryError) -> None:
-    """Log what the close after a handler could not deliver: nobody else is told."""
-    logger.warning("a session ended with undelivered messages: %s", error.report)
+        yield error
 
 
 def already_served() -> AlreadyServed:

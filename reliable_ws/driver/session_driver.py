@@ -24,9 +24,10 @@ of their own, and another thread calls ``on_event``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from reliable_ws.protocol.errors import ConnectionClosed
 from reliable_ws.protocol.events import (
     Arrived,
     Cancelled,
@@ -53,7 +54,7 @@ from .fork import end_in_child
 from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .status import NotifyEvent, ignore_event, notify_end
+from .status import NotifyEvent, ignore_event, name_of, notify_end
 
 __all__ = ["SessionDriver"]
 
@@ -126,6 +127,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "_resumable",
         "attempt_over",
         "notify",
+        "principal",
         "pump",
         "receiver",
         "retry",
@@ -161,10 +163,22 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "Whether the session was opened, was detached or has ended since this was last cleared."
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
+        self.principal: Hashable = None
+        "Who the application found the peer to be, at the acceptor."
         self._resumable = resumable
         self._opened = False  # whether a WebSocket carries the session, as events have told
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
         self._close_timer: Timer | None = None  # set only while there is a plan
+
+    @property
+    def name(self) -> str:
+        """The session in log lines: its short id, and whose it is."""
+        return name_of(self.session.id, self.principal)
+
+    @property
+    def over(self) -> ConnectionClosed | None:
+        """What ``recv()`` raises once no message can come any more."""
+        return self.session.error() if self.session.exhausted else None
 
     # ------------------------------------------------------------------ what drivers add
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -23,6 +24,7 @@ __all__ = [
     "ignore_event",
     "log_left_open",
     "logger",
+    "name_of",
     "notify_end",
     "raise_undelivered",
     "tell_interrupted",
@@ -116,10 +118,12 @@ class Status:
     __slots__ = ()
 
     _session: Session
+    _driver: Any
 
     def __repr__(self) -> str:
-        """State and short id."""
-        return f"<Connection {self.id.hex()[:8]} {self._session.role} {self.state.value}>"
+        """Short id, whose it is, which side this is, and the state."""
+        of = "" if self.principal is None else f" of {self.principal!r:.100}"
+        return f"<Connection {self.id.hex()[:8]}{of} {self._session.role} {self.state.value}>"
 
     @property
     def _current(self) -> Any:
@@ -130,6 +134,14 @@ class Status:
     def id(self) -> bytes:
         """The session's id. It is public, and the same at both ends."""
         return self._session.id
+
+    @property
+    def principal(self) -> Any:
+        """Who the peer is: what ``principal=`` found for the WebSocket that began the session.
+
+        ``None`` at the client, and where the server was given no ``principal=``.
+        """
+        return self._driver.principal
 
     @property
     def state(self) -> State:
@@ -202,6 +214,12 @@ class Status:
         return self._session.ended.reason if self._session.ended else None
 
 
+def name_of(session: bytes, principal: Hashable) -> str:
+    """Return how log lines name a session: ``session 1a2b3c4d of 'ann'``."""
+    of = "" if principal is None else f" of {principal!r:.100}"
+    return f"session {session.hex()[:8]}{of}"
+
+
 def ignore_event(
     _name: EventName,
     _code: int | None,
@@ -232,11 +250,11 @@ def raise_undelivered(session: Session, report: Report) -> None:
     raise error
 
 
-def log_left_open(session: Session) -> None:
+def log_left_open(session: Session, name: str) -> None:
     """Log what is lost with a program that ends and has not closed its connection."""
     report = session.report()
     if report.undelivered:
-        logger.warning("a connection was left without close(): %s", report)
+        logger.warning("%s was left without close(): %s", name, report)
 
 
 def tell_interrupted(session: Session, error: BaseException) -> None:

@@ -5,9 +5,11 @@ Without this it would be found out later, in another task or thread, or never.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
 from numbers import Real
 from typing import Any
 
@@ -19,6 +21,7 @@ from .methods import Methods
 
 __all__ = [
     "check_handler",
+    "check_known",
     "check_options",
     "check_reopening",
     "check_seconds",
@@ -47,6 +50,22 @@ def check_options(**given: object) -> None:
     for name, value in given.items():
         fits, expected = OPTIONS[name]
         expect(f"{name}=", value, expected, fits=value is None or fits(value))
+
+
+def check_known(verb: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise ``TypeError`` for the name of an option that nothing takes, and say which one would."""
+    for name in given:
+        if name in known or name.startswith("proxy_"):  # what websockets hands on to a proxy
+            continue
+        if name in CONFIG_FIELDS:
+            hint = f"it is a field of Config: pass it in config=, as config=Config({name}=…)"
+        elif name in NEW_NAMES:
+            hint = NEW_NAMES[name]
+        elif close := difflib.get_close_matches(name, known, n=1):
+            hint = f"did you mean {close[0]}=?"
+        else:
+            hint = "neither reliable_ws nor websockets knows it"
+        raise TypeError(f"{verb} has no option {name}=: {hint}")
 
 
 def check_seconds(timeout: object) -> None:
@@ -159,6 +178,18 @@ def _called(function: Any) -> Callable[..., Any] | None:
     by_class = type(function).__call__
     return by_class if inspect.isfunction(by_class) else function
 
+
+CONFIG_FIELDS = frozenset(field.name for field in fields(Config))
+
+NEW_NAMES = {
+    "create_protocol": "the legacy implementation of websockets had it",
+    "extra_headers": "it is additional_headers= now",
+    "klass": "the legacy implementation of websockets had it",
+    "loop": "the event loop that runs is used",
+    "read_limit": "the legacy implementation of websockets had it",
+    "timeout": "there are open_timeout=, and config=Config(close_timeout=…)",
+}
+"""What became of options that earlier releases of websockets had."""
 
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),

@@ -83,6 +83,8 @@ class Arrival:
         "Whose link it is."
         self.fresh = False
         "Whether this Hello made the session."
+        self.note = ""
+        "What the log should say of this arrival. The peer is never told."
         self.close_action: CloseAction | None = None
         self._last_frame: Frame | None = None
         self._by = now + registry.config.open_timeout
@@ -173,7 +175,7 @@ class SessionRegistry:
             session = None
         tombstone = self._tombstones.get(hello.session)
         known = session or tombstone
-        if not self._is_holder(known, hello, arrival.principal):
+        if not self._is_holder(known, hello, arrival):
             raise Violation(Code.UNKNOWN, "no such session here")
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
@@ -186,9 +188,7 @@ class SessionRegistry:
             session = self._create(hello, arrival.principal, now)
         return self._attach(arrival, session, hello, now)
 
-    def _is_holder(
-        self, known: Session | Tombstone | None, hello: Hello, principal: Hashable
-    ) -> bool:
+    def _is_holder(self, known: Session | Tombstone | None, hello: Hello, arrival: Arrival) -> bool:
         """Whether this Hello may touch what is known under its id (HELLO-3, HELLO-5, HELLO-14).
 
         The same work and the same answer for "unknown", "wrong key" and "not yours".
@@ -197,7 +197,14 @@ class SessionRegistry:
         if known is None:  # a session is made only for a Hello that knows none (HELLO-9)
             return hello.incarnation == 0  # else it asks too late (TOMB-5)
         owner = known.principal if isinstance(known, Tombstone) else self._principals[hello.session]
-        return right and owner == principal and hello.incarnation in (0, known.incarnation)
+        right = right and hello.incarnation in (0, known.incarnation)
+        if right and owner != arrival.principal:
+            arrival.note = (
+                f"session {hello.session.hex()[:8]}: a resume was refused, because the session is "
+                f"of the principal {owner!r:.100}, and the WebSocket of {arrival.principal!r:.100}"
+            )
+            return False
+        return right
 
     def _create(self, hello: Hello, principal: Hashable, now: float) -> Session:
         """Make a session, within the bounds of this acceptor (LIMIT-3)."""

@@ -10,7 +10,7 @@ from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_options, check_uri, check_uri_now
+from reliable_ws.driver.validation import check_known, check_options, check_uri, check_uri_now
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.transport import SyncTransport
@@ -62,12 +62,13 @@ def connect(
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The server refused the session.
-        TypeError: An argument has the wrong type.
+        TypeError: An argument has the wrong type, or there is no option of this name.
     """
     from reliable_ws.adapters.websockets import sync as websockets
 
     check_uri(uri)
     check_options(reconnect=reconnect)
+    check_known("connect()", transport_options, websockets.connect_options())
     options = SessionOptions.of(
         awaited=False,
         methods=methods,

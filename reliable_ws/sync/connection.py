@@ -43,6 +43,8 @@ class Connection(Status):
     ``SessionLost``.
     """
 
+    _driver: Driver
+
     def __init__(
         self, driver: Driver, on_event: Callable[[ConnectionEvent], object] | None = None
     ) -> None:

@@ -160,7 +160,7 @@ def _at_exit() -> None:
     for driver in left:
         with driver.lock:
             driver.close(*GOING_AWAY, max(0.0, by[driver] - time.monotonic()))
-            log_left_open(driver.session)
+            log_left_open(driver.session, driver.name)
 
 
 atexit.register(_at_exit)

@@ -12,7 +12,12 @@ from typing import Any, Self
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_handler, check_options, check_shared
+from reliable_ws.driver.validation import (
+    check_handler,
+    check_known,
+    check_options,
+    check_shared,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
@@ -160,7 +165,8 @@ def serve(
 
     Raises:
         OSError: The address cannot be listened on.
-        TypeError: An argument has the wrong type or the handler is no plain function.
+        TypeError: An argument has the wrong type, there is no option of this name, or the handler
+            is no plain function.
         ValueError: ``sessions`` is given together with an option that it brings itself.
     """
     from reliable_ws.adapters.websockets import sync as websockets
@@ -168,6 +174,7 @@ def serve(
 
     check_handler(handler, awaited=False)
     check_options(principal=principal, drain_timeout=drain_timeout, max_connections=max_connections)
+    check_known("serve()", transport_options, websockets.listen_options())
     check_shared(
         sessions,
         Sessions,

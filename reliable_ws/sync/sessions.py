@@ -11,12 +11,12 @@ from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
-from reliable_ws.driver.handler_end import already_served, close_code, log_undelivered
+from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
-from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
@@ -228,6 +228,8 @@ class Sessions:
 
     def _refuse(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Say why not, and let the peer close first (CLOSE-19)."""
+        if arrival.note:
+            logger.warning("%s", arrival.note)
         close_action = arrival.close_action or CloseAction(Code.FINISHED, "", linger=False)
 
         def close() -> None:
@@ -327,7 +329,6 @@ class Acceptor(Driver):
         super().__init__(session, sessions._lock, resumable=resumable, methods=options.methods)
         self._sessions = sessions
         self.principal = principal
-        "Who the application found the peer to be."
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."
@@ -351,12 +352,14 @@ class Acceptor(Driver):
 
     def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        code = close_code(None)
+        end = HandlerEnd(self.name)
         try:
             handler(self.connection)
         except BaseException as error:  # noqa: BLE001 - it ends its own session, and nothing else
-            code = close_code(error)
+            with self.lock:
+                over = self.over
+            end.raised(error, over)
         try:
-            self.connection.close(code)
+            self.connection.close(end.code)
         except DeliveryError as error:
-            log_undelivered(error)
+            end.undelivered(error)

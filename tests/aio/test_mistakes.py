@@ -23,7 +23,15 @@ from reliable_ws import (
 from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
 from tests.aio.stage import on_stage, paired, rest, start, turns
-from tests.support.mistakes import FOR_CONNECT, FOR_ENDPOINTS, FOR_WRAP, OPTIONS, refused
+from tests.support.mistakes import (
+    FOR_CONNECT,
+    FOR_ENDPOINTS,
+    FOR_WRAP,
+    OPTIONS,
+    UNKNOWN,
+    refused,
+    unknown,
+)
 
 COROUTINE_FUNCTION = r"must be a coroutine function \(async def\)"
 
@@ -218,6 +226,20 @@ async def test_what_takes_sessions_or_connections_takes_its_own():
         Group().join(pair()[0])
     with pytest.raises(TypeError, match=r"payload_codec= must be an object with dumps"):
         Group(payload_codec="json")
+
+
+@pytest.mark.parametrize(("name", "words"), UNKNOWN)
+def test_an_option_that_nothing_takes(name, words):
+    with unknown("connect()", name, words):
+        connect("ws://127.0.0.1", **{name: 1})
+    with unknown("serve()", name, words):
+        serve(handler, **{name: 1})
+
+
+def test_options_of_websockets_and_of_the_event_loop_are_options():
+    connect("ws://127.0.0.1", close_timeout=1, origin="x", local_addr=None, proxy_ssl=None)
+    connect("ws://127.0.0.1", additional_headers={}, proxy=None, server_hostname="x")
+    serve(handler, process_request=None, origins=[], backlog=5, reuse_port=True, ssl=None)
 
 
 # -- seconds -------------------------------------------------------------------------------------

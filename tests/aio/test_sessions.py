@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -17,6 +18,65 @@ from reliable_ws import (
 )
 from tests.aio.host import Host, echo
 from tests.aio.stage import block, now, on_stage, rest, turns, until
+
+# -- what is logged ------------------------------------------------------------------------------
+
+
+async def recv(conn):
+    while True:
+        await conn.recv()
+
+
+async def send(conn):
+    while True:
+        await conn.send("x")
+        await asyncio.sleep(1)
+
+
+async def send_and_wait(conn):
+    while True:
+        await (await conn.send("x"))
+        await asyncio.sleep(1)
+
+
+async def both(conn):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(recv(conn))
+        tasks.create_task(send(conn))
+
+
+HANDLERS = (echo, recv, send, send_and_wait, both)
+
+
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_a_client_that_leaves_normally_is_not_worth_a_line(handler, caplog):
+    caplog.set_level(logging.DEBUG)
+    host = Host(handler)
+    client = await host.connect()
+    await asyncio.sleep(2.5)
+    await client.close()
+    assert client.close_code == 1000
+    await host.over()
+    await until(lambda: not host.sessions._table.handlers)
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_a_client_that_vanishes_is_worth_one_line(handler, caplog):
+    host = Host(handler)
+    client = await wrap(await host.open())
+    await asyncio.sleep(2.5)
+    host.wires[-1].cut()  # it opens no other
+    await host.over()
+    await until(lambda: not host.sessions._table.handlers)
+    (record,) = caplog.records
+    assert client.id.hex()[:8] in record.getMessage()
+    assert "no contact with the peer" in record.getMessage()
+    assert record.exc_info is None
+    caplog.clear()
+
 
 # -- handlers ------------------------------------------------------------------------------------
 

@@ -173,7 +173,7 @@ async def test_handle_runs_the_handler_once_per_session():
 
 
 @on_stage
-async def test_another_principal_cannot_resume():
+async def test_another_principal_cannot_resume(caplog):
     sessions, who = Sessions(), ["alice"]
     tasks = []
 
@@ -198,6 +198,12 @@ async def test_another_principal_cannot_resume():
     with pytest.raises(NotReliablePeer):
         await tasks[1]
     assert server.state is State.DETACHED
+    assert server.principal == "alice"
+    assert f"<Connection {server.id.hex()[:8]} of 'alice' acceptor" in repr(server)
+    (record,) = caplog.records
+    refused = f"session {server.id.hex()[:8]}: a resume was refused, because the session is of the"
+    assert record.getMessage() == f"{refused} principal 'alice', and the WebSocket of 'mallory'"
+    caplog.clear()
     server.abort()
 
 

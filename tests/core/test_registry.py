@@ -188,6 +188,18 @@ def test_a_tombstone_answers_its_holder_only():
     assert knock(registry, 1, principal="ann", attempt=2)[1].code == Code.SUPERSEDED
 
 
+def test_the_log_is_told_that_the_right_key_came_with_another_principal():
+    """HELLO-5: the peer is told what it is told of any session that it does not hold."""
+    registry = SessionRegistry(1)
+    arrival, _ = knock(registry, 1, principal="ann")
+    assert not arrival.note
+    other, refuse = knock(registry, 1, principal="bob", attempt=2)
+    assert refuse == Refuse(Code.UNKNOWN, "no such session here", 0, None)
+    assert "is of the principal 'ann', and the WebSocket of 'bob'" in other.note
+    assert not knock(registry, 1, principal="bob", attempt=2, key=bytes(32))[0].note
+    assert not knock(registry, 1, principal="ann", attempt=2)[0].note
+
+
 def test_burying_again_has_no_effect():
     """TOMB-1"""
     registry = SessionRegistry(1)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
-from reliable_ws import ConnectionClosed, NotTaken, Report, SessionLost
+from reliable_ws import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    NotTaken,
+    Report,
+    SessionLost,
+)
 from reliable_ws.driver import fork
 from reliable_ws.driver.delivery import BaseDelivery
-from reliable_ws.driver.handler_end import close_code, log_undelivered
+from reliable_ws.driver.handler_end import HandlerEnd
 from reliable_ws.driver.status import (
     ConnectionEvent,
     State,
     Status,
     ignore_event,
     log_left_open,
+    name_of,
     notify_end,
     raise_undelivered,
     tell_interrupted,
@@ -71,30 +79,53 @@ def test_the_childs_copy_of_a_session_ends_and_sends_nothing():
 # ------------------------------------------------------------------ the end of a handler
 
 
+LEFT = ConnectionClosedOK(Ending(End.FINISHED, 1000, ""), Report(2, 1))
+GONE = SessionLost(LOST, Report(2, 1))
+NEVER_TAKEN = NotTaken(Report(2, 1))
+GROUPED = ExceptionGroup("tasks", [LEFT, ExceptionGroup("more", [GONE, NEVER_TAKEN])])
+BUG = ExceptionGroup("tasks", [LEFT, ZeroDivisionError("x")])
+
+
 @pytest.mark.parametrize(
-    ("error", "code", "level", "words"),
+    ("error", "over", "level", "words"),
     [
-        (None, 1000, None, ""),
-        (SessionLost(LOST, Report(0, 0)), 1011, logging.WARNING, "ended with SessionLost: session"),
-        (ZeroDivisionError("x"), 1011, logging.ERROR, "a handler raised"),
-        (SystemExit(1), 1011, logging.ERROR, "a handler raised"),
+        *((error, LEFT, logging.DEBUG, "ended as the peer left") for error in (LEFT, GROUPED)),
+        *((error, GONE, logging.WARNING, "was lost: session") for error in (GONE, GROUPED)),
+        (NEVER_TAKEN, GONE, logging.WARNING, "the peer was lost: session"),
+        (GONE, None, logging.WARNING, "ended with SessionLost: session"),
+        (GROUPED, None, logging.WARNING, "ended with ExceptionGroup: tasks"),
+        (ZeroDivisionError("x"), None, logging.ERROR, "raised"),
+        (ZeroDivisionError("x"), GONE, logging.ERROR, "raised"),
+        (BUG, LEFT, logging.ERROR, "raised"),
+        (SystemExit(1), None, logging.ERROR, "raised"),
     ],
 )
-def test_a_handler_that_ends_closes_its_session(error, code, level, words, caplog):
-    assert close_code(error) == code
-    assert [record.levelno for record in caplog.records] == ([] if level is None else [level])
-    assert words in caplog.text
+def test_a_handler_that_raises_closes_its_session(error, over, level, words, caplog):
+    caplog.set_level(logging.DEBUG)
+    end = HandlerEnd("session 1a of 'ann'")
+    end.raised(error, over)
+    assert end.code == (1000 if level is logging.DEBUG else 1011)
+    assert [record.levelno for record in caplog.records] == [level]
+    assert re.search(rf"the handler of session 1a of 'ann' .*{words}", caplog.text)
+    end.undelivered(NotTaken(Report(3, 1)))  # said by the first line, or by the exception
+    is_told = over is not None and error is not BUG and not isinstance(error, ZeroDivisionError)
+    assert len(caplog.records) == 2 - is_told
 
 
-def test_what_its_close_cannot_deliver_is_logged(caplog):
-    log_undelivered(NotTaken(Report(3, 1)))
-    assert "undelivered messages: 3 sent, 1 confirmed" in caplog.text
+def test_what_the_close_after_a_handler_cannot_deliver_is_logged(caplog):
+    end = HandlerEnd("session 1a")
+    assert end.code == 1000
+    end.undelivered(NotTaken(Report(3, 1)))
+    assert "session 1a ended with undelivered messages: 3 sent, 1 confirmed" in caplog.text
 
 
 # ------------------------------------------------------------------ status
 
 
 class Connection(Status):
+    class _driver:  # noqa: N801 - an attribute
+        principal = None
+
     def __init__(self, session, transport=None):
         self._session = session
         self.carrier = transport
@@ -185,11 +216,11 @@ def test_what_is_undelivered_is_raised_with_its_cause():
 
 def test_a_session_that_is_left_open_is_logged(caplog):
     session = Pair().client
-    log_left_open(session)
+    log_left_open(session, "session 1a")
     assert not caplog.records
     session.send("x")
-    log_left_open(session)
-    assert "left without close(): 1 sent" in caplog.text
+    log_left_open(session, "session 1a")
+    assert "session 1a was left without close(): 1 sent" in caplog.text
 
 
 def test_what_an_interruption_leaves_is_logged_and_noted(caplog):
@@ -201,3 +232,9 @@ def test_what_an_interruption_leaves_is_logged_and_noted(caplog):
     tell_interrupted(session, error)
     assert "KeyboardInterrupt left a connection: 1 sent" in caplog.text
     assert "1 sent" in error.__notes__[0]
+
+
+def test_log_lines_name_the_session_and_its_principal():
+    assert name_of(bytes(16), None) == "session 00000000"
+    assert name_of(bytes(16), "ann") == "session 00000000 of 'ann'"
+    assert len(name_of(bytes(16), "a" * 1000)) < 130

@@ -36,3 +36,17 @@ FOR_ENDPOINTS = [
 def refused(name, expected, value):
     what = re.escape(repr(value)[:30])
     return pytest.raises(TypeError, match=f"^{name}=? must be {re.escape(expected)}, not .*{what}")
+
+
+UNKNOWN = [
+    ("idle_timeout", "it is a field of Config: pass it in config=, as config=Config(idle_timeout="),
+    ("session_ttl", "it is a field of Config: pass it in config="),
+    ("max_que", "did you mean max_queue="),
+    ("extra_headers", "it is additional_headers= now"),
+    ("zzz", "neither reliable_ws nor websockets knows it"),
+]
+"""Options that there are not, and what is said of each."""
+
+
+def unknown(verb, name, words):
+    return pytest.raises(TypeError, match=f"^{re.escape(f'{verb} has no option {name}=: {words}')}")

@@ -10,7 +10,15 @@ import pytest
 import reliable_ws
 from reliable_ws import Config, Methods
 from reliable_ws.sync import Sessions, connect, serve, wrap
-from tests.support.mistakes import FOR_CONNECT, FOR_ENDPOINTS, FOR_WRAP, OPTIONS, refused
+from tests.support.mistakes import (
+    FOR_CONNECT,
+    FOR_ENDPOINTS,
+    FOR_WRAP,
+    OPTIONS,
+    UNKNOWN,
+    refused,
+    unknown,
+)
 
 from .conftest import SECONDS, pair
 from .pipe import pipe
@@ -107,6 +115,14 @@ def test_a_plain_function_is_a_handler_whatever_it_calls():
 
 SESSIONS = ("sessions", reliable_ws.Sessions(), "a reliable_ws.sync.Sessions")
 REOPENING = "a plain function that opens another WebSocket"
+
+
+@pytest.mark.parametrize(("name", "words"), UNKNOWN)
+def test_an_option_that_nothing_takes(name, words):
+    with unknown("connect()", name, words):
+        connect("ws://127.0.0.1", **{name: 1})
+    with unknown("serve()", name, words):
+        serve(lambda conn: None, **{name: 1})
 
 
 @pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)

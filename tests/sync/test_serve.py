@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 
 import pytest
 import websockets.sync.client
 import websockets.sync.server
 
-from reliable_ws import Config, ConnectionClosed
+from reliable_ws import Config, ConnectionClosed, SessionLost
 from reliable_ws.protocol.frames import Code
 from reliable_ws.sync import Server, Sessions, serve
 
@@ -45,7 +47,50 @@ def test_a_handler_that_raises_closes_its_connection_with_1011(caplog):
             conn.recv(timeout=SECONDS)
         assert raised.value.code == 1011
         conn.close()
-    assert "a handler raised" in caplog.text
+    assert re.search("the handler of session [0-9a-f]{8} raised", caplog.text)
+
+
+def waiting(conn):
+    while True:
+        conn.recv()
+
+
+@pytest.mark.parametrize("handler", [echo, waiting])
+def test_a_client_that_leaves_normally_is_not_worth_a_line(handler, caplog):
+    caplog.set_level(logging.INFO, "reliable_ws")
+    with serve(handler, "127.0.0.1", 0) as server:
+        conn = local(server)
+        conn.send("x")
+        until(lambda: conn.stats.confirmed)
+        if handler is echo:
+            assert conn.recv(timeout=SECONDS) == "x"
+        conn.close()
+        until(lambda: not server.connections)
+    assert conn.close_code == 1000
+    assert [record for record in caplog.records if record.name == "reliable_ws"] == []
+
+
+def test_a_client_that_vanishes_is_worth_one_line(caplog):
+    with serve(waiting, "127.0.0.1", 0, config=Config(session_ttl=0.05)) as server:
+        local(server, reconnect=False).transport.abort()
+        until(lambda: not server.connections)
+    (record,) = (record for record in caplog.records if record.name == "reliable_ws")
+    assert "ended as the peer was lost: 0 sent" in record.getMessage()
+    assert record.exc_info is None
+
+
+def test_another_principal_cannot_resume_and_the_log_says_why(caplog):
+    who = iter(("ann", "bob"))
+    with serve(echo, "127.0.0.1", 0, principal=lambda _: next(who)) as server:
+        conn = local(server)
+        (accepted,) = server.connections
+        assert accepted.principal == "ann"
+        assert "of 'ann' acceptor" in repr(accepted)
+        conn.transport.abort()
+        with pytest.raises(SessionLost):
+            conn.recv(timeout=SECONDS)
+        accepted.abort()
+    assert "is of the principal 'ann', and the WebSocket of 'bob'" in caplog.text
 
 
 def test_draining_closes_every_session_and_reports_each():

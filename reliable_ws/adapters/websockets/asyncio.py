@@ -35,6 +35,7 @@ from .options import (
     MAX_SIZE,
     MaxSize,
     max_frame_of,
+    names_of,
     selecting,
     smallest,
     typed,
@@ -46,8 +47,10 @@ __all__ = [
     "SEND_NOW_LIMIT",
     "WebSocketsTransport",
     "adapt",
+    "connect_options",
     "dial",
     "listen",
+    "listen_options",
 ]
 
 SEND_NOW_LIMIT = 256 * 1024
@@ -339,6 +342,19 @@ async def dial(
         **options,
     )
     return WebSocketsTransport(ws, smallest(max_size), send_now_limit)
+
+
+def connect_options() -> frozenset[str]:
+    """Return the names of all options of :func:`dial`, also those that only websockets knows."""
+    loop = asyncio.AbstractEventLoop
+    own = names_of(dial, connect, loop.create_connection, loop.create_unix_connection)
+    return own | {"unix", "path"}
+
+
+def listen_options() -> frozenset[str]:
+    """Return the names of all options of :func:`listen`, also those that only websockets knows."""
+    loop = asyncio.AbstractEventLoop
+    return names_of(listen, serve, loop.create_server, loop.create_unix_server) | {"unix", "path"}
 
 
 def listen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ __all__ = [
     "MAX_SIZE",
     "MaxSize",
     "max_frame_of",
+    "names_of",
     "selecting",
     "smallest",
     "typed",
@@ -19,6 +21,16 @@ __all__ = [
 MAX_SIZE = 1024 * 1024  # the library's own default
 
 MaxSize = int | tuple[int | None, int | None] | None
+
+
+def names_of(*functions: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of options that these functions take."""
+    return frozenset(
+        parameter.name
+        for function in functions
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ) - {"self", "protocol_factory", "uri", "handler"}
 
 
 def typed(names: Sequence[str] | None) -> list[Subprotocol] | None:

@@ -31,13 +31,21 @@ from .options import (
     MAX_SIZE,
     MaxSize,
     max_frame_of,
+    names_of,
     selecting,
     smallest,
     typed,
 )
 from .push import Pushing
 
-__all__ = ["WebSocketsSyncTransport", "adapt", "dial", "listen"]
+__all__ = [
+    "WebSocketsSyncTransport",
+    "adapt",
+    "connect_options",
+    "dial",
+    "listen",
+    "listen_options",
+]
 
 ProcessResponse = Callable[[ServerConnection, Request, Response], Response | None]
 
@@ -256,6 +264,16 @@ def listen(
         **_pinging(_SERVER_OPTIONS, ping_interval),
         **options,
     )
+
+
+def connect_options() -> frozenset[str]:
+    """Return the names of all options of :func:`dial`, also those that only websockets knows."""
+    return names_of(dial, connect, socket.create_connection) | {"unix", "path", "ssl_context"}
+
+
+def listen_options() -> frozenset[str]:
+    """Return the names of all options of :func:`listen`, also those that only websockets knows."""
+    return names_of(listen, serve, socket.create_server) | {"unix", "path", "ssl_context"}
 
 
 def _pinging(known: Any, interval: float | None) -> dict[str, Any]:
