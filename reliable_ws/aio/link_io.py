@@ -177,6 +177,8 @@ class LinkIO:
                 await self.transport.close(close_action.code, close_action.reason)
         except TimeoutError:
             self.transport.abort()
+        except Exception as error:  # noqa: BLE001 - a transport's bug
+            self._give_up(error)
 
     async def closed(self) -> None:
         """Return when the transport is gone."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgpack
+
 from reliable_ws.protocol.errors import (
     MessageTooLarge,
     NotSerializable,
@@ -12,7 +14,7 @@ from reliable_ws.protocol.errors import (
     RemoteError,
 )
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
-from reliable_ws.protocol.frames import LONGEST_NAME, LONGEST_WORDS, Payload
+from reliable_ws.protocol.frames import EXT_VALUE, LONGEST_NAME, LONGEST_WORDS, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
 
@@ -38,6 +40,9 @@ CANCELLED, INTERNAL = "cancelled", "internal"
 
 
 NO_METHODS = Methods()
+
+NIL = msgpack.ExtType(EXT_VALUE, b"\xc0")
+"""A packed nil: the data of an error without any, where the codec packs none (CALL-11)."""
 
 
 class FaultText(NamedTuple):
@@ -210,7 +215,13 @@ class RunningRequests(Generic[R]):
             self.fault(number, FaultText(CANCELLED, "nobody waits for the answer"))
 
     def explain(self, event: Requested, error: BaseException) -> FaultText:
-        """Turn whatever ended a handler into a fault."""
+        """Turn whatever ended a handler into a fault. Never raises: then nothing were answered."""
+        try:
+            return self._explain(event, error)
+        except Exception:  # noqa: BLE001 - an error whose parts raise, a log that cannot be written
+            return FaultText(INTERNAL, "the handler failed")
+
+    def _explain(self, event: Requested, error: BaseException) -> FaultText:
         match error:
             case RemoteError(code=code, message=message, data=data):
                 # never b"": that is what tells our own codes from a handler's (CALL-11)
@@ -232,14 +243,14 @@ class RunningRequests(Generic[R]):
         try:
             return seal(data, self._codec)[0]
         except NotSerializable:
-            return seal(None, self._codec)[0]
+            return NIL
 
     def fault(self, number: int, text: FaultText) -> None:
         """Answer with a fault."""
         try:
             self._session.fault(number, *text)
         except MessageTooLarge:
-            self._session.fault(number, text.code, text.message, self._sealed(None))
+            self._session.fault(number, text.code, text.message, NIL)
 
 
 def _words(said: Any, longest: int) -> str:

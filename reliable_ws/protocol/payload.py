@@ -20,7 +20,7 @@ class PayloadCodec(Protocol):
     """How values that are neither ``str`` nor ``bytes`` become bytes, and back."""
 
     def dumps(self, value: Any, /) -> bytes:
-        """Return the value as bytes.
+        """Return the value as ``bytes``, of no subclass.
 
         Raises:
             Exception: Anything means that the value cannot be sent.
@@ -234,6 +234,8 @@ def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
         if isinstance(message, bytes | bytearray | memoryview):
             return seal(bytes(message), codec)
         data = codec.dumps(message)
+        if type(data) is not bytes:
+            raise TypeError(f"dumps() of the payload codec gave {type(data).__name__}, not bytes")
     except Exception as error:
         raise NotSerializable(
             f"{kind.__name__} cannot be sent: {error}. Send str, bytes or what msgpack can pack, "

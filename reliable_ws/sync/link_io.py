@@ -186,7 +186,11 @@ class LinkIO:
                 deadline_after(LINGER if close_action.linger else 0.0)
             ):
                 return
-        self.transport.close(close_action.code, close_action.reason)
+        try:
+            self.transport.close(close_action.code, close_action.reason)
+        except Exception:  # a transport's bug
+            logger.exception("a transport failed")
+            self.transport.abort()
 
     # ------------------------------------------------------------------ the end
 

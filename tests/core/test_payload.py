@@ -256,3 +256,16 @@ def test_a_payload_that_cannot_be_decoded_counts_as_taken():
         open_payload(payload, 1, MsgpackCodec())
     assert pair.server.inbox.confirmed == 1
     assert pair.server_take() == ["next"]
+
+
+@pytest.mark.parametrize("packed", ["text", bytearray(b"bytes"), None])
+def test_what_a_codec_packs_is_bytes(packed):
+    class Codec:
+        def dumps(self, value, /):
+            return packed
+
+        def loads(self, data, /):
+            return data
+
+    with pytest.raises(NotSerializable, match=f"gave {type(packed).__name__}, not bytes"):
+        seal([1], Codec())

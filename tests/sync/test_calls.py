@@ -20,6 +20,7 @@ from reliable_ws import (
     RequestTimeout,
 )
 from reliable_ws.sync import Connection, Sessions, connect
+from tests.support.codecs import NoNone, Odd, Unsayable
 
 from .conftest import SECONDS, pair, run, until, waits
 
@@ -305,3 +306,32 @@ def test_one_that_is_registered_later_is_the_handlers_failure(conns, handlers, c
     with pytest.raises(RemoteError, match="the handler failed"):
         conns[0].request("late")
     assert "it needs an event loop" in caplog.text
+
+
+@pytest.mark.parametrize("codec", [None, NoNone(), Odd()])
+def test_an_error_is_told_whatever_the_codec_cannot_pack(codec):
+    """CALL-11."""
+    methods = Methods()
+
+    @methods.register
+    def refuse(code):
+        raise RemoteError(code, "never")
+
+    @methods.register
+    def unsayable():
+        raise Unsayable("no")
+
+    @methods.register
+    def result():
+        return object()
+
+    with pair(methods=methods, payload_codec=codec) as (conn, _peer):
+        for method, params, code in [
+            ("refuse", ["no"], "no"),
+            ("refuse", ["closing"], "closing"),
+            ("unsayable", [], "internal"),
+            ("result", [], "internal"),
+        ]:
+            with pytest.raises(RemoteError) as caught:
+                conn.request(method, params, timeout=SECONDS)
+            assert (caught.value.code, caught.value.data) == (code, None)

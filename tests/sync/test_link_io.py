@@ -204,3 +204,15 @@ def test_a_websocket_that_is_overtaken_while_it_takes_over_carries_nothing():
     ours.abort()
     with pytest.raises(AlreadyServed):
         third.result(SECONDS)
+
+
+def test_a_transport_that_cannot_be_closed_is_dropped(caplog):
+    class Broken(EagerPipe):
+        def close(self, code=1000, reason=""):
+            raise ZeroDivisionError
+
+    with pair(Broken) as (ours, theirs):
+        closing = run(ours.close)
+        theirs.close()
+        closing.result(SECONDS)
+    assert "a transport failed" in caplog.text
