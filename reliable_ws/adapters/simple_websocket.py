@@ -108,3 +108,6 @@ class SimpleWebSocketTransport(BlockingTransport):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # of TLS, too, only TCP
         self.websocket.connected = False
         self.websocket.event.set()
+
+    def _free(self) -> None:
+        self._sock.close()  # its thread does it, too, unless it has died

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import warnings
 
@@ -13,8 +12,11 @@ from websockets.sync.server import serve
 from reliable_ws.adapters import adapt_blocking
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing.transport_contract import BlockingClientContract
+from reliable_ws.transport import TransportClosed
 
 from .programs import ProgramContract
+
+SECONDS = 30
 
 
 class TestFlaskSock(ProgramContract):
@@ -23,18 +25,22 @@ class TestFlaskSock(ProgramContract):
     program = ("own", "flask_sock_app")
 
 
-# A connect() that is refused leaves its socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestClient(BlockingClientContract):
     library = "simple-websocket"
     distributions = ("simple-websocket",)
 
     def open(self, uri):
-        return simple_websocket.Client.connect(
-            uri if uri.count("/") > 2 else f"{uri}/",  # it asks for no empty path
-            subprotocols=[SUBPROTOCOL],
-            max_message_size=2**20,
-        )
+        try:
+            return simple_websocket.Client.connect(
+                uri if uri.count("/") > 2 else f"{uri}/",  # it asks for no empty path
+                subprotocols=[SUBPROTOCOL],
+                max_message_size=2**20,
+            )
+        except Exception as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                error.__traceback__ = None  # frames hold a socket, which is left open
+            raise
 
 
 def test_pongs_do_not_get_into_a_message_that_is_being_sent():
@@ -77,10 +83,39 @@ def test_a_websocket_that_is_closed_is_refused():
         serving.join()
 
 
-@pytest.fixture(autouse=True)
-def _sockets_that_the_library_leaves_open():
-    """Its client leaves a socket to the collector where the peer is gone: not in a later test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+BREAKS = {
+    "the peer closes": lambda ws: ws.close(),
+    "the peer resets": lambda ws: ws.socket.close(),
+    "the peer breaks the rules": lambda ws: ws.socket.sendall(b"\xff\xff\xff\xff"),
+    "the peer waits": lambda ws: None,
+}
+
+
+@pytest.mark.parametrize("end", BREAKS)
+# Its thread dies of bytes that are no WebSocket, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_abort_leaves_no_socket_open(end):
+    """The library closes it in its thread, if that does not die before."""
+    ready, over = threading.Event(), threading.Event()
+
+    def handler(ws):
+        ready.wait(SECONDS)
+        BREAKS[end](ws)
+        over.wait(SECONDS)
+
+    with serve(handler, "127.0.0.1", 0) as server:
+        port = server.socket.getsockname()[1]
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        ws = simple_websocket.Client.connect(f"ws://127.0.0.1:{port}/")
+        sock, transport = ws.sock, adapt_blocking(ws)
+        ready.set()
+        if end != "the peer waits":
+            with pytest.raises(TransportClosed):
+                transport.recv()
+        transport.abort()
+        assert sock.fileno() == -1
+        ws.thread.join(SECONDS)
+        over.set()
+        server.shutdown()
+        serving.join()
