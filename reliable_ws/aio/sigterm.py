@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_seconds, check_sessions
@@ -38,8 +40,9 @@ def drain_on_sigterm(
     ends the draining at once.
 
     When all sessions have drained, ``then`` is called. Without it, the earlier handler of SIGTERM
-    runs. A handler that was set by ``loop.add_signal_handler`` (Granian, Hypercorn, aiohttp) cannot
-    be called from here. SIGINT is raised instead, which such servers handle in the same way.
+    runs. Where that was set by ``loop.add_signal_handler`` (Granian, Hypercorn, aiohttp, gunicorn)
+    it is asked of asyncio's loops, and of gunicorn's worker. Other loops (uvloop) do not tell it:
+    SIGINT is raised instead, which the other servers handle in the same way.
 
     Args:
         sessions: What to drain.
@@ -48,8 +51,8 @@ def drain_on_sigterm(
         then: Stops the server. If several calls give it, the last one counts.
 
     Raises:
-        RuntimeError: The event loop cannot watch signals (on Windows, or in another thread); or the
-            loop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
+        RuntimeError: The event loop cannot watch signals (on Windows, or in another thread); or
+            uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
         TypeError: An argument has the wrong type.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
@@ -78,7 +81,7 @@ class _Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop, then: Callable[[], object] | None) -> None:
         self.loop = loop
         self.drains: dict[Sessions, Callable[[], Coroutine[Any, Any, None]]] = {}
-        self.go_on = then or self._back_to(signal.getsignal(signal.SIGTERM))
+        self.go_on = then or self._back_to(loop, signal.getsignal(signal.SIGTERM))
         self._draining: asyncio.Task[None] | None = None
         try:
             loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
@@ -103,16 +106,47 @@ class _Watch:
         self.go_on()
 
     @staticmethod
-    def _back_to(before: Any) -> Callable[[], object]:
+    def _back_to(loop: asyncio.AbstractEventLoop, before: Any) -> Callable[[], object]:
         """Return what lets the earlier handler have its turn."""
         if not _is_of_a_loop(before):
             return lambda: _raise(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        earlier = _handler_of_asyncio(loop) or _handler_of_gunicorn()
+        if earlier is not None:
+            return partial(_call_again, loop, earlier)
         if _is_of_a_loop(signal.getsignal(signal.SIGINT)):
             return lambda: os.kill(os.getpid(), signal.SIGINT)
         raise RuntimeError(
             "SIGTERM has a handler of loop.add_signal_handler(), which cannot be called once all "
             "is drained: pass then=, which stops the server"
         )
+
+
+def _handler_of_asyncio(loop: asyncio.AbstractEventLoop) -> Callable[[], object] | None:
+    """Return what SIGTERM calls in a loop of asyncio, if it is one."""
+    handle = getattr(loop, "_signal_handlers", {}).get(signal.SIGTERM)
+    return handle and partial(handle._callback, *handle._args)  # noqa: SLF001 - there is no other way
+
+
+def _handler_of_gunicorn() -> Callable[[], object] | None:
+    """Return what SIGTERM calls in gunicorn's ASGI worker, which uses uvloop where it can.
+
+    SIGINT would not do: to this worker it means to go without the shutdown of lifespan.
+    """
+    gunicorn = sys.modules.get("gunicorn.workers.gasgi")
+    if gunicorn is None:
+        return None
+    for task in asyncio.all_tasks():  # one of them is the worker's main coroutine, a method
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        worker = frame and frame.f_locals.get("self")
+        if isinstance(worker, gunicorn.ASGIWorker):
+            return cast("Callable[[], object]", worker.handle_exit_signal)
+    return None
+
+
+def _call_again(loop: asyncio.AbstractEventLoop, handler: Callable[[], object]) -> None:
+    """Call what SIGTERM called earlier, now and with the next one."""
+    loop.add_signal_handler(signal.SIGTERM, handler)
+    handler()
 
 
 def _raise(number: int, handler: Any) -> None:

@@ -93,8 +93,24 @@ async def test_what_stops_the_server_can_be_given():
     assert await server.ended() == [REPORT, "stopped"]
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_a_handler_of_the_event_loop_is_reached_by_sigint(runner):
+async def test_the_handler_of_asyncio_s_loop_comes_last_and_stays():
+    """It is SIGTERM's and not SIGINT's: for gunicorn that means to go without a shutdown."""
+    server = Server()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, pytest.fail, "it is not asked")
+    loop.add_signal_handler(signal.SIGTERM, server.stop, "argument")
+    drain_on_sigterm(server.sessions, on_drained=server.drained)
+    assert await server.peer() == ["hello"]
+    assert await server.ended() == [REPORT, "stopped"]
+    server.over.clear()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == [REPORT, "stopped", "stopped"]
+    loop.remove_signal_handler(signal.SIGINT)
+    loop.remove_signal_handler(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("runner", RUNNERS[1:])
+def test_a_handler_of_another_loop_is_reached_by_sigint(runner):
     async def main():
         server = Server()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -106,7 +122,7 @@ def test_a_handler_of_the_event_loop_is_reached_by_sigint(runner):
     runner(main())
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", RUNNERS[1:])
 def test_one_that_cannot_be_reached_is_refused_and_stays(runner):
     async def main():
         server = Server()

@@ -44,11 +44,27 @@ def granian(app, port: int, **options) -> None:
     ).serve()
 
 
+def gunicorn(app, port: int, **options) -> None:
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):
+        def load_config(self):
+            given = {"bind": f"127.0.0.1:{port}", "worker_class": "asgi", "loglevel": "warning"}
+            for name, value in (given | options).items():
+                self.cfg.set(name, value)
+
+        def load(self):
+            return app.app
+
+    Application().run()
+
+
 def own(app, port: int, **options) -> None:
     app.run(port, **options)
 
 
-SERVERS = {function.__name__: function for function in (uvicorn, hypercorn, daphne, granian, own)}
+RUN = (uvicorn, hypercorn, daphne, granian, gunicorn, own)
+SERVERS = {function.__name__: function for function in RUN}
 
 
 def main(server: str, name: str, port: str, *options: str) -> None:

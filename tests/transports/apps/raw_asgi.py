@@ -22,4 +22,5 @@ async def lifespan(receive, send) -> None:
     prepare()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    print("lifespan.shutdown", flush=True)
     await send({"type": "lifespan.shutdown.complete"})
