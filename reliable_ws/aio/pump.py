@@ -131,8 +131,8 @@ class Pump:
         # An ack that could not ride has a deadline of its own.
         if link_io is None:
             self.rearm()
-        else:
-            self._look_by(link_io.link.ack_by)
+        elif (by := link_io.link.ack_by) < self._due:
+            self._look_by(by)
 
     def taken(self) -> None:
         """Draw the conclusions of what the application has taken (``session.due``).
@@ -158,8 +158,8 @@ class Pump:
             # A task that this step has woken runs in the next turn, and the flush behind it in
             # the same one: what the task adds goes at once.
             self.wake()
-        else:
-            self._look_by(link.ack_by)
+        elif (by := link.ack_by) < self._due:
+            self._look_by(by)
 
     # ------------------------------------------------------------------ the clock
 
