@@ -1,6 +1,6 @@
-"""Run the tests against every supported release of websockets, then on every supported Python.
+"""Run the tests on every supported Python, and against every supported release of websockets.
 
-Then combinations of a framework and websockets that are known to have broken.
+Between them, combinations of a framework and websockets that are known to have broken.
 
     python tests/matrix.py                    # everything
     python tests/matrix.py websockets-14      # only environments whose name contains this
@@ -98,7 +98,7 @@ PYTHON = marked("transport", "python")
 CORE = ("tests/core",)
 
 MINUTES = 20  # one call of pytest that takes longer hangs
-JOBS = 4  # most of the time they wait
+JOBS = 6  # most of the time they wait
 NO_TESTS = 5  # pytest's exit status
 
 
@@ -271,13 +271,8 @@ def supported_pythons() -> list[str]:
 
 def main(wanted: str = "") -> int:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    environments = [
-        Environment(here, sys.executable, release, (RELEASE,), in_front=True)
-        for release in WEBSOCKETS
-    ]
-    for framework, release, also, suite in COMBINATIONS:
-        interpreter = find_python(here) or sys.executable
-        environments.append(Environment(here, interpreter, release, (suite,), framework, also))
+    # Those that take longest begin first.
+    environments = []
     for python in supported_pythons():
         if python == here:
             continue
@@ -285,6 +280,13 @@ def main(wanted: str = "") -> int:
             environments.append(Environment(python, interpreter, NEWEST, (CORE, PYTHON)))
         else:
             print(f"absent: Python {python} was not found and is not tested", flush=True)
+    for framework, release, also, suite in COMBINATIONS:
+        interpreter = find_python(here) or sys.executable
+        environments.append(Environment(here, interpreter, release, (suite,), framework, also))
+    environments += [
+        Environment(here, sys.executable, release, (RELEASE,), in_front=True)
+        for release in WEBSOCKETS
+    ]
 
     results = []
     with ThreadPoolExecutor(JOBS) as pool:
