@@ -241,8 +241,9 @@ class Sessions:
         )
         try:
             await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
-            serving.cancel()
+        except BaseException:  # cancelled: a session that it carries on already loses it
+            if not ready.done():
+                serving.cancel()
             transport.abort()
             raise
         if not ready.done():
