@@ -244,11 +244,12 @@ class Connection(Status):
 
         From the call on, this side takes no more messages. Closing gives up after
         ``Config.close_progress_timeout`` seconds without progress, after ``Config.close_timeout``
-        seconds in all, or after ``timeout`` seconds if that is less. Running request handlers may
-        end first. They have three quarters of the whole time, or all of it but the last
-        ``close_progress_timeout`` seconds if that is longer. After that, they are cancelled and
-        their callers are told. The progress limit counts only from then on. A second call joins the
-        first. If you cancel the call, closing continues in the background within its limits.
+        seconds in which nothing new arrived at the peer, or after ``timeout`` seconds in all.
+        Running request handlers may end first. They have three quarters of ``close_timeout`` or
+        ``timeout``, or all of it but the last ``close_progress_timeout`` seconds if that is longer.
+        After that, they are cancelled and their callers are told. The other limits count only from
+        then on. A second call joins the first. If you cancel the call, closing continues in the
+        background within its limits.
 
         Raises:
             DeliveryError: Some messages will never be confirmed. ``report`` names them.

@@ -40,14 +40,15 @@ class ClosePlan:
     Ask :meth:`step` when it was made, whenever a handler has ended, and at :attr:`deadline`.
     """
 
-    __slots__ = ("_by", "_grace", "_is_cancelled", "code", "deadline", "reason")
+    __slots__ = ("_by", "_given_by", "_grace", "_is_cancelled", "code", "deadline", "reason")
 
     def __init__(self, code: int, reason: str, *, grace: float) -> None:
         self.code = code
         self.reason = reason
         self.deadline: float = NEVER
         "When to ask for the next step, if no handler ends before."
-        self._by: float = NEVER  # when everything has to be over
+        self._by: float = NEVER  # when everything has to be over, unless much is on its way
+        self._given_by: float = NEVER  # when it has to be over because a caller says so
         self._grace = grace  # seconds that a cancelled handler has; 0: it cannot be cancelled
         self._is_cancelled = False
 
@@ -55,6 +56,8 @@ class ClosePlan:
         """Note the limit of one more call of ``close()``: the shortest one counts."""
         limit, rest = time_to_close(config, timeout)
         self._by = min(self._by, now + limit)
+        if timeout is not None:
+            self._given_by = min(self._given_by, now + timeout)
         if not self._is_cancelled:
             self.deadline = min(self.deadline, now + limit - rest)
 
@@ -68,12 +71,15 @@ class ClosePlan:
             return CloseStep.CLOSE
         self._is_cancelled = True
         # some of the time that is left is for what their callers are told
-        self.deadline = now + min(self._grace, self.left(now) / 2)
+        self.deadline = now + min(self._grace, max(0.0, self._by - now) / 2)
         return CloseStep.CANCEL
 
-    def left(self, now: float) -> float:
-        """Return the seconds that are left for the session's own close."""
-        return max(0.0, self._by - now)
+    def left(self, now: float) -> float | None:
+        """Return the seconds that are left for the session's own close.
+
+        ``None`` if no caller gave a limit: then the session has limits of its own (CLOSE-10).
+        """
+        return None if self._given_by == NEVER else max(0.0, self._given_by - now)
 
 
 def time_to_close(config: Config, timeout: float | None) -> tuple[float, float]:

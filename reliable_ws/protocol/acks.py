@@ -16,7 +16,7 @@ is news, and starts the delay. While the delay runs, the mark is ``due_at()``.
 from __future__ import annotations
 
 from .config import Config
-from .frames import Ack, Counters, new_unchecked
+from .frames import Ack, Counters, Partial, new_unchecked
 from .inbox import BEYOND, Inbox
 
 __all__ = ["Acks"]
@@ -28,7 +28,17 @@ class Acks:
     It looks at our inbox only, which an Ack of the peer's does not move (ACK-8).
     """
 
-    __slots__ = ("_delay", "_quarter", "by", "confirmed", "inbox", "now", "received", "wanted")
+    __slots__ = (
+        "_delay",
+        "_quarter",
+        "by",
+        "confirmed",
+        "inbox",
+        "now",
+        "partial_news",
+        "received",
+        "wanted",
+    )
 
     def __init__(self, inbox: Inbox, config: Config) -> None:
         self.inbox = inbox
@@ -42,6 +52,8 @@ class Acks:
         "The peer waits for the confirmation of this number (ACK-5)."
         self.now = False
         "Whether an Ack goes whatever it says: a heartbeat, or a delay that has passed."
+        self.partial_news = False
+        "Whether more of a message in parts has arrived than was told on this link (PART-16)."
         self.by: float | None = None
         "When news that nobody waits for is told (ACK-4). ``None`` while there is no news."
 
@@ -99,6 +111,12 @@ class Acks:
         else:
             inbox.watch(confirmed + 1)
         return new_unchecked(Ack, (received, confirmed))
+
+    def take_partial(self) -> Partial | None:
+        """Return what the envelope that goes now says of a message in parts (PART-16)."""
+        self.partial_news = False
+        inbox = self.inbox
+        return Partial(inbox.received + 1, inbox.partial) if inbox.partial else None
 
     def tick(self, now: float) -> None:
         """Do what is due."""

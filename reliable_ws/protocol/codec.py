@@ -36,6 +36,7 @@ from .frames import (
     Limits,
     Messages,
     Part,
+    Partial,
     Position,
     Refuse,
     Stop,
@@ -278,6 +279,11 @@ def _want(item: list[Any]) -> Want:
     return new_unchecked(Want, (number,))
 
 
+def _partial(item: list[Any]) -> Partial:
+    _type, number, held = fields.array(item, 3, "Partial")
+    return Partial(fields.number(number, 1, "number"), fields.number(held, 1, "held"))
+
+
 def _stop(item: list[Any]) -> Stop:
     counters = _counters(fields.array(item, 2, "Stop")[1])
     if not counters.stopped:
@@ -359,6 +365,7 @@ _DECODERS: dict[int, Callable[[list[Any]], Frame]] = {
     TYPES[Hello]: _hello,
     TYPES[Messages]: _messages,
     TYPES[Part]: _part,
+    TYPES[Partial]: _partial,
     TYPES[Refuse]: _refuse,
     TYPES[Stop]: _stop,
     TYPES[Want]: _want,

@@ -50,8 +50,8 @@ class Config:
     unnoticed is dropped after ``idle_timeout``. The rest of this time is for another
     WebSocket to bring the end (protocol.md, CLOSE-23)."""
     close_timeout: float = 300.0
-    """``close()`` gives up after so long, whatever the progress. Running request handlers have
-    most of this time to end."""
+    """``close()`` gives up after so long in which nothing new arrived at the peer, though its
+    application makes progress. Running request handlers have most of this time to end."""
     close_cancelled_timeout: float = 3.0
     """How long closing may take after a cancellation, ``SystemExit`` or Ctrl-C has left the block
     of a connection, or after the program has ended without ``close()``. A peer that reads needs a

@@ -179,6 +179,13 @@ class Want(NamedTuple):
     number: int
 
 
+class Partial(NamedTuple):
+    """How many bytes of the next message have arrived in parts (PART-16)."""
+
+    number: int
+    held: int
+
+
 class Stop(NamedTuple):
     """Nothing more will be handed over (CLOSE-3)."""
 
@@ -278,7 +285,19 @@ class CallAck(NamedTuple):
 
 
 Frame: TypeAlias = (
-    Hello | Welcome | Refuse | Messages | Part | Finish | Ack | Want | Stop | Done | Calls | CallAck
+    Hello
+    | Welcome
+    | Refuse
+    | Messages
+    | Part
+    | Finish
+    | Ack
+    | Want
+    | Partial
+    | Stop
+    | Done
+    | Calls
+    | CallAck
 )
 
 TYPES: dict[type[Frame], int] = {
@@ -290,6 +309,7 @@ TYPES: dict[type[Frame], int] = {
     Hello: ord("H"),
     Messages: ord("M"),
     Part: ord("P"),
+    Partial: ord("%"),  # not critical: a peer that does not know it skips it
     Refuse: ord("X"),
     Stop: ord("S"),
     Want: ord("N"),

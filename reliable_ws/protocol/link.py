@@ -273,6 +273,10 @@ class Link:
         # 4. Acks ride in front of these. Without other frames they go when they are due.
         if calls.now or (frames and calls.incoming.received != calls.told):
             frames.insert(0, calls.take())  # before a Stop it is the last one (CALL-37)
+        if acks.partial_news and (frames or acks.now):
+            partial = acks.take_partial()
+            if partial is not None:
+                frames.insert(0, partial)
         if acks.now or inbox.received != acks.received or inbox.confirmed != acks.confirmed:
             ack = acks.take(riding=bool(frames))
             if ack is None:

@@ -44,6 +44,7 @@ from .frames import (
     Hello,
     Messages,
     Part,
+    Partial,
     Payload,
     Refuse,
     Stop,
@@ -77,6 +78,7 @@ class Session:
 
     __slots__ = (
         "_events",
+        "_partial_there",
         "_resumed",
         "attempt",
         "call_queue",
@@ -152,6 +154,7 @@ class Session:
         self.restored = False
         "Whether it came from a store and has not met its peer since."
         self._resumed = False
+        self._partial_there = Partial(0, 0)  # the most that the peer said
         self._events: list[Event] = []
 
     def __repr__(self) -> str:
@@ -365,8 +368,8 @@ class Session:
     ) -> list[Event]:
         """Finish, and take nothing more (CLOSE-2). A later call can only shorten the limit.
 
-        The session ends after ``timeout`` seconds, after ``Config.close_timeout``, or after
-        ``Config.close_progress_timeout`` without progress, at the latest.
+        The session ends after ``timeout`` seconds, after ``Config.close_timeout`` in which nothing
+        arrived at the peer, or after ``Config.close_progress_timeout`` without progress.
 
         Raises:
             ValueError: The code may not be sent.
@@ -573,6 +576,7 @@ class Session:
             self._events.append(Arrived(1))
         else:
             link.part_arrived(len(frame.data), now)
+            link.acks.partial_news = True
 
     def _finish_arrived(self, _link: Link, frame: Finish, _now: float) -> None:
         if not self.inbox.stopped:
@@ -596,9 +600,12 @@ class Session:
             return  # the first final counters stand (CLOSE-12)
         if received <= outbox.acked and confirmed <= outbox.confirmed:
             return
-        if self.timers.progress_at is not None:  # closing
+        closing = self.timers.progress_at is not None
+        if closing:
             self.timers.progressed(now)
         if received > outbox.acked:
+            if closing:
+                self.timers.moved(now)
             outbox.acked = received
             if self.frame_size.probe:
                 self.frame_size.passed()
@@ -621,12 +628,21 @@ class Session:
         if frame.received >= link.calls.number:  # CALL-19
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
         if self.outgoing_calls.ack(frame.received) and self.timers.progress_at is not None:
-            self.timers.progressed(now)
+            self.timers.moved(now)
 
     def _want_arrived(self, link: Link, frame: Want, _now: float) -> None:
         if frame.number > self.inbox.received + self.inbox.max_messages + 1:
             raise Violation(Code.VIOLATION, "Want beyond the window")  # ACK-10
         link.acks.wanted = max(link.acks.wanted, frame.number)
+
+    def _partial_arrived(self, link: Link, frame: Partial, now: float) -> None:
+        """The peer has got more of a message in parts: closing may go on waiting (PART-16)."""
+        cursor = link.cursor
+        if frame > (cursor.number, cursor.offset):  # PART-17
+            raise Violation(Code.VIOLATION, "a part that was never sent")
+        if frame > self._partial_there:
+            self._partial_there = frame
+            self.timers.moved(now)
 
     def _stop_arrived(self, link: Link, frame: Stop, now: float) -> None:
         self._check_sent(link, frame.counters)
@@ -810,6 +826,7 @@ _HANDLERS: dict[type[Frame], Callable[[Session, Link, Any, float], None]] = {
     Done: Session._done_arrived,
     Finish: Session._finish_arrived,
     Part: Session._part_arrived,
+    Partial: Session._partial_arrived,
     Refuse: Session._refuse_arrived,
     Stop: Session._stop_arrived,
     Want: Session._want_arrived,

@@ -11,7 +11,7 @@ __all__ = ["Timers"]
 class Timers:
     """The deadlines of a session that go on between two WebSockets."""
 
-    __slots__ = ("_config", "_hard_by", "contact_at", "progress_at")
+    __slots__ = ("_config", "_hard_by", "contact_at", "moved_at", "progress_at")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
@@ -19,7 +19,9 @@ class Timers:
         "When the peer was heard of last, as far as links have told."
         self.progress_at: float | None = None
         "When the peer moved on last; ``None`` unless the session is closing."
-        self._hard_by: float = NEVER
+        self.moved_at = now
+        "When something arrived at the peer last; counts only while the session is closing."
+        self._hard_by: float = NEVER  # the limit that the caller of close() gave
 
     @property
     def closing(self) -> bool:
@@ -29,8 +31,7 @@ class Timers:
     def close(self, now: float, timeout: float | None) -> None:
         """Wait for the end, within bounds; again: only shortens the limit (CLOSE-10, CLOSE-22)."""
         if self.progress_at is None:
-            self.progress_at = now
-            self._hard_by = now + self._config.close_timeout
+            self.progress_at = self.moved_at = now
         if timeout is not None:
             self._hard_by = min(self._hard_by, now + timeout)
 
@@ -43,11 +44,21 @@ class Timers:
         if self.progress_at is not None:
             self.progress_at = max(self.progress_at, now)
 
+    def moved(self, now: float) -> None:
+        """Note that something new has arrived at the peer: a slow transfer may go on (CLOSE-24)."""
+        self.progressed(now)
+        self.moved_at = max(self.moved_at, now)
+
     def deadline(self, *, attached: bool) -> float:
         """When to ask :meth:`expired` at the latest."""
         by: float = self._hard_by
         if self.progress_at is not None:
-            by = min(by, self.progress_at + self._config.close_progress_timeout)
+            config = self._config
+            by = min(
+                by,
+                self.moved_at + config.close_timeout,
+                self.progress_at + config.close_progress_timeout,
+            )
         return by if attached else min(by, self.contact_at + self._config.session_ttl)
 
     def expired(self, now: float, *, attached: bool) -> str | None:
@@ -56,6 +67,8 @@ class Timers:
         if now >= self._hard_by:
             return "close() took too long"
         if self.progress_at is not None:
+            if now >= self.moved_at + config.close_timeout:
+                return "close() took too long"
             late = now - (self.progress_at + config.close_progress_timeout)  # as in `deadline`
             if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
                 self.progress_at = now - config.close_progress_timeout / 2

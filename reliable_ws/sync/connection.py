@@ -234,12 +234,12 @@ class Connection(Status):
 
         From the call on, this side takes no more messages. Closing gives up after
         ``Config.close_progress_timeout`` seconds without progress, after ``Config.close_timeout``
-        seconds in all, or after ``timeout`` seconds if that is less. Running request handlers may
-        end first. They have three quarters of the whole time, or all of it but the last
-        ``close_progress_timeout`` seconds if that is longer. After that, their callers are told.
-        The progress limit counts only from then on. A second call joins the first. An interruption
-        (Ctrl-C) aborts the session, and what is not confirmed is logged. Other threads that wait to
-        receive or to send get ``ConnectionClosed``.
+        seconds in which nothing new arrived at the peer, or after ``timeout`` seconds in all.
+        Running request handlers may end first. They have three quarters of ``close_timeout`` or
+        ``timeout``, or all of it but the last ``close_progress_timeout`` seconds if that is longer.
+        After that, their callers are told. The other limits count only from then on. A second call
+        joins the first. An interruption (Ctrl-C) aborts the session, and what is not confirmed is
+        logged. Other threads that wait to receive or to send get ``ConnectionClosed``.
 
         Raises:
             DeliveryError: Some messages will never be confirmed. ``report`` names them.

@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from reliable_ws import Backoff, Config, ConnectionClosed, DeliveryError, End, Outcome
-from tests.aio.stage import now, on_stage, paired, rest, start, turns
+from tests.aio.stage import now, on_stage, paired, registry, rest, start, turns
 
 BOUNDED = Config(close_progress_timeout=3, close_timeout=8, session_ttl=30)
 
@@ -112,3 +112,40 @@ async def test_a_second_close_may_shorten_the_first():
         assert now() == began + 1
         with pytest.raises(DeliveryError):
             await closing
+
+
+@on_stage
+@pytest.mark.parametrize("how", ["close", "handler busy"])
+async def test_closing_over_a_slow_link_delivers_what_is_on_its_way(how):
+    """The network swallows it at once, and lets a quarter of a megabyte go every eight seconds."""
+
+    async def busy():
+        await asyncio.sleep(20)
+
+    methods = registry(busy)
+    async with paired(methods=methods, limit=10**9) as (stage, client, server):
+        slow = stage.wire.peer
+        slow.freeze()
+        releasing = start(_release(slow, every=8))
+        asking = start(client.request("busy")) if how == "handler busy" else None
+        await turns()
+        await server.send(bytes(4 * 2**20))
+        closing = start(server.close())
+        assert list(map(len, await rest(client))) == [4 * 2**20]
+        assert now() > 16 * 8
+        await client.close()
+        await closing
+        releasing.cancel()
+        if asking is not None:
+            assert await asking is None
+
+
+async def _release(end, every):
+    """Let all go that is small, and of what is large one at a time."""
+    while True:
+        while end._held:
+            item = end._held.popleft()
+            if isinstance(item, bytes) and len(item) > 1000:
+                await asyncio.sleep(every)
+            end._peer._arrive(item)
+        await asyncio.sleep(0.1)

@@ -6,7 +6,7 @@ import pytest
 
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Ended
-from reliable_ws.protocol.frames import Ack, Code, Finish, Refuse
+from reliable_ws.protocol.frames import Ack, Code, Finish, Partial, Refuse
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
@@ -242,6 +242,45 @@ def test_a_link_that_died_unnoticed_does_not_take_close_with_it(before):
     assert pair.client.ended is not None
     assert pair.client.ended.kind is End.FINISHED
     assert pair.client.report().undelivered == ()
+
+
+def test_a_transfer_over_a_slow_link_is_progress():
+    """CLOSE-21, CLOSE-24: for as long as it moves, also beyond the limit in all."""
+    config = Config(close_progress_timeout=30, close_timeout=100)
+    lone = acceptor(config)
+    lone.sends(bytes(2**20))
+    lone.session.close(NOW)
+    lone.says()  # the network swallows it at once
+    lone.hears(Ack(0, 0))
+    for held in range(1, 20):  # and delivers it slowly
+        lone.now += 20
+        lone.hears(Partial(1, held * 1000))
+        assert lone.session.tick(lone.now) == []
+        lone.says()
+    lone.now += 29
+    lone.hears(Partial(1, 19_000))  # nothing new
+    assert lone.session.tick(lone.now) == []
+    lone.now += 1
+    lone.session.tick(lone.now)
+    assert lone.session.ended == (End.EXPIRED, Code.ENDED, "no progress while closing")
+
+
+def test_messages_that_arrive_slowly_are_not_cut_off():
+    """CLOSE-24: the limit in all begins anew with each that arrives."""
+    lone = acceptor(Config(close_progress_timeout=30, close_timeout=50))
+    lone.sends(*"abcdefgh")
+    lone.session.close(NOW)
+    lone.says()
+    for received in range(1, 9):
+        lone.now += 20
+        lone.hears(Ack(received, 0))
+        assert lone.session.tick(lone.now) == []
+    lone.now += 25
+    lone.hears(Ack(8, 1))  # taken, which is progress; but nothing is on its way
+    assert lone.session.tick(lone.now) == []
+    lone.now += 25
+    lone.session.tick(lone.now)
+    assert lone.session.ended == (End.EXPIRED, Code.ENDED, "close() took too long")
 
 
 def test_a_close_that_crawls_has_a_limit():

@@ -25,6 +25,7 @@ from reliable_ws.protocol.frames import (
     Item,
     Messages,
     Part,
+    Partial,
     Piece,
     Refuse,
     Reply,
@@ -54,6 +55,7 @@ EVERY: list[Frame] = [
     Ack(0, 0),
     Ack(MAX_NUMBER, 7),
     Want(1),
+    Partial(1, 1),
     Calls(1, [Request("add", None, 0, "x"), Request("é" * 127, 5000, 9, None), Piece(b"xyz")]),
     Calls(4, [Reply(1, msgpack.ExtType(1, b"\xc0")), Reply(1, None), Item(2, b""), Void()]),
     Calls(MAX_NUMBER, [Fault(2, "e" * 255, "m" * 1000, b""), Fault(2, "", "", None)]),
@@ -77,8 +79,10 @@ def test_frames_come_back_as_their_own_types():
 
 
 def test_types_are_capital_letters_and_critical():
-    """FRAME-3, FRAME-4: a hex dump can be read."""
-    for types in (TYPES, ENTRIES):
+    """FRAME-3, FRAME-4: a hex dump can be read. One frame may be skipped, and has a sign."""
+    assert TYPES[Partial] == ord("%")
+    assert not TYPES[Partial] & CRITICAL
+    for types in ({**TYPES, Partial: ord("Z")}, ENTRIES):
         letters = {chr(number) for number in types.values()}
         assert len(letters) == len(types)
         assert all("A" <= letter <= "Z" and ord(letter) & CRITICAL for letter in letters)

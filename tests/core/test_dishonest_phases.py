@@ -6,7 +6,17 @@ import pytest
 
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.events import Detached, Ended
-from reliable_ws.protocol.frames import Ack, Done, Finish, Messages, Part, Refuse, Stop, Want
+from reliable_ws.protocol.frames import (
+    Ack,
+    Done,
+    Finish,
+    Messages,
+    Part,
+    Partial,
+    Refuse,
+    Stop,
+    Want,
+)
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY
@@ -34,6 +44,7 @@ from .helpers import (
         Finish(1, 1000, ""),
         Ack(0, 0),
         Want(1),
+        Partial(1, 1),
         Stop(counters(stopped=True)),
         Done(counters()),
         hello(),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.cursor import LARGEST_PART
 from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.events import Ended
-from reliable_ws.protocol.frames import Ack, Finish, Messages, Part
+from reliable_ws.protocol.frames import Ack, Finish, Messages, Part, Partial
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
@@ -217,3 +218,33 @@ def test_a_later_greeting_can_only_lower_the_envelopes():
         lone.dials(limits=limits(max_frame=most, window_messages=1))
         assert lone.session.frame_size.limit == expected
     assert lone.session.outbox.peer == limits(max_frame=10_000)
+
+
+@either_side
+def test_what_has_arrived_of_a_message_is_told_with_whatever_is_said(side):
+    """PART-16: once for each state, and behind the Ack."""
+    lone = side()
+    lone.hears(Part(1, 0, 9, 0, b"abc"))
+    assert lone.says() == []
+    lone.hears(Part(1, 3, 9, 0, b"de"))
+    assert lone.sends("x") == [Partial(1, 5), run_of(1, "x")]
+    assert lone.sends("y") == [run_of(2, "y")]
+    lone.hears(Part(1, 5, 9, 0, b"f"))
+    lone.now = lone.session.deadline
+    lone.session.tick(lone.now)
+    assert lone.says() == [Ack(0, 0), Partial(1, 6)]  # a heartbeat
+    lone.hears(Part(1, 6, 9, 0, b"g"))
+    lone.hears(Part(1, 7, 9, 0, b"hi"))
+    assert lone.sends("z") == [Ack(1, 0), run_of(3, "z")]
+
+
+@either_side
+@pytest.mark.parametrize(("number", "held"), [(1, 4000), (1, 5000), (2, 1), (3, 1)])
+def test_a_partial_of_what_was_never_sent(side, number, held):
+    """PART-17"""
+    lone = side(limits=limits(max_frame=4096))
+    lone.session.send(bytes(10_000))
+    [part] = decode(lone.link.transmit(lone.now), 4096)
+    assert lone.hears(Partial(1, len(part.data))) == []
+    [ended] = lone.hears(Partial(number, held))
+    assert ended.ending.code == 4422

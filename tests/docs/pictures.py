@@ -119,6 +119,8 @@ def in_words(frame: list[Any]) -> str:
             return f"Messages {fields[0]}: {', '.join(map(json.dumps, fields[1]))}"
         case "A":
             return f"Ack: received {fields[0]}, confirmed {fields[1]}"
+        case "%":
+            return f"Partial: {fields[1]} bytes of {fields[0]}"
         case "N" | "K":
             return f"{'Want' if letter == 'N' else 'CallAck'}: {fields[0]}"
         case "F":

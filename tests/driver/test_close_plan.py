@@ -29,7 +29,8 @@ def test_it_closes_as_soon_as_no_handler_runs():
     waiting = plan()
     assert waiting.step(5, busy=True) is CloseStep.WAIT
     assert waiting.step(6, busy=False) is CloseStep.CLOSE
-    assert waiting.left(6) == 94
+    assert waiting.left(6) is None
+    assert plan(20).left(6) == 14
 
 
 def test_handlers_that_are_late_are_cancelled_and_have_some_time_to_end():

@@ -49,6 +49,7 @@ TIMES = frozenset(
     (
         "contact_at",
         "heard_at",
+        "moved_at",
         "_hard_by",
         "_open_by",
         "_speak_by",
@@ -90,6 +91,7 @@ CONSTANT = frozenset(
         "_part_timeout",
         "accepts",
         "_met",
+        "_partial_there",
         "probe",
         "cause",
         "size",
