@@ -108,8 +108,6 @@ def bad() -> list[dict[str, Any]]:
     frame("Ack: a field too many", "A", 3, 3, 3)
     frame("Want: 0", "N", 0)
     frame("Want: nothing", "N")
-    frame("Partial: number 0", "%", 0, 1)
-    frame("Partial: of no bytes", "%", 1, 0)
     # calls
     frame("CallAck: nothing", "K")
     frame("CallAck: negative", "K", -1)

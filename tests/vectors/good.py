@@ -24,7 +24,6 @@ from reliable_ws.protocol.frames import (
     Item,
     Messages,
     Part,
-    Partial,
     Piece,
     Position,
     Refuse,
@@ -98,7 +97,6 @@ def good() -> list[dict[str, Any]]:
     add("Ack of nothing: a heartbeat", Ack(0, 0))
     add("Ack, the highest number", Ack(MAX_NUMBER, MAX_NUMBER))
     add("Want", Want(8))
-    add("Partial", Partial(8, 65536))
     add("Stop", Stop(Counters(9, 4, 7, True, ((6, 6),))))
     many = tuple((n, n) for n in range(2, 130, 2))
     add("Stop, with 64 ranges", Stop(Counters(200, 0, 150, True, many)))
