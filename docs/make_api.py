@@ -147,6 +147,7 @@ THEMES: list[Theme] = [
             "reliable_ws.sync.serve",
             "reliable_ws.sync.Server",
             "reliable_ws.sync.Sessions",
+            "reliable_ws.sync.drain_on_sigterm",
         ],
     ),
     (

@@ -10,6 +10,7 @@ from .receiver import Delivery
 from .sender import Receipt
 from .serve import Server, serve
 from .sessions import Sessions
+from .sigterm import drain_on_sigterm
 from .wrap import wrap
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Server",
     "Sessions",
     "connect",
+    "drain_on_sigterm",
     "serve",
     "wrap",
 ]

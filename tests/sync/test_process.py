@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+import reliable_ws.sync
 
 from .conftest import SECONDS
 
@@ -203,6 +206,120 @@ def test_sigterm_drains_a_server():
     status, out, err = program.end()
     assert (status, err) == (0, "")
     assert out == "1001 1 sent, 1 confirmed; finished (1001, 'going away')\n"
+
+
+SERVING = """
+import time
+
+def handler(conn):
+    for message in conn:
+        conn.send(message)
+
+def client(finish=True):
+    conn = rs.connect(f"ws://127.0.0.1:{server.port}")
+    conn.send("x").wait(5)
+    assert conn.recv() == "x"
+    if finish:
+        threading.Thread(target=lambda: (list(conn), conn.close()), daemon=True).start()
+    return conn
+
+def drained(reports):
+    print(*reports.values(), sep=", ")
+
+server = rs.serve(handler, "127.0.0.1", 0)
+"""
+FINISHED = "1 sent, 1 confirmed; finished (1000)\n"
+
+
+def drained_program(source):
+    program = Program(SERVING + textwrap.dedent(source))
+    program.ready()
+    program.signal(signal.SIGTERM)
+    return program
+
+
+def test_sigterm_drains_first_and_then_ends_the_process_as_before():
+    """The main thread may be waiting meanwhile."""
+    program = drained_program(
+        """
+        rs.drain_on_sigterm(server.sessions, on_drained=drained)
+        conn = client()
+        print("ready")
+        time.sleep(600)
+        """
+    )
+    assert program.end() == (-signal.SIGTERM, FINISHED, "")
+
+
+def test_the_earlier_handler_of_sigterm_runs_after_the_draining_in_the_main_thread():
+    program = drained_program(
+        """
+        def before(number, frame):
+            print("before", number, threading.current_thread() is threading.main_thread())
+            sys.exit(3)
+
+        signal.signal(signal.SIGTERM, before)
+        for _ in range(2):
+            rs.drain_on_sigterm(server.sessions, on_drained=drained)
+        conn = client()
+        print("ready")
+        threading.Event().wait(600)
+        """
+    )
+    assert program.end() == (3, f"{FINISHED}before 15 True\n", "")
+
+
+def test_what_stops_the_server_is_called_after_the_draining_of_all():
+    program = drained_program(
+        """
+        rs.drain_on_sigterm(server.sessions, on_drained=drained)
+        rs.drain_on_sigterm(rs.Sessions(), then=server.shutdown)
+        conn = client()
+        print("ready")
+        server.serve_forever()
+        server.close()
+        print("stopped", signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+        """
+    )
+    assert program.end() == (0, f"{FINISHED}stopped True\n", "")
+
+
+def test_a_second_sigterm_does_not_wait_for_the_draining():
+    program = drained_program(
+        """
+        rs.drain_on_sigterm(server.sessions, timeout=600)
+        conn = client(finish=False)
+        print("ready")
+        assert list(conn) == []  # it is draining
+        print("draining")
+        time.sleep(600)
+        """
+    )
+    assert program._process.stdout.readline() == "draining\n"
+    program.signal(signal.SIGTERM)
+    assert program.end() == (-signal.SIGTERM, "", "")
+
+
+def test_what_on_drained_raises_keeps_no_process_alive():
+    program = drained_program(
+        """
+        rs.drain_on_sigterm(server.sessions, on_drained=lambda reports: 1 / 0)
+        print("ready")
+        time.sleep(600)
+        """
+    )
+    status, _, err = program.end()
+    assert status == -signal.SIGTERM
+    assert "draining failed" in err
+
+
+def test_only_the_main_thread_can_watch_signals():
+    with ThreadPoolExecutor() as threads:
+        watching = threads.submit(reliable_ws.sync.drain_on_sigterm, reliable_ws.sync.Sessions())
+        with pytest.raises(RuntimeError, match="for the main thread"):
+            watching.result()
+    with pytest.raises(TypeError, match=r"a reliable_ws.sync.Sessions"):
+        reliable_ws.sync.drain_on_sigterm(reliable_ws.Sessions())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -54,6 +54,8 @@ def gunicorn(app, port: int, **options) -> None:
                 self.cfg.set(name, value)
 
         def load(self):
+            if options.get("worker_class") == "gthread":
+                app.prepare()
             return app.app
 
     Application().run()

@@ -25,6 +25,12 @@ class TestFlaskSock(ProgramContract):
     program = ("own", "flask_sock_app")
 
 
+class TestFlaskSockOnGunicorn(ProgramContract):
+    library = "simple-websocket, Flask-Sock on gunicorn, `-k gthread`"
+    distributions = ("simple-websocket", "flask-sock", "gunicorn")
+    program = ("gunicorn", "flask_sock_app", 'worker_class="gthread"', "threads=64")
+
+
 class TestClient(BlockingClientContract):
     library = "simple-websocket"
     distributions = ("simple-websocket",)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 from flask import Flask
 from flask_sock import Sock
 from werkzeug.serving import make_server
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.sync import drain_on_sigterm
 from tests.sync.endpoints import BlockingEndpoints
 
 from . import print_reports
@@ -26,12 +24,12 @@ def endpoint(ws, name: str) -> None:
     ENDPOINTS.paths[f"/{name}"](ws)
 
 
+def prepare(then=None) -> None:
+    drain_on_sigterm(ENDPOINTS.session.sessions, timeout=5.0, on_drained=print_reports, then=then)
+
+
 def run(port: int) -> None:
-    gone = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: gone.set())
     server = make_server("127.0.0.1", port, app, threaded=True)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    gone.wait()
-    print_reports(ENDPOINTS.session.sessions.drain(5.0))
-    server.shutdown()
+    prepare(then=server.shutdown)
+    server.serve_forever()
