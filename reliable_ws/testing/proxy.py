@@ -9,12 +9,13 @@ library, and cuts where it likes, in the middle of a frame too::
             proxy.reset()
 
 What is in flight is bounded in both directions: a receiver that does not read stops its sender.
-The event loop must have ``add_reader`` (on Windows that is the selector loop).
+It runs on every event loop with sockets: those of asyncio, the proactor of Windows too, and uvloop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
@@ -83,7 +84,11 @@ class ChaosProxy:
         self._listener = socket.create_server((self.host, self.port), backlog=1024)
         self._listener.settimeout(0)
         self.port = self._listener.getsockname()[1]
-        self._loop.add_reader(self._listener, self._accept)
+        self._accepting: asyncio.Task[None] | None = None
+        try:
+            self._loop.add_reader(self._listener, self._accept)
+        except NotImplementedError:  # the proactor has none, but can accept
+            self._accepting = self._loop.create_task(self._accept_each())
         return self
 
     async def __aexit__(
@@ -93,7 +98,11 @@ class ChaosProxy:
         traceback: TracebackType | None,
     ) -> None:
         self._leaving = True
-        self._loop.remove_reader(self._listener)
+        if self._accepting is None:
+            self._loop.remove_reader(self._listener)
+        else:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
         self._listener.close()
         for task in self._tasks:
             task.cancel()
@@ -182,14 +191,23 @@ class ChaosProxy:
                 client, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            if self._refusing:
-                self.refused += 1
-                reset(client)
-                continue
-            self.connections += 1
-            task = self._loop.create_task(self._connect(client, self.connections))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._ended, client))
+            self._take(client)
+
+    async def _accept_each(self) -> None:
+        while True:
+            with contextlib.suppress(ConnectionAbortedError):
+                client, _ = await self._loop.sock_accept(self._listener)
+                self._take(client)
+
+    def _take(self, client: socket.socket) -> None:
+        if self._refusing:
+            self.refused += 1
+            reset(client)
+            return
+        self.connections += 1
+        task = self._loop.create_task(self._connect(client, self.connections))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, client))
 
     async def _connect(self, client: socket.socket, number: int) -> None:
         family = socket.AF_INET6 if ":" in self.target[0] else socket.AF_INET

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import websockets
 
+from reliable_ws import Backoff, Connection, connect, serve
 from reliable_ws.testing import ChaosProxy, Fault, FaultPlan, relay
 from reliable_ws.testing.plan import FaultName, Side
 
@@ -336,3 +337,45 @@ async def test_it_works_below_websockets() -> None:
             proxy.refuse()
             with pytest.raises((OSError, websockets.InvalidHandshake)):
                 await websockets.connect(proxy.uri())
+
+
+# -- event loops --------------------------------------------------------------------------------
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """What the proactor of Windows lacks; its own methods do without."""
+
+    def add_reader(self, *_: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+    remove_reader = add_reader  # type: ignore[assignment]
+
+
+LOOPS: list[Any] = [asyncio.SelectorEventLoop, WithoutReaders]
+with contextlib.suppress(ImportError):  # it does not exist everywhere
+    import uvloop
+
+    LOOPS.append(uvloop.Loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_runs_on_every_event_loop(loop: Any) -> None:
+    async def main() -> None:
+        async def echo(conn: Connection) -> None:
+            async for message in conn:
+                await conn.send(message)
+
+        async with (
+            serve(echo, HOST, 0) as server,
+            ChaosProxy(HOST, server.port) as proxy,
+            connect(proxy.uri(), proxy=None, reconnect=Backoff(initial=0.02)) as conn,
+        ):
+            for strike in (proxy.reset, proxy.cut, proxy.half_open):
+                await conn.send("x")
+                assert await conn.recv() == "x"
+                strike()
+            await conn.send(bytes(1_000_000))
+            assert len(await conn.recv()) == 1_000_000
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
