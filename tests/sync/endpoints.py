@@ -24,6 +24,21 @@ from .conftest import run
 SECONDS = 30
 
 
+class Shared(defaultdict):
+    """Makes what is missing once, when several threads ask for it at a time.
+
+    Else each would get one of its own, and wait for an event that nobody sets.
+    """
+
+    _lock = threading.Lock()
+
+    def __missing__(self, key):
+        with self._lock:
+            if key not in self:
+                self[key] = self.default_factory()
+        return self[key]
+
+
 class BlockingEndpoints:
     """The endpoints of one server process: call the one at the path with each WebSocket."""
 
@@ -41,8 +56,8 @@ class RawEndpoint:
     """Does with a bare transport what its first message says."""
 
     def __init__(self) -> None:
-        self.logs = defaultdict(list)
-        self._events = defaultdict(threading.Event)
+        self.logs = Shared(list)
+        self._events = Shared(threading.Event)
 
     def __call__(self, websocket):
         transport = adapt(websocket)
@@ -119,8 +134,8 @@ class SessionEndpoint:
         methods.register(self.cancel_endpoints)
         self.sessions = Sessions(methods=methods, config=Config(**limits))
         self._runs = Counter()
-        self._released = defaultdict(threading.Event)
-        self._ended = defaultdict(threading.Event)
+        self._released = Shared(threading.Event)
+        self._ended = Shared(threading.Event)
         self._how = {}
         self._transports = set()
 
