@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_options, check_seconds, expect
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
 from reliable_ws.protocol.frames import OVERHEAD, Payload
@@ -21,6 +22,11 @@ from reliable_ws.protocol.state import Sending
 from .connection import Connection
 
 __all__ = ["Fate", "Group", "Publication", "Recipient"]
+
+DROPPED_CODE = 1013
+"""The code with which a dropped member's connection is closed: try again later (RFC 6455)."""
+
+DROPPED_REASON = "dropped from its group: too slow"
 
 AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
@@ -258,18 +264,25 @@ class Group:
     With ``when_full="wait"`` no member sees a gap: a member stays in the group through a short
     stall and a reconnect, and what one dead member can hold is bounded.
 
+    A member that is dropped is told so: its connection is closed with code 1013. The member gets
+    what it was sent before, then ``ConnectionClosedError``. A warning is logged.
+
     Args:
         when_full: What happens when a member's outbox has no room. ``"wait"``: the publication
             waits for room; when the limits below are exceeded, the member is dropped from the
             group. ``"skip"``: this member does not get this publication, and stays in the group.
             ``"drop"``: the member is dropped from the group at once.
+        on_dropped: A plain function. It is called with the connection of a member that was dropped,
+            instead of closing the connection. Then your application has to tell the member, which
+            gets no further publication.
         limit: How many publications may wait for one member.
         limit_bytes: How many bytes may wait for one member. One larger publication may wait alone.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
 
     Raises:
         ValueError: ``when_full`` is none of the three, or a limit is too small.
-        TypeError: ``payload_codec`` has no ``dumps`` and ``loads``.
+        TypeError: ``payload_codec`` has no ``dumps`` and ``loads``, or ``on_dropped`` is no plain
+            function.
     """
 
     def __init__(
@@ -279,8 +292,9 @@ class Group:
         limit: int = 1024,
         limit_bytes: int = 4 * 1024 * 1024,
         payload_codec: PayloadCodec | None = None,
+        on_dropped: Callable[[Connection], object] | None = None,
     ) -> None:
-        check_options(payload_codec=payload_codec)
+        check_options(payload_codec=payload_codec, on_dropped=on_dropped)
         if when_full not in ("wait", "skip", "drop"):
             raise ValueError(f"when_full must be 'wait', 'skip' or 'drop', not {when_full!r}")
         if limit <= 0 or limit_bytes <= OVERHEAD:
@@ -289,6 +303,7 @@ class Group:
         self.limit = limit
         self.limit_bytes = limit_bytes
         self._codec = payload_codec or MsgpackCodec()
+        self._on_dropped = on_dropped
         self._members: dict[bytes, Member] = {}
 
     def __len__(self) -> int:
@@ -352,9 +367,30 @@ class Group:
         publication = Publication(message, *seal(message, self._codec))
         places = publication._places
         left = 0
+        dropped: list[Member] = []
         for member in list(self._members.values()):
             place = places[member] = member.offer(publication)
             if not isinstance(place, Outcome):
                 left += 1
+            elif place is Outcome.DROPPED:
+                dropped.append(member)
         publication._left = left
+        for member in dropped:  # at last: what this does may concern this group
+            self._end(member)
         return publication
+
+    def _end(self, member: Member) -> None:
+        """Let a member that was dropped know of it."""
+        connection = member.connection
+        logger.warning(
+            "a member was dropped from its group, as it was full: %r, identity %r",
+            connection,
+            member.identity,
+        )
+        if self._on_dropped is None:
+            connection.start_closing(DROPPED_CODE, DROPPED_REASON)
+            return
+        try:
+            self._on_dropped(connection)
+        except Exception:  # noqa: BLE001 - the application's, and not the publisher's
+            logger.exception("on_dropped raised")

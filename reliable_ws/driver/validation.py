@@ -196,6 +196,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "drain_timeout": (is_number, NUMBER_OF_SECONDS),
     "max_connections": (lambda value: type(value) is int and value > 0, "an int above 0"),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
+    "on_dropped": (is_plain, PLAIN_FUNCTION),
     "on_event": (is_plain, PLAIN_FUNCTION),
     "payload_codec": (
         lambda value: hasattr(value, "dumps") and hasattr(value, "loads"),

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from reliable_ws import Config, Fate, Group
+from reliable_ws import Config, ConnectionClosedError, Fate, Group, State
 from tests.aio.room import TIGHT, Room, counted, fates
-from tests.aio.stage import now, on_stage, start, take, turns
+from tests.aio.stage import iterate, now, on_stage, start, take, turns
 from tests.support.cancel import cancel_everywhere
 
 
@@ -42,6 +42,77 @@ async def test_wait_has_a_limit_then_the_member_is_dropped():
         assert [fates(p.outcomes)[0] for p in publications[:4]] == [Fate.CONFIRMED] * 4
         assert room.members[0].stats.sent == 4
         assert room.members[0]._sender.watchers == ()
+
+
+@pytest.mark.parametrize("when_full", ["wait", "drop"])
+@on_stage
+async def test_a_member_that_is_dropped_is_told_so_behind_what_it_was_sent(when_full, caplog):
+    """Else it would stay connected, and never notice that it gets nothing more."""
+    async with Room(2, config=TIGHT, when_full=when_full, limit=3) as room:
+        fast = start(take(room.clients[1], 12))
+        for n in range(12):
+            room.group.publish(n)
+            await asyncio.sleep(0.1)
+        got = []
+        with pytest.raises(ConnectionClosedError, match="dropped from its group") as caught:
+            await iterate(room.clients[0], got)
+        assert got == [0, 1, 2, 3]
+        assert caught.value.code == 1013
+        assert await fast == list(range(12))
+        await room.clients[0].close()
+        await room.members[0].wait_closed()
+        assert room.members[0].close_code == 1013
+        assert room.members[1].state is State.OPEN
+        assert caplog.text.count("dropped from its group") == 1
+        assert "identity 0" in caplog.text
+
+
+@on_stage
+async def test_a_member_that_is_dropped_and_reads_nothing_ends_in_time():
+    async with Room(1, config=TIGHT, when_full="drop") as room:
+        for n in range(5):
+            room.group.publish(n)
+        began = now()
+        await room.members[0].wait_closed()
+        assert now() - began < TIGHT.close_progress_timeout + 1
+        with pytest.raises(ConnectionClosedError):
+            await iterate(room.clients[0], [])
+
+
+@on_stage
+async def test_the_application_decides_what_becomes_of_a_dropped_member(caplog):
+    dropped = []
+    async with Room(2, config=TIGHT, when_full="drop", on_dropped=dropped.append) as room:
+        for n in range(6):
+            room.group.publish(n)
+        assert dropped == room.members
+        assert [member.state for member in dropped] == [State.OPEN] * 2
+        room.group.leave(room.members[0])  # no member any more
+        for client, member in zip(room.clients, room.members, strict=True):
+            assert await take(client, 4) == [0, 1, 2, 3]
+            await member.send("catch up")
+            room.group.join(member)
+            assert await client.recv() == "catch up"
+        assert "dropped from its group" in caplog.text
+
+
+@on_stage
+async def test_what_on_dropped_raises_reaches_no_publisher(caplog):
+    async with Room(2, config=TIGHT, when_full="drop", on_dropped=[].pop) as room:
+        publications = [room.group.publish(n) for n in range(5)]
+        assert fates(publications[-1].outcomes) == {0: Fate.DROPPED, 1: Fate.DROPPED}
+        assert caplog.text.count("on_dropped raised") == 2
+
+
+@on_stage
+async def test_a_member_that_leaves_by_itself_stays_connected(caplog):
+    async with Room(1, config=TIGHT) as room:
+        publications = [room.group.publish(n) for n in range(6)]
+        room.group.leave(room.members[0])
+        assert fates(publications[-1].outcomes) == {0: Fate.DROPPED}
+        assert room.members[0].state is State.OPEN
+        assert await take(room.clients[0], 4) == [0, 1, 2, 3]
+        assert not caplog.text
 
 
 @on_stage

@@ -32,7 +32,7 @@ async def test_with_cuts_and_stalls_every_report_is_true(members):  # noqa: C901
     chance = random.Random(1000)
     config = Config(session_ttl=20, idle_timeout=10, window_messages=16, outbox_messages=16)
     sessions = Sessions(config=config)
-    group = Group(limit=8)
+    group = Group(on_dropped=lambda _conn: None, limit=8)
     taken: dict[int, list[int]] = {number: [] for number in range(members)}
     wires, gone, clients = {}, set(), {}
 
