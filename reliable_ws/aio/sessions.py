@@ -103,7 +103,8 @@ class Sessions:
         call your application any more. ``handler(conn)`` runs once per session, in a task of its
         own. A later WebSocket of the same session is attached to the running handler. When the
         handler returns, its connection is closed with code 1000. When it raises, the connection is
-        closed with code 1011 and the traceback is logged.
+        closed with code 1011 and the traceback is logged. When the session ends before the handler,
+        the handler is cancelled after ``Config.handler_grace`` seconds.
 
         Args:
             websocket: An open WebSocket of a supported library, or a transport of your own.
@@ -340,7 +341,14 @@ class Sessions:
 class Acceptor(Driver):
     """Drives a session from the side that waits for its WebSockets."""
 
-    __slots__ = ("_sessions", "connection", "given", "handling")
+    __slots__ = (
+        "_overdue",
+        "_running",
+        "_sessions",
+        "connection",
+        "given",
+        "handling",
+    )
 
     def __init__(
         self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
@@ -354,10 +362,19 @@ class Acceptor(Driver):
         "Whether a handler has the connection: no second one gets it."
         self.handling: asyncio.Task[None] | None = None
         "The task that runs the application's handler."
+        self._running: asyncio.Task[None] | None = None  # the same, until the handler has ended
+        self._overdue: asyncio.TimerHandle | None = None  # cancels the handler of an ended session
 
     def _on_ended(self, ending: Ending) -> None:
         self._sessions._retire(self)
         super()._on_ended(ending)
+        self._limit_handler()
+
+    def _limit_handler(self) -> None:
+        """Cancel the handler in a while, if it runs and its session has ended."""
+        if self._running is not None and self.session.ended and self._overdue is None:
+            grace = self.session.config.handler_grace
+            self._overdue = self.loop.call_later(grace, self._running.cancel)
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         following = super()._on_detached(code, reason, retry)
@@ -388,6 +405,8 @@ class Acceptor(Driver):
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
         end = HandlerEnd(self.name)
+        self._running = asyncio.current_task()
+        self._limit_handler()  # the session may have ended before this task began
         try:
             await handler(self.connection)
         except BaseException as error:  # it ends its own session, and nothing else
@@ -397,9 +416,16 @@ class Acceptor(Driver):
                 end.code = 1001
             elif isinstance(error, KeyboardInterrupt | SystemExit):  # it ends the event loop now
                 raise
+            elif self.session.ended and isinstance(error, asyncio.CancelledError):
+                end.overdue(self.session.report())
+                raise
             else:
                 await self.close_interrupted(error)
                 raise
+        finally:
+            self._running = None
+            if self._overdue is not None:
+                self._overdue.cancel()
         try:
             await self.connection.close(end.code)
         except DeliveryError as error:

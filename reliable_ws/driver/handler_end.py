@@ -11,6 +11,7 @@ from reliable_ws.protocol.errors import (
     DeliveryError,
 )
 from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.report import Report
 
 from .status import logger
 
@@ -54,6 +55,11 @@ class HandlerEnd:
             logger.warning("the handler of %s ended with %s: %s", self._name, kind, error)
         else:
             logger.error("the handler of %s raised", self._name, exc_info=error)
+
+    def overdue(self, report: Report) -> None:
+        """Log that the handler was cancelled, since its session had ended."""
+        words = "the handler of %s was cancelled, as its session is over: %s"
+        logger.warning(words, self._name, report)
 
     def undelivered(self, error: DeliveryError) -> None:
         """Log what the close after the handler could not deliver, if nobody else was told."""

@@ -156,6 +156,15 @@ class Status:
         return State.DETACHED if session.incarnation else State.CONNECTING
 
     @property
+    def ended(self) -> bool:
+        """Whether the session has ended.
+
+        A handler that waits for something else than its peer, in a thread, looks at this from time
+        to time: a thread cannot be cancelled.
+        """
+        return self._session.ended is not None
+
+    @property
     def report(self) -> Report:
         """What is known of every message that was sent."""
         return self._session.report()

@@ -56,6 +56,10 @@ class Config:
     """How long closing may take after a cancellation, ``SystemExit`` or Ctrl-C has left the block
     of a connection, or after the program has ended without ``close()``. A peer that reads needs a
     few round trips. A task that is cancelled should not last much longer than that."""
+    handler_grace: float = 5.0
+    """How long a server's handler may go on when its session has ended. Then it is cancelled: it
+    would wait for something else, or work for a peer that is gone. 5 s are enough to put away what
+    it has begun. A handler in a thread cannot be cancelled: it looks at ``Connection.ended``."""
     window_messages: int = 32_768
     "How many unconfirmed messages the peer may have in flight to this side."
     window_bytes: int = 4 * MIB

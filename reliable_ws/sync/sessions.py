@@ -101,7 +101,8 @@ class Sessions:
         ``handler(conn)`` runs once per session, in a thread of its own. A later WebSocket of the
         same session is attached to the running handler. When the handler returns, its connection is
         closed with code 1000. When it raises, the connection is closed with code 1011 and the
-        traceback is logged.
+        traceback is logged. A thread cannot be cancelled: a handler that waits for something else
+        than its peer has to look at :attr:`Connection.ended`.
 
         Args:
             websocket: An open WebSocket of a supported library, or a transport of your own.
