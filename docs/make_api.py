@@ -62,6 +62,7 @@ THEMES: list[Theme] = [
             "reliable_ws.State",
             "reliable_ws.Stats",
             "reliable_ws.ConnectionEvent",
+            "reliable_ws.PeerFinish",
         ],
     ),
     (

@@ -46,7 +46,7 @@ async def scenario(network: Network) -> None:
 
 
 def test_every_order_is_packed_once() -> None:
-    runs = sweep(scenario, faults=("cut", "reset", "kill_server"))
+    runs = sweep(scenario, faults=("cut", "reset", "kill_server", "drain"))
     runs += sweep(scenario, faults=("stall", "half_open"), first=3)  # once it is greeted
     print(sum(run.strike is not None for run in runs), "faults survived")
     longest = max(runs, key=lambda run: run.seconds)

@@ -16,7 +16,7 @@ from .aio.wrap import wrap
 from .backoff import Backoff
 from .driver.failures import FailedAttempt, FailureKind
 from .driver.methods import Methods
-from .driver.status import ConnectionEvent, State, Stats
+from .driver.status import ConnectionEvent, PeerFinish, State, Stats
 from .protocol.config import Config
 from .protocol.errors import (
     AlreadyServed,
@@ -78,6 +78,7 @@ __all__ = [
     "OutcomeUnknown",
     "PayloadCodec",
     "PayloadError",
+    "PeerFinish",
     "ProtocolViolation",
     "Publication",
     "Receipt",

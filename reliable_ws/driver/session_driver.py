@@ -251,8 +251,11 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 following = self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
-            case PeerFinished() if self.rpc_client is not None:
-                self.rpc_client.settle()
+            case PeerFinished(code, reason):
+                if self.session.outbox.finish is None:  # else it only answers
+                    self.notify("peer_finished", code, reason, 0)
+                if self.rpc_client is not None:
+                    self.rpc_client.settle()
             case Eased():
                 self.rpc_server.eased()
         self.receiver.wake_if_over()

@@ -6,7 +6,7 @@ import enum
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
@@ -18,6 +18,7 @@ __all__ = [
     "ConnectionEvent",
     "EventName",
     "NotifyEvent",
+    "PeerFinish",
     "State",
     "Stats",
     "Status",
@@ -33,7 +34,14 @@ __all__ = [
 logger = logging.getLogger("reliable_ws")
 
 EventName = Literal[
-    "opened", "detached", "attempt_failed", "resumed", "session_lost", "superseded", "closed"
+    "opened",
+    "detached",
+    "attempt_failed",
+    "resumed",
+    "peer_finished",
+    "session_lost",
+    "superseded",
+    "closed",
 ]
 
 
@@ -60,12 +68,25 @@ class State(enum.Enum):
     "The first greeting is not complete."
     OPEN = "open"
     "A WebSocket carries the session."
+    PEER_FINISHED = "peer finished"
+    """As ``OPEN``, but the peer sends no more messages. What it sent before can still be taken.
+    ``Connection.peer_finished`` says why."""
     DETACHED = "detached"
     "No WebSocket carries the session. Accepted messages wait."
     CLOSING = "closing"
     "``close()`` was called, and the session has not ended."
     CLOSED = "closed"
     "The session has ended."
+
+
+class PeerFinish(NamedTuple):
+    """With what the peer has finished: it sends no more messages."""
+
+    code: int
+    """The code that the peer gave: 1000 when it is done, 1001 when it goes away (a server that
+    drains), or another one."""
+    reason: str
+    "The reason that came with the code."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,7 @@ class ConnectionEvent:
     name: EventName
     """``opened`` comes first. ``detached`` and ``resumed`` come as WebSockets go and come.
     ``attempt_failed`` comes whenever no WebSocket could be opened, and ``attempt`` says why.
+    ``peer_finished`` comes when the peer finishes and this side has not: soon it should.
     ``closed`` comes last. ``session_lost`` or ``superseded`` comes before it if the session
     ended so."""
     connection: Any
@@ -152,8 +174,19 @@ class Status:
         if session.closing:
             return State.CLOSING
         if session.attached:
-            return State.OPEN
+            return State.OPEN if session.inbox.finish is None else State.PEER_FINISHED
         return State.DETACHED if session.incarnation else State.CONNECTING
+
+    @property
+    def peer_finished(self) -> PeerFinish | None:
+        """The code and the reason with which the peer has finished. ``None`` if it has not.
+
+        It is known as soon as the peer has told, also while messages from before wait to be taken.
+        Iterating over a connection ends in the same way for a peer that is done (1000) and for one
+        that goes away (1001): this says which.
+        """
+        finish = self._session.inbox.finish
+        return None if finish is None else PeerFinish(finish.code, finish.reason)
 
     @property
     def ended(self) -> bool:

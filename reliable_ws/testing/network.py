@@ -31,7 +31,7 @@ __all__ = ["Network"]
 class Network:
     """Carries WebSockets in memory from its clients to its one server, and breaks them.
 
-    The commands are those of :class:`~reliable_ws.testing.ChaosProxy`, and two that kill a process.
+    The commands are those of :class:`~reliable_ws.testing.ChaosProxy`, and three for processes.
     A command acts at once on all live WebSockets, and returns how many it acted on. A message has
     arrived when its ``send`` returns, unless ``delay()``, ``throttle()`` or ``stall()`` hold it
     back. A message that is held back when its WebSocket breaks is lost.
@@ -177,6 +177,17 @@ class Network:
         """
         return self._kill_server()
 
+    def drain(self) -> int:
+        """Let the server drain, as for a deploy. New WebSockets go to another process.
+
+        The old process tells its clients Finish with code 1001, and ends as
+        :meth:`reliable_ws.Sessions.drain` says, within the ``drain_timeout`` of the server. The new
+        process has nothing in memory: a client whose WebSocket breaks while the old one drains
+        finds its session unknown. To let the new process start later, call ``refuse()`` first.
+        Returns how many sessions are drained.
+        """
+        return self._drain()
+
     def kill_client(self) -> int:
         """Kill the process of every client. WebSockets break without a close frame.
 
@@ -234,6 +245,8 @@ class Network:
         self.struck += 1
         if strike.fault == "kill_server":
             self._kill_server(wire)
+        elif strike.fault == "drain":
+            self._drain(wire)
         elif strike.fault == "kill_client":
             self._kill_client(wire.dialer, wire)
         else:
@@ -271,14 +284,21 @@ class Network:
             return 0
         died = self._listener.die()
         self._break(self._live())
-        self._note_kill("kill_server", by)
+        self._note_process("kill_server", by)
         return died
+
+    def _drain(self, by: Wire | None = None) -> int:
+        if self._listener is None:
+            return 0
+        count = self._listener.drain()
+        self._note_process("drain", by)
+        return count
 
     def _kill_client(self, client: Dialer, by: Wire | None = None) -> bool:
         died = client.die()
         self._break([wire for wire in self._live() if wire.dialer is client])
         if died:
-            self._note_kill("kill_client", by)
+            self._note_process("kill_client", by)
         return died
 
     @staticmethod
@@ -286,7 +306,7 @@ class Network:
         for wire in wires:
             wire.strike("cut", "client", None)
 
-    def _note_kill(self, fault: FaultName, by: Wire | None) -> None:
+    def _note_process(self, fault: FaultName, by: Wire | None) -> None:
         number, carried = (by.number, by.carried) if by is not None else (0, 0)
         self._note(Fault(fault, number, carried, by is not None))
 

@@ -9,10 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-__all__ = ["Fault", "FaultName", "FaultPlan", "Fuse", "Schedule", "Side", "Strike"]
+__all__ = ["LOSES_NOTHING", "Fault", "FaultName", "FaultPlan", "Fuse", "Schedule", "Side", "Strike"]
 
-FaultName: TypeAlias = Literal["cut", "reset", "stall", "half_open", "kill_client", "kill_server"]
+FaultName: TypeAlias = Literal[
+    "cut", "reset", "stall", "half_open", "kill_client", "kill_server", "drain"
+]
 Side: TypeAlias = Literal["client", "server"]
+
+LOSES_NOTHING: frozenset[FaultName] = frozenset({"stall", "drain"})
+"""Faults after which the connection goes on."""
 
 _OF_A_CONNECTION: tuple[FaultName, ...] = ("cut", "reset", "stall", "half_open")
 
@@ -71,8 +76,8 @@ class Strike:
             raise ValueError(f"keep is one of {get_args(Side)}, not {self.keep!r}")
         if self.seconds is not None and self.seconds < 0:
             raise ValueError(f"seconds is not negative, but this is {self.seconds}")
-        if self.lost and self.fault == "stall":
-            raise ValueError("lost: a connection that only stalls loses nothing")
+        if self.lost and self.fault in LOSES_NOTHING:
+            raise ValueError(f"lost: {self.fault!r} loses nothing")
 
     def __repr__(self) -> str:
         """As it is written: what is as usual is left out."""

@@ -78,6 +78,10 @@ class Service(serve):
         dead, self._running.sessions = self._running.sessions, Sessions(**self._new_sessions)
         return dead
 
+    async def drain(self, old: Sessions) -> None:
+        """Drain the sessions of an old process."""
+        await old.drain(self._drain_timeout)
+
 
 class Listener:
     """Accepts the WebSockets of a network, in place of the WebSocket library's own server."""
@@ -117,6 +121,14 @@ class Listener:
         dead = self._service.begin_anew()
         self._loop.call_soon(_end_all, dead, [*self._tasks])
         return len(dead)
+
+    def drain(self) -> int:
+        """Let the server's process drain, and another one take new WebSockets."""
+        old = self._service.begin_anew()
+        task = self._loop.create_task(self._service.drain(old))
+        self._tasks.add(task)
+        task.add_done_callback(self._served)
+        return len(old)
 
     async def _serve(self, end: End, life: int) -> None:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .network import Network
-from .plan import FaultName, Strike
+from .plan import LOSES_NOTHING, FaultName, Strike
 from .virtual_clock import run
 
 __all__ = ["Run", "sweep"]
@@ -44,13 +44,14 @@ def sweep(
     The first run is undisturbed. Every run has its own network and a virtual clock. So timeouts of
     minutes take no time, and a wait that never ends is an ``AssertionError`` (see :func:`run`).
     Each fault strikes after the message that it is at. In another run it strikes instead of the
-    message, which is then lost. A stall loses nothing and has no such run. Returns all runs. Runs
-    whose ``strike`` is ``None`` were not disturbed.
+    message, which is then lost. A stall and a drain lose nothing and have no such run. Returns all
+    runs. Runs whose ``strike`` is ``None`` were not disturbed.
 
     Args:
         scenario: A coroutine function. It gets the :class:`Network`, and raises if the application
             fails.
-        faults: Which faults to try.
+        faults: Which faults to try. ``"drain"`` is what a deploy does to a server: the commonest
+            fault of all.
         seconds: How long the trouble lasts. See :class:`Strike`.
         first: The first message at which a fault strikes. 3 spares the first Hello and its answer.
         seed: See :func:`run`.
@@ -64,8 +65,8 @@ def sweep(
     """
     runs = [_run(scenario, [], seed, limit)]
     for fault, lost in itertools.product(faults, (False, True)):
-        if fault == "stall" and lost:
-            continue  # which loses nothing
+        if fault in LOSES_NOTHING and lost:
+            continue
         for at in range(first, most + 1):
             strike = Strike(fault, at, lost=lost, seconds=seconds)
             runs.append(_run(scenario, [strike], seed, limit))

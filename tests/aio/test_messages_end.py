@@ -12,8 +12,10 @@ from reliable_ws import (
     ConnectionClosedOK,
     NotTaken,
     Outcome,
+    PeerFinish,
     State,
 )
+from tests.aio.host import Host
 from tests.aio.stage import iterate, on_stage, paired, rest, start, take, turns
 
 
@@ -30,9 +32,62 @@ async def test_after_the_peers_finish_the_rest_is_read_then_comes_the_end():
                 await server.recv()
             assert (caught.value.code, caught.value.reason) == (1000, "that is all")
             assert await rest(server) == []
-        assert server.state is State.OPEN
+        assert server.state is State.PEER_FINISHED
         await server.send("still")  # half-closed
         assert await client.recv() == "still"
+
+
+@on_stage
+async def test_that_the_peer_has_finished_is_told_at_once():
+    """Also to a side that only sends, or that has messages left to take."""
+    async with paired() as (stage, client, server):
+        assert server.peer_finished is None
+        await client.send("before")
+        await client.finish(1001, "going away")
+        await turns()
+        assert server.peer_finished == PeerFinish(1001, "going away")
+        assert server.state is State.PEER_FINISHED
+        assert "peer finished" in repr(server)
+        event = stage.server_events[-1]
+        assert (event.name, event.code, event.reason) == ("peer_finished", 1001, "going away")
+        assert client.peer_finished is None
+        assert client.state is State.OPEN
+        stage.cut()
+        await turns()
+        assert server.state is State.DETACHED
+        await server.send("answer")
+        assert await client.recv() == "answer"
+        assert await rest(server) == ["before"]
+        server.start_closing()
+        assert server.state is State.CLOSING
+        closing = start(server.close())
+        assert await rest(client) == []
+        await client.close()
+        await closing
+        assert server.peer_finished == PeerFinish(1001, "going away")
+        assert [event.name for event in stage.server_events].count("peer_finished") == 1
+        assert "peer_finished" not in stage.names()  # it finished first
+
+
+@pytest.mark.parametrize(("drains", "code"), [(True, 1001), (False, 1000)])
+@on_stage
+async def test_whether_the_server_is_done_or_goes_away_can_be_told(drains, code):
+    """The iteration ends in the same way."""
+
+    async def handler(conn):
+        await conn.send("x")
+        if drains:
+            await conn.wait_closed()
+
+    host = Host(handler)
+    client = await host.connect()
+    draining = start(host.sessions.drain()) if drains else None
+    assert await rest(client) == ["x"]
+    assert client.peer_finished.code == code
+    await client.close()
+    if draining is not None:
+        await draining
+    await host.over()
 
 
 @on_stage

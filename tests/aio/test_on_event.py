@@ -24,11 +24,14 @@ async def test_events_tell_the_story_of_a_session():
     assert [await client.recv() for _ in range(3)] == [0, 1, 2]
     await client.close(1000, "enough")
     await host.over()
+    assert [event.name for event in events] == ["opened", "detached", "resumed", "closed"]
+    names = [event.name for event in host.events]
+    assert names == ["opened", "detached", "resumed", "peer_finished", "closed"]
+    assert (host.events[3].code, host.events[3].reason) == (1000, "enough")
     for story in (events, host.events):
-        assert [event.name for event in story] == ["opened", "detached", "resumed", "closed"]
         assert story[2].replayed <= 3
-        assert (story[3].code, story[3].reason) == (1000, "enough")
-        assert story[3].report.confirmed == 3
+        assert (story[-1].code, story[-1].reason) == (1000, "enough")
+        assert story[-1].report.confirmed == 3
         assert len({event.connection for event in story}) == 1
 
 

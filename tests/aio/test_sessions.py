@@ -92,7 +92,7 @@ async def test_a_handler_that_returns_closes_with_1000():
     await client.close()
     assert client.close_code == 1000
     await host.over()
-    assert [event.name for event in host.events] == ["opened", "closed"]
+    assert [event.name for event in host.events] == ["opened", "peer_finished", "closed"]
 
 
 @on_stage

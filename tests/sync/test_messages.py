@@ -17,10 +17,11 @@ from reliable_ws import (
     OutboxFull,
     Outcome,
     OutcomeUnknown,
+    PeerFinish,
 )
 from reliable_ws.driver.status import State
 
-from .conftest import SECONDS, pair, run, waits
+from .conftest import SECONDS, pair, run, until, waits
 from .pipe import EagerPipe, Pipe
 
 SMALL = Config(outbox_messages=4)
@@ -235,16 +236,37 @@ def test_close_in_another_thread_wakes_everybody():
                 future.result(SECONDS)
 
 
+def test_that_the_peer_has_finished_is_told_at_once():
+    told, heard = [], threading.Event()
+
+    def on_event(event):
+        told.append(event)
+        if event.name == "peer_finished":
+            heard.set()
+
+    with pair(on_event=on_event) as (ours, theirs):
+        assert ours.peer_finished is None
+        theirs.send("before")
+        theirs.finish(1001, "going away")
+        assert heard.wait(SECONDS)
+        assert (told[-1].code, told[-1].reason) == (1001, "going away")
+        assert ours.peer_finished == PeerFinish(1001, "going away")
+        assert ours.state is State.PEER_FINISHED
+        assert list(ours) == ["before"]
+
+
 def test_abort_ends_every_wait_at_both_ends():
     with pair() as (ours, theirs):
         receipt = ours.send("unread")
         waiting = [run(ours.recv), run(receipt.wait), run(ours.flush), run(theirs.deliveries)]
         waits(ours._receiver.waiters)
+        assert not theirs.ended
         ours.abort(reason="enough")
         for future in waiting[:3]:
             with pytest.raises((ConnectionClosed, NotTaken, OutcomeUnknown)):
                 future.result(SECONDS)
         assert theirs.wait_closed(SECONDS)
+        assert theirs.ended
         assert (theirs.close_code, theirs.close_reason) == (4499, "enough")
         assert ours.report.undelivered[0].message == "unread"
 
@@ -310,11 +332,13 @@ def test_events_are_told_in_order_in_a_thread_of_their_own(error):
     with pair(on_event=on_event) as (ours, theirs):
         ours.send("x")
         theirs.recv(timeout=SECONDS)
+        theirs.finish()
+        until(lambda: ours.peer_finished)
         closing = run(theirs.close)
         ours.close()
         closing.result(SECONDS)
     assert done.wait(SECONDS)
-    assert [name for name, _, _ in told] == ["opened", "closed"]
+    assert [name for name, _, _ in told] == ["opened", "peer_finished", "closed"]
     assert threading.current_thread() not in [thread for _, _, thread in told]
 
 

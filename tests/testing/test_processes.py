@@ -55,6 +55,46 @@ async def test_of_a_server_that_died_the_client_hears_in_time_and_truthfully() -
 
 
 @virtual_clock
+async def test_a_server_that_drains_ends_its_sessions_and_another_one_takes_new_ones() -> None:
+    network, served = Network(), []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        served.append(conn)
+        async for message in conn:
+            await conn.send(message)
+
+    assert network.drain() == 0
+    async with network.serve(handler) as server:
+        first = await network.connect()
+        await first.send("x")
+        assert await first.recv() == "x"
+        assert network.drain() == 1
+        assert (len(server.sessions), network.faults["drain"]) == (0, 1)
+        async with network.connect() as second:  # while the old one drains
+            await second.send("y")
+            assert await second.recv() == "y"
+            assert [message async for message in first] == []
+            assert first.peer_finished == (1001, "going away")
+            await first.close()
+        assert [conn.id for conn in served] == [first.id, second.id]
+
+
+@virtual_clock
+async def test_a_server_that_drains_may_have_no_successor_for_a_while() -> None:
+    network = Network(plan=[Strike("drain", at=4, seconds=30)])
+    async with network.serve(echo):
+        first = await network.connect()
+        await first.send("x")
+        await first.close()
+        with pytest.raises(ConnectionRefusedError):
+            await network.connect()
+        await asyncio.sleep(31)
+        async with network.connect() as second:
+            await second.send("y")
+            assert await second.recv() == "y"
+
+
+@virtual_clock
 async def test_a_server_may_stay_away() -> None:
     network = Network()
     assert network.kill_server() == 0

@@ -51,6 +51,37 @@ def test_what_the_library_promises_holds_at_every_message(fault: Any, seed: int 
         assert run.seconds < (1 if run.strike is None else 60)
 
 
+def test_a_deploy_at_every_message_loses_nothing() -> None:
+    """A client that goes on in a new session, when the server goes away."""
+
+    async def scenario(network: Network) -> list[object]:
+        taken: list[object] = []
+
+        async def keep(conn: Connection) -> None:
+            async for message in conn:
+                taken.append(message)
+                await conn.flush()
+
+        async with network.serve(keep):
+            left = list(range(4))
+            async for conn in network.connect():
+                try:
+                    while left:
+                        await (await conn.send(left[0]))
+                        del left[0]
+                    await conn.close()
+                    return taken
+                except ReliableWSError:
+                    assert conn.peer_finished == (1001, "going away")
+        raise AssertionError
+
+    runs = sweep(scenario, faults=("drain",))
+    assert len(runs) > 8
+    assert not any(run.strike.lost for run in runs if run.strike)
+    assert {tuple(run.result) for run in runs} == {(0, 1, 2, 3)}
+    assert max(run.seconds for run in runs) < 5
+
+
 def test_a_report_is_true_whichever_process_dies_and_when() -> None:
     taken: list[object] = []
 
