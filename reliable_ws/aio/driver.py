@@ -146,7 +146,11 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     async def wait_ended(self) -> None:
         """Return when the session is over."""
-        await self.change.wait_for(lambda: self.session.ended)
+        self.end_waiters += 1
+        try:
+            await self.change.wait_for(lambda: self.session.ended)
+        finally:
+            self.end_waiters -= 1
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""

@@ -151,6 +151,11 @@ class Receiver:
         if self._session.due:
             self._pump.taken()
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether a task waits for a message."""
+        return bool(self.waiters.waiting)
+
     # ------------------------------------------------------------------ what happened
 
     def wake_if_over(self) -> None:

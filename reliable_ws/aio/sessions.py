@@ -308,9 +308,12 @@ class Sessions:
         """Close every session gracefully, and return one report per session id.
 
         New sessions are refused. Resumes are still answered. Every peer is told Finish with code
-        1001 (protocol.md, section 9). Handlers are awaited, and cancelled after ``timeout``
-        seconds. Sessions that have not ended soon after that are aborted. A second call joins the
-        first.
+        1001 (protocol.md, section 9). A session ends when its peer finishes too and its handler
+        returns. If the peer does not, a session in which nothing is owed, and whose handler waits
+        for a message or for the end, ends within a second. Handlers that do something else are
+        awaited. For the last quarter of the time (at most 5 seconds) they are cancelled, and what
+        they sent can still be delivered. Then sessions that have not ended are aborted. Draining is
+        over after ``timeout`` seconds, or two more. A second call joins the first.
 
         Raises:
             TypeError: ``timeout`` is not a number.

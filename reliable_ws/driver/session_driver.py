@@ -106,6 +106,11 @@ class ReceiveSide(Protocol):
         """Whoever waits for one."""
         raise NotImplementedError
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether a caller waits for a message."""
+        raise NotImplementedError
+
     def wake_if_over(self) -> None:
         """Wake the callers that wait, if no message can come any more."""
 
@@ -126,6 +131,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "_opened",
         "_resumable",
         "attempt_over",
+        "end_waiters",
         "notify",
         "principal",
         "pump",
@@ -161,6 +167,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "Takes note of what happens to the session as a whole."
         self.attempt_over = False
         "Whether the session was opened, was detached or has ended since this was last cleared."
+        self.end_waiters = 0
+        "How many callers wait for the end of the session."
         self.retry: float | None = None
         "Seconds that the peer asked us to wait before the next WebSocket."
         self.principal: Hashable = None
@@ -179,6 +187,15 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     def over(self) -> ConnectionClosed | None:
         """What ``recv()`` raises once no message can come any more."""
         return self.session.error() if self.session.exhausted else None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing can happen here until the peer does something.
+
+        Nothing is owed in either direction, and the application waits for the peer.
+        """
+        waited_for = self.receiver.waited_for or self.end_waiters
+        return bool(waited_for) and self.session.at_rest and not self.rpc_server.busy
 
     # ------------------------------------------------------------------ what drivers add
 

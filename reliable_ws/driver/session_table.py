@@ -17,6 +17,14 @@ __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what sessions hold. Each costs a microsecond a session."""
 
+LOOK = 0.5
+"""Seconds from one look for idle sessions to the next while a server drains. A peer that closes as
+soon as it is told has done so before the first look: it needs a round trip."""
+
+LEAST_LAST = 1.0
+"""The least seconds that sessions have to end after the handlers' time, and that tasks have to end
+after their sessions."""
+
 DRAIN_CLOSE = (1001, "going away")
 
 
@@ -26,6 +34,10 @@ class Acceptor(Protocol):
     session: Session
     handling: Any
     "The task or thread that runs the application's handler, or ``None``."
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing can happen here until the peer does something."""
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing more, and go on receiving."""
@@ -96,27 +108,51 @@ class SessionTable(Generic[A, H]):
         return self._reports
 
     def drain(self, timeout: float, stop_handlers: Callable[[], object]) -> Iterator[float]:
-        """Tell every session to end, in three steps, each more urgent than the one before.
+        """Tell every session to end, in steps, each more urgent than the one before.
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
-        passed and the table is not empty. First the peers are told that nothing follows, and
-        handlers may end; then handlers are stopped, and sessions are given up whose peer is out of
-        reach; then all of them are. ``stop_handlers`` cancels tasks, or closes connections under
-        threads, which cannot be cancelled.
+        passed and the table is not empty. All steps together take ``timeout`` seconds, or two more.
+
+        1. The peers are told that nothing follows, and handlers may end. Every ``LOOK`` seconds,
+           sessions end in which only the peer could do something, and does not.
+        2. For the last quarter of the time: handlers are stopped, and sessions are given up whose
+           peer is out of reach. ``stop_handlers`` cancels tasks, or closes connections under
+           threads, which cannot be cancelled.
+        3. All sessions are given up.
         """
         acceptors = list(self.acceptors.values())
+        last = min(LINGER, timeout / 4)
+        # Tell every peer at once. Those that listen finish too, and their sessions end.
         for acceptor in acceptors:
             if acceptor.handling is None:
                 acceptor.start_closing(1001)
             else:
                 acceptor.finish(*DRAIN_CLOSE)
-        yield timeout
+        left = timeout - last
+        while left > 0:
+            pause = min(LOOK, left)
+            yield pause
+            left -= pause
+            for acceptor in acceptors:
+                _end_if_idle(acceptor)
         stop_handlers()
         for acceptor in acceptors:
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
                 acceptor.abort(*DRAIN_CLOSE)  # its peer cannot be told
-        yield LINGER
+        yield max(last, LEAST_LAST)
         for acceptor in acceptors:
             acceptor.abort(*DRAIN_CLOSE)
-        yield LINGER
+        yield LEAST_LAST
+
+
+def _end_if_idle(acceptor: Acceptor) -> None:
+    """End a session that would only wait for a peer that says nothing, or is gone."""
+    session = acceptor.session
+    if session.ended:
+        return
+    if session.attached:
+        if acceptor.at_rest and not session.closing:
+            acceptor.start_closing(1001)
+    elif acceptor.at_rest or (session.closing and session.at_rest):
+        acceptor.abort(*DRAIN_CLOSE)

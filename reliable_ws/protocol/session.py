@@ -213,6 +213,14 @@ class Session:
         messages = self.outbox.held + self.inbox.held + self.inbox.partial
         return messages + self.call_queue.weight + self.incoming_calls.partial
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether neither side owes the other anything that this side knows of.
+
+        Every message is confirmed, in both directions, and every request is answered.
+        """
+        return not (self.held or self.outgoing_calls.open or self.incoming_calls.served)
+
     def outcome(self, number: int) -> Outcome:
         """Return what is known of one message of ours (CLOSE-4)."""
         return self.outbox.outcome(number)

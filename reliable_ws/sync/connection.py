@@ -284,7 +284,7 @@ class Connection(Status):
         """
         check_seconds(timeout)
         with self._lock:
-            return bool(self._driver.change.wait_for(lambda: self._session.ended, timeout))
+            return self._driver.wait_ended(timeout)
 
     def resume(self, websocket: Any) -> None:
         """Continue over this open WebSocket. Return when the session is open on it.

@@ -116,7 +116,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         try:
             self.rpc_server.release(threading.current_thread())
             self.start_closing(code, reason, timeout=timeout)
-            self.change.wait_for(lambda: self.session.ended)
+            self.wait_ended(None)
             link_io = self.pump.link_io
             if link_io is not None and not link_io.wait_over(by):
                 link_io.transport.abort()
@@ -124,6 +124,14 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             self.abort()
             tell_interrupted(self.session, error)
             raise
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """Return when the session is over, or after so many seconds; whether it is over."""
+        self.end_waiters += 1
+        try:
+            return bool(self.change.wait_for(lambda: self.session.ended, timeout))
+        finally:
+            self.end_waiters -= 1
 
     def close_interrupted(self, error: BaseException) -> None:
         """Close within a short limit: ``error`` is no ``Exception``, and has left the block.

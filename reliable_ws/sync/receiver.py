@@ -97,6 +97,11 @@ class Receiver:
     def _can_read(self) -> bool:
         return bool(self._inbox.queue) or self._session.exhausted
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether a thread waits for a message."""
+        return bool(self.waiters)
+
     def wake_if_over(self) -> None:
         """Wake the first one that waits: it lets the next one look."""
         self.waiters.notify()

@@ -7,22 +7,34 @@ from types import SimpleNamespace
 import pytest
 
 from reliable_ws import Config
-from reliable_ws.driver.session_table import SessionTable
+from reliable_ws.driver.session_table import LEAST_LAST, LOOK, SessionTable
 from reliable_ws.protocol.registry import SessionRegistry
 
 
 class Acceptor:
     """Notes what it is told."""
 
-    def __init__(self, number, *, handling=None, attached=True, closing=False, ended=None):
+    def __init__(
+        self,
+        number,
+        *,
+        handling=None,
+        attached=True,
+        closing=False,
+        ended=None,
+        at_rest=False,
+        rests=False,
+    ):
         self.session = SimpleNamespace(
             id=bytes([number]),
             attached=attached,
             closing=closing,
             ended=ended,
+            at_rest=at_rest or rests,
             report=lambda: f"report {number}",
         )
         self.handling = handling
+        self.at_rest = at_rest
         self.told = []
 
     def finish(self, code, reason):
@@ -109,6 +121,9 @@ def test_what_makes_room_for_a_new_session_is_told(table):
     assert first.told == ["ended"]
 
 
+AWAY = (1001, "going away")
+
+
 def test_draining_goes_in_three_steps(table):
     served, wrapped, detached, closing = add(
         table,
@@ -118,25 +133,54 @@ def test_draining_goes_in_three_steps(table):
         Acceptor(4, attached=False, closing=True),
     )
     stopped = []
-    steps = table.drain(10.0, lambda: stopped.append("handlers"))
-    assert next(steps) == 10.0
-    away = (1001, "going away")
-    assert served.told == detached.told == [("finish", *away)]
+    steps = table.drain(1.2, lambda: stopped.append("handlers"))
+    assert next(steps) == LOOK
+    assert served.told == detached.told == [("finish", *AWAY)]
     assert wrapped.told == closing.told == [("close", 1001)]
     late = add(table, Acceptor(5))[0]  # it resumed, or was being greeted
+    assert next(steps) == pytest.approx(0.4)  # all but the last quarter, in which handlers end
     assert stopped == []
 
-    assert next(steps) == 5.0
+    assert next(steps) == LEAST_LAST
     assert stopped == ["handlers"]
-    assert detached.told[1:] == [("abort", *away)]
+    assert detached.told[1:] == [("abort", *AWAY)]
     assert not served.told[1:]
     assert not closing.told[1:]
 
-    assert next(steps) == 5.0
+    assert next(steps) == LEAST_LAST
     for acceptor in (served, wrapped, closing):
-        assert acceptor.told[-1] == ("abort", *away)
+        assert acceptor.told[-1] == ("abort", *AWAY)
     assert late.told == []
     assert list(steps) == []
+
+
+@pytest.mark.parametrize("timeout", [0, 0.4, 1, 10, 60])
+def test_draining_keeps_its_bound(table, timeout):
+    assert timeout <= sum(table.drain(timeout, list)) <= timeout + 2 * LEAST_LAST
+
+
+def test_a_drain_ends_sessions_that_only_wait_for_their_peer(table):
+    attached, gone, busy, wrapped_and_gone, wrapped, ended = add(
+        table,
+        Acceptor(1, handling="handler", at_rest=True),
+        Acceptor(2, handling="handler", at_rest=True, attached=False),
+        Acceptor(3, handling="handler"),
+        Acceptor(4, attached=False, closing=True, rests=True),
+        Acceptor(5, closing=True, rests=True),
+        Acceptor(6, handling="handler", ended="ended", attached=False, at_rest=True),
+    )
+    steps = table.drain(10, list)
+    next(steps)
+    for acceptor in (attached, gone, busy, wrapped_and_gone, wrapped, ended):
+        assert len(acceptor.told) == 1
+    next(steps)
+    assert attached.told[1:] == [("close", 1001)]
+    assert gone.told[1:] == wrapped_and_gone.told[1:] == [("abort", *AWAY)]
+    for acceptor in (busy, wrapped, ended):
+        assert len(acceptor.told) == 1
+    attached.session.closing = True
+    next(steps)
+    assert len(attached.told) == 2
 
 
 def test_with_the_registry_of_the_core():
