@@ -80,8 +80,9 @@ class Server:
     async def serve_forever(self) -> None:
         """Run until cancelled.
 
-        SIGTERM kills the process before anything is drained. To drain on SIGTERM, first call
-        :func:`~reliable_ws.drain_on_sigterm` with :attr:`sessions`.
+        SIGTERM kills the process before anything is drained. To drain first, call
+        :func:`~reliable_ws.drain_on_sigterm` with :attr:`sessions`. Without ``then=`` the process
+        dies of the signal when all is drained, and nothing behind this call runs.
         """
         await asyncio.get_running_loop().create_future()
 

@@ -313,7 +313,7 @@ class Sessions:
         for a message or for the end, ends within a second. Handlers that do something else are
         awaited. For the last quarter of the time (at most 5 seconds) they are cancelled, and what
         they sent can still be delivered. Then sessions that have not ended are aborted. Draining is
-        over after ``timeout`` seconds, or two more. A second call joins the first.
+        over after ``timeout`` seconds (below 8, up to two later). A second call joins the first.
 
         Raises:
             TypeError: ``timeout`` is not a number.

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, cast
@@ -44,6 +45,9 @@ def drain_on_sigterm(
     it is asked of asyncio's loops, and of gunicorn's worker. Other loops (uvloop) do not tell it:
     SIGINT is raised instead, which the other servers handle in the same way.
 
+    An event loop that cannot watch signals (on Windows, or in another thread, as under a test
+    client) gets no SIGTERM. Then a warning is logged, and the call has no other effect.
+
     Args:
         sessions: What to drain.
         timeout: The timeout of :meth:`Sessions.drain`, in seconds.
@@ -51,8 +55,7 @@ def drain_on_sigterm(
         then: Stops the server. If several calls give it, the last one counts.
 
     Raises:
-        RuntimeError: The event loop cannot watch signals (on Windows, or in another thread); or
-            uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
+        RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
         TypeError: An argument has the wrong type.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
@@ -60,7 +63,14 @@ def drain_on_sigterm(
     check_seconds(timeout)
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:
-        _watch = _Watch(loop, then)
+        if threading.current_thread() is not threading.main_thread():
+            logger.warning("SIGTERM will not drain: only the main thread gets signals")
+            return
+        try:
+            _watch = _Watch(loop, then)
+        except NotImplementedError:  # on Windows, for one
+            logger.warning("SIGTERM will not drain: a %s gets no signals", type(loop).__name__)
+            return
     elif then is not None:
         _watch.go_on = then
     _watch.drains.setdefault(sessions, lambda: _drained(sessions, timeout, on_drained))
@@ -83,10 +93,7 @@ class _Watch:
         self.drains: dict[Sessions, Callable[[], Coroutine[Any, Any, None]]] = {}
         self.go_on = then or self._back_to(loop, signal.getsignal(signal.SIGTERM))
         self._draining: asyncio.Task[None] | None = None
-        try:
-            loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
-        except (NotImplementedError, ValueError) as error:
-            raise RuntimeError(f"this event loop cannot watch signals: {error}") from error
+        loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
 
     def _on_sigterm(self) -> None:
         if self._draining is None:

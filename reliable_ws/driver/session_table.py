@@ -111,7 +111,8 @@ class SessionTable(Generic[A, H]):
         """Tell every session to end, in steps, each more urgent than the one before.
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
-        passed and the table is not empty. All steps together take ``timeout`` seconds, or two more.
+        passed and the table is not empty. All steps together take ``timeout`` seconds. If that is
+        less than 8, they may take up to two seconds more.
 
         1. The peers are told that nothing follows, and handlers may end. Every ``LOOK`` seconds,
            sessions end in which only the peer could do something, and does not.
@@ -140,7 +141,7 @@ class SessionTable(Generic[A, H]):
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
                 acceptor.abort(*DRAIN_CLOSE)  # its peer cannot be told
-        yield max(last, LEAST_LAST)
+        yield max(last - LEAST_LAST, LEAST_LAST)
         for acceptor in acceptors:
             acceptor.abort(*DRAIN_CLOSE)
         yield LEAST_LAST

@@ -188,13 +188,39 @@ async def test_what_on_drained_raises_keeps_no_process_alive(caplog):
     assert "draining failed" in caplog.text
 
 
-def test_another_thread_cannot_watch_signals():
-    async def elsewhere():
-        with pytest.raises(RuntimeError):
-            drain_on_sigterm(Sessions())
+def test_another_thread_gets_no_signals_and_goes_on(caplog):
+    """As in the lifespan of an application under a test client."""
 
+    async def elsewhere():
+        drain_on_sigterm(Sessions())
+        drain_on_sigterm(Sessions(), then=pytest.fail)
+
+    before = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor() as threads:
         threads.submit(asyncio.run, elsewhere()).result()
+    assert signal.getsignal(signal.SIGTERM) == before
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["SIGTERM will not drain: only the main thread gets signals"] * 2
+
+
+async def test_an_event_loop_that_gets_no_signals_goes_on(caplog, monkeypatch):
+    """As on Windows."""
+
+    def refuse(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+    before = signal.getsignal(signal.SIGTERM)
+    for _ in range(2):
+        drain_on_sigterm(Sessions())
+    assert caplog.text.count("EventLoop gets no signals") == 2
+    monkeypatch.undo()
+    server = Server()
+    signal.signal(signal.SIGTERM, server.stop)
+    drain_on_sigterm(server.sessions)  # nothing of the others is left
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await server.ended() == ["stopped"]
+    signal.signal(signal.SIGTERM, before)
 
 
 PROGRAM = """

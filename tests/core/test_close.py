@@ -7,13 +7,46 @@ import pytest
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK
 from reliable_ws.protocol.events import Confirmed, Ended, PeerFinished, Settled
-from reliable_ws.protocol.frames import Finish, Messages, Part, Stop
+from reliable_ws.protocol.frames import OVERHEAD, Finish, Messages, Part, Stop
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.state import Receiving, Sending
 
 from .closing import BOTH, PENDING, do, either, ended, opened, other, outcomes, take
 from .helpers import CONFIRMED, NOT_TAKEN, NOW, UNKNOWN, counters, either_side, initiator, run_of
 from .two_sides import connected, said
+
+# ------------------------------------------------------------------ nothing is owed
+
+
+def test_a_session_is_at_rest_when_neither_side_owes_the_other_anything():
+    pair = opened()
+    sides = (pair.client, pair.server)
+    assert all(session.at_rest for session in sides)
+    pair.client.send("x")
+    pair.run()
+    assert not any(session.at_rest for session in sides)
+    number, _ = pair.server.deliver()
+    pair.run()
+    assert not any(session.at_rest for session in sides)
+    pair.server.confirm(number)
+    pair.client.want(number)
+    pair.run()
+    assert all(session.at_rest for session in sides)
+
+
+def test_a_session_is_not_at_rest_while_a_request_is_open():
+    pair = opened()
+    sides = (pair.client, pair.server)
+    request = pair.client.request("do", "", OVERHEAD)
+    pair.run()
+    assert not any(session.at_rest for session in sides)
+    pair.server.reply(request, "", OVERHEAD)
+    assert not pair.server.at_rest  # the answer has not arrived
+    pair.run()
+    pair.advance(1)  # the ack of an answer may wait
+    pair.run()
+    assert all(session.at_rest for session in sides)
+
 
 # ------------------------------------------------------------------ as agreed
 

@@ -13,6 +13,7 @@ import contextlib
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ import websockets.asyncio.server
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
 from tests.support.asgi_server import running
+from tests.support.ports import free_port
 
 from .readme import BLOCKS, PORT, SECONDS, Block, blocks
 from .test_examples import ROOT
@@ -258,6 +260,32 @@ async def test_run_asgi():
     (block,) = blocks("asgi")
     made, _ = await run(block, handler=echo_twice)
     await check_survives(made["app"])
+
+
+def test_run_sigterm():
+    (block,) = blocks("sigterm")
+    port = free_port()
+    before = "import asyncio, reliable_ws\nhandler = reliable_ws.Connection.wait_closed\n"
+    server = program(f"{before}{block.on(port)}\nasyncio.run(main())")
+    too_long = threading.Timer(SECONDS, server.kill)
+    too_long.start()
+    try:
+        asyncio.run(until_drained(port, server))
+        out, errors = server.communicate(timeout=SECONDS)
+    finally:
+        too_long.cancel()
+        server.kill()
+    assert (server.returncode, out, errors) == (0, "here you clean up\n", "")
+
+
+async def until_drained(port, server):
+    """Connect, stop the server by SIGTERM, and read until it goes."""
+    async for conn in reliable_ws.connect(f"ws://127.0.0.1:{port}", proxy=None):
+        server.send_signal(signal.SIGTERM)
+        assert [message async for message in conn] == []
+        assert conn.peer_finished is not None
+        await conn.close()
+        return
 
 
 async def test_run_calls():

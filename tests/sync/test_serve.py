@@ -12,9 +12,10 @@ import websockets.sync.server
 
 from reliable_ws import Config, ConnectionClosed, SessionLost
 from reliable_ws.protocol.frames import Code
-from reliable_ws.sync import Server, Sessions, serve
+from reliable_ws.sync import Connection, Server, Sessions, serve, wrap
 
 from .conftest import SECONDS, run, until
+from .pipe import pipe
 from .sockets import echo, local, over_sockets, plain
 
 pytestmark = over_sockets
@@ -109,6 +110,39 @@ def test_draining_closes_every_session_and_reports_each():
         reports = draining.result(SECONDS)
     assert set(reports) == {conn.id for conn in conns}
     assert all(report.confirmed == 1 for report in reports.values())
+
+
+def each_message(conn):
+    for _ in conn:
+        pass
+
+
+@pytest.mark.parametrize("handler", [each_message, Connection.wait_closed])
+def test_draining_waits_for_no_client_that_only_sends(handler, monkeypatch):
+    monkeypatch.setattr("reliable_ws.driver.session_table.LOOK", 0.02)
+    with serve(handler, "127.0.0.1", 0) as server:
+        conn = local(server)
+        draining = run(server.drain, 4 * SECONDS)
+        until(lambda: conn.peer_finished)
+        assert conn.peer_finished == (1001, "going away")
+        assert draining.result(SECONDS).keys() == {conn.id}
+        with pytest.raises(ConnectionClosed):
+            conn.send("x")
+        conn.close()
+
+
+@pytest.mark.parametrize("handler", [each_message, Connection.wait_closed])
+def test_draining_waits_for_no_client_that_is_gone_and_owed_nothing(handler, monkeypatch):
+    monkeypatch.setattr("reliable_ws.driver.session_table.LOOK", 0.02)
+    sessions = Sessions()
+    near, far = pipe()
+    run(sessions.handle, far, handler)
+    conn = wrap(near, resume_within=4 * SECONDS)
+    near.cut()
+    until(lambda: not sessions.connections[0]._session.attached)
+    draining = run(sessions.drain, 4 * SECONDS)
+    assert draining.result(SECONDS).keys() == {conn.id}
+    conn.abort()
 
 
 def test_draining_does_not_wait_for_a_handler_that_does_not_end():
