@@ -42,7 +42,7 @@ class Acceptor(Protocol):
     def finish(self, code: int, reason: str) -> None:
         """Send nothing more, and go on receiving."""
 
-    def start_closing(self, code: int) -> None:
+    def start_closing(self, code: int, reason: str) -> None:
         """Begin to close, and wait for nothing."""
 
     def abort(self, code: int, reason: str) -> None:
@@ -126,7 +126,7 @@ class SessionTable(Generic[A, H]):
         # Tell every peer at once. Those that listen finish too, and their sessions end.
         for acceptor in acceptors:
             if acceptor.handling is None:
-                acceptor.start_closing(1001)
+                acceptor.start_closing(*DRAIN_CLOSE)
             else:
                 acceptor.finish(*DRAIN_CLOSE)
         left = timeout - last
@@ -154,6 +154,6 @@ def _end_if_idle(acceptor: Acceptor) -> None:
         return
     if session.attached:
         if acceptor.at_rest and not session.closing:
-            acceptor.start_closing(1001)
+            acceptor.start_closing(*DRAIN_CLOSE)
     elif acceptor.at_rest or (session.closing and session.at_rest):
         acceptor.abort(*DRAIN_CLOSE)

@@ -40,8 +40,8 @@ class Acceptor:
     def finish(self, code, reason):
         self.told.append(("finish", code, reason))
 
-    def start_closing(self, code):
-        self.told.append(("close", code))
+    def start_closing(self, code, reason):
+        self.told.append(("close", code, reason))
 
     def abort(self, code, reason):
         self.told.append(("abort", code, reason))
@@ -136,7 +136,7 @@ def test_draining_goes_in_three_steps(table):
     steps = table.drain(1.2, lambda: stopped.append("handlers"))
     assert next(steps) == LOOK
     assert served.told == detached.told == [("finish", *AWAY)]
-    assert wrapped.told == closing.told == [("close", 1001)]
+    assert wrapped.told == closing.told == [("close", *AWAY)]
     late = add(table, Acceptor(5))[0]  # it resumed, or was being greeted
     assert next(steps) == pytest.approx(0.4)  # all but the last quarter, in which handlers end
     assert stopped == []
@@ -177,7 +177,7 @@ def test_a_drain_ends_sessions_that_only_wait_for_their_peer(table):
     for acceptor in (attached, gone, busy, wrapped_and_gone, wrapped, ended):
         assert len(acceptor.told) == 1
     next(steps)
-    assert attached.told[1:] == [("close", 1001)]
+    assert attached.told[1:] == [("close", *AWAY)]
     assert gone.told[1:] == wrapped_and_gone.told[1:] == [("abort", *AWAY)]
     for acceptor in (busy, wrapped, ended):
         assert len(acceptor.told) == 1
