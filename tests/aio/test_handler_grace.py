@@ -43,7 +43,7 @@ async def test_a_handler_is_cancelled_a_while_after_the_end_of_its_session(caplo
     began = now()
     await asyncio.sleep(GRACE + 1)
     assert worker.cancelled_at == [began + GRACE] * 2
-    assert caplog.text.count("a handler was cancelled") == len(caplog.records) == 2
+    assert caplog.text.count("was cancelled, as its session is over") == len(caplog.records) == 2
     worker.queue.put_nowait("job")
     assert await clients[2].recv() == "job"  # and not one of the dead
     clients[2].abort()
