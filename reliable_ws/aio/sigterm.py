@@ -55,7 +55,8 @@ def drain_on_sigterm(
         then: Stops the server. If several calls give it, the last one counts.
 
     Raises:
-        RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not given.
+        RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not
+            given.
         TypeError: An argument has the wrong type.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
