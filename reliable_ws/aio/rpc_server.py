@@ -20,7 +20,7 @@ from reliable_ws.driver.rpc_server import (
     RunningRequest,
     RunningRequests,
 )
-from reliable_ws.protocol.errors import InvalidParams
+from reliable_ws.protocol.errors import InvalidParams, NotSerializable
 from reliable_ws.protocol.events import Cancelled, Requested
 from reliable_ws.protocol.payload import open_payload, seal
 
@@ -113,7 +113,11 @@ class RpcServer(RunningRequests[Running]):
                 async with asyncio.timeout_at(by):
                     result = await self._work(event, method, running)
             # Answer with the result, or with a fault that says why there is none.
-            self._session.reply(number, *seal(result, self._codec))
+            try:
+                answer = seal(result, self._codec)
+            except NotSerializable:
+                answer = self.seal_plain(method, result)
+            self._session.reply(number, *answer)
         except KeyboardInterrupt:
             self.fault(number, FaultText(INTERNAL, "the handler failed"))
             raise
@@ -134,25 +138,26 @@ class RpcServer(RunningRequests[Running]):
         number = event.id
         params = open_payload(event.payload, number, self._codec)
         args, kwargs = method.bind(self.connection, params)
-        if method.generates:
-            raise TypeError(f"{method.name} is a generator function: make it an async one")
-        if method.streams:
-            if not event.credit:
-                raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
-            items = method.function(*args, **kwargs)
-            async with contextlib.aclosing(items):
-                async for item in items:
-                    await self._item(number, item, running)
-            return None
         if method.is_coroutine:
             result = await method.function(*args, **kwargs)
+        elif method.streams:
+            result = method.function(*args, **kwargs)
         else:
-            result = await run_in_thread(
-                method.function, args, kwargs, functools.partial(self._leave, number)
-            )
+            left = functools.partial(self._leave, number)
+            result = await run_in_thread(method.function, args, kwargs, left)
+        # What it returns tells whether it streams: a decorator may hide what it decorates.
+        if inspect.isgenerator(result):
+            raise TypeError(f"{method.name} is a generator function: make it an async one")
         if not event.credit:
+            if inspect.isasyncgen(result):
+                raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
             return result
-        await self._item(number, result, running)
+        if not inspect.isasyncgen(result):
+            await self._item(method, number, result, running)
+            return None
+        async with contextlib.aclosing(result):
+            async for item in result:
+                await self._item(method, number, item, running)
         return None
 
     def _leave(self, number: int, working: asyncio.Future[Any]) -> None:
@@ -161,9 +166,12 @@ class RpcServer(RunningRequests[Running]):
             self.keep_place(number)
             working.add_done_callback(lambda _: self.free_place(number))
 
-    async def _item(self, number: int, item: Any, running: Running) -> None:
+    async def _item(self, method: Method, number: int, item: Any, running: Running) -> None:
         """Send one item of a stream once there is credit left (CALL-7)."""
-        payload, weight = seal(item, self._codec)
+        try:
+            payload, weight = seal(item, self._codec)
+        except NotSerializable:
+            payload, weight = self.seal_plain(method, item)
         while not self.may_send(running):
             running.waiter = self._pump.loop.create_future()
             await running.waiter

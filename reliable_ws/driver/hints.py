@@ -10,14 +10,14 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["connection_parameter", "hints_of", "innermost", "parts_of", "signature_of"]
+__all__ = ["UNIONS", "connection_parameter", "hints_of", "meaning_of", "signature_of"]
 
 UNIONS = (typing.Union, types.UnionType)
 NEITHER_OR_BOTH = {"Connection", "None", "Optional", "Union"}
 """Names in an annotation that means a connection, or none."""
 
 
-def innermost(function: Any) -> Any:
+def _innermost(function: Any) -> Any:
     """Return the function itself: without partials, wrappers and the object that is called."""
     while True:
         if isinstance(function, functools.partial):
@@ -48,7 +48,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the parameters' annotations; a name that cannot be resolved stays a string."""
-    inner = innermost(function)
+    inner = _innermost(function)
     names = getattr(inner, "__globals__", {})
     local = {kind.__name__: kind for kind in getattr(inner, "__type_params__", ())}
     hints: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def connection_parameter(signature: inspect.Signature, hints: dict[str, Any]) ->
         TypeError: A connection is wanted where none can be given: inside another type, as one
             alternative of several, more than once, or for ``*args`` or ``**kwargs``.
     """
-    wanted = [name for name, hint in hints.items() if any(map(_is_connection, parts_of(hint)))]
+    wanted = [name for name, hint in hints.items() if any(map(_is_connection, _parts_of(hint, [])))]
     for name in wanted:
         parameter = signature.parameters[name]
         several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -85,27 +85,34 @@ def connection_parameter(signature: inspect.Signature, hints: dict[str, Any]) ->
     return wanted[0] if wanted else None
 
 
-def parts_of(hint: Any) -> Iterator[Any]:
+def meaning_of(hint: Any) -> Any:
+    """Return the type that another name stands for, or the type itself."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return typing.get_args(hint)[0]
+    if isinstance(hint, typing.NewType):
+        return hint.__supertype__
+    if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
+        return hint.__bound__
+    if type(hint).__name__ == "TypeAliasType":  # Python 3.12: type Name = ...
+        return hint.__value__
+    return hint
+
+
+def _innermost_meaning(hint: Any) -> Any:
+    while (meaning := meaning_of(hint)) is not hint:
+        hint = meaning
+    return hint
+
+
+def _parts_of(hint: Any, seen: list[Any]) -> Iterator[Any]:
     """Yield every type that an annotation is made of, the annotation itself included."""
-    hint = _meant(hint)
+    hint = _innermost_meaning(hint)
+    if any(hint is other for other in seen):  # a type may contain itself
+        return
+    seen.append(hint)
     yield hint
     for part in typing.get_args(hint):
-        yield from parts_of(part)
-
-
-def _meant(hint: Any) -> Any:
-    """Return the type behind other names for it."""
-    while True:
-        if typing.get_origin(hint) is typing.Annotated:
-            hint = typing.get_args(hint)[0]
-        elif isinstance(hint, typing.NewType):
-            hint = hint.__supertype__
-        elif isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
-            hint = hint.__bound__
-        elif type(hint).__name__ == "TypeAliasType":  # Python 3.12: type Name = ...
-            hint = hint.__value__
-        else:
-            return hint
+        yield from _parts_of(part, seen)
 
 
 def _is_connection(hint: Any) -> bool:
@@ -118,11 +125,11 @@ def _is_connection(hint: Any) -> bool:
 
 
 def _is_connection_or_none(hint: Any) -> bool:
-    hint = _meant(hint)
+    hint = _innermost_meaning(hint)
     if isinstance(hint, str):
         return _last_names(hint) <= NEITHER_OR_BOTH
     kinds = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
-    return all(_is_connection(_meant(kind)) or kind is type(None) for kind in kinds)
+    return all(_is_connection(_innermost_meaning(kind)) or kind is type(None) for kind in kinds)
 
 
 def _last_names(text: str) -> set[str]:

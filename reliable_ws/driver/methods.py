@@ -9,16 +9,14 @@ from typing import Any, TypeVar, overload
 
 from reliable_ws.protocol.errors import InvalidParams
 
-from .coerce import fit
+from .coerce import Converters
+from .coerce_libraries import Tries
 from .hints import connection_parameter, hints_of, signature_of
 
 __all__ = ["Method", "Methods"]
 
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 """Arguments of a call."""
-
-ANYTHING = object()
-"""The hint of a parameter that has none."""
 
 IN_ORDER = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -36,14 +34,19 @@ class Method:
         self.generates = inspect.isgeneratorfunction(function)
         self._signature = signature_of(function)
         hints = hints_of(function)
+        converters = Converters()
         try:
             self._connection = connection_parameter(self._signature, hints)
+            self._converters = {
+                key: converters.make(key, hint)
+                for key, hint in hints.items()
+                if key != self._connection
+            }
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from None
-        self._hints = {key: hint for key, hint in hints.items() if key != self._connection}
         parameters = self._signature.parameters.values()
         self._names = [parameter.name for parameter in parameters]
-        self._in_turn = [(name, self._hints.get(name, ANYTHING)) for name in self._names]
+        self._in_turn = [(hints.get(key), self._converters.get(key)) for key in self._names]
         self._least, self._most = 0, -1  # arguments, if only their order has to be known
         if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
             self._least = sum(p.default is p.empty for p in parameters)
@@ -78,20 +81,28 @@ class Method:
                 bound = self._with_connection(connection, args, kwargs)
             else:
                 bound = self._signature.bind(*args, **kwargs)
-            self._check(bound)
+            self._convert(bound)
         except (TypeError, ValueError) as error:
             raise InvalidParams("invalid-params", f"{self.name}: {error}") from None
+        except RecursionError:
+            words = "nested too deeply, or too many alternatives did not fit"
+            raise InvalidParams("invalid-params", f"{self.name}: {words}") from None
+        except Exception as error:  # a class that was to be built: its words may be confidential
+            words = f"{type(error).__name__} while the parameters were built"
+            raise InvalidParams("invalid-params", f"{self.name}: {words}") from error
         return bound.args, bound.kwargs
 
     def _in_order(self, args: Sequence[Any]) -> Sequence[Any]:
-        """Check arguments for plain positional parameters, the way of nearly every call."""
-        if not self._hints:
+        """Convert arguments for plain positional parameters, the way of nearly every call."""
+        if not self._converters:
             return args
+        tries = Tries()
         values = []
-        for value, (name, hint) in zip(args, self._in_turn, strict=False):
-            values.append(
-                value if hint is ANYTHING or type(value) is hint else fit(name, hint, value)
-            )
+        for value, (hint, convert) in zip(args, self._in_turn, strict=False):
+            if convert is None or type(value) is hint:
+                values.append(value)
+            else:
+                values.append(convert(value, tries))
         return values
 
     def _with_connection(
@@ -104,12 +115,19 @@ class Method:
             return self._signature.bind(*args, **kwargs, **{name: connection})
         return self._signature.bind(*args[:place], connection, *args[place:], **kwargs)
 
-    def _check(self, bound: inspect.BoundArguments) -> None:
-        for name, hint in self._hints.items():
-            if name in bound.arguments:
-                parameter = self._signature.parameters[name]
-                if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                    bound.arguments[name] = fit(name, hint, bound.arguments[name])
+    def _convert(self, bound: inspect.BoundArguments) -> None:
+        tries = Tries()
+        for name, convert in self._converters.items():
+            if name not in bound.arguments:
+                continue
+            value = bound.arguments[name]
+            kind = self._signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                bound.arguments[name] = tuple(convert(part, tries) for part in value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {key: convert(value[key], tries) for key in value}
+            else:
+                bound.arguments[name] = convert(value, tries)
 
 
 class Methods:
@@ -121,14 +139,20 @@ class Methods:
     A coroutine function runs as a task of the event loop. A plain function runs in a thread of the
     loop's default executor, and waits while all threads are busy
     (:meth:`asyncio.loop.set_default_executor` gives more). An async generator function answers
-    ``conn.stream()``. With :mod:`reliable_ws.sync`, handlers are plain functions, and generator
-    functions for streams. Each runs in a thread.
+    ``conn.stream()``, also when it is decorated. With :mod:`reliable_ws.sync`, handlers are plain
+    functions, and generator functions for streams. Each runs in a thread.
 
-    Parameters are checked against their annotations: plain types, dataclasses and enums (which are
-    built from the parameters), and unions, lists, dicts and tuples of them. Other annotations are
-    not checked. A parameter annotated with ``Connection`` or ``Connection | None`` gets the
-    connection, and the peer cannot say what is in it. A result must be a value that the payload
-    codec packs. For a dataclass, return :func:`dataclasses.asdict`.
+    Parameters are checked against their annotations, and built: plain types, lists, tuples, sets,
+    dicts, unions, ``Literal``, enums and dataclasses. With the extra ``typed`` (msgspec, pydantic),
+    also dates and times (from ISO 8601), ``UUID``, ``Decimal``, ``TypedDict``, ``NamedTuple``,
+    generic dataclasses, the Structs of msgspec, the models and types of pydantic, and the rules of
+    both in ``Annotated``. An annotation that cannot be checked is refused where the handler is
+    registered; ``Any`` is not checked. The alternatives of a union are tried in their order. A
+    dataclass takes no other keys than its fields; what other types take, their libraries say.
+
+    A parameter annotated with ``Connection`` or ``Connection | None`` gets the connection, and the
+    peer cannot say what is in it. A result or an item of any of these types is packed, too: in
+    plain values, from which the same annotation builds it again.
 
     If a handler raises :class:`~reliable_ws.RemoteError`, the caller gets its code, message and
     data. For any other exception the caller gets the code ``internal`` without the text, and the
@@ -149,7 +173,8 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
-            TypeError: ``Connection`` is an annotation where the connection cannot be given.
+            TypeError: An annotation cannot be checked, or is ``Connection`` where the connection
+                cannot be given.
         """
         if function is None:
             return functools.partial(self.add, name=name)
@@ -160,7 +185,8 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
-            TypeError: ``Connection`` is an annotation where the connection cannot be given.
+            TypeError: An annotation cannot be checked, or is ``Connection`` where the connection
+                cannot be given.
         """
         key = name or getattr(function, "__name__", "")
         if not key:

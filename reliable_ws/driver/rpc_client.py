@@ -11,6 +11,7 @@ from reliable_ws.protocol.errors import (
     DeliveryError,
     InvalidParams,
     MethodNotFound,
+    NotSerializable,
     NotTaken,
     ReliableWSError,
     RemoteError,
@@ -23,6 +24,7 @@ from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving, Sending
 
+from .plain import seal_plain
 from .rpc_server import BAD_PARAMS, CLOSING, NOT_FOUND, TIMEOUT
 
 __all__ = ["STREAM_CREDIT", "OpenRequest", "OpenRequests", "request_deadline"]
@@ -107,7 +109,10 @@ class OpenRequests(Generic[Q]):
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and len(method.encode()) > LONGEST_NAME:
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
-        return seal(params, self._session.codec)
+        try:
+            return seal(params, self._session.codec)
+        except NotSerializable:
+            return seal_plain(params, self._session.codec)
 
     def open(self, request: Q, by: float | None, credit: int) -> int:
         """Queue a request for which there is room, and return its number."""

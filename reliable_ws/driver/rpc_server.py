@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
 from reliable_ws.protocol.errors import (
+    InvalidParams,
     MessageTooLarge,
     NotSerializable,
     PayloadError,
@@ -19,6 +21,7 @@ from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
 
 from .methods import Method, Methods
+from .plain import seal_plain
 from .status import logger
 
 __all__ = [
@@ -238,10 +241,25 @@ class RunningRequests(Generic[R]):
         logger.error("the handler of %r failed", event.method, exc_info=error)
         return FaultText(INTERNAL, words)
 
+    def seal_plain(self, method: Method, result: Any) -> tuple[Payload, int]:
+        """Return a result that the codec did not pack as it travels, and its weight.
+
+        Raises:
+            InvalidParams: It is the items of a stream, and no stream was asked for.
+            NotSerializable: It cannot be packed as plain values either.
+        """
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
+        return seal_plain(result, self._codec)
+
     def _sealed(self, data: Any) -> Payload:
         """Return an error's data as it travels; what cannot is left out."""
         try:
             return seal(data, self._codec)[0]
+        except NotSerializable:
+            pass
+        try:
+            return seal_plain(data, self._codec)[0]
         except NotSerializable:
             return NIL
 

@@ -20,6 +20,7 @@ from reliable_ws.protocol.session import Role
 from .methods import Methods
 
 __all__ = [
+    "check_codec",
     "check_handler",
     "check_known",
     "check_options",
@@ -32,6 +33,18 @@ __all__ = [
     "expect",
     "role_for",
 ]
+
+SAMPLES: tuple[object, ...] = (None, 0, "", [], {})
+"""What a payload codec is tried with."""
+
+JSON_CODEC = """
+    class JSON:
+        def dumps(self, value):
+            return json.dumps(value).encode()
+        def loads(self, data):
+            return json.loads(data)
+"""
+"""A payload codec."""
 
 COROUTINE_FUNCTION = "a coroutine function (async def)"
 PLAIN_FUNCTION = "a plain function"
@@ -50,6 +63,29 @@ def check_options(**given: object) -> None:
     for name, value in given.items():
         fits, expected = OPTIONS[name]
         expect(f"{name}=", value, expected, fits=value is None or fits(value))
+    check_codec(given.get("payload_codec"))
+
+
+def check_codec(codec: Any) -> None:
+    """Raise ``TypeError`` for a payload codec that cannot work, with one that can as the example.
+
+    ``json`` has ``dumps`` and ``loads``, but gives text. A codec need not pack any of the samples:
+    what it raises is no mistake.
+    """
+    if codec is None:
+        return
+    if isinstance(codec, type) and inspect.isfunction(inspect.getattr_static(codec, "dumps")):
+        raise TypeError(f"payload_codec= must be an object, not the class {codec.__name__}")
+    for sample in SAMPLES:
+        try:
+            packed = codec.dumps(sample)
+        except Exception:  # noqa: BLE001, S112 - it need not pack everything
+            continue
+        if type(packed) is not bytes:
+            raise TypeError(
+                f"payload_codec= must give bytes: {codec!r:.100} has packed {sample!r} as "
+                f"{type(packed).__name__}. For JSON, pass JSON():\n{JSON_CODEC}"
+            )
 
 
 def check_known(verb: str, given: Iterable[str], known: Collection[str]) -> None:

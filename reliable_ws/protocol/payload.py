@@ -17,7 +17,13 @@ __all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight"
 
 
 class PayloadCodec(Protocol):
-    """How values that are neither ``str`` nor ``bytes`` become bytes, and back."""
+    """How values that are neither ``str`` nor ``bytes`` become bytes, and back.
+
+    It packs messages, and what calls carry: the parameters of a request (a list, a dict or one
+    value; ``None`` where there are none), the result of a handler (``None`` where it returns
+    nothing), each item of a stream, and the ``data`` of a ``RemoteError`` (``None`` where it has
+    none). ``str`` and ``bytes`` go past it. Both sides need the same.
+    """
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the value as ``bytes``, of no subclass.

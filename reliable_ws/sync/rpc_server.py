@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections import deque
@@ -16,8 +17,9 @@ from reliable_ws.driver.rpc_server import (
     RunningRequest,
     RunningRequests,
 )
-from reliable_ws.protocol.errors import InvalidParams
+from reliable_ws.protocol.errors import InvalidParams, NotSerializable
 from reliable_ws.protocol.events import Cancelled, Requested
+from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload, seal
 
 from .pump import Pump
@@ -113,7 +115,7 @@ class RpcServer(RunningRequests[Running]):
         running.worker = threading.current_thread()
         try:
             result = self._work(event, method, running)
-            payload, weight = seal(result, self._codec)
+            payload, weight = self._seal(method, result)
             self._answer(event.id, lambda: self._session.reply(event.id, payload, weight))
         except StreamOver:
             self._answer(event.id, None)
@@ -139,19 +141,30 @@ class RpcServer(RunningRequests[Running]):
         args, kwargs = method.bind(self.connection, params)
         if method.needs_loop:
             raise TypeError(f"{method.name} is a coroutine function: it needs an event loop")
-        if method.generates and not event.credit:
-            raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
         result = method.function(*args, **kwargs)
+        # What it returns tells whether it streams: a decorator may hide what it decorates.
+        streams = inspect.isgenerator(result)
         if not event.credit:
+            if streams:
+                raise InvalidParams(BAD_PARAMS, f"{method.name} streams: use stream()")
             return result
-        self._send_items(event.id, result if method.generates else [result], running)
+        self._send_items(event.id, method, result if streams else [result], running)
         return None
 
-    def _send_items(self, number: int, items: Iterable[Any], running: Running) -> None:
+    def _seal(self, method: Method, result: Any) -> tuple[Payload, int]:
+        """Return a result as it travels, and its weight."""
+        try:
+            return seal(result, self._codec)
+        except NotSerializable:
+            return self.seal_plain(method, result)
+
+    def _send_items(
+        self, number: int, method: Method, items: Iterable[Any], running: Running
+    ) -> None:
         """Send each item of a stream once there is credit left (CALL-7)."""
         try:
             for item in items:
-                payload, weight = seal(item, self._codec)
+                payload, weight = self._seal(method, item)
                 with self._lock:
                     self._change.wait_for(lambda: self.may_send(running))
                     if running.over:

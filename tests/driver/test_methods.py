@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reliable_ws import InvalidParams, Methods
 from reliable_ws.aio.connection import Connection
-from reliable_ws.driver.coerce import fit
 from reliable_ws.driver.methods import Method
 
 if TYPE_CHECKING:
@@ -150,62 +149,3 @@ def test_a_handler_may_have_its_connection(function, params, given):
 def test_the_peer_does_not_say_which_connection():
     with pytest.raises(InvalidParams, match="'conn' is not for the peer to say"):
         bind(in_front, {"conn": 1, "a": 2})
-
-
-# ------------------------------------------------------------------ coercing
-
-
-@pytest.mark.parametrize(
-    ("hint", "value", "result"),
-    [
-        (int, 1, 1),
-        (float, 1, 1),
-        (bool, True, True),
-        (None.__class__, None, None),
-        (Any, object, object),
-        ("a name", 1, 1),
-        (Color, "red", Color.RED),
-        (Point, {"x": 1}, Point(1)),
-        (list[Point], [{"x": 1}], [Point(1)]),
-        (dict[str, Color], {"a": "red"}, {"a": Color.RED}),
-        (tuple[int, ...], [1, 2], (1, 2)),
-        (tuple[int, Color], [1, "red"], (1, Color.RED)),
-        (int | None, None, None),
-        (Literal["a", "b"], "a", "a"),
-        (Unresolved, {"value": 1}, Unresolved(1)),
-        (type[int], int, int),
-    ],
-)
-def test_values_that_fit(hint, value, result):
-    assert fit("value", hint, value) == result
-
-
-@pytest.mark.parametrize(
-    ("hint", "value"),
-    [
-        (int, "1"),
-        (int, True),
-        (str, b"bytes"),
-        (Color, "blue"),
-        (Point, [1]),
-        (Point, {1: 2}),
-        (Point, {"x": "text"}),
-        (Point, {"z": 1}),
-        (list[int], ["text"]),
-        (list[int], "text"),
-        (dict[str, int], [1]),
-        (tuple[int, int], [1]),
-        (int | None, "text"),
-        (Literal["a", "b"], "c"),
-    ],
-)
-def test_values_that_do_not_fit(hint, value):
-    with pytest.raises((TypeError, ValueError)):
-        fit("value", hint, value)
-
-
-def test_a_name_that_only_a_type_checker_sees_is_not_checked():
-    def work(value: somewhere.Thing, conn: somewhere.Connection):
-        return value, conn
-
-    assert call(work, [1], "the connection") == (1, "the connection")

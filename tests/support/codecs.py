@@ -22,11 +22,11 @@ class NoNone:
 
 
 class Odd(NoNone):
-    """Gives text in place of bytes for everything but lists and numbers."""
+    """Gives text in place of bytes for maps with something in them."""
 
     def dumps(self, value, /):
-        packed = json.dumps(value)
-        return packed.encode() if isinstance(value, list | int) else packed
+        packed = super().dumps(value)
+        return packed.decode() if isinstance(value, dict) and value else packed
 
 
 class Unsayable(RemoteError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import gc
 import threading
 
@@ -335,3 +337,37 @@ def test_an_error_is_told_whatever_the_codec_cannot_pack(codec):
             with pytest.raises(RemoteError) as caught:
                 conn.request(method, params, timeout=SECONDS)
             assert (caught.value.code, caught.value.data) == (code, None)
+
+
+def test_what_is_annotated_is_built_and_its_results_are_packed_and_decorated_generators_stream():
+    methods = Methods()
+
+    @dataclasses.dataclass
+    class Dot:
+        x: int
+
+    def double(dot):
+        return Dot(dot.x * 2)
+
+    double.__annotations__ = {"dot": Dot}
+    methods.add(double)
+
+    def passing_on(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args)
+
+        return wrapper
+
+    @methods.register
+    @passing_on
+    def dots(upto: int):
+        for x in range(upto):
+            yield Dot(x)
+
+    with pair(methods=methods) as (conn, _peer):
+        assert conn.request("double", [Dot(2)], timeout=SECONDS) == {"x": 4}
+        assert list(conn.stream("dots", [2])) == [{"x": 0}, {"x": 1}]
+        for method, params in [("double", [{"x": "2"}]), ("dots", [1])]:
+            with pytest.raises(InvalidParams):
+                conn.request(method, params, timeout=SECONDS)
