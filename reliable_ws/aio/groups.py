@@ -15,7 +15,7 @@ from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_options, check_seconds, expect
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
 from reliable_ws.protocol.frames import OVERHEAD, Payload
-from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, seal
+from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, name_of, seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
 
@@ -324,7 +324,8 @@ class Group:
         ``identity`` is any value of yours. Every outcome of this member carries it.
 
         Raises:
-            ValueError: The connection is a member already.
+            ValueError: The connection is a member already, or has another payload codec than the
+                group, by its name.
             ConnectionClosed: Nothing can be sent on this connection any more.
             TypeError: The object is no :class:`Connection`.
         """
@@ -334,6 +335,12 @@ class Group:
             raise ValueError(f"{connection!r} is a member already")
         if connection._session.outbox.state is not Sending.OPEN:
             raise connection._session.error()
+        codecs = name_of(self._codec), name_of(connection._session.codec)
+        if codecs[0] != codecs[1]:
+            raise ValueError(
+                "the payload codec of the group is {}, that of the connection {}: pass the same "
+                "payload_codec= to both".format(*codecs)
+            )
         member = Member(self, connection, identity)
         self._members[connection.id] = member
         sender = connection._sender

@@ -154,6 +154,8 @@ class Sessions:
             acceptor = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
                 await self._refuse(transport, arrival)
+                if ready is not None:
+                    ready.set_exception(NotReliablePeer(arrival.refusal))
                 return None
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
@@ -246,11 +248,11 @@ class Sessions:
             if not ready.done():
                 serving.cancel()
             transport.abort()
+            if not ready.cancel():
+                ready.exception()  # nobody else looks at it
             raise
-        if not ready.done():
-            ready.cancel()
+        if not ready.done():  # the task has failed
             await serving
-            raise NotReliablePeer("the peer did not greet with a good Hello")
         acceptor = ready.result()
         acceptor.hold_task(serving)
         serving.add_done_callback(acceptor.served)

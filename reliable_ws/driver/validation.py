@@ -15,6 +15,8 @@ from typing import Any
 
 from reliable_ws.backoff import Backoff
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.frames import LONGEST_CODEC_NAME
+from reliable_ws.protocol.payload import is_codec_name
 from reliable_ws.protocol.session import Role
 
 from .methods import Methods
@@ -76,6 +78,12 @@ def check_codec(codec: Any) -> None:
         return
     if isinstance(codec, type) and inspect.isfunction(inspect.getattr_static(codec, "dumps")):
         raise TypeError(f"payload_codec= must be an object, not the class {codec.__name__}")
+    name = getattr(codec, "name", None)
+    if name is not None and not is_codec_name(name):
+        raise TypeError(
+            f"payload_codec= must have no name, or one of 1 to {LONGEST_CODEC_NAME} visible ASCII "
+            f"characters, not {name!r:.100}"
+        )
     for sample in SAMPLES:
         try:
             packed = codec.dumps(sample)

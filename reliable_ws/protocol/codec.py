@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -44,6 +44,7 @@ from .frames import (
     Welcome,
     new_unchecked,
 )
+from .payload import is_codec_name
 
 __all__ = ["MAX_ELEMENTS", "MAX_LIST", "MAX_RANGES", "MAX_REASON", "decode", "encode"]
 
@@ -72,9 +73,20 @@ def encode(frames: Sequence[Frame]) -> bytes:
     items: list[Any] = []
     for frame in frames:  # a loop and no comprehension: that is a call of its own until Python 3.12
         kind = type(frame)
-        items.append(wire_calls(frame) if kind is Calls else (TYPES[kind], *frame))  # type: ignore[arg-type]
+        if kind is Calls:
+            items.append(wire_calls(frame))  # type: ignore[arg-type]
+        elif kind is Hello or kind is Welcome:
+            items.append(_wire_greeting(frame))  # type: ignore[arg-type]
+        else:
+            items.append((TYPES[kind], *frame))
     data: bytes = _PACKER.pack(items)
     return data
+
+
+def _wire_greeting(greeting: Hello | Welcome) -> tuple[Any, ...]:
+    """Return a greeting as it travels: without a codec that need not be named (HELLO-18)."""
+    fields = (TYPES[type(greeting)], *greeting[:-1])
+    return fields if greeting.codec is None else (*fields, [greeting.codec])
 
 
 def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
@@ -320,6 +332,7 @@ def _hello(item: list[Any]) -> Hello:
         _position(position),
         _limits(limits),
         _call_position(item, 9),
+        _codec_name(item, 10),
     )
 
 
@@ -332,7 +345,18 @@ def _welcome(item: list[Any]) -> Welcome:
         _position(position),
         _limits(limits),
         _call_position(item, 6),
+        _codec_name(item, 7),
     )
+
+
+def _codec_name(item: list[Any], index: int) -> str | None:
+    """Return the name of the payload codec; anything but an array is no such field (HELLO-18)."""
+    if len(item) <= index or type(item[index]) is not list:
+        return None
+    name: Any = fields.grown(item[index], 1, "codec")[0]
+    if not is_codec_name(name):
+        raise fields.bad("codec name")
+    return cast("str", name)
 
 
 def _call_ack(item: list[Any]) -> CallAck:

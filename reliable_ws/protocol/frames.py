@@ -29,6 +29,9 @@ OVERHEAD = 6
 LONGEST_NAME = 255
 """Most bytes of a method's name, or of a fault's code (CALL-14)."""
 
+LONGEST_CODEC_NAME = 32
+"""Most characters of a payload codec's name (HELLO-18)."""
+
 LONGEST_WORDS = 1_000
 """Most bytes of a fault's message (CALL-14)."""
 
@@ -111,6 +114,8 @@ class Hello(NamedTuple):
     limits: Limits
     calls: CallPosition | None = None
     "``None``: this side does not take calls (CALL-20)."
+    codec: str | None = None
+    "Name of the payload codec; ``None``: the one of MSG-3 (HELLO-18)."
 
     def __repr__(self) -> str:
         """Everything but the key: it is a secret and reprs end in logs (HELLO-17)."""
@@ -130,6 +135,7 @@ class Welcome(NamedTuple):
     position: Position
     limits: Limits
     calls: CallPosition | None = None
+    codec: str | None = None
 
 
 class Refuse(NamedTuple):
@@ -334,6 +340,7 @@ class Code(enum.IntEnum):
     UNKNOWN = 4404
     SUPERSEDED = 4409
     ENDED = 4410
+    CODEC = 4415
     VIOLATION = 4422
     VERSION = 4426
     ABORTED = 4499

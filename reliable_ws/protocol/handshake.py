@@ -14,8 +14,16 @@ from .errors import Violation
 from .frames import OVERHEAD, CallPosition, Code, Counters, Position
 from .inbox import Inbox
 from .outbox import Outbox
+from .payload import MsgpackCodec, PayloadCodec, name_of
 
-__all__ = ["call_position", "check_calls", "check_position", "position"]
+__all__ = [
+    "call_position",
+    "check_calls",
+    "check_codec",
+    "check_position",
+    "position",
+    "told_codec",
+]
 
 
 def position(outbox: Outbox, inbox: Inbox, counters: Counters) -> Position:
@@ -26,6 +34,25 @@ def position(outbox: Outbox, inbox: Inbox, counters: Counters) -> Position:
 def call_position(queue: CallQueue, incoming: IncomingCalls) -> CallPosition:
     """Return where this side stands with calls (CALL-4)."""
     return CallPosition(incoming.received, queue.transmitted, queue.acked + 1)
+
+
+def told_codec(codec: PayloadCodec) -> str | None:
+    """Return what a greeting says of the payload codec: nothing of msgpack (HELLO-18)."""
+    name = name_of(codec)
+    return None if name == MsgpackCodec.name else name
+
+
+def check_codec(initiator: str | None, acceptor: str | None) -> None:
+    """Check that both sides read what the other one packs.
+
+    Raises:
+        Violation: Their payload codecs have different names (HELLO-18).
+    """
+    if initiator != acceptor:
+        names = [name or MsgpackCodec.name for name in (initiator, acceptor)]
+        raise Violation(
+            Code.CODEC, "payload codecs differ: initiator {}, acceptor {}".format(*names)
+        )
 
 
 def check_position(peer: Position, outbox: Outbox, inbox: Inbox) -> None:

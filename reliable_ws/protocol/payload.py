@@ -11,9 +11,18 @@ from typing import Any, Protocol
 import msgpack
 
 from .errors import NotSerializable, PayloadError
-from .frames import EXT_VALUE, OVERHEAD, Payload
+from .frames import EXT_VALUE, LONGEST_CODEC_NAME, OVERHEAD, Payload
 
-__all__ = ["MsgpackCodec", "PayloadCodec", "open_payload", "seal", "seal_weight", "text_length"]
+__all__ = [
+    "DEFAULT_CODEC",
+    "MsgpackCodec",
+    "PayloadCodec",
+    "name_of",
+    "open_payload",
+    "seal",
+    "seal_weight",
+    "text_length",
+]
 
 
 class PayloadCodec(Protocol):
@@ -22,7 +31,11 @@ class PayloadCodec(Protocol):
     It packs messages, and what calls carry: the parameters of a request (a list, a dict or one
     value; ``None`` where there are none), the result of a handler (``None`` where it returns
     nothing), each item of a stream, and the ``data`` of a ``RemoteError`` (``None`` where it has
-    none). ``str`` and ``bytes`` go past it. Both sides need the same.
+    none). ``str`` and ``bytes`` go past it.
+
+    Both sides need the same, so each greets with the ``name`` of its codec, an optional attribute:
+    1 to 32 visible ASCII characters. Without it a codec is called ``custom``. A peer whose codec
+    has another name is refused (4415).
     """
 
     def dumps(self, value: Any, /) -> bytes:
@@ -57,7 +70,12 @@ class MsgpackCodec:
       one place of a ``dict``.
 
     ``dumps`` refuses what is above the limits. Both sides need the same: set them on both.
+
+    A subclass that packs in another way needs a ``name`` of its own.
     """
+
+    name = "msgpack"
+    "What a peer is told; the one name that needs no telling."
 
     def __init__(self, max_items: int = 100_000, max_size: int = 1024 * 1024) -> None:
         self.max_items = max_items
@@ -110,6 +128,11 @@ class MsgpackCodec:
         # Perhaps it was a key that is a number.
         return _unpack(data, most, _Bounds(self.max_items), numeric_keys=True)
 
+
+UNNAMED = "custom"
+"""What a codec is called that has no name."""
+
+DEFAULT_CODEC = MsgpackCodec()
 
 SCALARS = frozenset((str, bytes, int, float, bool, type(None)))
 """Types whose values can be unpacked wherever they can be packed, as keys of maps, too."""
@@ -219,6 +242,20 @@ def _items_left(value: Any, most: int, depth: int) -> int:
 
 def _refuse_extension(code: int, _data: bytes) -> Any:
     raise ValueError(f"msgpack extension type {code} is not carried")
+
+
+def name_of(codec: PayloadCodec) -> str:
+    """Return what a codec is called (HELLO-18)."""
+    return getattr(codec, "name", None) or UNNAMED
+
+
+def is_codec_name(value: Any) -> bool:
+    """Whether a codec may be called that: visible ASCII characters, and not many (HELLO-18)."""
+    return (
+        type(value) is str
+        and 0 < len(value) <= LONGEST_CODEC_NAME
+        and all("!" <= character <= "~" for character in value)
+    )
 
 
 def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:

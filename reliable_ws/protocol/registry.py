@@ -31,8 +31,9 @@ from .deadline import NEVER
 from .errors import Violation
 from .events import Event
 from .frames import VERSION, Code, Counters, Frame, Hello, Refuse
+from .handshake import check_codec, told_codec
 from .link import CloseAction, Link
-from .payload import PayloadCodec
+from .payload import DEFAULT_CODEC, PayloadCodec
 from .report import End, Ending
 from .session import Session
 
@@ -102,6 +103,12 @@ class Arrival:
             self.refuse(fault.code, fault.reason)
             return []
 
+    @property
+    def refusal(self) -> str:
+        """Why there is no session, in words."""
+        why = f": {self.close_action.reason}" if self.close_action is not None else ""
+        return f"the peer did not greet with a good Hello{why}"
+
     def refuse(self, code: int, reason: str, counters: Counters | None = None) -> None:
         """Answer with a Refuse; busy means: come again (REFUSE-3)."""
         retry_ms = 1000 if code >= Code.NO_HELLO else 0
@@ -132,7 +139,7 @@ class SessionRegistry:
     ) -> None:
         """``incarnation``: where to begin to count them, drawn at random by the driver."""
         self.config = config or Config()
-        self.codec = codec
+        self.codec = codec or DEFAULT_CODEC
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
         self.evicted: list[tuple[Session, list[Event]]] = []
@@ -169,6 +176,7 @@ class SessionRegistry:
         """
         if not hello.min_version <= VERSION <= hello.max_version:  # HELLO-11
             raise Violation(Code.VERSION, f"this side speaks version {VERSION}")
+        check_codec(hello.codec, told_codec(self.codec))
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
             self.retire(session, now)

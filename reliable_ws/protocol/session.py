@@ -53,11 +53,18 @@ from .frames import (
     may_resume,
     new_unchecked,
 )
-from .handshake import call_position, check_calls, check_position, position
+from .handshake import (
+    call_position,
+    check_calls,
+    check_codec,
+    check_position,
+    position,
+    told_codec,
+)
 from .inbox import Inbox
 from .link import Link
 from .outbox import Outbox
-from .payload import MsgpackCodec, PayloadCodec, seal, seal_weight
+from .payload import DEFAULT_CODEC, PayloadCodec, seal, seal_weight
 from .report import End, Ending, Outcome, Report
 from .state import Phase, Receiving, Sending
 from .timers import Timers
@@ -65,8 +72,6 @@ from .timers import Timers
 __all__ = ["Role", "Session"]
 
 Role = Literal["initiator", "acceptor"]
-
-DEFAULT_CODEC = MsgpackCodec()
 
 
 class Session:
@@ -459,10 +464,11 @@ class Session:
         where = position(self.outbox, self.inbox, counters)
         limits = self.config.limits(link.max_frame)
         calls = call_position(self.call_queue, self.incoming_calls)
+        codec = told_codec(self.codec)
         if self.role == "initiator":
             who = (self.id, self.key, self.attempt, self.incarnation)
-            return Hello(VERSION, VERSION, *who, where, limits, calls)
-        return Welcome(VERSION, self._resumed, self.incarnation, where, limits, calls)
+            return Hello(VERSION, VERSION, *who, where, limits, calls, codec)
+        return Welcome(VERSION, self._resumed, self.incarnation, where, limits, calls, codec)
 
     def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
         """Compare both sides' positions before anything is sent again (RESUME-3)."""
@@ -671,6 +677,7 @@ class Session:
         link.enter(Phase.INITIATED)
         if frame.version != VERSION:
             raise Violation(Code.VERSION, f"version {frame.version} was not offered")
+        check_codec(told_codec(self.codec), frame.codec)
         if self.incarnation not in (0, frame.incarnation):  # HELLO-15
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0

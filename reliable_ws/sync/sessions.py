@@ -156,7 +156,7 @@ class Sessions:
         greeted = self._greet(transport, arrival, resumable=resumable)
         if greeted is None:
             start(lambda: self._refuse(transport, arrival))
-            raise NotReliablePeer("the peer did not greet with a good Hello")
+            raise NotReliablePeer(arrival.refusal)
         return greeted
 
     def _give(self, acceptor: Acceptor) -> bool:

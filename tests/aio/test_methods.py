@@ -179,6 +179,8 @@ async def test_a_handler_may_ask_for_its_connection():
 @on_stage(seeds=(None,))
 async def test_parameters_that_cannot_be_decoded():
     class Other:
+        name = "msgpack"  # which it is not
+
         def dumps(self, value):
             return b"\xc1"
 

@@ -114,7 +114,7 @@ def test_greetings_may_have_grown():
         grown = [TYPES[type(frame)], *frame, "more", 17]
         assert decode(raw(grown), LARGE) == [frame]
     calls = hello(calls=CallPosition(3, 2, 1))
-    grown = [72, *calls[:-1], [3, 2, 1, "more"], "more"]
+    grown = [72, *calls[:-2], [3, 2, 1, "more"], "more"]
     assert decode(raw(grown), LARGE) == [calls]
     limits_grown = [*hello()[:7], [*hello().limits, 99]]
     assert decode(raw([72, *limits_grown]), LARGE) == [hello()]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import reliable_ws
-from reliable_ws import Config, Methods
+from reliable_ws import Config, Methods, MsgpackCodec, ReliableWSError
 from reliable_ws.sync import Sessions, connect, serve, wrap
 from tests.support.mistakes import (
     FOR_CONNECT,
@@ -20,8 +20,8 @@ from tests.support.mistakes import (
     unknown,
 )
 
-from .conftest import SECONDS, pair
-from .pipe import pipe
+from .conftest import SECONDS, pair, run
+from .pipe import EagerPipe, pipe
 
 
 def handler(conn):
@@ -192,3 +192,18 @@ def test_a_timeout_is_a_number_of_seconds(wrong):
                 call(timeout=wrong)
         assert ours.recv(timeout=5) == "here"
         assert (ours.state.value, ours.stats.sent) == ("open", 0)
+
+
+def test_two_sides_with_two_codecs_are_told_at_once():
+    """HELLO-18."""
+
+    class Codec(MsgpackCodec):
+        name = "other"
+
+    near, far = pipe(EagerPipe)
+    accepted = run(lambda: wrap(far, sessions=Sessions(payload_codec=Codec())))
+    words = "payload codecs differ: initiator msgpack, acceptor other"
+    with pytest.raises(ReliableWSError, match=words):
+        wrap(near)
+    with pytest.raises(ReliableWSError, match=words):
+        accepted.result(SECONDS)

@@ -150,6 +150,8 @@ def good() -> list[dict[str, Any]]:
         bytes.fromhex("91 93 4d 01 91 c70101c0"),
         Messages(1, [msgpack.ExtType(1, b"\xc0")]),
     )
+    add("Hello with the name of a payload codec", HELLO._replace(codec="json"))
+    add("Welcome with the name of a payload codec", WELCOME._replace(codec="json"))
     grown = msgpack.unpackb(encode([HELLO]))[0]
     other("Hello with a field of a later version", raw([*grown, "new"]), HELLO)
     other("calls with a field of a later version", raw([*grown[:-1], [0, 0, 1, "new"]]), HELLO)

@@ -19,8 +19,10 @@ from reliable_ws.protocol.frames import (
     Counters,
     Entry,
     Frame,
+    Hello,
     Limits,
     Position,
+    Welcome,
 )
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Outcome
@@ -31,11 +33,20 @@ from tests.support.pair import Pair
 BY_LETTER = {chr(number): kind for kind, number in TYPES.items()}
 ENTRY_BY_LETTER = {chr(number): kind for kind, number in ENTRIES.items()}
 LETTERS = {**TYPES, **ENTRIES}
-NESTED = {"position": Position, "limits": Limits, "counters": Counters, "calls": CallPosition}
+NESTED = {
+    "position": Position,
+    "limits": Limits,
+    "counters": Counters,
+    "calls": CallPosition,
+    "codec": str,
+}
 
 
 def to_json(value: Any) -> Any:
     """Return a frame, a field or a payload as JSON."""
+    if isinstance(value, Hello | Welcome):
+        codec = [] if value.codec is None else [[value.codec]]  # left out if it has no name
+        return [chr(LETTERS[type(value)]), *map(to_json, value[:-1]), *codec]
     if type(value) in LETTERS:
         return [chr(LETTERS[type(value)]), *map(to_json, value)]
     if isinstance(value, msgpack.ExtType):
@@ -70,6 +81,8 @@ def frame_from(item: list[Any]) -> Frame:
     kind = BY_LETTER[item[0]]
     if kind is Calls:
         return Calls(item[1], [entry_from(entry) for entry in item[2]])
+    if kind in (Hello, Welcome) and len(item) == len(kind._fields):
+        item = [*item, None]  # a codec that was left out
     fields = []
     for name, field in zip(kind._fields, map(value_from, item[1:]), strict=True):
         nested = NESTED.get(name)
