@@ -220,7 +220,9 @@ def _what_is_wrong(ws: object, library: Library | None, runs_on: RunsOn) -> str:
     if library is not None and library.runs_on == "trio":
         return (
             f"{name} runs on trio, reliable_ws on asyncio: open the WebSocket with "
-            "websockets.asyncio, or run both inside trio by trio-asyncio (docs/frameworks.md)"
+            "websockets.asyncio, or run reliable_ws inside trio: within 'async with "
+            "trio_asyncio.open_loop():' enter 'trio_asyncio.aio_as_trio(reliable_ws.connect(uri))' "
+            "(docs/frameworks.md, Trio)"
         )
     if runs_on == "asyncio" and (library is not None or _is_transport(ws, "threads")):
         return f"the methods of {name} block: use reliable_ws.sync, for programs with threads"
@@ -232,9 +234,15 @@ def _what_is_wrong(ws: object, library: Library | None, runs_on: RunsOn) -> str:
             f"it lacks {', '.join(missing)} (docs/adapters.md)"
         )
     known = sorted({entry.objects for entry in _LIBRARIES.values() if entry.runs_on == runs_on})
+    asgi = ""
+    if runs_on == "asyncio":
+        asgi = (
+            "Of a framework that hands out ASGI's callables, pass "
+            "reliable_ws.adapters.asgi.ASGITransport(receive, send). "
+        )
     return (
-        f"no adapter for {name}. Supported: {', '.join(known)}. For any other WebSocket write a "
-        f"class with the members of reliable_ws.transport.{protocol.__name__} "
+        f"no adapter for {name}. Supported: {', '.join(known)}. {asgi}For any other "
+        f"WebSocket write a class with the members of reliable_ws.transport.{protocol.__name__} "
         f"({', '.join(members)}) around it and pass an instance of that (docs/adapters.md)"
     )
 
