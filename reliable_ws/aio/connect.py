@@ -9,7 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
-from reliable_ws.driver.failures import FailedAttempt, FailedAttempts, RetryPolicy, Stage
+from reliable_ws.driver.failures import (
+    FailedAttempt,
+    FailedAttempts,
+    RetryPolicy,
+    Stage,
+    explain,
+)
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent, logger
@@ -59,7 +65,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
 
     Raises:
         OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
-            they are.
+            they are, with a note where they do not say what was wrong.
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The server refused the session.
@@ -112,7 +118,11 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         return await websockets.dial(uri, **options)
 
     async def _open(self) -> Connection:
-        transport = await self._dial()
+        try:
+            transport = await self._dial()
+        except Exception as error:
+            explain(error)
+            raise
         initiator = Initiator(self._options, self._dial if self._options.resumable else None)
         connection = Connection(initiator, self._options.on_event)
         await initiator.start(transport)

@@ -22,7 +22,7 @@ from reliable_ws.protocol.errors import (
     MessageTooLarge,
     ReliableWSError,
 )
-from reliable_ws.protocol.report import Outcome, Report
+from reliable_ws.protocol.report import End, Outcome, Report
 
 from . import progress
 from .common import (
@@ -62,6 +62,8 @@ exit codes:
   2    nothing was sent: wrong usage, cannot read, cannot connect, not a peer of this protocol
   130  interrupted (SIGINT, SIGTERM): standard error says what is known
 """
+
+RECEIVER_ENDED = "the receiver has ended the session"
 
 
 def add_to(commands: Any) -> None:
@@ -179,7 +181,9 @@ class Sender:
         ]
         await asyncio.wait((sending, *watching), return_when=asyncio.FIRST_COMPLETED)
         if not sending.done() and not self.why:
-            self.why = "the receiver has ended the session"
+            ending = conn.report.ending
+            is_lost = ending is not None and ending.kind is not End.FINISHED
+            self.why = f"the session is over: {ending}" if is_lost else RECEIVER_ENDED
         sending.cancel()
         with suppress(asyncio.CancelledError):
             await sending
@@ -253,7 +257,10 @@ def _tell(sender: Sender, took: float, *, as_json: bool) -> int:
     if not sender.why and not report.undelivered:
         complain(f"{report.sent:,} messages, all confirmed")
         return FINE
-    complain(_undelivered(report, sender.why))
+    why = sender.why
+    if not why and report.ending is not None and report.ending.kind is not End.FINISHED:
+        why = f"the session is over: {report.ending}"
+    complain(_undelivered(report, why))
     return INTERRUPTED if sender.interrupted else UNDELIVERED
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Stage",
     "classify",
     "describe",
+    "explain",
 ]
 
 
@@ -201,6 +202,26 @@ def classify(error: BaseException, stage: Stage = Stage.FIRST) -> FailureKind:
 
 def describe(error: BaseException) -> str:
     """Return in one line what an attempt failed of."""
+    understood = understand(error)
+    if understood is not None:
+        return understood
+    words = " ".join(str(error).split())[:200]
+    if isinstance(error, TimeoutError):
+        return words or "no answer in time"
+    if isinstance(error, OSError) and words:
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def explain(error: BaseException) -> None:
+    """Add to an exception that is raised for an attempt what it does not say by itself."""
+    understood = understand(error)
+    if understood is not None and understood not in str(error):
+        error.add_note(f"reliable_ws: {understood}")
+
+
+def understand(error: BaseException) -> str | None:
+    """Return what was wrong, where the library that raised this says less; else ``None``."""
     status = status_of(error)
     if status is not None:
         where = header_of(error, "Location") if 300 <= status < 400 else None
@@ -214,12 +235,7 @@ def describe(error: BaseException) -> str:
             return f"TLS failed: {cause.reason or cause} ({HINT_TLS})"
         if is_cut(cause):
             return f"the connection was cut before the server had answered ({HINT_TLS})"
-    words = " ".join(str(error).split())[:200]
-    if isinstance(error, TimeoutError):
-        return words or "no answer in time"
-    if isinstance(error, OSError) and words:
-        return words
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return None
 
 
 def is_cut(error: BaseException) -> bool:

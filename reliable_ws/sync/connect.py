@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
-from reliable_ws.driver.failures import RetryPolicy
+from reliable_ws.driver.failures import RetryPolicy, explain
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent
@@ -58,7 +58,7 @@ def connect(
 
     Raises:
         OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
-            they are.
+            they are, with a note where they do not say what was wrong.
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ConnectionClosed: The server refused the session.
@@ -90,5 +90,10 @@ def connect(
 
     driver = Initiator(options, dial if reconnect else None)
     connection = Connection(driver, on_event)
-    driver.start(dial())
+    try:
+        first = dial()
+    except Exception as error:
+        explain(error)
+        raise
+    driver.start(first)
     return connection

@@ -196,6 +196,9 @@ async def test_a_port_with_or_without_tls_is_tried_again_and_named(caplog):
             )
             with pytest.raises((OSError, websockets.exceptions.InvalidMessage)):
                 await anext(aiter(connecting))
+            with pytest.raises((OSError, websockets.exceptions.InvalidMessage)) as first:
+                await connect(uri, proxy=None)
+            assert "is it a port with TLS" in first.value.__notes__[0]
             seen = [r for r in caplog.records if "attempt" in r.getMessage()]
             assert "is it a port with TLS for wss://" in seen[0].getMessage()
 

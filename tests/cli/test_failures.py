@@ -224,3 +224,25 @@ def test_what_is_repeated_before_the_first_session(answers, code, words):
             assert (ended, words in said) == (code, True)
         finally:
             gate.kill()
+
+
+def test_a_session_that_is_lost_is_told_with_its_last_attempt():
+    """The gate lets one WebSocket in, and cuts it when the first line has come."""
+    source = GATE.replace(
+        'return ws.respond(answers.pop(0), "") if answers else None',
+        """
+    if not answers[1:]:
+        return ws.respond(answers[0], "")
+    answers.pop()
+    return None
+""".strip(),
+    ).replace("        pass", "        conn.websocket.transport.abort()")
+    command = [sys.executable, "-c", source, "403", "403"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as gate:
+        try:
+            uri = f"ws://127.0.0.1:{int(gate.stdout.readline())}"
+            code, _, said = sent(uri, "--retry-delay", 0.1, input=b"one\n" * 10000)
+            assert code == 1
+            assert "the session is over: lost (1006, 'no WebSocket can be opened: HTTP 403" in said
+        finally:
+            gate.kill()

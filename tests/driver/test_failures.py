@@ -17,6 +17,7 @@ from reliable_ws.driver.failures import (
     Stage,
     classify,
     describe,
+    explain,
     retry_after,
 )
 from reliable_ws.protocol.report import End, Ending, Report
@@ -141,6 +142,16 @@ def test_a_peer_that_has_answered_before_may_only_be_slow():
 )
 def test_how_long_the_server_asks_to_wait(headers, seconds):
     assert retry_after(HandshakeError(503, headers)) == seconds
+
+
+def test_an_exception_that_says_little_gets_a_note():
+    cut, status, plain = ConnectionResetError(), HandshakeError(403), OSError("down")
+    for error in (cut, status, plain):
+        explain(error)
+    (note,) = cut.__notes__
+    assert note.startswith("reliable_ws: the connection was cut before the server had answered")
+    assert not hasattr(status, "__notes__")
+    assert not hasattr(plain, "__notes__")
 
 
 def test_headers_that_raise_are_not_there():
