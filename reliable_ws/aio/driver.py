@@ -99,7 +99,8 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     async def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
-        by = None if timeout is None else self.loop.time() + timeout
+        limit = self.session.config.close_timeout  # also for the WebSocket's own handshake
+        by = self.loop.time() + (limit if timeout is None else min(timeout, limit))
         self.rpc_server.release(asyncio.current_task())
         self.start_closing(code, reason, timeout=timeout)
         await self.wait_ended()

@@ -23,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -168,12 +168,13 @@ class LinkIO:
 
     async def _close(self, close_action: CloseAction) -> None:
         """Close within limits of our own: some libraries wait without end on a full buffer."""
+        linger, limit = handshake_times(close_action.code)
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with asyncio.timeout(limit):
                 if self._writer is not None:
                     await asyncio.wait((self._writer,))
                 if close_action.linger:
-                    await asyncio.sleep(LINGER)
+                    await asyncio.sleep(linger)
                 await self.transport.close(close_action.code, close_action.reason)
         except TimeoutError:
             self.transport.abort()

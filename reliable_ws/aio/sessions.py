@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt
-from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
@@ -20,6 +20,8 @@ from reliable_ws.driver.validation import check_handler, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import Ending, Report
@@ -291,18 +293,19 @@ class Sessions:
         if arrival.note:
             logger.warning("%s", arrival.note)
         loop = asyncio.get_running_loop()
+        close_action = arrival.close_action or CloseAction(Code.FINISHED, "", linger=False)
+        linger, limit = handshake_times(close_action.code)
         try:
-            async with asyncio.timeout(LINGER):
+            async with asyncio.timeout(linger):
                 while (data := arrival.transmit(loop.time())) is not None:
                     await transport.send(data)
                 while True:
                     await transport.recv()
         except (TransportClosed, TimeoutError):
             pass
-        close_action = arrival.close_action
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await transport.close(*(close_action[:2] if close_action else (1000, "")))
+            async with asyncio.timeout(limit):
+                await transport.close(close_action.code, close_action.reason)
         except TimeoutError:
             transport.abort()
 

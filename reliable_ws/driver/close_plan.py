@@ -13,14 +13,34 @@ import enum
 
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
+from reliable_ws.protocol.frames import Code
 
-__all__ = ["CLOSE_TIMEOUT", "LINGER", "ClosePlan", "CloseStep", "time_to_close"]
+__all__ = [
+    "CLOSE_TIMEOUT",
+    "LINGER",
+    "ClosePlan",
+    "CloseStep",
+    "handshake_times",
+    "time_to_close",
+]
 
 LINGER = 5.0
 """Seconds in which the peer may close its WebSocket first, after our last frame (CLOSE-19)."""
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for the closing handshake of a WebSocket. Then it is aborted."""
+
+VIOLATION_TIMES = (0.5, 1.0)
+"""The same two where the peer broke the rules: what it goes on to send is parsed until then."""
+
+
+def handshake_times(code: int) -> tuple[float, float]:
+    """Return how long a peer may take to close its WebSocket first, and how long closing may take.
+
+    In seconds, for a WebSocket that is closed with ``code``.
+    """
+    is_violation = code in (Code.MALFORMED, Code.VIOLATION)
+    return VIOLATION_TIMES if is_violation else (LINGER, CLOSE_TIMEOUT)
 
 
 class CloseStep(enum.Enum):

@@ -172,8 +172,8 @@ class Reconnect:
         The peer's end is not final for us: while it remembers the session, it tells the outcomes.
         So when its time is up, only our own counts.
         """
-        ends = self._session.deadline, self._session.peer_deadline
-        return min((end - now for end in ends if end > now), default=0.0)
+        ours, theirs = self._session.deadline - now, self._session.peer_deadline - now
+        return max(0.0, min(ours, theirs) if theirs > 0 else ours)
 
     def pause(self, now: float) -> float | None:
         """Return the seconds until the attempt; ``None``: the session has ended, make none.

@@ -18,7 +18,7 @@ MIN_FRAME = 4 * KIB
 HIGHEST = MAX_NUMBER // 1000
 """What a greeting can say, also of seconds in milliseconds; excludes infinity too."""
 
-LEAST_IDLE_MS = 100
+LEAST_IDLE_MS = 1000
 """A peer that announces a shorter idle time cannot keep us busy with heartbeats (LIVE-7)."""
 
 
@@ -48,7 +48,8 @@ class Config:
     close_progress_timeout: float = 30.0
     """``close()`` gives up when the peer has made no progress for so long. A WebSocket that died
     unnoticed is dropped after ``idle_timeout``. The rest of this time is for another
-    WebSocket to bring the end (protocol.md, CLOSE-23)."""
+    WebSocket to bring the end (protocol.md, CLOSE-23). If nothing is left to be confirmed, closing
+    gives up after ``open_timeout`` in which nothing is heard of the peer."""
     close_timeout: float = 300.0
     """``close()`` gives up after so long in which nothing new arrived at the peer, though its
     application makes progress. Running request handlers have most of this time to end."""

@@ -507,10 +507,10 @@ class Session:
         self.timers.progressed(now)
 
     def _link_over(
-        self, link: Link, code: int | None, reason: str, retry: float | None = None
+        self, link: Link, code: int | None, reason: str, now: float, retry: float | None = None
     ) -> None:
         """Note that the current link is gone; an older one is inert and never says so (LINK-4)."""
-        self.timers.heard(link.heard_at)
+        self.timers.detached(link.heard_at, now)
         self.link = None
         if self.ended:
             return
@@ -548,7 +548,7 @@ class Session:
                 else:
                     _HANDLERS[kind](self, link, frame, now)
         except Violation as fault:
-            self._violated(link, fault)
+            self._violated(link, fault, now)
         return self.poll(now)
 
     def lost(self, link: Link, code: int | None, reason: str, now: float) -> list[Event]:
@@ -556,19 +556,19 @@ class Session:
         if link.phase is not Phase.OVER:
             link.leave(code or Code.GOING_AWAY, reason)
             if code is None or may_resume(code) or self.role == "acceptor":
-                self._link_over(link, code, reason)
+                self._link_over(link, code, reason, now)
             else:
                 kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
                 self._end(Ending(kind, code, reason))
         return self.poll(now)
 
-    def _violated(self, link: Link, fault: Violation) -> None:
+    def _violated(self, link: Link, fault: Violation, now: float) -> None:
         """End the session, because the peer broke the rules; raise nothing (FRAME-5)."""
         if not link.met and self.incarnation:
             # What answers there now is not the peer that we know: try again (HELLO-13).
             link.heard_at = self.timers.contact_at
             link.leave(fault.code, fault.reason)
-            self._link_over(link, fault.code, fault.reason)
+            self._link_over(link, fault.code, fault.reason, now)
             return
         self._end(Ending(End.VIOLATION, fault.code, fault.reason))  # HELLO-8, while dialing
 
@@ -694,7 +694,7 @@ class Session:
         self.timers.contact_at = now
         link.leave(Code.FINISHED)  # CLOSE-9
         if may_resume(code) and counters is None:  # REFUSE-4
-            self._link_over(link, code, reason, retry_ms / 1000)
+            self._link_over(link, code, reason, now, retry_ms / 1000)
             return
         # RESUME-6: the driver reopens nothing after an end.
         kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
@@ -773,7 +773,7 @@ class Session:
         """When to call :meth:`tick` at the latest."""
         if self.ended:
             return NEVER
-        by = self.timers.deadline(attached=self.attached)
+        by = self.timers.deadline(attached=self.attached, silent_since=self._silent_since)
         return by if self.link is None else min(by, self.link.deadline)
 
     @property
@@ -781,16 +781,25 @@ class Session:
         """When the peer gives up a session without link, as far as this side knows (END-4)."""
         return self.timers.contact_at + self.outbox.peer.ttl_ms / 1000
 
+    @property
+    def _silent_since(self) -> float | None:
+        """When the peer was heard last, if nothing of ours is left to be confirmed (CLOSE-25)."""
+        outbox = self.outbox
+        if (outbox.confirmed < outbox.messages and outbox.final is None) or self.call_queue.weight:
+            return None
+        contact_at, link = self.timers.contact_at, self.link
+        return contact_at if link is None else max(contact_at, link.heard_at)
+
     def tick(self, now: float) -> list[Event]:
         """Do what is due; every deadline that has passed moves."""
         if not self.ended:
             link = self.link
             if link is not None and link.tick(now):
-                self._drop(link, "nothing heard in time")
+                self._drop(link, "nothing heard in time", now)
             elif link is not None and link.is_stalled(now):
                 self.inbox.drop_partial()
-                self._drop(link, "a message in parts stood still")
-            why = self.timers.expired(now, attached=self.attached)
+                self._drop(link, "a message in parts stood still", now)
+            why = self.timers.expired(now, attached=self.attached, silent_since=self._silent_since)
             if why is not None:
                 if self.obstacle is not None and not self.attached:
                     words, self.cause = self.obstacle
@@ -798,10 +807,10 @@ class Session:
                 self._end(Ending(End.EXPIRED, Code.ENDED, why))
         return self.poll(now)
 
-    def _drop(self, link: Link, words: str) -> None:
+    def _drop(self, link: Link, words: str, now: float) -> None:
         """Give up the link; another one may carry the session."""
         link.leave(Code.SILENT, words)
-        self._link_over(link, Code.SILENT, words)
+        self._link_over(link, Code.SILENT, words, now)
 
     def poll(self, now: float) -> list[Event]:
         """Draw the conclusions from the facts; return what happened since the last call.

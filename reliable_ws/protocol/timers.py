@@ -11,12 +11,13 @@ __all__ = ["Timers"]
 class Timers:
     """The deadlines of a session that go on between two WebSockets."""
 
-    __slots__ = ("_config", "_hard_by", "contact_at", "moved_at", "progress_at")
+    __slots__ = ("_config", "_detached_at", "_hard_by", "contact_at", "moved_at", "progress_at")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
         self.contact_at = now
         "When the peer was heard of last, as far as links have told."
+        self._detached_at: float = -NEVER  # when the newest link was lost
         self.progress_at: float | None = None
         "When the peer moved on last; ``None`` unless the session is closing."
         self.moved_at = now
@@ -39,6 +40,11 @@ class Timers:
         """Note a contact with the peer (END-6)."""
         self.contact_at = max(self.contact_at, at)
 
+    def detached(self, heard_at: float, now: float) -> None:
+        """Note that no link is open from now on, and when the last one was heard."""
+        self.heard(heard_at)
+        self._detached_at = now
+
     def progressed(self, now: float) -> None:
         """Note progress of the peer: closing may go on waiting (CLOSE-21)."""
         if self.progress_at is not None:
@@ -49,33 +55,51 @@ class Timers:
         self.progressed(now)
         self.moved_at = max(self.moved_at, now)
 
-    def deadline(self, *, attached: bool) -> float:
-        """When to ask :meth:`expired` at the latest."""
+    def deadline(self, *, attached: bool, silent_since: float | None) -> float:
+        """When to ask :meth:`expired` at the latest, with the same arguments."""
         by: float = self._hard_by
         if self.progress_at is not None:
-            config = self._config
             by = min(
                 by,
-                self.moved_at + config.close_timeout,
-                self.progress_at + config.close_progress_timeout,
+                self.moved_at + self._config.close_timeout,
+                self._progress_by(self.progress_at, silent_since),
             )
-        return by if attached else min(by, self.contact_at + self._config.session_ttl)
+        return by if attached else min(by, self._contact_by)
 
-    def expired(self, now: float, *, attached: bool) -> str | None:
-        """Return why to wait no longer, or ``None``; every deadline that has passed moves."""
+    def _progress_by(self, progress_at: float, silent_since: float | None) -> float:
+        """When a close is given up that makes no progress (CLOSE-10, CLOSE-25)."""
+        config = self._config
+        by = progress_at + config.close_progress_timeout
+        if silent_since is None:
+            return by
+        return min(by, max(progress_at, silent_since) + config.open_timeout)
+
+    @property
+    def _contact_by(self) -> float:
+        """When a session without a link is given up (END-4): not before it was known to be one."""
+        return max(self.contact_at + self._config.session_ttl, self._detached_at)
+
+    def expired(self, now: float, *, attached: bool, silent_since: float | None) -> str | None:
+        """Return why to wait no longer, or ``None``; every deadline that has passed moves.
+
+        ``silent_since``: when the peer was heard last, if nothing of ours is left to be confirmed.
+        """
         config = self._config
         if now >= self._hard_by:
             return "close() took too long"
         if self.progress_at is not None:
             if now >= self.moved_at + config.close_timeout:
                 return "close() took too long"
-            late = now - (self.progress_at + config.close_progress_timeout)  # as in `deadline`
+            late = now - self._progress_by(self.progress_at, silent_since)  # as in `deadline`
             if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
-                self.progress_at = now - config.close_progress_timeout / 2
+                limit = config.close_progress_timeout
+                if silent_since is not None:
+                    limit = min(limit, config.open_timeout)
+                self.progress_at = now - limit / 2
             elif late >= 0:
                 return "no progress while closing"
         if not attached:
-            late = now - (self.contact_at + config.session_ttl)
+            late = now - self._contact_by
             if late > OVERSLEPT:
                 self.contact_at = now - config.session_ttl + config.open_timeout
             elif late >= 0:  # END-4

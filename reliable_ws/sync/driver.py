@@ -112,7 +112,8 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     def close(self, code: int, reason: str, timeout: float | None) -> None:
         """Close, and return when the session is over and its transport gone."""
-        by = deadline_after(timeout)
+        limit = self.session.config.close_timeout  # also for the WebSocket's own handshake
+        by = deadline_after(limit if timeout is None else min(timeout, limit))
         try:
             self.rpc_server.release(threading.current_thread())
             self.start_closing(code, reason, timeout=timeout)

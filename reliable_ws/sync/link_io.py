@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -182,9 +182,10 @@ class LinkIO:
                 if self.link.close_action is not None:
                     break
             close_action = self.link.close_action
-            if close_action is None or self.wait_over(
-                deadline_after(LINGER if close_action.linger else 0.0)
-            ):
+            if close_action is None:
+                return
+            linger, _limit = handshake_times(close_action.code)
+            if self.wait_over(deadline_after(linger if close_action.linger else 0.0)):
                 return
         try:
             self.transport.close(close_action.code, close_action.reason)
@@ -201,7 +202,8 @@ class LinkIO:
         """
         if self._close_timer is not None or self.over:
             return
-        self._close_timer = call_at(time.monotonic() + CLOSE_TIMEOUT, self.transport.abort)
+        _linger, limit = handshake_times(close_action.code)
+        self._close_timer = call_at(time.monotonic() + limit, self.transport.abort)
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
         else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from reliable_ws.adapters import adapt_blocking as adapt
-from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, LINGER
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
@@ -236,9 +236,10 @@ class Sessions:
         def close() -> None:
             start(lambda: transport.close(close_action.code, close_action.reason))
 
+        linger, limit = handshake_times(close_action.code)
         timers = [
-            call_at(time.monotonic() + LINGER, close),
-            call_at(time.monotonic() + CLOSE_TIMEOUT, transport.abort),
+            call_at(time.monotonic() + linger, close),
+            call_at(time.monotonic() + limit, transport.abort),
         ]
         self._send_refusal(transport, arrival)
         try:

@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from reliable_ws import Backoff, Config, ConnectionClosed, DeliveryError, End, Outcome
-from tests.aio.stage import now, on_stage, paired, registry, rest, start, turns
+from tests.aio.stage import now, on_stage, paired, registry, rest, start, turns, until
 
 BOUNDED = Config(close_progress_timeout=3, close_timeout=8, session_ttl=30)
 
@@ -149,3 +149,51 @@ async def _release(end, every):
                 await asyncio.sleep(every)
             end._peer._arrive(item)
         await asyncio.sleep(0.1)
+
+
+@on_stage
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+async def test_close_with_nothing_left_to_confirm_is_short_on_a_dead_network(side, how):
+    async with paired() as (stage, client, server):
+        conn, other = (client, server) if side == "client" else (server, client)
+        await conn.send("x")
+        assert await other.recv() == "x"
+        await conn.flush()
+        if how == "cut":
+            stage.closed = True
+            stage.cut()
+        else:
+            stage.freeze()
+        began = now()
+        await conn.close()
+        assert now() - began < 10.1
+        other.abort()
+
+
+@on_stage
+async def test_the_websockets_own_handshake_counts_in_close_timeout():
+    async with paired(config=Config(close_timeout=2)) as (stage, client, server):
+        stage.wire.close = stage.wire.peer.close = _never
+        began = now()
+        await asyncio.gather(client.close(), server.close())
+        assert now() - began < 2.1
+
+
+async def _never(*_):
+    await asyncio.sleep(1000)
+
+
+@on_stage
+async def test_a_peer_that_broke_the_rules_has_little_time_to_close():
+    """What it goes on to send would be parsed until then."""
+    async with paired() as (stage, client, server):
+        far = stage.wire.peer
+        far.close = _never
+        stage.closed = True
+        stage.wire.inject(b"rubbish")
+        await server.wait_closed()
+        began = now()
+        await until(lambda: far._end is not None)
+        assert now() - began < 1.2
+        client.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,6 +173,7 @@ def test_oversleeping_does_not_end_a_session(side):
 def test_oversleeping_does_not_end_a_close(side):
     """LIVE-4, CLOSE-10"""
     lone = side()
+    lone.sends("x")
     lone.session.close(NOW)
     lone.says()
     assert not any(isinstance(event, Ended) for event in lone.session.tick(NOW + 50))
@@ -179,6 +181,50 @@ def test_oversleeping_does_not_end_a_close(side):
     lone.session.tick(NOW + 64)
     assert lone.session.ended is None
     assert lone.session.tick(NOW + 65)[-1].ending.kind is End.EXPIRED
+
+
+@either_side
+def test_a_close_with_nothing_left_to_confirm_waits_for_an_answer_only(side):
+    """CLOSE-25: nobody gains by the rest of the limit."""
+    lone = side()
+    lone.sends("x")
+    lone.hears(Ack(1, 1))
+    lone.session.close(NOW)
+    lone.says()
+    lone.now = NOW + 9
+    lone.hears(Ack(1, 1))  # somebody is there
+    assert lone.session.tick(NOW + 18.9) == []
+    assert lone.session.deadline == NOW + 19
+    assert lone.session.tick(NOW + 19)[-1].ending.kind is End.EXPIRED
+
+
+@either_side
+def test_oversleeping_does_not_end_a_close_that_waits_for_an_answer(side):
+    """LIVE-4, CLOSE-25"""
+    lone = side()
+    lone.session.close(NOW)
+    lone.says()
+    lone.session.tick(NOW + 18)
+    assert lone.session.deadline > NOW + 18
+    assert lone.session.ended is None
+    assert lone.session.tick(NOW + 23)[-1].ending.kind is End.EXPIRED
+
+
+@either_side
+@pytest.mark.parametrize("how", ["silent", "cut"])
+def test_a_session_whose_peer_was_silent_for_longer_than_its_ttl_ends_with_the_link(side, how):
+    """END-4: that the link was open meanwhile is no contact, and we were awake."""
+    lone = side(Config(session_ttl=5), limits=limits(idle_ms=3_000_000))
+    for second in range(1, 20):
+        lone.session.tick(NOW + second)
+    if how == "cut":
+        lone.session.lost(lone.link, None, "", NOW + 19)
+        assert lone.session.deadline == NOW + 19
+        lone.session.tick(NOW + 19)
+    else:
+        lone.session.tick(NOW + 20)
+    assert lone.session.ended is not None
+    assert lone.session.ended.reason == "no contact with the peer"
 
 
 def test_a_dial_that_is_not_answered_is_given_up():

@@ -251,7 +251,8 @@ def test_what_carries_the_session_is_not_hastened():
     attached = session()
     dialing = Reconnect(attached, Backoff(initial=30, longest=30))
     dialing.opened(0)
-    attached.dial(0.0).phase = Phase.INITIATED
+    link = attached.dial(0.0)
+    link.phase, link.heard_at = Phase.INITIATED, 1000.0
     dialing.hasten()
     dialing.lost(1, 1.0, None)
     assert dialing.pause(1) > 29

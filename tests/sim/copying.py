@@ -50,6 +50,7 @@ TIMES = frozenset(
         "contact_at",
         "heard_at",
         "moved_at",
+        "_detached_at",
         "_hard_by",
         "_open_by",
         "_speak_by",

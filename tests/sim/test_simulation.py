@@ -71,6 +71,7 @@ HAPPENED = {
     "lost Hello": 600,
     "lost Messages": 1000,
     "lost Part": 420,
+    "lost Partial": 10,
     "lost Refuse": 67,
     "lost Stop": 56,
     "lost Want": 130,
