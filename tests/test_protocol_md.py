@@ -205,6 +205,7 @@ def test_fixed_limits():
         "weight besides content": payload.OVERHEAD,
         "bytes of a part": cursor.LARGEST_PART,
         "smallest max frame": config.MIN_FRAME,
+        "smallest max message": config.MIN_MESSAGE,
         "bytes of a method's name, or of a fault's code": frames.LONGEST_NAME,
         "bytes of a fault's message": frames.LONGEST_WORDS,
         "bytes of an entry of calls": fragments.LARGEST_ENTRY,

@@ -22,8 +22,9 @@ from typing import Any
 
 from msgpack import ExtType
 
-from reliable_ws.driver.delivery import BaseDelivery
+from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
+from reliable_ws.driver.log_limit import LogLimit
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
@@ -39,7 +40,15 @@ MAX_RECEIVES = 1024
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_iterators", "_pump", "_session", "_until_yield", "waiters")
+    __slots__ = (
+        "_inbox",
+        "_iterators",
+        "_log_limit",
+        "_pump",
+        "_session",
+        "_until_yield",
+        "waiters",
+    )
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -47,6 +56,7 @@ class Receiver:
         self._inbox = pump.session.inbox
         self._until_yield = MAX_RECEIVES
         self._iterators = Iterators()
+        self._log_limit = LogLimit()
         self.waiters = WaitQueue()
         "Who waits for a message."
 
@@ -106,7 +116,12 @@ class Receiver:
                 raise
             finally:
                 iterators.waiting = False
-            yield self.take()
+            try:
+                message = self.take()
+            except PayloadError as error:
+                self._leave_out(error)
+                continue
+            yield message
             # What has arrived together is handed over without a look at whoever else waits.
             queue = inbox.queue
             for left in range(self._until_yield, 0, -1):  # noqa: B007 - read behind the loop
@@ -116,7 +131,11 @@ class Receiver:
                 if inbox.due:
                     pump.taken()
                 if type(payload) is ExtType:
-                    payload = open_payload(payload, inbox.handed, session.codec)
+                    try:
+                        payload = open_payload(payload, inbox.handed, session.codec)
+                    except PayloadError as error:
+                        self._leave_out(error)
+                        continue
                 yield payload
             else:
                 left = 0
@@ -136,10 +155,15 @@ class Receiver:
                 self.wake_if_over()
             try:
                 message = open_payload(payload, number, self._session.codec)
-            except PayloadError:
+            except PayloadError as error:
                 self.confirm(number)
-                raise
+                self._leave_out(error)
+                continue
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
+
+    def _leave_out(self, error: PayloadError) -> None:
+        """Go on without a message that cannot be decoded: it is taken (MSG-4)."""
+        log_left_out(error, self._log_limit, self._pump.loop.time())
 
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this is how an iteration ends without raising."""

@@ -192,7 +192,7 @@ class RpcServer(RunningRequests[Running]):
         elif isinstance(error, asyncio.CancelledError):
             text = FaultText(CANCELLED, "the handler was cancelled")
         else:
-            text = self.explain(event, error)
+            text = self.explain(event, error, self._pump.loop.time())
         self.fault(event.id, text)
 
     def fault(self, number: int, text: FaultText) -> None:

@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["BaseDelivery"]
+from reliable_ws.protocol.errors import PayloadError
+
+from .log_limit import LogLimit
+from .status import logger
+
+__all__ = ["BaseDelivery", "log_left_out"]
+
+
+def log_left_out(error: PayloadError, limit: LogLimit, now: float) -> None:
+    """Log that an iteration goes on without a message that cannot be decoded (MSG-4).
+
+    The codec's own words may hold what the peer sent, so only the kind of its error is logged.
+    """
+    if limit.admits(now):
+        logger.warning(
+            "message %d (%d bytes) cannot be decoded (%s); it counts as taken, and the iteration "
+            "goes on without it%s",
+            error.number,
+            len(error.raw),
+            type(error.__cause__).__name__,
+            limit.more(),
+        )
 
 
 class Receiver(Protocol):

@@ -9,6 +9,8 @@ from reliable_ws.protocol.errors import (
     ConnectionClosed,
     ConnectionClosedOK,
     DeliveryError,
+    MessageTooLarge,
+    PayloadError,
 )
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import Report
@@ -50,9 +52,14 @@ class HandlerEnd:
         self.code = Code.INTERNAL
         if self._is_told:
             logger.warning("the handler of %s ended as the peer was lost: %s", self._name, over)
-        elif is_end:  # of another connection than the handler's own
+        elif is_end or isinstance(
+            error, MessageTooLarge
+        ):  # of another connection; of a peer's limit
             kind = type(error).__name__
             logger.warning("the handler of %s ended with %s: %s", self._name, kind, error)
+        elif isinstance(error, PayloadError):  # the codec's words may hold what the peer sent
+            line = "the handler of %s ended with PayloadError: message %d cannot be decoded"
+            logger.warning(line, self._name, error.number)
         else:
             logger.error("the handler of %s raised", self._name, exc_info=error)
 

@@ -20,6 +20,7 @@ from reliable_ws.protocol.frames import EXT_VALUE, LONGEST_NAME, LONGEST_WORDS, 
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
 
+from .log_limit import LogLimit
 from .methods import Method, Methods
 from .plain import seal_plain
 from .status import logger
@@ -94,6 +95,7 @@ class RunningRequests(Generic[R]):
     __slots__ = (
         "_abandoned",
         "_codec",
+        "_log_limit",
         "_methods",
         "_session",
         "closing",
@@ -105,6 +107,7 @@ class RunningRequests(Generic[R]):
         self._session = session
         self._codec = session.codec
         self._methods = methods or NO_METHODS
+        self._log_limit = LogLimit()
         self.running: dict[int, R] = {}
         "Handlers that run and owe an answer, by the number of their request."
         self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
@@ -217,14 +220,18 @@ class RunningRequests(Generic[R]):
             self._abandoned.remove(number)
             self.fault(number, FaultText(CANCELLED, "nobody waits for the answer"))
 
-    def explain(self, event: Requested, error: BaseException) -> FaultText:
-        """Turn whatever ended a handler into a fault. Never raises: then nothing were answered."""
+    def explain(self, event: Requested, error: BaseException, now: float) -> FaultText:
+        """Turn whatever ended a handler into a fault, and log what the application has to know.
+
+        A peer can have each of its requests fail: :class:`~.log_limit.LogLimit` bounds the lines.
+        It never raises: then nothing were answered.
+        """
         try:
-            return self._explain(event, error)
+            return self._explain(event, error, now)
         except Exception:  # noqa: BLE001 - an error whose parts raise, a log that cannot be written
             return FaultText(INTERNAL, "the handler failed")
 
-    def _explain(self, event: Requested, error: BaseException) -> FaultText:
+    def _explain(self, event: Requested, error: BaseException, now: float) -> FaultText:
         match error:
             case RemoteError(code=code, message=message, data=data):
                 # never b"": that is what tells our own codes from a handler's (CALL-11)
@@ -238,7 +245,14 @@ class RunningRequests(Generic[R]):
                 words = "the result cannot be sent"
             case _:
                 words = "the handler failed"
-        logger.error("the handler of %r failed", event.method, exc_info=error)
+        limit = self._log_limit
+        if limit.admits(now):
+            if isinstance(error, MessageTooLarge):  # that is the peer's limit, and no bug here
+                line = "the answer to %r cannot be sent: %s%s"
+                logger.warning(line, event.method, error, limit.more())
+            else:
+                line = "the handler of %r failed%s"
+                logger.error(line, event.method, limit.more(), exc_info=error)
         return FaultText(INTERNAL, words)
 
     def seal_plain(self, method: Method, result: Any) -> tuple[Payload, int]:

@@ -15,7 +15,7 @@ import msgpack
 
 from . import fields
 from .calls.codec import read_calls, wire_calls
-from .config import MIN_FRAME
+from .config import MIN_FRAME, MIN_MESSAGE
 from .errors import Violation
 from .fields import MAX_REASON, PAYLOADS
 from .frames import (
@@ -230,6 +230,8 @@ def _limits(value: Any) -> Limits:
         raise fields.bad("limits: each is above 0")
     if limits.max_frame < MIN_FRAME:  # there would be no room for content (LIMIT-1)
         raise fields.bad("limits: frames too small")
+    if limits.max_message < MIN_MESSAGE:
+        raise fields.bad("limits: messages too small")
     return limits
 
 

@@ -15,6 +15,9 @@ KIB, MIB = 1024, 1024 * 1024
 MIN_FRAME = 4 * KIB
 """Below this a transport's frame limit ends the session instead of being halved (PART-14)."""
 
+MIN_MESSAGE = 1000
+"""A peer that takes less could have every answer fail (LIMIT-1)."""
+
 HIGHEST = MAX_NUMBER // 1000
 """What a greeting can say, also of seconds in milliseconds; excludes infinity too."""
 
@@ -74,7 +77,8 @@ class Config:
     max_frame: int = MIB
     "The largest WebSocket message that this side takes. A transport may take less."
     max_message: int = 64 * MIB
-    "The largest message that this side takes. A message larger than a frame travels in parts."
+    """The largest message that this side takes, at least 1000 bytes. A message larger than a frame
+    travels in parts."""
     max_requests: int = 1024
     "How many requests the peer may have open at the same time."
     max_handlers: int = 64
@@ -114,6 +118,10 @@ class Config:
                 raise ValueError(f"Config.{field.name} must be {kind} above 0, not {value!r}")
         if self.max_frame < MIN_FRAME:
             raise ValueError(f"Config.max_frame must be at least {MIN_FRAME}, not {self.max_frame}")
+        if self.max_message < MIN_MESSAGE:
+            raise ValueError(
+                f"Config.max_message must be at least {MIN_MESSAGE}, not {self.max_message}"
+            )
 
     def limits(self, max_frame: int | None) -> Limits:
         """Return what the greeting says, for a transport that takes ``max_frame`` bytes."""

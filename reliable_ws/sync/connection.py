@@ -197,12 +197,13 @@ class Connection(Status):
         Each message is confirmed when you get it. To confirm a message after your work, use
         :meth:`deliveries`. The iteration ends without an exception when the peer finishes with code
         1000 or 1001, and when this side closes. Only one thread can iterate at a time, since two
-        would get the messages out of order. Let it hand them on to others.
+        would get the messages out of order. Let it hand them on to others. A message that the
+        payload codec cannot unpack is left out. It counts as taken, and one line is logged.
+        :meth:`recv` raises ``PayloadError``.
 
         Raises:
             ConnectionClosed: The session ended in any other way.
             RuntimeError: Another thread iterates over this connection.
-            PayloadError: The payload codec cannot unpack a message. The message counts as taken.
         """
         return self._receiver.messages()
 
@@ -214,7 +215,6 @@ class Connection(Status):
 
         Raises:
             ConnectionClosed: The session ended, but not with code 1000 or 1001.
-            PayloadError: The payload codec cannot unpack a message. The message counts as taken.
         """
         return self._receiver.deliveries()
 

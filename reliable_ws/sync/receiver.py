@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from reliable_ws.driver.delivery import BaseDelivery
+from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
+from reliable_ws.driver.log_limit import LogLimit
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
@@ -20,7 +22,15 @@ __all__ = ["Delivery", "Receiver"]
 class Receiver:
     """The messages of one connection, from the other side."""
 
-    __slots__ = ("_inbox", "_iterators", "_lock", "_pump", "_session", "waiters")
+    __slots__ = (
+        "_inbox",
+        "_iterators",
+        "_lock",
+        "_log_limit",
+        "_pump",
+        "_session",
+        "waiters",
+    )
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -28,6 +38,7 @@ class Receiver:
         self._session = pump.session
         self._inbox = pump.session.inbox
         self._iterators = Iterators()
+        self._log_limit = LogLimit()
         self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
 
@@ -59,6 +70,9 @@ class Receiver:
                 if self._ends_iteration(error):
                     return
                 raise
+            except PayloadError as error:
+                self._leave_out(error)
+                continue
             finally:
                 iterators.waiting = False
             yield message
@@ -77,10 +91,15 @@ class Receiver:
                 raise
             try:
                 message = open_payload(payload, number, self._session.codec)
-            except PayloadError:
+            except PayloadError as error:
                 self.confirm(number)
-                raise
+                self._leave_out(error)
+                continue
             yield Delivery(self, number, message, number <= self._inbox.redelivered_upto)
+
+    def _leave_out(self, error: PayloadError) -> None:
+        """Go on without a message that cannot be decoded: it is taken (MSG-4)."""
+        log_left_out(error, self._log_limit, time.monotonic())
 
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this end of messages is one that iterators do not raise."""

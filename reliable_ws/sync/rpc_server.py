@@ -120,7 +120,7 @@ class RpcServer(RunningRequests[Running]):
         except StreamOver:
             self._answer(event.id, None)
         except BaseException as error:  # noqa: BLE001 - in a thread it ends nothing but the handler
-            text = self.explain(event, error)
+            text = self.explain(event, error, time.monotonic())
             self._answer(event.id, lambda: self.fault(event.id, text))
 
     def _answer(self, number: int, queue: Any) -> None:

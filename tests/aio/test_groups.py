@@ -128,13 +128,13 @@ async def test_a_message_is_packed_once_and_shared(message):
 @on_stage(seeds=(None,))
 async def test_a_message_that_one_member_cannot_take_is_skipped_there():
     one = Config(outbox_messages=1)
-    stage = Stage(server_config=one, config=Config(max_message=100))
+    stage = Stage(server_config=one, config=Config(max_message=1000))
     small, server = await stage.pair()
     async with Room(1) as room:
         room.group.join(server, "small")
         for _ in range(3):  # also if there is no room for it, and if another waits
-            publication = room.group.publish(bytes(101))
-            assert len(await room.clients[0].recv()) == 101
+            publication = room.group.publish(bytes(1001))
+            assert len(await room.clients[0].recv()) == 1001
             assert fates(await publication.wait(1)) == {0: Fate.CONFIRMED, "small": Fate.SKIPPED}
             room.group.publish("next")
             assert await room.clients[0].recv() == "next"

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from reliable_ws import Config, RequestTimeout
+from reliable_ws import Config, RemoteError, RequestTimeout
+from reliable_ws.driver.log_limit import BURST
 from tests.aio.desk import FEW, Desk, calling
 from tests.aio.stage import now, on_stage, paired, registry, start, take
 
@@ -29,6 +30,22 @@ async def test_no_more_requests_are_open_than_the_peer_takes():
         assert await asyncio.gather(*asked) == list(range(40))
         assert most == 4
         assert now() == pytest.approx(began + 10)
+
+
+@on_stage(seeds=(None,))
+async def test_a_peer_that_takes_little_does_not_fill_the_log(caplog):
+    """LIMIT-1: each of its requests has an answer that it does not take."""
+
+    async def much():
+        return bytes(2000)
+
+    small = Config(max_message=1000)
+    async with paired(methods=registry(much), config=small) as (_, client, _server):
+        for _ in range(100):
+            with pytest.raises(RemoteError, match="the result cannot be sent"):
+                await client.request("much")
+    assert 0 < len(caplog.records) <= BURST
+    assert "Traceback" not in caplog.text
 
 
 @on_stage

@@ -102,9 +102,9 @@ def test_the_peers_largest_message_is_the_limit_of_calls(side):
             answer(1, "x" * 5001)
     assert lone.session.call_queue.last == last
     assert session_calls(lone.session).served.keys() == {1}
-    tiny = calling(side, limits=limits(max_message=10))
+    tiny = calling(side, limits=limits(max_message=1000))
     with pytest.raises(MessageTooLarge):
-        ask(tiny, payload="x" * 11)
+        ask(tiny, payload="x" * 1001)
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "é" * 128, "\ud800", "😀" * 64])

@@ -112,6 +112,7 @@ BAD = {
     "Hello with too few limits": [changed(GOOD_HELLO, 8, GOOD_LIMITS[:6])],
     "Hello with a limit of 0": [changed(GOOD_HELLO, 8, changed(GOOD_LIMITS, 0, 0))],
     "Hello with frames too small": [changed(GOOD_HELLO, 8, changed(GOOD_LIMITS, 2, 4095))],
+    "Hello with messages too small": [changed(GOOD_HELLO, 8, changed(GOOD_LIMITS, 3, 999))],
     "Hello with a position of two calls": [[*GOOD_HELLO, [0, 0]]],
     "Hello with calls that are no array": [[*GOOD_HELLO, 0]],
     "Hello with calls from 0": [[*GOOD_HELLO, [0, 0, 0]]],

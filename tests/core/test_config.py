@@ -8,7 +8,7 @@ import math
 import pytest
 
 from reliable_ws.protocol.codec import decode, encode
-from reliable_ws.protocol.config import MIN_FRAME, Config
+from reliable_ws.protocol.config import MIN_FRAME, MIN_MESSAGE, Config
 from reliable_ws.protocol.frames import Limits
 
 from .helpers import hello
@@ -46,10 +46,17 @@ def test_frames_are_not_smaller_than_the_smallest():
         Config(max_frame=MIN_FRAME - 1)
 
 
+def test_messages_are_not_smaller_than_the_smallest():
+    """LIMIT-1"""
+    assert Config(max_message=MIN_MESSAGE).max_message == MIN_MESSAGE
+    with pytest.raises(ValueError, match=f"max_message must be at least {MIN_MESSAGE}"):
+        Config(max_message=MIN_MESSAGE - 1)
+
+
 def test_the_greeting_says_the_limits_in_milliseconds():
     """LIMIT-1"""
-    config = Config(idle_timeout=1.5, session_ttl=2, max_requests=3, max_message=4)
-    assert config.limits(None) == Limits(32_768, 4 * 2**20, 2**20, 4, 3, 1500, 2000)
+    config = Config(idle_timeout=1.5, session_ttl=2, max_requests=3, max_message=1004)
+    assert config.limits(None) == Limits(32_768, 4 * 2**20, 2**20, 1004, 3, 1500, 2000)
 
 
 def test_the_greeting_says_the_smaller_of_our_frames_and_the_transports():

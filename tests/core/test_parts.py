@@ -156,12 +156,12 @@ def test_ranges_do_not_make_an_envelope_too_large(side):
 @either_side
 def test_a_message_above_the_peers_limit_is_refused_at_send(side):
     """PART-5: nothing was queued."""
-    lone = side(limits=limits(max_message=100))
-    for message in (b"x" * 101, "x" * 101, "ä" * 50 + "x", [b"x" * 98]):
-        with pytest.raises(MessageTooLarge, match="101"):
+    lone = side(limits=limits(max_message=1000))
+    for message in (b"x" * 1001, "x" * 1001, "ä" * 500 + "x", [b"x" * 997]):
+        with pytest.raises(MessageTooLarge, match="1001"):
             lone.session.send(message)
     assert len(lone.session.outbox) == 0
-    assert lone.sends(b"x" * 100) == [run_of(1, b"x" * 100)]
+    assert lone.sends(b"x" * 1000) == [run_of(1, b"x" * 1000)]
 
 
 def test_1009_halves_the_envelopes_and_the_session_goes_on():

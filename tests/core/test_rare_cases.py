@@ -96,9 +96,9 @@ def test_the_highest_version_below_the_lowest():
 @either_side
 def test_a_content_that_comes_whole_is_bounded_by_its_envelope_alone(side):
     """PART-13"""
-    lone = side(Config(max_message=100))
-    assert lone.hears(run_of(1, b"x" * 101))
-    assert lone.takes(1) == [b"x" * 101]
+    lone = side(Config(max_message=1000))
+    assert lone.hears(run_of(1, b"x" * 1001))
+    assert lone.takes(1) == [b"x" * 1001]
 
 
 # -------------------------------------------------------------------------- the last number

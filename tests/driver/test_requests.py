@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from types import SimpleNamespace
 
 import pytest
 
-from reliable_ws import Config, Methods, RemoteError
+from reliable_ws import Config, MessageTooLarge, Methods, RemoteError
+from reliable_ws.driver.log_limit import BURST
 from reliable_ws.driver.rpc_client import STREAM_CREDIT, OpenRequest
 from reliable_ws.driver.rpc_server import RunningRequest, RunningRequests
 from reliable_ws.protocol.events import Cancelled, Granted, Requested
@@ -150,9 +152,29 @@ def test_or_until_nothing_more_is_taken(server):
     ],
 )
 def test_what_a_handler_raises_becomes_a_fault(server, error, code):
-    text = server.explain(request(1), error)
+    text = server.explain(request(1), error, 0.0)
     assert text.code == code
     assert "Traceback" not in text.message
+
+
+def test_an_answer_that_the_peer_does_not_take_is_a_line_without_a_traceback(server, caplog):
+    """Whatever the peer's limit is: it is no bug of the handler's."""
+    assert server.explain(request(1), MessageTooLarge("9 bytes"), 0.0).code == "internal"
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+    assert record.getMessage() == "the answer to 'work' cannot be sent: 9 bytes"
+
+
+def test_lines_about_requests_that_fail_are_bounded(server, caplog):
+    """A peer can ask for what fails without end, and one line tells how many it left out."""
+    errors = [ZeroDivisionError(), MessageTooLarge("9 bytes")]
+    for number in range(1000):
+        server.explain(request(number), errors[number % 2], 0.0)
+    assert len(caplog.records) == BURST
+    for error in errors:
+        server.explain(request(1), error, 10.0)
+    assert "(and 980 more that were not logged)" in caplog.records[-2].getMessage()
+    assert "not logged" not in caplog.records[-1].getMessage()
 
 
 def test_a_reader_grants_more_when_it_has_taken_half():

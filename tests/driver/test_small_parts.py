@@ -10,7 +10,9 @@ import pytest
 from reliable_ws import (
     ConnectionClosed,
     ConnectionClosedOK,
+    MessageTooLarge,
     NotTaken,
+    PayloadError,
     Report,
     SessionLost,
 )
@@ -98,6 +100,8 @@ BUG = ExceptionGroup("tasks", [LEFT, ZeroDivisionError("x")])
         (ZeroDivisionError("x"), GONE, logging.ERROR, "raised"),
         (BUG, LEFT, logging.ERROR, "raised"),
         (SystemExit(1), None, logging.ERROR, "raised"),
+        (MessageTooLarge("5 bytes"), None, logging.WARNING, "ended with MessageTooLarge: 5 bytes"),
+        (PayloadError(7, b"\n", "\n"), None, logging.WARNING, "message 7 cannot be decoded"),
     ],
 )
 def test_a_handler_that_raises_closes_its_session(error, over, level, words, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgpack
 import pytest
 
 from reliable_ws import (
@@ -17,6 +18,7 @@ from reliable_ws import (
     OutboxFull,
     Outcome,
     OutcomeUnknown,
+    PayloadError,
     PeerFinish,
 )
 from reliable_ws.driver.status import State
@@ -143,6 +145,30 @@ def test_what_cannot_be_sent_is_refused_and_nothing_is_queued():
             with pytest.raises(MessageTooLarge):
                 send("x" * 1001)
         assert ours.stats.sent == 0
+
+
+def test_a_payload_that_cannot_be_decoded_does_not_end_an_iteration(caplog):
+    """MSG-4: `recv()` raises; an iteration logs a line and goes on."""
+    with pair() as (ours, theirs):
+        bad = msgpack.ExtType(1, b"\xc1")
+        for payload in ("a", bad, "b", bad, "c"):
+            ours._session.send_sealed(payload, 7)
+        ours.send("d")
+        messages = iter(theirs)
+        assert [next(messages) for _ in range(2)] == ["a", "b"]
+        with pytest.raises(PayloadError):
+            theirs.recv()
+        ours._session.send_sealed(bad, 7)
+        ours.send("e")
+        deliveries = theirs.deliveries()
+        for expected in ("c", "d", "e"):
+            with next(deliveries) as message:
+                assert message == expected
+        ours.flush(timeout=SECONDS)
+    assert [record.getMessage()[:38] for record in caplog.records] == [
+        "message 2 (1 bytes) cannot be decoded ",
+        "message 7 (1 bytes) cannot be decoded ",
+    ]
 
 
 def test_a_receipt_and_a_flush_time_out_and_can_be_waited_for_again():

@@ -40,6 +40,7 @@ function checkLimits(l) {
   check(Array.isArray(l) && l.length >= 7, 'limits');
   for (const v of l.slice(0, 7)) check(integer(v, 1), 'a limit');
   check(l[2] >= 4096, 'max frame');
+  check(l[3] >= 1000, 'max message');
 }
 
 function checkPayload(p) {
