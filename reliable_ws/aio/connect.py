@@ -172,7 +172,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             report = connection.report
             if report.ending is None:
                 await connection.close()
-            elif report.undelivered:  # most likely a call in the body has raised it
+            elif report.confirmed < report.sent:  # most likely a call in the body has raised it
                 logger.warning("a session ended with undelivered messages: %s", report)
             # A session that was soon lost counts as a failed attempt.
             is_lost = report.ending is not None and report.ending.kind is not End.FINISHED

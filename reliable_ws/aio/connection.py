@@ -258,7 +258,7 @@ class Connection(Status):
         check_seconds(timeout)
         await self._driver.close(code, reason, timeout)
         report = self._session.report()
-        self._reported = bool(report.undelivered)
+        self._reported = report.confirmed < report.sent
         raise_undelivered(self._session, report)
 
     def abort(self, code: int = 4499, reason: str = "") -> None:

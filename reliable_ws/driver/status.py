@@ -284,7 +284,7 @@ def notify_end(notify: NotifyEvent, ending: Ending) -> None:
 
 def raise_undelivered(session: Session, report: Report) -> None:
     """Raise :class:`~reliable_ws.DeliveryError` unless everything in the report is confirmed."""
-    if not report.undelivered:
+    if report.confirmed == report.sent:
         return
     error = DeliveryError.of(report)
     if session.cause is not None:
@@ -295,7 +295,7 @@ def raise_undelivered(session: Session, report: Report) -> None:
 def log_left_open(session: Session, name: str) -> None:
     """Log what is lost with a program that ends and has not closed its connection."""
     report = session.report()
-    if report.undelivered:
+    if report.confirmed < report.sent:
         logger.warning("%s was left without close(): %s", name, report)
 
 
@@ -305,6 +305,6 @@ def tell_interrupted(session: Session, error: BaseException) -> None:
     Whoever catches ``error`` may never look at it, so the note alone is not enough.
     """
     report = session.report()
-    if report.undelivered:
+    if report.confirmed < report.sent:
         logger.warning("%s left a connection: %s", type(error).__name__, report)
         error.add_note(f"reliable_ws: {report}")

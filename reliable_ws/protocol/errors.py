@@ -90,7 +90,11 @@ class DeliveryError(ReliableWSError):
     """
 
     def __init__(self, report: Report, words: str = "") -> None:
-        first = f"; first: number {report.undelivered[0].number}" if report.undelivered else ""
+        first = (
+            ""
+            if report.first_undelivered is None
+            else f"; first: number {report.first_undelivered}"
+        )
         super().__init__(words or f"{report}{first}")
         self.report = report
 

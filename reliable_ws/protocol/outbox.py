@@ -25,7 +25,7 @@ from .errors import MessageTooLarge, OutboxFull, PayloadError, Violation
 from .fields import sayable
 from .frames import MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits, Payload
 from .payload import PayloadCodec, open_payload
-from .report import Ending, Outcome, Report, Undelivered
+from .report import Ending, LazyReport, Outcome, Report, Run, Undelivered
 from .state import SENDING, Sending, Trigger
 
 __all__ = ["Outbox"]
@@ -322,22 +322,46 @@ class Outbox:
     def report(self, upto: int | None, ending: Ending | None) -> Report:
         """Return what is known of every message (up to a number)."""
         last = self.messages if upto is None else min(upto, self.messages)
-        entries = []
-        for number, payload in self.unconfirmed():
-            outcome = self.outcome(number)
-            if number <= last and outcome is not Outcome.CONFIRMED:
-                entries.append(Undelivered(number, outcome, self._shown(number, payload)))
-        return Report(last, last - len(entries), tuple(entries), ending)
+        runs = self._runs(last)
+        if not runs:
+            return Report(last, last, (), ending)
+        # The messages are kept by the report from here on, whatever is confirmed later.
+        first = runs[0].first
+        payloads = self._payloads[first - self._base - 1 : last - self._base]
+
+        def list_entries() -> tuple[Undelivered, ...]:
+            return tuple(
+                Undelivered(number, run.outcome, self._shown(number, payloads[number - first]))
+                for run in runs
+                for number in range(run.first, run.last + 1)
+            )
+
+        return LazyReport(last, runs, ending, list_entries)
+
+    def _runs(self, last: int) -> list[Run]:
+        """Return the messages up to a number that are not confirmed, in runs of one outcome."""
+        final, first = self.final, self.confirmed + 1
+        # Where the outcome may change.
+        starts = {first, self.transmitted + 1}
+        if final is not None:
+            starts.add(final.handed + 1)
+            for low, high in final.ranges:
+                starts |= {low, high + 1}
+        bounds = sorted(start for start in starts if first <= start <= last)
+        runs = map(
+            Run, bounds, [bound - 1 for bound in bounds[1:]] + [last], map(self.outcome, bounds)
+        )
+        return [run for run in runs if run.outcome is not Outcome.CONFIRMED]
 
     def report_of(self, number: int, ending: Ending | None) -> Report:
         """Return what is known of one message."""
         outcome = self.outcome(number)
         if outcome is Outcome.CONFIRMED:
             return Report(1, 1, (), ending)
-        message = self._shown(number, self.payload(number))
+        message = self._shown(number, self._payloads[number - self._base - 1])
         return Report(1, 0, (Undelivered(number, outcome, message),), ending)
 
-    def _shown(self, number: int, payload: Payload) -> Any:
+    def _shown(self, number: int, payload: Any) -> Any:
         """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
         try:
             return open_payload(payload, number, self._codec)

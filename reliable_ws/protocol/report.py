@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["End", "Ending", "Outcome", "Report", "Undelivered"]
+__all__ = ["End", "Ending", "LazyReport", "Outcome", "Report", "Run", "Undelivered"]
 
 
 class Outcome(enum.Enum):
@@ -74,7 +75,15 @@ class Undelivered(NamedTuple):
     "The message, as the peer would have received it."
 
 
-@dataclass(frozen=True, slots=True)
+class Run(NamedTuple):
+    """Messages one behind the other with the same outcome, which is not *confirmed*."""
+
+    first: int
+    last: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """What became of all messages that were sent in one session."""
 
@@ -96,7 +105,23 @@ class Report:
     @property
     def final(self) -> bool:
         """Whether no outcome in this report can change any more."""
-        return not any(entry.outcome is Outcome.PENDING for entry in self.undelivered)
+        return self.count(Outcome.PENDING) == 0
+
+    @property
+    def first_undelivered(self) -> int | None:
+        """The number of the first message that is not confirmed, or ``None``."""
+        return self.undelivered[0].number if self.undelivered else None
+
+    def _fields(self) -> tuple[Any, ...]:
+        return self.sent, self.confirmed, self.undelivered, self.ending
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same."""
+        return self._fields() == other._fields() if isinstance(other, Report) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Make equal reports equal as keys, too."""
+        return hash(self._fields())
 
     def __str__(self) -> str:
         """Counts in one line."""
@@ -107,3 +132,58 @@ class Report:
             if (count := self.count(outcome))
         ]
         return ", ".join(words) + (f"; {self.ending}" if self.ending else "")
+
+
+class LazyReport(Report):
+    """A report that lists its entries when they are looked at first.
+
+    Each error of a session has a report. To list 32,000 messages takes a tenth of a second, and
+    most reports are only counted, or never looked at. What it lists is known when it is made.
+    """
+
+    __slots__ = ("_entries", "_list", "_runs")
+
+    _entries: tuple[Undelivered, ...] | None
+    _list: Callable[[], tuple[Undelivered, ...]]
+    _runs: Sequence[Run]
+
+    def __init__(
+        self,
+        sent: int,
+        runs: Sequence[Run],
+        ending: Ending | None,
+        list_entries: Callable[[], tuple[Undelivered, ...]],
+    ) -> None:
+        lacking = sum(run.last - run.first + 1 for run in runs)
+        values = (sent, sent - lacking, ending, runs, list_entries, None)
+        names = ("sent", "confirmed", "ending", "_runs", "_list", "_entries")
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(self, name, value)  # it is frozen
+
+    @property
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """One entry for every other message, in sending order."""
+        entries = self._entries
+        if entries is None:
+            entries = self._list()
+            object.__setattr__(self, "_entries", entries)
+        return entries
+
+    @property
+    def first_undelivered(self) -> int:
+        """The number of the first message that is not confirmed."""
+        return self._runs[0].first
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many messages have this outcome."""
+        if outcome is Outcome.CONFIRMED:
+            return self.confirmed
+        return sum(run.last - run.first + 1 for run in self._runs if run.outcome is outcome)
+
+    def __repr__(self) -> str:
+        """As that of any report."""
+        return repr(Report(*self._fields()))
+
+    def __reduce__(self) -> tuple[type[Report], tuple[Any, ...]]:
+        """Be copied and pickled as a plain report."""
+        return Report, self._fields()

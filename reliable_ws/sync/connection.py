@@ -249,7 +249,7 @@ class Connection(Status):
         with self._lock:
             self._driver.close(code, reason, timeout)
             report = self._session.report()
-        self._reported = bool(report.undelivered)
+        self._reported = report.confirmed < report.sent
         raise_undelivered(self._session, report)
 
     def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
