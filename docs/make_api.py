@@ -127,6 +127,7 @@ THEMES: list[Theme] = [
             "reliable_ws.NotSerializable",
             "reliable_ws.MessageTooLarge",
             "reliable_ws.OutboxFull",
+            "reliable_ws.NumbersExhausted",
             "reliable_ws.PayloadError",
             "reliable_ws.ConfirmTooLate",
         ],

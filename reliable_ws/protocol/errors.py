@@ -23,6 +23,7 @@ __all__ = [
     "NotReliablePeer",
     "NotSerializable",
     "NotTaken",
+    "NumbersExhausted",
     "OutboxFull",
     "OutcomeUnknown",
     "PayloadError",
@@ -129,6 +130,13 @@ class NotSerializable(ReliableWSError, TypeError):
 
 class OutboxFull(ReliableWSError):
     """``send_nowait()`` found no room. The message was not accepted. ``send()`` would wait."""
+
+
+class NumbersExhausted(ReliableWSError, OverflowError):
+    """The session has used all its sequence numbers. Nothing was accepted; begin another session.
+
+    A million messages a second take 285 years to get there.
+    """
 
 
 class PayloadError(ReliableWSError, ValueError):

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .config import Config
-from .errors import MessageTooLarge, OutboxFull, PayloadError, Violation
+from .errors import MessageTooLarge, NumbersExhausted, OutboxFull, PayloadError, Violation
 from .fields import sayable
 from .frames import MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits, Payload
 from .payload import PayloadCodec, open_payload
@@ -179,6 +179,7 @@ class Outbox:
         Raises:
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             OutboxFull: There is no room.
+            NumbersExhausted: No number is left.
         """
         if self.is_too_large(weight):
             raise MessageTooLarge(
@@ -190,9 +191,13 @@ class Outbox:
         return self.append(payload, weight)
 
     def append(self, payload: Payload, weight: int) -> int:
-        """Accept one message, whatever the room, and return its number (NUM-1)."""
+        """Accept one message, whatever the room, and return its number (NUM-1).
+
+        Raises:
+            NumbersExhausted: There is none left.
+        """
         if self.last >= MAX_NUMBER - 1:  # the highest is left for Finish (NUM-3)
-            raise OverflowError("the session has used all its sequence numbers")
+            raise NumbersExhausted("the session has used all its sequence numbers")
         self.total += weight
         self.last += 1
         self._payloads.append(payload)

@@ -734,8 +734,12 @@ class Session:
 
     def _end(self, ending: Ending) -> None:
         """End now: freeze intake, keep what is known of our messages, tell the peer (END-1)."""
-        if not self.ended:
-            self._end_as(self._agreed_end() if self.done else ending)
+        if self.ended:
+            return
+        # An earlier frame of the same envelope may have made it done (CLOSE-15).
+        self.inbox.conclude()
+        self.outbox.conclude()
+        self._end_as(self._agreed_end() if self.done else ending)
 
     def _end_as(self, ending: Ending) -> None:
         self._stop()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from reliable_ws.protocol.calls.queue import LAST_REQUEST
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import MIN_FRAME, Config
-from reliable_ws.protocol.errors import Violation
+from reliable_ws.protocol.errors import NumbersExhausted, Violation
 from reliable_ws.protocol.events import Detached, Ended, Replied, Requested, Settled
 from reliable_ws.protocol.frames import (
     MAX_NUMBER,
@@ -16,6 +17,7 @@ from reliable_ws.protocol.frames import (
     Cancel,
     Code,
     Counters,
+    Done,
     Fault,
     Finish,
     Item,
@@ -28,6 +30,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import restore, snapshot
+from tests.support.calls import session_calls
 from tests.support.pair import ID, KEY
 
 from .calling import a_request, again, ask, calling, entries_of
@@ -111,11 +114,26 @@ def test_a_session_at_its_last_number(side):
     box = lone.session.outbox
     box.restore(MAX_NUMBER - 2, [])
     assert lone.session.send("the last") == MAX_NUMBER - 1
-    with pytest.raises(OverflowError):
+    with pytest.raises(NumbersExhausted):
         lone.session.send("more")
     assert lone.session.ended is None
     lone.session.finish(NOW)
     assert box.finish == Finish(MAX_NUMBER, 1000, "")
+
+
+@either_side
+def test_calls_at_their_last_number(side):
+    """CALL-43: a request more is refused, and answers still have numbers."""
+    lone = calling(side)
+    queue = lone.session.call_queue
+    queue.last = queue.acked = queue.transmitted = LAST_REQUEST - 1
+    lone.link.calls.number = LAST_REQUEST
+    assert ask(lone) == LAST_REQUEST
+    with pytest.raises(NumbersExhausted):
+        ask(lone)
+    lone.hears(calls_of(1, a_request()))
+    session_calls(lone.session).reply(1, "answer")
+    assert entries_of(lone.says()) == Exactly([a_request(), Reply(1, "answer")])
 
 
 # -------------------------------------------------------------------------- counters and ends
@@ -183,8 +201,14 @@ def test_what_stands_behind_the_frame_that_made_the_acceptor_done():
     good = acceptor()
     assert isinstance(good.hears(*envelope, Ack(0, 0))[-1], Ended)
     assert good.session.ended == (End.FINISHED, 1000, "bye")
-    bad = acceptor()
-    blamed(bad, bad.hears(*envelope, run_of(2, "more")), 4422, "a number behind Finish")
+    for bad in ([run_of(2, "more")], [Ack(7, 0)], [Stop(counters(5, stopped=True))]):
+        together, apart = acceptor(), acceptor()
+        together.hears(*envelope, *bad)
+        apart.hears(envelope[1])
+        apart.hears(envelope[0], *bad)
+        for lone in (together, apart):
+            assert lone.session.ended == (End.FINISHED, 1000, "bye")
+            assert isinstance(lone.says()[-1], Done)
 
 
 @either_side

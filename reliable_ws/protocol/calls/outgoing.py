@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reliable_ws.protocol.errors import Violation
+from reliable_ws.protocol.errors import NumbersExhausted, Violation
 from reliable_ws.protocol.frames import (
     LONGEST_NAME,
     Cancel,
@@ -24,7 +24,7 @@ from reliable_ws.protocol.payload import text_length
 
 from .codec import clipped
 from .flow import Streams
-from .queue import SMALL_ENTRY, CallQueue
+from .queue import LAST_REQUEST, SMALL_ENTRY, CallQueue
 
 __all__ = ["OutgoingCalls"]
 
@@ -68,8 +68,11 @@ class OutgoingCalls:
 
         Raises:
             MessageTooLarge: The payload is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has made as many calls as there are numbers for.
             ValueError: The name is too long, or is no text.
         """
+        if self._queue.last >= LAST_REQUEST:
+            raise NumbersExhausted("the session has used all its numbers of calls")
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and clipped(method, LONGEST_NAME) != method:
             raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")

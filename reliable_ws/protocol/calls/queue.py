@@ -15,6 +15,7 @@ from typing import Any
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.frames import (
+    MAX_NUMBER,
     OVERHEAD,
     Calls,
     Cancel,
@@ -31,7 +32,7 @@ from reliable_ws.protocol.frames import (
 from .codec import read_calls, wire_calls
 from .fragments import LARGEST_ENTRY, PIECE_HEADER, cut
 
-__all__ = ["BEHIND_FINISH", "SMALL_ENTRY", "CallQueue"]
+__all__ = ["BEHIND_FINISH", "LAST_REQUEST", "SMALL_ENTRY", "CallQueue"]
 
 SMALL_ENTRY = 24
 """Bytes of an entry without text or payload, at most."""
@@ -41,6 +42,10 @@ BEHIND_FINISH = frozenset((Cancel, Credit))
 
 ANSWERS = frozenset((Reply, Fault))
 """Entries that end a request."""
+
+LAST_REQUEST = MAX_NUMBER - 2**32
+"""Highest number of a request. The numbers above it are left for what is said of the requests that
+are open; no session reaches them (CALL-43)."""
 
 TAKEN_BACK = (Void(), 0, None)
 """What is kept in the place of an entry that was taken back."""
