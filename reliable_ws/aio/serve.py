@@ -180,7 +180,8 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
         from reliable_ws.adapters.websockets import asyncio as websockets
 
-        return await websockets.listen(on_transport, self._host, self._port, **self._options)
+        options = {"create_connection": websockets.GreetedServer, **self._options}
+        return await websockets.listen(on_transport, self._host, self._port, **options)
 
     def __await__(self) -> Generator[Any, None, Server]:
         """Start the server."""

@@ -188,6 +188,7 @@ def serve(
             methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
         )
     server = Server(sessions, drain_timeout)
+    transport_options.setdefault("create_connection", websockets.GreetedServer)
     server.inner = websockets.listen(
         lambda transport: server._serve(transport, handler, principal),
         host,

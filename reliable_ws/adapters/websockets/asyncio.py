@@ -45,6 +45,7 @@ from .push import Pushing
 __all__ = [
     "HAS_PROXY",
     "SEND_NOW_LIMIT",
+    "GreetedServer",
     "WebSocketsTransport",
     "adapt",
     "connect_options",
@@ -92,6 +93,12 @@ class PushingClient(_Direct, ClientConnection):
 
 class PushingServer(_Direct, ServerConnection):
     """The server side."""
+
+
+class GreetedServer(PushingServer):
+    """The server side where the first message is a greeting."""
+
+    greeted = True
 
 
 PUSHING = (PushingClient, PushingServer)

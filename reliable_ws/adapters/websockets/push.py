@@ -11,12 +11,44 @@ from collections.abc import Callable
 from typing import Any
 
 from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+from websockets.server import ServerProtocol
 
-__all__ = ["Pushing"]
+__all__ = ["MAX_FIRST", "Pushing", "Unmet"]
+
+MAX_FIRST = 4096
+"""Bytes that a server keeps of a peer's first message before it is complete: that is a greeting,
+which is shorter (protocol.md, FRAME-11)."""
+
+
+class Unmet(ServerProtocol):
+    """A server's protocol until the first message has come.
+
+    The library keeps up to ``max_size`` bytes of an incomplete message. A peer that has not greeted
+    could have a megabyte kept for it until it is given up. The class of the protocol object is
+    changed for that time: an attribute more would make each connection larger for good.
+    """
+
+    __slots__ = ()
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Take bytes from the network; fail the connection if too many are kept."""
+        super().receive_data(data)
+        if self.state is State.OPEN:
+            fragments = getattr(self, SIZE, None) or 0
+            if fragments + len(self.reader.buffer) > MAX_FIRST:
+                self.fail(1009, "the first message is a greeting")
+
+
+SIZE = "current_size" if hasattr(Protocol(Side.SERVER), "current_size") else "cur_size"
+"""How many bytes of fragments have come of a message; the older name until 15.0."""
 
 
 class Pushing:
     """Mixed in before a connection class."""
+
+    greeted = False
+    "Whether the first message is a greeting, so that it has to be short. For servers."
 
     # One attribute more in the library's own dictionary would make that grow by 1.3 KiB.
     __slots__ = ("_partial", "push", "queued")
@@ -27,6 +59,10 @@ class Pushing:
         self.queued = 0
         "Messages that went there."
         self._partial: bytearray | None = None  # what has arrived of a binary one in fragments
+        if self.greeted:
+            for protocol in (*arguments, *options.values()):
+                if type(protocol) is ServerProtocol:
+                    protocol.__class__ = Unmet
         super().__init__(*arguments, **options)  # begins to read, with threads
 
     def process_event(self, event: Any) -> None:
@@ -36,6 +72,8 @@ class Pushing:
             super().process_event(event)  # type: ignore[misc]
         elif push is None:
             self.queued += event.fin
+            if self.queued == 1 and event.fin and self.greeted:
+                self.protocol.__class__ = ServerProtocol  # type: ignore[attr-defined]
             super().process_event(event)  # type: ignore[misc]
         elif event.opcode is Opcode.BINARY and event.fin:
             push(event.data)

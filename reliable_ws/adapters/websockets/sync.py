@@ -39,6 +39,7 @@ from .options import (
 from .push import Pushing
 
 __all__ = [
+    "GreetedServer",
     "WebSocketsSyncTransport",
     "adapt",
     "connect_options",
@@ -59,6 +60,12 @@ class PushingClient(Pushing, ClientConnection):
 
 class PushingServer(Pushing, ServerConnection):
     """The server side."""
+
+
+class GreetedServer(PushingServer):
+    """The server side where the first message is a greeting."""
+
+    greeted = True
 
 
 class WebSocketsSyncTransport:
