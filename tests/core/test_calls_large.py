@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from reliable_ws.protocol.calls.fragments import LARGEST_ENTRY
+from reliable_ws.protocol.calls.queue import LAST_REQUEST
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.cursor import HEADROOM
@@ -193,7 +194,7 @@ def test_no_entry_takes_more_than_it_is_counted_for():
     """FRAME-7: as large as they can be, with numbers as high as they can be."""
     most = MAX_NUMBER
     calls = session_calls(Session("initiator", ID, KEY, 0.0))
-    calls.queue.last = calls.queue.transmitted = calls.queue.acked = first = most - 100
+    calls.queue.last = calls.queue.transmitted = calls.queue.acked = first = LAST_REQUEST - 100
     calls.incoming.served = dict.fromkeys((most, most - 1, most - 2))
     calls.request("😀" * 63, b"x" * 2000, None, most)
     calls.item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000))

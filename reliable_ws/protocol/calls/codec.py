@@ -35,6 +35,10 @@ VALID_AS_IS = frozenset((bytes, str, type(None)))
 """Payloads that need no look; ``None`` stands for the pieces before the entry."""
 
 
+VOID = Void()
+"""Every Void that comes: it has no fields."""
+
+
 def clipped(text: str, longest: int) -> str:
     """Return as much of a text of ours as fits so many bytes."""
     return text.encode(errors="replace")[:longest].decode(errors="ignore")
@@ -120,7 +124,12 @@ def _item(item: list[Any]) -> Item:
 
 
 def _cancel(item: list[Any]) -> Cancel:
-    return Cancel(fields.number(fields.array(item, 2, "Cancel")[1], 1, "request"))
+    if len(item) != 2:
+        raise fields.bad("Cancel")
+    request = item[1]
+    if type(request) is not int or not 1 <= request <= MAX_NUMBER:
+        raise fields.bad("request")
+    return new_unchecked(Cancel, (request,))
 
 
 def _credit(item: list[Any]) -> Credit:
@@ -136,8 +145,9 @@ def _piece(item: list[Any]) -> Piece:
 
 
 def _void(item: list[Any]) -> Void:
-    fields.array(item, 1, "Void")
-    return Void()
+    if len(item) != 1:
+        raise fields.bad("Void")
+    return VOID
 
 
 _READERS: dict[int, Callable[[list[Any]], Entry]] = {
