@@ -5,6 +5,7 @@
 #   make check               the same without the matrix
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
+#   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
@@ -30,7 +31,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check explore bench trips lint types pytest matrix table api clean
+.PHONY: help demo test check explore bench bench-hostile trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,9 @@ demo: $(RUNTIME)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-hostile: $(DEV)
+	$(BIN)/python -m benchmarks.hostile
 
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
