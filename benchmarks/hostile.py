@@ -230,6 +230,9 @@ def value(data: bytes) -> list[bytes]:
     ]
 
 
+TIMESTAMP = msgpack.packb(msgpack.Timestamp(1))
+
+
 def array32(count: int) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big")
 
@@ -252,6 +255,11 @@ def _() -> Sequence[bytes]:
 @flood("a value: 1 MB of records")
 def _() -> Sequence[bytes]:
     return value(msgpack.packb([{"id": n, "name": f"name {n}", "at": 1.5} for n in range(30_000)]))
+
+
+@flood("a value: 1 MB of timestamps")
+def _() -> Sequence[bytes]:
+    return value(array32(90_000) + TIMESTAMP * 89_999 + array32(80_000) + TIMESTAMP * 80_000)
 
 
 @flood("a value: 30,000 numbers as keys")

@@ -6,6 +6,7 @@ never has to understand it: it is decoded only when it is handed over.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Protocol
 
 import msgpack
@@ -120,6 +121,14 @@ class MsgpackCodec:
         unpacker.feed(data)
         unpacker.skip()
         bounds = _Bounds(self.max_items)
+        # Timestamps cost ten times as much as scalars, and are counted when their list is complete.
+        # Where there may be too many, the items are counted with floats in their place.
+        if size > 6 * self.max_items and sum(map(data.count, TIMESTAMPS)) > self.max_items:
+            with contextlib.suppress(ValueError):
+                _unpack(data, most, bounds, timestamp=1)
+            if bounds.exceeded:
+                raise ValueError("too many items")
+            bounds = _Bounds(self.max_items)
         try:
             return _unpack(data, most, bounds)
         except ValueError:
@@ -148,6 +157,10 @@ HARMLESS = 256
 
 NUMERIC_KEYS = 8_192
 """Most keys of a value that are neither text nor bytes: their hashes can be foreseen."""
+
+
+TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+"""How timestamps begin. The same bytes may be inside of something else."""
 
 
 class _Bounds:
@@ -198,7 +211,9 @@ class _Bounds:
         return self.container(dict(pairs))
 
 
-def _unpack(data: bytes, most: int, bounds: _Bounds, *, numeric_keys: bool = False) -> Any:
+def _unpack(
+    data: bytes, most: int, bounds: _Bounds, *, numeric_keys: bool = False, timestamp: int = 0
+) -> Any:
     """Unpack what is complete."""
     return msgpack.unpackb(
         data,
@@ -209,6 +224,7 @@ def _unpack(data: bytes, most: int, bounds: _Bounds, *, numeric_keys: bool = Fal
         ext_hook=_refuse_extension,
         max_array_len=most,
         max_map_len=most,
+        timestamp=timestamp,
     )
 
 

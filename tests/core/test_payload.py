@@ -216,6 +216,21 @@ def test_values_are_bounded_in_bytes():
         seal([bytes(1024 * 1024)], default)
 
 
+def test_timestamps_are_counted_before_they_are_made():
+    """MSG-6: they cost the most; also where the bytes only look like many of them."""
+    codec = MsgpackCodec(max_items=1000)
+    for nested in (b"\xc0", array32(900, timestamp(2) * 900)):
+        many = array32(900, timestamp(1) * 899 + nested)
+        assert (len(nested) == 1) is (len(many) < 6000)
+        if len(nested) == 1:
+            assert codec.loads(many)[0] == msgpack.Timestamp(1)
+        else:
+            with pytest.raises(ValueError, match="too many items"):
+                codec.loads(many)
+    alike = [b"\xd6\xff" * 4000, msgpack.Timestamp(5)]
+    assert codec.loads(codec.dumps(alike)) == alike
+
+
 @pytest.mark.parametrize("count", [3, 300])
 def test_keys_may_be_scalars_of_any_kind(count):
     """As long as there are few of them in a value: their hashes can be foreseen."""
