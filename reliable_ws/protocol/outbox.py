@@ -333,10 +333,11 @@ class Outbox:
         # The messages are kept by the report from here on, whatever is confirmed later.
         first = runs[0].first
         payloads = self._payloads[first - self._base - 1 : last - self._base]
+        codec = self._codec  # and not the outbox: a report may be kept for long
 
         def list_entries() -> tuple[Undelivered, ...]:
             return tuple(
-                Undelivered(number, run.outcome, self._shown(number, payloads[number - first]))
+                Undelivered(number, run.outcome, _shown(number, payloads[number - first], codec))
                 for run in runs
                 for number in range(run.first, run.last + 1)
             )
@@ -363,12 +364,13 @@ class Outbox:
         outcome = self.outcome(number)
         if outcome is Outcome.CONFIRMED:
             return Report(1, 1, (), ending)
-        message = self._shown(number, self._payloads[number - self._base - 1])
+        message = _shown(number, self._payloads[number - self._base - 1], self._codec)
         return Report(1, 0, (Undelivered(number, outcome, message),), ending)
 
-    def _shown(self, number: int, payload: Any) -> Any:
-        """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
-        try:
-            return open_payload(payload, number, self._codec)
-        except PayloadError as error:
-            return error.raw
+
+def _shown(number: int, payload: Any, codec: PayloadCodec) -> Any:
+    """Return a message of ours for a report; what cannot be decoded is shown as bytes."""
+    try:
+        return open_payload(payload, number, codec)
+    except PayloadError as error:
+        return error.raw
