@@ -57,7 +57,7 @@ COMBINATIONS = (
             *oldest("aiohttp", "channels", "falcon", "fastapi", "litestar", "picows", "quart"),
             *oldest("sanic", "simple-websocket", "starlette", "tornado", "websocket-client"),
             *oldest("blacksheep", "curl_cffi", "flask-sock"),
-            *("daphne", "django", "hypercorn", "uvicorn"),
+            *("daphne", "django", "gunicorn", "hypercorn", "uvicorn"),
             "sniffio",  # which Litestar of old had from anyio
         ),
         (

@@ -49,7 +49,12 @@ def gunicorn(app, port: int, **options) -> None:
 
     class Application(BaseApplication):
         def load_config(self):
-            given = {"bind": f"127.0.0.1:{port}", "worker_class": "asgi", "loglevel": "warning"}
+            given = {
+                "bind": f"127.0.0.1:{port}",
+                "worker_class": "asgi",
+                "loglevel": "warning",
+                "control_socket_disable": True,  # its file would be shared by all programs
+            }
             for name, value in (given | options).items():
                 self.cfg.set(name, value)
 
