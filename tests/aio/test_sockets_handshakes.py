@@ -217,6 +217,22 @@ async def test_http_statuses_that_pass_are_repeated():
             await anext(aiter(connect(f"ws://127.0.0.1:{port}", proxy=None, reconnect=AT_ONCE)))
 
 
+async def test_what_is_refused_after_a_session_is_raised_after_a_few_attempts():
+    requests = []
+
+    def process_request(ws, request):
+        requests.append(request)
+        return ws.respond(http.HTTPStatus.NOT_FOUND, "") if len(requests) > 1 else None
+
+    async with serve(echo, "127.0.0.1", 0, process_request=process_request) as server:
+        connecting = aiter(local(server, reconnect=AT_ONCE))
+        conn = await anext(connecting)
+        conn.abort()
+        with pytest.raises(websockets.exceptions.InvalidStatus, match="404"):
+            await anext(connecting)
+        assert len(requests) == 6
+
+
 async def test_a_redirect_to_a_login_page_ends_a_session_that_reconnects():
     requests = []
 
