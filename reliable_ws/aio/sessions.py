@@ -316,9 +316,10 @@ class Sessions:
         1001 (protocol.md, section 9). A session ends when its peer finishes too and its handler
         returns. If the peer does not, a session in which nothing is owed, and whose handler waits
         for a message or for the end, ends within a second. Handlers that do something else are
-        awaited. For the last quarter of the time (at most 5 seconds) they are cancelled, and what
-        they sent can still be delivered. Then sessions that have not ended are aborted. Draining is
-        over after ``timeout`` seconds (below 8, up to two later). A second call joins the first.
+        awaited. Four seconds before the end (after half of the time, if ``timeout`` is below 8)
+        they are cancelled, and what they sent can still be delivered. Then sessions that have not
+        ended are aborted. Draining is over after ``timeout`` seconds (below 8, up to four later). A
+        second call joins the first.
 
         Raises:
             TypeError: ``timeout`` is not a number.

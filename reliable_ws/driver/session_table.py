@@ -10,8 +10,6 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
-from .close_plan import LINGER
-
 __all__ = ["EVICTION_INTERVAL", "SessionTable"]
 
 EVICTION_INTERVAL = 1.0
@@ -21,9 +19,12 @@ LOOK = 0.5
 """Seconds from one look for idle sessions to the next while a server drains. A peer that closes as
 soon as it is told has done so before the first look: it needs a round trip."""
 
-LEAST_LAST = 1.0
-"""The least seconds that sessions have to end after the handlers' time, and that tasks have to end
-after their sessions."""
+CLOSING = 3.0
+"""Seconds that sessions have to end when their handlers were stopped: a few round trips, as after a
+cancellation (``Config.close_cancelled_timeout``)."""
+
+TASKS_END = 1.0
+"""Seconds that tasks and threads have to end after their sessions."""
 
 DRAIN_CLOSE = (1001, "going away")
 
@@ -112,17 +113,17 @@ class SessionTable(Generic[A, H]):
 
         Each step yields how many seconds it is good for. Go on to the next one when they have
         passed and the table is not empty. All steps together take ``timeout`` seconds. If that is
-        less than 8, they may take up to two seconds more.
+        less than 8, they may take up to four seconds more.
 
         1. The peers are told that nothing follows, and handlers may end. Every ``LOOK`` seconds,
            sessions end in which only the peer could do something, and does not.
-        2. For the last quarter of the time: handlers are stopped, and sessions are given up whose
-           peer is out of reach. ``stop_handlers`` cancels tasks, or closes connections under
-           threads, which cannot be cancelled.
+        2. Four seconds before the end, or after half of the time if that is later: handlers are
+           stopped, and sessions are given up whose peer is out of reach. ``stop_handlers`` cancels
+           tasks, or closes connections under threads, which cannot be cancelled.
         3. All sessions are given up.
         """
         acceptors = list(self.acceptors.values())
-        last = min(LINGER, timeout / 4)
+        last = min(CLOSING + TASKS_END, timeout / 2)
         # Tell every peer at once. Those that listen finish too, and their sessions end.
         for acceptor in acceptors:
             if acceptor.handling is None:
@@ -141,10 +142,10 @@ class SessionTable(Generic[A, H]):
             session = acceptor.session
             if not (session.attached or session.closing or session.ended):
                 acceptor.abort(*DRAIN_CLOSE)  # its peer cannot be told
-        yield max(last - LEAST_LAST, LEAST_LAST)
+        yield CLOSING
         for acceptor in acceptors:
             acceptor.abort(*DRAIN_CLOSE)
-        yield LEAST_LAST
+        yield TASKS_END
 
 
 def _end_if_idle(acceptor: Acceptor) -> None:

@@ -15,6 +15,7 @@ from reliable_ws import (
     State,
     wrap,
 )
+from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
 from tests.aio.stage import now, on_stage, registry, rest, start, turns
@@ -82,13 +83,12 @@ async def test_drain_cancels_handlers_that_take_too_long():
 
     host = Host(handler)
     clients = [await host.connect() for _ in range(2)]
-    closing = [start(client.close()) for client in clients]
     began = now()
-    reports = await host.sessions.drain(4)
-    assert cancelled == [began + 3] * 2
-    assert now() - began < 4
+    reports = await host.sessions.drain(10)
+    assert cancelled == [began + 6] * 2
+    assert now() - began < 7
     assert len(reports) == 2
-    await asyncio.gather(*closing)
+    await asyncio.gather(*(client.close() for client in clients))
 
 
 @on_stage
@@ -108,7 +108,7 @@ async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     host.wires[0].peer.freeze()
     began = now()
     reports = await host.sessions.drain(3)
-    assert now() - began <= 3 + 2
+    assert now() - began <= 3 + 4
     assert len(reports) == 2
     for report in reports.values():
         assert (report.sent, report.confirmed) == (1, 0)
@@ -119,6 +119,35 @@ async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     await asyncio.sleep(20)
     await asyncio.gather(*host.handling)
     caplog.clear()
+
+
+@on_stage(seeds=(None,))
+async def test_a_server_that_is_left_at_once_delivers_over_a_slow_network():
+    """By Ctrl-C, say: within the few seconds that a block has which is left by a cancellation."""
+    network = Network()
+
+    async def handler(conn):
+        for number in range(10):
+            await conn.send(number)
+        await conn.wait_closed()
+
+    async def serving():
+        async with network.serve(handler):
+            ready.set()
+            await asyncio.Event().wait()
+
+    ready = asyncio.Event()
+    server = start(serving())
+    await ready.wait()
+    client = await network.connect()
+    await turns()
+    network.delay(1.2)
+    await client.recv()
+    receiving = start(rest(client))
+    server.cancel()
+    assert await receiving == list(range(1, 10))
+    await client.close()
+    await asyncio.wait((server,))
 
 
 async def receive_all(conn):
@@ -232,7 +261,7 @@ async def test_drain_keeps_its_bound(timeout):
     clients[1].abort()
     began = now()
     await host.sessions.drain(timeout)
-    assert now() - began <= timeout + (0.001 if timeout >= 8 else 2)
+    assert now() - began <= timeout + (0.001 if timeout >= 8 else 4)
     assert not len(host.sessions)
     held.set()
     for client in clients:
