@@ -237,7 +237,7 @@ async def test_a_payload_that_cannot_be_decoded_is_reported_once(caplog):
 
     stage = Stage()
     stage.sessions = Sessions(payload_codec=Picky())
-    client, server = await stage.pair()
+    client, server = await stage.pair(payload_codec=Picky())
     for n in (1, 13, 2, 13, 3, 13, 4):
         await client.send([n])
     assert await server.recv() == [1]
