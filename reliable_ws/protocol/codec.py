@@ -73,20 +73,13 @@ def encode(frames: Sequence[Frame]) -> bytes:
     items: list[Any] = []
     for frame in frames:  # a loop and no comprehension: that is a call of its own until Python 3.12
         kind = type(frame)
-        if kind is Calls:
-            items.append(wire_calls(frame))  # type: ignore[arg-type]
-        elif kind is Hello or kind is Welcome:
-            items.append(_wire_greeting(frame))  # type: ignore[arg-type]
-        else:
-            items.append((TYPES[kind], *frame))
+        values: tuple[Any, ...] = frame
+        if kind is Hello or kind is Welcome:  # a codec that is not named is left out (HELLO-18)
+            codec = values[-1]
+            values = values[:-1] if codec is None else (*values[:-1], [codec])
+        items.append(wire_calls(frame) if kind is Calls else (TYPES[kind], *values))  # type: ignore[arg-type]
     data: bytes = _PACKER.pack(items)
     return data
-
-
-def _wire_greeting(greeting: Hello | Welcome) -> tuple[Any, ...]:
-    """Return a greeting as it travels: without a codec that need not be named (HELLO-18)."""
-    fields = (TYPES[type(greeting)], *greeting[:-1])
-    return fields if greeting.codec is None else (*fields, [greeting.codec])
 
 
 def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
@@ -334,7 +327,7 @@ def _hello(item: list[Any]) -> Hello:
         _position(position),
         _limits(limits),
         _call_position(item, 9),
-        _codec_name(item, 10),
+        _codec_name(item[10]) if len(item) > 10 else None,
     )
 
 
@@ -347,15 +340,15 @@ def _welcome(item: list[Any]) -> Welcome:
         _position(position),
         _limits(limits),
         _call_position(item, 6),
-        _codec_name(item, 7),
+        _codec_name(item[7]) if len(item) > 7 else None,
     )
 
 
-def _codec_name(item: list[Any], index: int) -> str | None:
+def _codec_name(field: Any) -> str | None:
     """Return the name of the payload codec; anything but an array is no such field (HELLO-18)."""
-    if len(item) <= index or type(item[index]) is not list:
+    if type(field) is not list:
         return None
-    name: Any = fields.grown(item[index], 1, "codec")[0]
+    name: Any = fields.grown(field, 1, "codec")[0]
     if not is_codec_name(name):
         raise fields.bad("codec name")
     return cast("str", name)

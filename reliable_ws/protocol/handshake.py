@@ -19,8 +19,8 @@ from .payload import MsgpackCodec, PayloadCodec, name_of
 __all__ = [
     "call_position",
     "check_calls",
-    "check_codec",
     "check_position",
+    "codecs_differ",
     "position",
     "told_codec",
 ]
@@ -42,17 +42,10 @@ def told_codec(codec: PayloadCodec) -> str | None:
     return None if name == MsgpackCodec.name else name
 
 
-def check_codec(initiator: str | None, acceptor: str | None) -> None:
-    """Check that both sides read what the other one packs.
-
-    Raises:
-        Violation: Their payload codecs have different names (HELLO-18).
-    """
-    if initiator != acceptor:
-        names = [name or MsgpackCodec.name for name in (initiator, acceptor)]
-        raise Violation(
-            Code.CODEC, "payload codecs differ: initiator {}, acceptor {}".format(*names)
-        )
+def codecs_differ(initiator: str | None, acceptor: str | None) -> Violation:
+    """Return what to raise where two sides have said different payload codecs (HELLO-18)."""
+    names = [name or MsgpackCodec.name for name in (initiator, acceptor)]
+    return Violation(Code.CODEC, "payload codecs differ: initiator {}, acceptor {}".format(*names))
 
 
 def check_position(peer: Position, outbox: Outbox, inbox: Inbox) -> None:

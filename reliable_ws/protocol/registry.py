@@ -31,7 +31,7 @@ from .deadline import NEVER
 from .errors import Violation
 from .events import Event
 from .frames import VERSION, Code, Counters, Frame, Hello, Refuse
-from .handshake import check_codec, told_codec
+from .handshake import codecs_differ, told_codec
 from .link import CloseAction, Link
 from .payload import DEFAULT_CODEC, PayloadCodec
 from .report import End, Ending
@@ -140,6 +140,7 @@ class SessionRegistry:
         """``incarnation``: where to begin to count them, drawn at random by the driver."""
         self.config = config or Config()
         self.codec = codec or DEFAULT_CODEC
+        self._told_codec = told_codec(self.codec)
         self.draining = False
         "Whether new sessions are refused; resumes are still answered."
         self.evicted: list[tuple[Session, list[Event]]] = []
@@ -176,7 +177,8 @@ class SessionRegistry:
         """
         if not hello.min_version <= VERSION <= hello.max_version:  # HELLO-11
             raise Violation(Code.VERSION, f"this side speaks version {VERSION}")
-        check_codec(hello.codec, told_codec(self.codec))
+        if hello.codec != self._told_codec:
+            raise codecs_differ(hello.codec, self._told_codec)
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
             self.retire(session, now)

@@ -56,8 +56,8 @@ from .frames import (
 from .handshake import (
     call_position,
     check_calls,
-    check_codec,
     check_position,
+    codecs_differ,
     position,
     told_codec,
 )
@@ -107,6 +107,7 @@ class Session:
         "role",
         "take",
         "timers",
+        "told_codec",
     )
 
     def __init__(  # noqa: PLR0917 - its identity, and the time
@@ -129,6 +130,8 @@ class Session:
         self.key = key
         self.config = config or Config()
         self.codec = codec or DEFAULT_CODEC
+        self.told_codec = told_codec(self.codec)
+        "What our greetings say of it (HELLO-18)."
         self.incarnation = incarnation
         self.attempt = 0
         self.link: Link | None = None
@@ -464,7 +467,7 @@ class Session:
         where = position(self.outbox, self.inbox, counters)
         limits = self.config.limits(link.max_frame)
         calls = call_position(self.call_queue, self.incoming_calls)
-        codec = told_codec(self.codec)
+        codec = self.told_codec
         if self.role == "initiator":
             who = (self.id, self.key, self.attempt, self.incarnation)
             return Hello(VERSION, VERSION, *who, where, limits, calls, codec)
@@ -677,7 +680,8 @@ class Session:
         link.enter(Phase.INITIATED)
         if frame.version != VERSION:
             raise Violation(Code.VERSION, f"version {frame.version} was not offered")
-        check_codec(told_codec(self.codec), frame.codec)
+        if frame.codec != self.told_codec:
+            raise codecs_differ(self.told_codec, frame.codec)
         if self.incarnation not in (0, frame.incarnation):  # HELLO-15
             raise Violation(Code.VIOLATION, "another incarnation than before")
         resumed = self.incarnation != 0

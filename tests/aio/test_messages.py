@@ -226,6 +226,8 @@ async def test_a_payload_that_cannot_be_decoded_is_reported_once(caplog):
     """MSG-4: `recv()` raises; an iteration logs a line and goes on."""
 
     class Picky:
+        name = "msgpack"
+
         def dumps(self, value, /):
             return msgpack.packb(value)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar
 import pytest
 
 from reliable_ws import InvalidParams
+from reliable_ws.aio.connection import Connection
 from reliable_ws.driver import coerce, coerce_libraries
 from reliable_ws.driver.methods import Method
 
@@ -257,3 +258,22 @@ def test_alternatives_do_not_double_the_work_with_each_level(monkeypatch):
         value = {"left": value}
     with pytest.raises(InvalidParams, match="too many alternatives"):
         fit(Tree, value)
+
+
+@pytest.mark.python
+@pytest.mark.skipif(not hasattr(typing, "TypeAliasType"), reason="Python 3.12: type Name = ...")
+def test_types_with_a_name_of_their_own_may_contain_themselves():
+    names: dict[str, Any] = {"Connection": Connection}
+    exec(
+        "type Json = dict[str, Json] | list[Json] | str | int | None\n"
+        "type Conn = Connection | None\n"
+        "def work(value: Json, conn: Conn = None): pass\n",
+        names,
+    )
+    work = Method("work", names["work"])
+    assert work.bind("the connection", [{"k": [1, None]}]) == (
+        ({"k": [1, None]}, "the connection"),
+        {},
+    )
+    with pytest.raises(InvalidParams, match="not float"):
+        work.bind("the connection", [{"k": [1.5]}])
