@@ -46,6 +46,7 @@ THEMES: list[Theme] = [
         "`connect()` opens WebSockets by itself. `wrap()` takes one that you have opened.",
         [
             "reliable_ws.connect",
+            "reliable_ws.unix_connect",
             "reliable_ws.wrap",
             "reliable_ws.Backoff",
             "reliable_ws.FailedAttempt",
@@ -70,6 +71,7 @@ THEMES: list[Theme] = [
         "`serve()` runs its own server. Use `Sessions` or `ASGIApp` in a server that you have.",
         [
             "reliable_ws.serve",
+            "reliable_ws.unix_serve",
             "reliable_ws.Server",
             "reliable_ws.Sessions",
             "reliable_ws.ASGIApp",
@@ -92,6 +94,7 @@ THEMES: list[Theme] = [
         "Broadcast",
         "",
         [
+            "reliable_ws.broadcast",
             "reliable_ws.Group",
             "reliable_ws.Publication",
             "reliable_ws.Recipient",
@@ -142,11 +145,14 @@ THEMES: list[Theme] = [
         "For programs without an event loop. What is not listed here is the same as above.",
         [
             "reliable_ws.sync.connect",
+            "reliable_ws.sync.unix_connect",
             "reliable_ws.sync.wrap",
             "reliable_ws.sync.Connection",
             "reliable_ws.sync.Receipt",
             "reliable_ws.sync.Delivery",
             "reliable_ws.sync.serve",
+            "reliable_ws.sync.unix_serve",
+            "reliable_ws.sync.broadcast",
             "reliable_ws.sync.Server",
             "reliable_ws.sync.Sessions",
             "reliable_ws.sync.drain_on_sigterm",

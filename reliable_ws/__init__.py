@@ -4,12 +4,13 @@ README.md is a tour, docs/api.md lists every name, and protocol.md describes the
 """
 
 from .aio.asgi import ASGIApp
-from .aio.connect import connect
+from .aio.broadcast import broadcast
+from .aio.connect import connect, unix_connect
 from .aio.connection import Connection
 from .aio.groups import Fate, Group, Publication, Recipient
 from .aio.receiver import Delivery
 from .aio.sender import Receipt
-from .aio.serve import Server, serve
+from .aio.serve import Server, serve, unix_serve
 from .aio.sessions import Sessions
 from .aio.sigterm import drain_on_sigterm
 from .aio.wrap import wrap
@@ -98,9 +99,12 @@ __all__ = [
     "TransportClosed",
     "Undelivered",
     "__version__",
+    "broadcast",
     "connect",
     "drain_on_sigterm",
     "select_subprotocol",
     "serve",
+    "unix_connect",
+    "unix_serve",
     "wrap",
 ]

@@ -30,7 +30,7 @@ from .connection import Connection, call_on_event
 from .initiator import Initiator
 from .unopened import UnopenedConnection
 
-__all__ = ["connect"]
+__all__ = ["connect", "unix_connect"]
 
 
 class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its namesake in websockets
@@ -198,3 +198,21 @@ async def _now(option: Any) -> Any:
         if inspect.isawaitable(option):
             option = await option
     return option
+
+
+def unix_connect(path: Any = None, uri: str | None = None, **options: Any) -> connect:
+    """Open a session with a server that listens at a Unix socket: as :func:`connect`.
+
+    Args:
+        path: The path of the socket. ``None``: pass a connected one as ``sock=``.
+        uri: What the server is told. Default: ``ws://localhost/``, or ``wss://localhost/`` where
+            ``ssl=`` is given.
+        options: As for :func:`connect`.
+
+    Raises:
+        OSError: The first attempt failed. Further exceptions are those of :func:`connect`.
+        TypeError: An argument has the wrong type, or there is no option of this name.
+    """
+    if uri is None:
+        uri = "ws://localhost/" if options.get("ssl") is None else "wss://localhost/"
+    return connect(uri, unix=True, path=path, **options)

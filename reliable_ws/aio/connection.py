@@ -13,6 +13,7 @@ from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
     Status,
+    explain,
     ignore_event,
     logger,
     raise_undelivered,
@@ -35,8 +36,9 @@ class Connection(Status):
     The session continues while WebSockets break and are replaced. Every ``timeout`` is in seconds.
     ``None`` means: as long as the session lives.
 
-    Call all methods in the event loop's thread. In a forked process you cannot use the parent's
-    connections: every use raises ``SessionLost``.
+    Call all methods in the event loop's thread. Most of them raise ``RuntimeError`` in another
+    thread, and those that wait do so in another event loop, too. In a forked process you cannot use
+    the parent's connections: every use raises ``SessionLost``.
     """
 
     _driver: Driver
@@ -106,8 +108,10 @@ class Connection(Status):
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             ConnectionClosed: The session, or this direction of it, has ended.
+            RuntimeError: This is not the event loop's thread.
         """
         sender = self._sender
+        self._pump.check_thread()
         if sender.waiting:
             raise OutboxFull(f"{sender.waiting} callers of send() are before this one")
         number = self._session.send(message)
@@ -225,7 +229,7 @@ class Connection(Status):
         Raises:
             ConnectionClosed: The session ended, but not with code 1000 or 1001.
         """
-        return self._receiver.deliveries()
+        return self._receiver.deliveries(self._driver.name)
 
     # ------------------------------------------------------------------ ending
 
@@ -235,6 +239,7 @@ class Connection(Status):
         The call returns at once. Running request handlers still answer. New requests are turned
         away (protocol.md, section 9). A second call has no effect.
         """
+        self._pump.check_thread()
         self._driver.finish(code, reason)
 
     async def close(
@@ -266,6 +271,7 @@ class Connection(Status):
 
         :attr:`report` says what is known of each message. A second call has no effect.
         """
+        self._pump.check_thread()
         self._driver.abort(code, reason)
 
     def start_closing(
@@ -279,6 +285,7 @@ class Connection(Status):
             TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
+        self._pump.check_thread()
         self._driver.start_closing(code, reason, timeout=timeout)
 
     async def wait_closed(self) -> None:
@@ -303,6 +310,8 @@ class Connection(Status):
         if value is not None and not isinstance(value, Exception):
             await self._driver.close_interrupted(value)
             return
+        if value is not None:
+            explain(value)
         try:
             if value is not None:
                 await self.close(1011)

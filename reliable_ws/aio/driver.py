@@ -35,7 +35,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     def __init__(self, session: Session, *, resumable: bool, methods: Methods | None) -> None:
         pump = Pump(session, self.dispatch)
         self.loop = pump.loop
-        self.change = Condition()
+        self.change = Condition(pump.loop)
         "Notified when the session is opened, is detached, is to be closed, or has ended."
         self.tasks: list[asyncio.Task[Any]] = []
         "What works for this session in the background."

@@ -370,7 +370,11 @@ class Group:
         Raises:
             NotSerializable: The payload codec cannot pack this value. The message was sent to no
                 member.
+            RuntimeError: This is not the thread of the members' event loop.
         """
+        for member in self._members.values():
+            member.pump.check_thread()  # one loop has them all
+            break
         publication = Publication(message, *seal(message, self._codec))
         places = publication._places
         left = 0

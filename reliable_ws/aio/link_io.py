@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.ownership import release
+from reliable_ws.driver.tracing import trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -47,6 +48,7 @@ class LinkIO:
         "_loop",
         "_over",
         "_session",
+        "_trace",
         "_writer",
         "link",
         "transport",
@@ -64,6 +66,7 @@ class LinkIO:
         self._session = session
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
+        self._trace = trace_of(session.id) if logger.isEnabledFor(logging.DEBUG) else None
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
         self._over = Signal()  # set when the transport is gone
@@ -102,6 +105,8 @@ class LinkIO:
                     task.cancel()
 
     def _receive(self, data: bytes | str) -> None:
+        if self._trace is not None:
+            self._trace("gets", data)
         self._dispatch(self._session.receive(self.link, data, self._loop.time()))
 
     def _lost(self, code: int | None, reason: str) -> None:
@@ -115,8 +120,11 @@ class LinkIO:
             return
         # Write as long as there is room. If there is none, a writer goes on.
         transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
+        trace = self._trace
         try:
             while (data := transmit(now)) is not None:
+                if trace is not None:
+                    trace("sends", data)
                 if not send_now(data):
                     writer = self._loop.create_task(self._write(data))
                     if not writer.done():  # an eager one may be
@@ -139,6 +147,8 @@ class LinkIO:
             while data is not None:
                 await self.transport.send(data)
                 data = self.link.transmit(self._loop.time())
+                if data is not None and self._trace is not None:
+                    self._trace("sends", data)
         except TransportClosed:
             return
         except asyncio.CancelledError:  # the event loop ends: what of it was written is not known

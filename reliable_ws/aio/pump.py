@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from threading import get_ident
 
+from reliable_ws.driver.status import logger
+from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.link import Link
@@ -35,6 +38,12 @@ SEND_AT_ONCE = 64 * 1024
 """Bytes queued in one turn of the loop that are sent at once, from the caller: it keeps the
 socket busy while more is produced, and what is copied still warm."""
 
+WRONG_THREAD = (
+    "this connection belongs to an event loop that runs in another thread. Call it there, by "
+    "loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe(), or use reliable_ws.sync, "
+    "where every thread may call every method"
+)
+
 CALLS_AT_ONCE = 32
 """Calls queued in one turn that are sent at once: the peer works on them while we go on."""
 
@@ -49,6 +58,7 @@ class Pump:
         "_calls",
         "_due",
         "_outbox",
+        "_thread",
         "_timer",
         "awake",
         "check_after",
@@ -58,6 +68,7 @@ class Pump:
         "link_io",
         "loop",
         "session",
+        "window_watch",
         "yield_at",
     )
 
@@ -76,6 +87,9 @@ class Pump:
         "Sends between two looks at these two limits: as many as are likely to reach neither."
         self.check_at = 0
         "The number of the message that is sent with the next look: 0 at the start of a turn."
+        self._thread = get_ident()  # in which the event loop runs
+        self.window_watch: WindowWatch | None = None
+        "Looks at the window, once the application takes deliveries."
         self._calls = 0  # queued since the last flush
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
@@ -94,8 +108,28 @@ class Pump:
     def wake(self) -> None:
         """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
         if not self.awake:
+            if get_ident() != self._thread:
+                self.check_thread()
             self.awake = True
             self.loop.call_soon(self._end_turn)
+
+    def check_thread(self) -> None:
+        """Raise ``RuntimeError`` in another thread than that of the event loop.
+
+        There a message would lie until something else wakes the loop, and two threads could change
+        the session at the same time. asyncio itself looks only in its debug mode. A comparison of
+        two ints costs some 30 ns, and :meth:`wake` makes it once for all messages of a turn.
+        """
+        if get_ident() == self._thread or self.session.ended:
+            return
+        if self.loop.is_running():
+            try:
+                is_ours = asyncio.get_running_loop() is self.loop
+            except RuntimeError:
+                is_ours = False
+            if not is_ours:
+                raise RuntimeError(WRONG_THREAD)
+        self._thread = get_ident()  # the loop was stopped in one thread, and goes on in this one
 
     def wake_for_call(self) -> None:
         """Flush at the end of this turn, or now if there is a good run of calls."""
@@ -190,4 +224,6 @@ class Pump:
         if now >= self.session.deadline:
             self.dispatch(self.session.tick(now))
             self.flush()
+        if self.window_watch is not None and (warning := self.window_watch.look(now)):
+            logger.warning("%s", warning)
         self.rearm()

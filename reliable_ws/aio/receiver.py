@@ -25,6 +25,7 @@ from msgpack import ExtType
 from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
 from reliable_ws.driver.log_limit import LogLimit
+from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
@@ -57,7 +58,7 @@ class Receiver:
         self._until_yield = MAX_RECEIVES
         self._iterators = Iterators()
         self._log_limit = LogLimit()
-        self.waiters = WaitQueue()
+        self.waiters = WaitQueue(pump.loop)
         "Who waits for a message."
 
     async def arrival(self, timeout: float | None) -> None:
@@ -141,8 +142,13 @@ class Receiver:
                 left = 0
             self._until_yield = left
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
-        """Iterate over messages that are confirmed when their work is done."""
+    async def deliveries(self, name: str) -> AsyncIterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done.
+
+        ``name``: the session, in log lines.
+        """
+        if self._pump.window_watch is None:
+            self._pump.window_watch = WindowWatch(self._session, name)
         while True:
             try:
                 await self.arrival(None)
@@ -171,6 +177,7 @@ class Receiver:
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
+        self._pump.check_thread()
         self._session.confirm(number)
         if self._session.due:
             self._pump.taken()

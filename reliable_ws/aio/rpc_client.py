@@ -47,7 +47,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         super().__init__(pump.session)
         self._pump = pump
         self._one_by_one = False  # the last answer came when nobody else waited for one
-        self.waiters = WaitQueue()
+        self.waiters = WaitQueue(pump.loop)
         "Who waits for the peer to have room for a request."
 
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:

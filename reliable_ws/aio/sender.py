@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.protocol.errors import OutboxFull
-from reliable_ws.protocol.frames import MAX_NUMBER
+from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 
@@ -59,7 +59,7 @@ class Sender:
         self.session = pump.session
         self._outbox = pump.session.outbox
         self._lock: asyncio.Lock | None = None  # made when a task has to wait
-        self._waiters = WaitQueue()  # at most one task: the one that holds the lock
+        self._waiters = WaitQueue(pump.loop)  # at most one task: the one that holds the lock
         self.waiting = 0
         "How many tasks wait for their turn, or for room. Offers are held while there are any."
         self._confirmations: Thresholds | None = None  # made when a task waits for one
@@ -95,6 +95,14 @@ class Sender:
             self.waiting -= 1
             if not self.waiting:
                 session.resume_offers()
+
+    def send_sealed_now(self, payload: Payload, weight: int) -> int:
+        """Accept now what is packed already, without waiting."""
+        if self.waiting:
+            raise OutboxFull(f"{self.waiting} callers of send() are before this one")
+        number = self.session.send_sealed(payload, weight)
+        self._pump.wake()
+        return number
 
     @property
     def _must_yield(self) -> bool:
@@ -141,7 +149,7 @@ class Sender:
     def known(self, number: int) -> Generator[object, None, None]:
         """Wait until the outcome of everything up to ``number`` is known."""
         session, outbox = self.session, self._outbox
-        confirmations = self._confirmations = self._confirmations or Thresholds()
+        confirmations = self._confirmations = self._confirmations or Thresholds(self._pump.loop)
         while outbox.confirmed < number and not outbox.blocked:
             session.want(number)
             self._pump.flush()

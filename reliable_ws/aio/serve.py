@@ -24,7 +24,7 @@ from .connection import Connection
 from .sessions import Handler, Sessions
 from .unopened import Unopened
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "serve", "unix_serve"]
 
 
 class Server:
@@ -38,6 +38,7 @@ class Server:
     def __init__(self, sessions: Sessions, drain_timeout: float) -> None:
         self.sessions = sessions
         self._drain_timeout = drain_timeout
+        self._closing: asyncio.Task[dict[bytes, Report]] | None = None  # once close() was called
 
     @property
     def sockets(self) -> Any:
@@ -46,7 +47,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port of the first listening socket."""
+        """The port of the first listening socket. A Unix socket has none."""
         port: int = self.inner.sockets[0].getsockname()[1]
         return port
 
@@ -62,16 +63,20 @@ class Server:
         session id.
         """
         reports = await self.sessions.drain(self._drain_timeout if timeout is None else timeout)
-        await self.close()
-        return reports
-
-    async def close(self) -> None:
-        """Close the listening sockets and every WebSocket.
-
-        Sessions are not told. To end them gracefully, use :meth:`drain`.
-        """
         self.inner.close()
         await self.inner.wait_closed()
+        return reports
+
+    def close(self) -> Awaitable[dict[bytes, Report]]:
+        """Begin what :meth:`drain` does, and return at once. To wait for the end, await the result.
+
+        You can call it in a signal handler: ``loop.add_signal_handler(signal.SIGTERM,
+        server.close)``, and then ``await server.wait_closed()``. A second call joins the first.
+        ``server.inner.close()`` closes the sockets at once, and the sessions are not told.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self.drain())
+        return asyncio.shield(self._closing)
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed. Cancelling changes nothing."""
@@ -202,3 +207,18 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         if self._server is not None:
             graceful = kind is None or issubclass(kind, Exception)
             await self._server.drain(None if graceful else 0.0)
+
+
+def unix_serve(handler: Handler, path: Any = None, **options: Any) -> serve:
+    """Serve sessions at a Unix socket: as :func:`serve`, with a path instead of host and port.
+
+    Args:
+        handler: A coroutine function, called with the :class:`Connection`.
+        path: The path of the socket. It is made. ``None``: pass an open one as ``sock=``.
+        options: As for :func:`serve`.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        TypeError: An argument has the wrong type, or there is no option of this name.
+    """
+    return serve(handler, unix=True, path=path, **options)

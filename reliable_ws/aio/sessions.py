@@ -325,6 +325,9 @@ class Sessions:
             TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
+        for acceptor in self._table.acceptors.values():
+            acceptor.pump.check_thread()  # one loop has them all
+            break
         reports = self._table.begin_drain()
         for seconds in self._table.drain(timeout, self._cancel_handlers):
             if await self._is_empty_within(seconds):
@@ -420,7 +423,7 @@ class Acceptor(Driver):
             await handler(self.connection)
         except BaseException as error:  # it ends its own session, and nothing else
             if not _is_from_outside(error):
-                end.raised(error, self.over)
+                end.raised(error, self.over, is_finishing=self.is_finishing)
             elif self._sessions.draining and isinstance(error, asyncio.CancelledError):
                 end.code = 1001
             elif isinstance(error, KeyboardInterrupt | SystemExit):  # it ends the event loop now

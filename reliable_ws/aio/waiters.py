@@ -28,9 +28,10 @@ def is_cancelled() -> bool:
 class WaitQueue:
     """Tasks that wait, first come first served."""
 
-    __slots__ = ("notified", "waiting")
+    __slots__ = ("_loop", "notified", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop  # a task of another loop gets a RuntimeError, instead of waiting for ever
         self.waiting: list[asyncio.Future[None]] = []  # a deque takes 0.7 KiB
         "Those that were not notified."
         self.notified = 0
@@ -51,7 +52,7 @@ class WaitQueue:
 
         If the first raises, :meth:`leave` instead.
         """
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self.waiting.append(waiter)
         return waiter
 
@@ -118,9 +119,11 @@ class Signal:
 class Condition:
     """Tasks that look again whenever something has changed."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_loop", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """``loop``: that of the tasks, if it is known already."""
+        self._loop = loop
         self._waiting: list[asyncio.Future[None]] | tuple[()] = ()
 
     def notify_all(self) -> None:
@@ -131,7 +134,8 @@ class Condition:
 
     async def wait(self, timeout: float | None = None) -> None:
         """Return once notified, or after so many seconds."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = self._loop or asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
         waiting = self._waiting = self._waiting or []
         waiting.append(waiter)
         try:
@@ -151,14 +155,15 @@ class Condition:
 class Thresholds:
     """Tasks that wait until a growing number has reached theirs."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_loop", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._waiting: deque[Threshold] | tuple[()] = ()  # in order of their numbers
 
     def wait(self, number: int) -> Generator[object, None, None]:
         """Return once ``number`` is reached. Cancelling touches no other waiter."""
-        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reached: asyncio.Future[None] = self._loop.create_future()
         waiting = self._waiting
         if isinstance(waiting, tuple):
             waiting = self._waiting = deque()

@@ -15,7 +15,7 @@ from reliable_ws.protocol.errors import (
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import Report
 
-from .status import logger
+from .status import explain, logger
 
 __all__ = ["GOING_AWAY", "HandlerEnd", "already_served"]
 
@@ -39,15 +39,21 @@ class HandlerEnd:
         self.code: int = Code.FINISHED
         "The code to close the session with."
 
-    def raised(self, error: BaseException, over: ConnectionClosed | None) -> None:
+    def raised(
+        self, error: BaseException, over: ConnectionClosed | None, *, is_finishing: bool = False
+    ) -> None:
         """Note that the handler has raised this.
 
         ``over``: what its session raises for its end, or for that of the peer's messages.
+        ``is_finishing``: this side sends nothing more, because it drains for example.
         """
         is_end = all(isinstance(one, ConnectionClosed | DeliveryError) for one in _leaves(error))
         self._is_told = is_end and over is not None
         if self._is_told and isinstance(over, ConnectionClosedOK):
             logger.debug("the handler of %s ended as the peer left: %s", self._name, error)
+            return
+        if is_end and over is None and is_finishing:
+            logger.debug("the handler of %s ended as it could not send: %s", self._name, error)
             return
         self.code = Code.INTERNAL
         if self._is_told:
@@ -61,6 +67,8 @@ class HandlerEnd:
             line = "the handler of %s ended with PayloadError: message %d cannot be decoded"
             logger.warning(line, self._name, error.number)
         else:
+            for one in _leaves(error):
+                explain(one)
             logger.error("the handler of %s raised", self._name, exc_info=error)
 
     def overdue(self, report: Report) -> None:

@@ -184,6 +184,11 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         return name_of(self.session.id, self.principal)
 
     @property
+    def is_finishing(self) -> bool:
+        """Whether this side sends no more messages."""
+        return self.session.outbox.finish is not None
+
+    @property
     def over(self) -> ConnectionClosed | None:
         """What ``recv()`` raises once no message can come any more."""
         return self.session.error() if self.session.exhausted else None

@@ -6,7 +6,7 @@ import enum
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
@@ -22,6 +22,7 @@ __all__ = [
     "State",
     "Stats",
     "Status",
+    "explain",
     "ignore_event",
     "log_left_open",
     "logger",
@@ -134,6 +135,41 @@ class Stats:
     "Bytes that have arrived and wait for your application."
 
 
+HEARTBEATS = (
+    "heartbeats are sent by themselves (Config.idle_timeout), and awaiting the receipt of send() "
+    "waits until the peer has taken a message; the WebSocket's own is conn.websocket."
+)
+
+HINTS = {
+    "closed": "conn.close_code is None while the session lives",
+    "open": "conn.state says where the session stands",
+    "path": "it is conn.websocket.request.path",
+    "ping": f"{HEARTBEATS}ping",
+    "pong": f"{HEARTBEATS}pong",
+    "protocol": "the WebSocket's own is conn.websocket.protocol",
+    "recv_streaming": "conn.recv() gives a large message as a whole",
+    "request_headers": "it is conn.websocket.request.headers",
+    "response": "the WebSocket's own is conn.websocket.response",
+    "response_headers": "it is conn.websocket.response.headers",
+    "username": "websockets' own is conn.websocket.username; there is conn.principal, too",
+}
+"""Where what a connection of websockets has is to be found."""
+
+
+def explain(error: BaseException) -> None:
+    """Add a note to an ``AttributeError`` that took ``conn.request`` for the HTTP request."""
+    function = getattr(getattr(error, "obj", None), "__func__", getattr(error, "obj", None))
+    if (
+        isinstance(error, AttributeError)
+        and getattr(function, "__qualname__", "") == "Connection.request"
+        and not error.__dict__.get("__notes__")
+    ):
+        error.add_note(
+            "reliable_ws: conn.request() calls a method of the peer; "
+            f"the HTTP request of the WebSocket is conn.websocket.request (.{error.name})"
+        )
+
+
 class Status:
     """A connection, as far as it can be read off its session and its transport."""
 
@@ -141,6 +177,13 @@ class Status:
 
     _session: Session
     _driver: Any
+
+    if not TYPE_CHECKING:  # a type checker knows what a connection has
+
+        def __getattr__(self, name: str) -> Any:
+            hint = HINTS.get(name)
+            words = f"a reliable_ws Connection has no attribute {name!r}"
+            raise AttributeError(f"{words}: {hint}" if hint else words, name=name, obj=self)
 
     def __repr__(self) -> str:
         """Short id, whose it is, which side this is, and the state."""
@@ -236,6 +279,21 @@ class Status:
     def remote_address(self) -> Any:
         """The address of the current WebSocket's peer, as its library tells it, or ``None``."""
         return getattr(self.websocket, "remote_address", None)
+
+    @property
+    def local_address(self) -> Any:
+        """This end's address of the current WebSocket, as its library tells it, or ``None``."""
+        return getattr(self.websocket, "local_address", None)
+
+    @property
+    def latency(self) -> float | None:
+        """The round-trip time of the current WebSocket in seconds, as its library measures it.
+
+        websockets measures it with pings, which are off unless you pass ``ping_interval=``. Before
+        the first answer to a ping it is 0. ``None``: the library does not measure it.
+        """
+        latency: float | None = getattr(self.websocket, "latency", None)
+        return latency
 
     @property
     def subprotocol(self) -> str | None:

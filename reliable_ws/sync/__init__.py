@@ -4,11 +4,12 @@
 Exceptions, ``Config``, ``Backoff`` and everything else are the same objects.
 """
 
-from .connect import connect
+from .broadcast import broadcast
+from .connect import connect, unix_connect
 from .connection import Connection
 from .receiver import Delivery
 from .sender import Receipt
-from .serve import Server, serve
+from .serve import Server, serve, unix_serve
 from .sessions import Sessions
 from .sigterm import drain_on_sigterm
 from .wrap import wrap
@@ -19,8 +20,11 @@ __all__ = [
     "Receipt",
     "Server",
     "Sessions",
+    "broadcast",
     "connect",
     "drain_on_sigterm",
     "serve",
+    "unix_connect",
+    "unix_serve",
     "wrap",
 ]

@@ -18,7 +18,7 @@ from reliable_ws.transport import SyncTransport
 from .connection import Connection
 from .initiator import Initiator
 
-__all__ = ["connect"]
+__all__ = ["connect", "unix_connect"]
 
 
 def connect(
@@ -97,3 +97,21 @@ def connect(
         raise
     driver.start(first)
     return connection
+
+
+def unix_connect(path: Any = None, uri: str | None = None, **options: Any) -> Connection:
+    """Open a session with a server that listens at a Unix socket: as :func:`connect`.
+
+    Args:
+        path: The path of the socket. ``None``: pass a connected one as ``sock=``.
+        uri: What the server is told. Default: ``ws://localhost/``, or ``wss://localhost/`` where
+            ``ssl=`` is given.
+        options: As for :func:`connect`.
+
+    Raises:
+        OSError: The first attempt failed. Further exceptions are those of :func:`connect`.
+        TypeError: An argument has the wrong type, or there is no option of this name.
+    """
+    if uri is None:
+        uri = "ws://localhost/" if options.get("ssl") is None else "wss://localhost/"
+    return connect(uri, unix=True, path=path, **options)

@@ -12,6 +12,7 @@ from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
     Status,
+    explain,
     logger,
     raise_undelivered,
 )
@@ -216,7 +217,7 @@ class Connection(Status):
         Raises:
             ConnectionClosed: The session ended, but not with code 1000 or 1001.
         """
-        return self._receiver.deliveries()
+        return self._receiver.deliveries(self._driver.name)
 
     # ------------------------------------------------------------------ ending
 
@@ -332,6 +333,8 @@ class Connection(Status):
             with self._lock:
                 self._driver.close_interrupted(value)
             return
+        if value is not None:
+            explain(value)
         try:
             if value is not None:
                 self.close(1011)

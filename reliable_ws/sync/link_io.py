@@ -31,6 +31,7 @@ from collections.abc import Callable
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.ownership import release
+from reliable_ws.driver.tracing import trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -59,6 +60,7 @@ class LinkIO:
         "_lock",
         "_send_now",
         "_session",
+        "_trace",
         "_unsent",
         "_wanted",
         "_writer",
@@ -78,6 +80,7 @@ class LinkIO:
         self.transport = transport
         self.link = link
         self._session = session
+        self._trace = trace_of(session.id) if logger.isEnabledFor(logging.DEBUG) else None
         self.over = False
         "Whether the transport is gone."
         self._lock = lock
@@ -93,6 +96,8 @@ class LinkIO:
             transport.push_to(self._receive)
 
     def _receive(self, data: bytes | str) -> None:
+        if self._trace is not None:
+            self._trace("gets", data)
         with self._lock:
             self._dispatch(self._session.receive(self.link, data, time.monotonic()))
 
@@ -149,6 +154,8 @@ class LinkIO:
             while data is not None:
                 try:
                     lock.release()  # in here: Ctrl-C may come as it returns
+                    if self._trace is not None:
+                        self._trace("sends", data)
                     sent = send(data)
                 finally:
                     reacquire(lock)

@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from reliable_ws.driver.status import logger
+from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.link import Link
@@ -39,7 +41,7 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_timers", "dispatch", "link_io", "lock", "session")
+    __slots__ = ("_timers", "dispatch", "link_io", "lock", "session", "window_watch")
 
     def __init__(
         self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
@@ -48,6 +50,8 @@ class Pump:
         self.lock = lock
         self.dispatch = dispatch
         self.link_io: LinkIO | None = None
+        self.window_watch: WindowWatch | None = None
+        "Looks at the window, once the application takes deliveries."
         self._timers: list[tuple[float, Timer]] = []  # the next one is the last
 
     def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
@@ -107,6 +111,9 @@ class Pump:
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
             self.rearm()
+            warning = self.window_watch.look(now) if self.window_watch is not None else ""
+        if warning:
+            logger.warning("%s", warning)
 
     def cancel_timers(self) -> None:
         """Look at the clock no more."""

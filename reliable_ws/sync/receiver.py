@@ -9,6 +9,7 @@ from typing import Any
 from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
 from reliable_ws.driver.log_limit import LogLimit
+from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
@@ -77,8 +78,13 @@ class Receiver:
                 iterators.waiting = False
             yield message
 
-    def deliveries(self) -> Iterator[Delivery]:
-        """Iterate over messages that are confirmed when their work is done."""
+    def deliveries(self, name: str) -> Iterator[Delivery]:
+        """Iterate over messages that are confirmed when their work is done.
+
+        ``name``: the session, in log lines.
+        """
+        if self._pump.window_watch is None:
+            self._pump.window_watch = WindowWatch(self._session, name)
         while True:
             try:
                 with self._lock:

@@ -7,7 +7,7 @@ from typing import Any
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.driver.validation import check_seconds
 from reliable_ws.protocol.errors import OutboxFull
-from reliable_ws.protocol.frames import MAX_NUMBER
+from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
@@ -51,7 +51,10 @@ class Sender:
 
     def send_nowait(self, message: Any) -> int:
         """Accept a message now."""
-        payload, weight = seal(message, self._session.codec)
+        return self.send_sealed_now(*seal(message, self._session.codec))
+
+    def send_sealed_now(self, payload: Payload, weight: int) -> int:
+        """Accept now what is packed already."""
         with self._lock:
             if self.waiters:
                 raise OutboxFull(f"{len(self.waiters)} callers of send() are before this one")

@@ -28,7 +28,7 @@ from .sessions import Handler, Sessions
 from .timers import start
 from .waiters import Condition, acquire
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "serve", "unix_serve"]
 
 
 class Server:
@@ -198,3 +198,18 @@ def serve(
     server.listener = Listener(server.inner, max_connections)
     start(server.listener.serve_forever)  # what a daemon starts is one, too
     return server
+
+
+def unix_serve(handler: Handler, path: Any = None, **options: Any) -> Server:
+    """Serve sessions at a Unix socket: as :func:`serve`, with a path instead of host and port.
+
+    Args:
+        handler: A plain function, called with the :class:`Connection`.
+        path: The path of the socket. It is made. ``None``: pass an open one as ``sock=``.
+        options: As for :func:`serve`.
+
+    Raises:
+        OSError: The address cannot be listened on.
+        TypeError: An argument has the wrong type, or there is no option of this name.
+    """
+    return serve(handler, unix=True, path=path, **options)

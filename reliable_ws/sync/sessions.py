@@ -364,8 +364,8 @@ class Acceptor(Driver):
             handler(self.connection)
         except BaseException as error:  # noqa: BLE001 - it ends its own session, and nothing else
             with self.lock:
-                over = self.over
-            end.raised(error, over)
+                over, is_finishing = self.over, self.is_finishing
+            end.raised(error, over, is_finishing=is_finishing)
         try:
             self.connection.close(end.code)
         except DeliveryError as error:

@@ -55,7 +55,8 @@ class _Jump:
 class VirtualClockLoop(base_events.BaseEventLoop):
     """The event loop of :func:`run`. Also a loop factory for ``asyncio.Runner`` and pytest-asyncio.
 
-    Its clock starts at 0. Sockets, pipes, subprocesses and signals raise ``NotImplementedError``.
+    Its clock starts at 0. Sockets, pipes, subprocesses and signals raise ``NotImplementedError``,
+    and say what to use instead.
     The loop raises an ``AssertionError`` when ``limit`` or ``max_turns`` is exceeded, and when
     nothing can ever happen again. The error lists the pending tasks with the lines at which they
     wait.
@@ -92,6 +93,22 @@ class VirtualClockLoop(base_events.BaseEventLoop):
         self._births = 0
         self.reports: list[str] = []
         "What the exception handler was told."
+
+    # -- what needs the world outside, whose time is another -------------------------------
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        """Say in place of a method what there is not, and what to use."""
+        raise NotImplementedError(
+            "the virtual clock has no sockets, pipes, subprocesses and signals: they need real "
+            "time. Use reliable_ws.testing.Network or pair() in place of connect() and serve(), or "
+            "run this test with asyncio.run()"
+        )
+
+    create_connection = create_server = create_datagram_endpoint = _refuse
+    create_unix_connection = create_unix_server = connect_accepted_socket = _refuse
+    sock_accept = sock_connect = sock_recv = sock_recv_into = sock_sendall = sock_sendfile = _refuse
+    connect_read_pipe = connect_write_pipe = subprocess_exec = subprocess_shell = _refuse
+    add_reader = add_writer = add_signal_handler = _refuse  # type: ignore[assignment]
 
     # -- what asyncio asks of a loop -------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
-from reliable_ws import ConfirmTooLate, NotTaken, Outcome
+from reliable_ws import Config, ConfirmTooLate, NotTaken, Outcome
 from tests.aio.stage import now, on_stage, paired, receive, start, take, turns
 
 # -- deliveries ----------------------------------------------------------------------------------
@@ -181,3 +182,22 @@ async def test_receipts_and_flush_fail_when_the_peer_takes_nothing_more():
         with pytest.raises(NotTaken):
             await client.close()
         await closing
+
+
+@on_stage(seeds=(None,))
+async def test_deliveries_that_nobody_confirms_are_told_when_the_window_stands_still(caplog):
+    async with paired(server_config=Config(window_messages=4)) as (_, client, server):
+
+        async def forget():
+            async for _ in server.deliveries():
+                pass
+
+        forgetting = start(forget())
+        for n in range(10):
+            await client.send(n)
+        await asyncio.sleep(60)
+        (record,) = caplog.records
+        assert f"session {server.id.hex()[:8]}: 4 deliveries are not confirmed" in caplog.text
+        assert record.levelno == logging.WARNING
+        caplog.clear()
+        forgetting.cancel()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fractions
 import functools
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +15,7 @@ import reliable_ws.sync
 from reliable_ws import (
     ASGIApp,
     Config,
+    ConnectionClosed,
     Group,
     Methods,
     Sessions,
@@ -22,7 +26,7 @@ from reliable_ws import (
 )
 from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, paired, rest, start, turns
+from tests.aio.stage import on_stage, paired, rest, start, take, turns
 from tests.support.mistakes import (
     FOR_CONNECT,
     FOR_ENDPOINTS,
@@ -240,6 +244,142 @@ def test_options_of_websockets_and_of_the_event_loop_are_options():
     connect("ws://127.0.0.1", close_timeout=1, origin="x", local_addr=None, proxy_ssl=None)
     connect("ws://127.0.0.1", additional_headers={}, proxy=None, server_hostname="x")
     serve(handler, process_request=None, origins=[], backlog=5, reuse_port=True, ssl=None)
+
+
+# -- what a connection of websockets has ----------------------------------------------------------
+
+
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ping", "has no attribute 'ping': heartbeats are sent by themselves"),
+        ("path", "it is conn.websocket.request.path"),
+        ("response", "the WebSocket's own is conn.websocket.response"),
+        ("zzz", "has no attribute 'zzz'$"),
+    ],
+)
+async def test_what_websockets_has_is_told_where_it_is(name, words):
+    async with paired() as (_, client, _server):
+        with pytest.raises(AttributeError, match=words) as raised:
+            getattr(client, name)
+        assert raised.value.name == name
+        assert not hasattr(client, name)
+
+
+def notes_of(error):
+    return "".join(getattr(error, "__notes__", ()))
+
+
+async def test_the_request_of_a_websocket_is_told_from_ours(caplog):
+    async def ask_path(conn):
+        return conn.request.path
+
+    near, far = pair()
+    serving = start(Sessions().handle(far, ask_path))
+    with contextlib.suppress(ConnectionClosed):
+        async with wrap(near) as conn:
+            await conn.recv()
+    await serving
+    assert "the HTTP request of the WebSocket is conn.websocket.request (.path)" in caplog.text
+    with pytest.raises(AttributeError) as raised:
+        async with paired() as (_, client, _server), client:
+            client.request.headers  # noqa: B018
+    assert "conn.websocket.request (.headers)" in notes_of(raised.value)
+    with pytest.raises(AttributeError) as raised:
+        async with paired() as (_, client, _server), client:
+            client.send.headers  # noqa: B018
+    assert not notes_of(raised.value)
+
+
+# -- threads and event loops ----------------------------------------------------------------------
+
+ANOTHER_THREAD = "this connection belongs to an event loop that runs in another thread"
+
+
+async def open_pair():
+    near, far = pair()
+    return await asyncio.gather(wrap(near), wrap(far, sessions=Sessions()))
+
+
+async def test_another_thread_is_refused_and_changes_nothing():
+    client, server = await open_pair()
+    group = Group()
+    group.join(client)
+    await server.send("x")
+    delivery = await anext(client.deliveries())
+    for use in (
+        lambda: client.send_nowait("x"),
+        lambda: group.publish("x"),
+        delivery.confirm,
+        client.start_closing,
+        client.abort,
+        lambda: asyncio.run(client.finish()),
+    ):
+        with pytest.raises(RuntimeError, match=ANOTHER_THREAD):
+            await asyncio.to_thread(use)
+    assert (client.stats.sent, client.state.value) == (0, "open")
+    delivery.confirm()
+    client.send_nowait("y")
+    assert await server.recv() == "y"
+    await asyncio.gather(client.close(), server.close())
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda conn: conn.send("x"),
+        lambda conn: conn.recv(),
+        lambda conn: conn.request("x"),
+        lambda conn: conn.wait_closed(),
+        lambda conn: conn.flush(),
+    ],
+)
+async def test_another_event_loop_in_another_thread_is_refused(use):
+    client, server = await open_pair()
+    await client.send("not taken yet")
+    await turns()
+    with pytest.raises(RuntimeError, match=f"{ANOTHER_THREAD}|attached to a different loop"):
+        await asyncio.to_thread(lambda: asyncio.run(use(client)))
+    client.abort()
+    server.abort()
+
+
+@pytest.mark.parametrize("use", ["recv", "flush", "wait_closed", "close"])
+def test_another_event_loop_in_the_same_thread_is_refused(use):
+    """As with fixtures of pytest that have another loop than the test."""
+    with asyncio.Runner() as runner:
+        client, server = runner.run(open_pair())
+        runner.run(client.send("not taken yet"))
+        other = asyncio.new_event_loop()
+        with pytest.raises(RuntimeError, match="attached to a different loop"):
+            other.run_until_complete(getattr(client, use)())
+        other.close()
+
+        async def end():
+            client.abort()
+            server.abort()
+
+        runner.run(end())
+
+
+def test_a_loop_that_is_stopped_may_go_on_in_another_thread():
+    loop = asyncio.new_event_loop()
+    client, server = loop.run_until_complete(open_pair())
+    client.send_nowait("between two runs")
+
+    def go_on():
+        client.send_nowait("in another thread, between two runs")
+        return loop.run_until_complete(take(server, 3))
+
+    async def later():
+        client.send_nowait("while it runs there")
+
+    task = loop.create_task(later())
+    with ThreadPoolExecutor(1) as thread:
+        assert len(thread.submit(go_on).result(20)) == 3
+    loop.run_until_complete(asyncio.gather(task, client.close(), server.close()))
+    loop.close()
 
 
 # -- seconds -------------------------------------------------------------------------------------

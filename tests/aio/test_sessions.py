@@ -78,6 +78,27 @@ async def test_a_client_that_vanishes_is_worth_one_line(handler, caplog):
     caplog.clear()
 
 
+@on_stage(seeds=(None,))
+async def test_the_log_says_in_words_what_travels(caplog):
+    caplog.set_level(logging.DEBUG)
+    host = Host(echo)
+    client = await host.connect()
+    await client.send("secret")
+    assert await client.recv() == "secret"
+    await client.close()
+    await host.over()
+    name = f"session {client.id.hex()[:8]}"
+    for words in (
+        "sends Hello, attempt 1",
+        "gets Welcome, new",
+        "sends message 1",
+        "gets message 1",
+    ):
+        assert f"{name} {words}" in caplog.text
+    assert "secret" not in caplog.text
+    assert client._session.key.hex() not in caplog.text
+
+
 # -- handlers ------------------------------------------------------------------------------------
 
 

@@ -116,6 +116,15 @@ def test_a_handler_that_raises_closes_its_session(error, over, level, words, cap
     assert len(caplog.records) == 2 - is_told
 
 
+def test_a_handler_that_cannot_send_because_its_server_drains_is_not_worth_a_line(caplog):
+    end = HandlerEnd("session 1a")
+    end.raised(LEFT, None, is_finishing=True)
+    assert end.code == 1000
+    assert not caplog.records
+    end.undelivered(NotTaken(Report(3, 1)))  # of this, nobody was told
+    assert len(caplog.records) == 1
+
+
 def test_what_the_close_after_a_handler_cannot_deliver_is_logged(caplog):
     end = HandlerEnd("session 1a")
     assert end.code == 1000

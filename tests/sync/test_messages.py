@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import msgpack
@@ -21,12 +22,15 @@ from reliable_ws import (
     PayloadError,
     PeerFinish,
 )
+from reliable_ws.driver import window_watch
 from reliable_ws.driver.status import State
+from reliable_ws.sync import broadcast
 
 from .conftest import SECONDS, pair, run, until, waits
 from .pipe import EagerPipe, Pipe
 
 SMALL = Config(outbox_messages=4)
+LONG = "long" * 1000
 
 
 @pytest.mark.parametrize("kind", [Pipe, EagerPipe])
@@ -395,3 +399,44 @@ def test_one_iterator_after_the_other_goes_on_where_that_was_left():
                 got.append(message)
                 break
         assert got == [0, 1, 2]
+
+
+def test_deliveries_that_nobody_confirms_are_told_when_the_window_stands_still(monkeypatch, caplog):
+    monkeypatch.setattr(window_watch, "PATIENCE", 0.01)
+    with pair(config=Config(window_messages=2, outbox_messages=9, idle_timeout=1.0)) as (
+        ours,
+        theirs,
+    ):
+        for n in range(3):
+            ours.send(n)
+        forgetting = run(list, theirs.deliveries())
+        until(lambda: "2 deliveries are not confirmed and fill the window" in caplog.text)
+        ours.abort()
+        with pytest.raises(ConnectionClosed):
+            forgetting.result(SECONDS)
+
+
+def test_a_broadcast_reaches_all_and_skips_who_has_no_room(caplog):
+    with (
+        pair(config=SMALL) as (ours, theirs),
+        pair(config=Config(max_message=1000)) as (small, other),
+    ):
+        broadcast([ours, small], LONG)
+        assert theirs.recv(timeout=SECONDS) == LONG
+        assert "broadcast() skipped 1 of 2 connections: <Connection" in caplog.text
+        with pytest.raises(ExceptionGroup, match="skipped 1 of 2"):
+            broadcast([ours, small], LONG, raise_exceptions=True)
+        other.abort()
+        broadcast([ours, other], [1])
+        assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [LONG, [1]]
+
+
+def test_the_log_says_in_words_what_travels(caplog):
+    caplog.set_level(logging.DEBUG, "reliable_ws")
+    with pair() as (ours, theirs):
+        ours.send("secret")
+        assert theirs.recv(timeout=SECONDS) == "secret"
+    name = f"session {ours.id.hex()[:8]}"
+    for words in ("gets Welcome, new", "sends message 1", "gets message 1"):
+        assert f"{name} {words}" in caplog.text
+    assert "secret" not in caplog.text

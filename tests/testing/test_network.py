@@ -97,7 +97,8 @@ async def test_a_server_that_closes_ends_every_websocket() -> None:
     config = Config(idle_timeout=100, session_ttl=50)
     server = await network.serve(echo, config=config)
     clients = [await network.connect(config=config) for _ in range(2)]
-    await server.close()
+    server.inner.close()
+    await server.wait_closed()
     assert (now(), network.live) == (0, 0)
     for client in clients:
         with pytest.raises(SessionLost):
@@ -107,10 +108,27 @@ async def test_a_server_that_closes_ends_every_websocket() -> None:
     client = await network.connect(config=config)
     network.stall()
     began = now()
-    await server.close()
+    server.inner.close()
+    await server.wait_closed()
     assert now() == began + 10  # in which the client might have answered
     await client.wait_closed()
     await asyncio.sleep(50)  # the handler is told as well
+
+
+@virtual_clock
+async def test_close_of_a_server_is_a_plain_call_that_drains() -> None:
+    network = Network()
+    server = await network.serve(echo)
+    client = await network.connect()
+    await client.send("x")
+    assert await client.recv() == "x"
+    asyncio.get_running_loop().call_soon(server.close)  # as a signal's handler is called
+    assert [message async for message in client] == []
+    await client.close()
+    assert client.close_code == 1001
+    await server.wait_closed()
+    assert list(await server.close()) == [client.id]  # joins the first
+    assert network.live == 0
 
 
 def test_what_kills_a_connection_at_the_server_is_told() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import reliable_ws
 from reliable_ws.testing.virtual_clock import run
 
 
@@ -142,3 +143,27 @@ def test_an_exception_of_main_comes_out_as_it_is() -> None:
     notes = "\n".join(caught.value.__notes__)
     assert "replay with seed=5" in notes
     assert "ZeroDivisionError" in notes
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: reliable_ws.connect("ws://127.0.0.1:9")._open(),
+        lambda: reliable_ws.serve(echo, "127.0.0.1", 0)._start(),
+        lambda: anext(aiter(reliable_ws.connect("ws://localhost:9"))),
+        lambda: reliable_ws.unix_connect("none")._open(),
+        lambda: asyncio.open_connection("localhost", 9),
+        lambda: asyncio.create_subprocess_exec("true"),
+    ],
+)
+def test_what_is_real_is_refused_in_words(use: Any) -> None:
+    async def main() -> None:
+        await use()
+
+    with pytest.raises(NotImplementedError, match=r"reliable_ws.testing.Network or pair\(\)"):
+        run(main())
+
+
+async def echo(conn: Any) -> None:
+    async for message in conn:
+        await conn.send(message)

@@ -1,0 +1,1 @@
+"""Programs for websockets that run here with only their imports changed."""
