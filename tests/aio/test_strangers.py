@@ -16,6 +16,7 @@ from tests.core.helpers import hello
 pytestmark = pytest.mark.transport
 
 KIB = 1024
+OPTIONS = {"drain_timeout": 0, "config": reliable_ws.Config(close_cancelled_timeout=0.05)}
 OPENING = (
     b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -44,10 +45,10 @@ async def raw(kind: str):
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(asyncio.timeout(10))
         if kind == "asyncio":
-            server = await reliable_ws.serve(take, "127.0.0.1", 0, drain_timeout=0)
+            server = await reliable_ws.serve(take, "127.0.0.1", 0, **OPTIONS)
             stack.push_async_callback(server.close)
         else:
-            server = reliable_ws.sync.serve(take_in_a_thread, "127.0.0.1", 0, drain_timeout=0)
+            server = reliable_ws.sync.serve(take_in_a_thread, "127.0.0.1", 0, **OPTIONS)
             stack.push_async_callback(asyncio.to_thread, server.close)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         stack.callback(writer.close)
