@@ -145,7 +145,7 @@ def _handler_of_gunicorn() -> Callable[[], object] | None:
         return None
     for task in asyncio.all_tasks():  # one of them is the worker's main coroutine, a method
         frame = getattr(task.get_coro(), "cr_frame", None)
-        worker = frame and frame.f_locals.get("self")
+        worker: Any = None if frame is None else frame.f_locals.get("self")
         if isinstance(worker, gunicorn.ASGIWorker):
             return cast("Callable[[], object]", worker.handle_exit_signal)
     return None
