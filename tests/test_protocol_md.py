@@ -22,7 +22,7 @@ from reliable_ws.protocol import (
     registry,
     state,
 )
-from reliable_ws.protocol.calls import fragments
+from reliable_ws.protocol.calls import fragments, incoming
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
@@ -191,7 +191,7 @@ def test_codes():
 def test_codes_of_faults():
     said = {code.strip("`") for code, *_ in table("fault", "meaning")}
     ours = {rpc_server.NOT_FOUND, rpc_server.BAD_PARAMS, rpc_server.CLOSING, rpc_server.TIMEOUT}
-    assert said == ours | {rpc_server.CANCELLED, rpc_server.INTERNAL}
+    assert said == ours | {rpc_server.CANCELLED, rpc_server.INTERNAL, incoming.OVERLOADED}
 
 
 def test_fixed_limits():

@@ -107,6 +107,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         session, calls, waiters = self._session, self._calls, self.waiters
         return (
             len(calls.open) + waiters.notified < calls.limit
+            and calls.weight < calls.max_weight
             and not waiters.waiting
             and session.outbox.is_open
             and not session.exhausted
@@ -141,7 +142,10 @@ class RpcClient(OpenRequests[PendingRequest]):
     @property
     def _room(self) -> int:
         """Requests that may be opened besides those that were notified."""
-        return self._calls.limit - len(self._calls.open) - self.waiters.notified
+        calls = self._calls
+        if calls.weight >= calls.max_weight:
+            return 0
+        return calls.limit - len(calls.open) - self.waiters.notified
 
     def admit(self) -> None:
         """Let as many go on as there is room for."""

@@ -123,7 +123,8 @@ class OpenRequests(Generic[Q]):
 
     def is_admitted(self, request: Q) -> bool:
         """Whether a request need not wait any more: there is room, or :meth:`check` raises."""
-        if len(self._calls.open) < self._calls.limit:
+        calls = self._calls
+        if len(calls.open) < calls.limit and calls.weight < calls.max_weight:
             return True
         try:
             self.check(request)

@@ -97,6 +97,7 @@ class RunningRequests(Generic[R]):
         "_codec",
         "_log_limit",
         "_methods",
+        "_postponed",
         "_session",
         "closing",
         "on_idle",
@@ -111,6 +112,7 @@ class RunningRequests(Generic[R]):
         self.running: dict[int, R] = {}
         "Handlers that run and owe an answer, by the number of their request."
         self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
+        self._postponed: list[Requested] = []  # until the peer has received more of our answers
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
         self.on_idle: Callable[[], None] | None = None
@@ -138,10 +140,26 @@ class RunningRequests(Generic[R]):
     # ------------------------------------------------------------------ what runs
 
     def requested(self, event: Requested, now: float) -> None:
-        """Start to work on a request, or turn it away. ``now`` matters where it has a deadline."""
+        """Start to work on a request, or turn it away. ``now`` matters where it has a deadline.
+
+        While many bytes of answers wait for the peer to receive them, it waits as well (CALL-45).
+        """
+        queue = self._session.call_queue
+        if queue.weight >= queue.most_held and not self.closing:
+            self._postponed.append(event)
+            return
         method = self.find(event, now)
         if method is not None:
             self.start(event, method)
+
+    def cancel(self, event: Cancelled) -> None:
+        """Stop working on a request, or never begin: nobody waits for the answer."""
+        for postponed in self._postponed:
+            if postponed.id == event.id:
+                self._postponed.remove(postponed)
+                self.fault(event.id, FaultText(CANCELLED, "cancelled before it was run"))
+                return
+        self.cancelled(event)
 
     def granted(self, event: Granted) -> None:
         """Go on with a stream: the peer takes more of it."""
@@ -150,11 +168,18 @@ class RunningRequests(Generic[R]):
             running.granted = max(running.granted, event.total)
             running.wake()
 
-    def eased(self) -> None:
-        """Go on with every stream: the peer has received what waited for it."""
+    def eased(self, now: float) -> None:
+        """Go on with streams and requests: the peer has received what waited for it."""
         for running in self.running.values():
             if running.granted:
                 running.wake()
+        self._start_postponed(now)
+
+    def _start_postponed(self, now: float) -> None:
+        """Start what was postponed, as far as may be, or turn it away."""
+        postponed, self._postponed = self._postponed, []
+        for event in postponed:
+            self.requested(event, now)
 
     def may_send(self, running: RunningRequest) -> bool:
         """Whether an item of a stream may go now (CALL-7), or never: then it is over."""
@@ -204,6 +229,7 @@ class RunningRequests(Generic[R]):
         self.closing = True
         for number in list(self._abandoned):
             self.free_place(number)
+        self._start_postponed(0.0)
 
     def keep_place(self, number: int) -> None:
         """Owe an answer that nobody waits for, until :meth:`free_place`: its thread runs on.

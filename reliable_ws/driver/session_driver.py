@@ -279,7 +279,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 if self.rpc_client is not None:
                     self.rpc_client.settle()
             case Eased():
-                self.rpc_server.eased()
+                self.rpc_server.eased(self.now())
         self.receiver.wake_if_over()
         return following
 
@@ -397,6 +397,6 @@ REPLY_HANDLERS: dict[type[Event], Callable[[Any, Any], None]] = {
 
 REQUEST_HANDLERS: dict[type[Event], Callable[[Any, Any], None]] = {
     Granted: lambda driver, event: driver.rpc_server.granted(event),
-    Cancelled: lambda driver, event: driver.rpc_server.cancelled(event),
+    Cancelled: lambda driver, event: driver.rpc_server.cancel(event),
 }
 """What comes for the peer's."""

@@ -16,6 +16,7 @@ stands; the table that moves it is in :mod:`.state`.
 from __future__ import annotations
 
 from collections import deque
+from sys import getsizeof
 from typing import Any
 
 import msgpack
@@ -37,13 +38,19 @@ from .frames import (
 )
 from .state import RECEIVING, Receiving, Trigger
 
-__all__ = ["BEYOND", "Inbox"]
+__all__ = ["BEYOND", "MESSAGE_WEIGHT", "Inbox"]
 
 BEYOND = 2**62
 """A mark that no number reaches."""
 
 UNUSED: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
+
+MESSAGE_WEIGHT = 96
+"""Bytes of memory of a message besides its content, about."""
+
+SHORT = 128
+"""Bytes of a message below which it is not looked at whether its text takes more memory."""
 
 ENVELOPE_BYTES = 64
 """Bytes that an envelope may add to the messages in it (WINDOW-7)."""
@@ -54,12 +61,14 @@ class Inbox:
 
     __slots__ = (
         "_ahead",
+        "_extra",
         "_held",
         "_partial",
         "_partial_kind",
         "_partial_total",
         "_sizes",
         "_unmarked",
+        "_wide",
         "byte_marks",
         "confirmed",
         "due",
@@ -104,6 +113,9 @@ class Inbox:
         self.queue: deque[Payload] = UNUSED
         "Messages that can be taken."
         self._sizes: deque[tuple[int, int]] = UNUSED  # last number of an arrival, its bytes
+        # The same for text, with the bytes of memory that it takes besides.
+        self._wide: deque[tuple[int, int]] = UNUSED
+        self._extra = 0  # all of these
         # Handed over above `confirmed` -> whether confirmed; the numbers ascend.
         self._ahead: dict[int, bool] = {}
         self._partial: bytearray | None = None  # what is held of the next message
@@ -121,6 +133,17 @@ class Inbox:
         while sizes and sizes[0][0] <= self.confirmed:
             self._held -= sizes.popleft()[1]
         return self._held
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory of the same messages, about: text may take four times its bytes."""
+        if self.stopped:
+            return 0
+        wide = self._wide
+        while wide and wide[0][0] <= self.confirmed:
+            self._extra -= wide.popleft()[1]
+        messages = self.received - self.confirmed - (self.state is Receiving.FINISHING)
+        return self.held + MESSAGE_WEIGHT * messages + self._extra
 
     @property
     def partial(self) -> int:
@@ -145,6 +168,8 @@ class Inbox:
             raise Violation(Code.VIOLATION, "a message inside another")
         if self._held:
             self._check_held(size)
+        if size >= SHORT * len(payloads):
+            self._count_wide(last, size, payloads)
         self._count(last, size)
         if self.queue is UNUSED:
             self.queue = deque()
@@ -172,9 +197,11 @@ class Inbox:
             return False
         if self.queue is UNUSED:
             self.queue = deque()
-        self.queue.append(_whole(bytes(held), part.kind))
+        payload = _whole(bytes(held), part.kind)
+        self.queue.append(payload)
         self._partial = None
         self.received = part.number
+        self._count_wide(part.number, part.total, [payload])
         self._count(part.number, part.total)
         return True
 
@@ -210,6 +237,15 @@ class Inbox:
         held = self._held
         if held and held + size > 2 * self.max_bytes + ENVELOPE_BYTES * (len(sizes) + 1):
             raise Violation(Code.VIOLATION, "more bytes than the window")
+
+    def _count_wide(self, last: int, size: int, payloads: list[Payload]) -> None:
+        """Note what text takes in memory above its bytes: one wide character widens all."""
+        extra = sum(map(getsizeof, payloads)) - size - MESSAGE_WEIGHT * len(payloads)
+        if extra > 0:
+            if self._wide is UNUSED:
+                self._wide = deque()
+            self._wide.append((last, extra))
+            self._extra += extra
 
     def _count(self, last: int, size: int) -> None:
         """Count what is held, and mark each quarter of the window (ACK-3)."""
@@ -302,6 +338,8 @@ class Inbox:
         self.queue.clear()
         self._partial = None  # hence `partial` is 0 (PART-12)
         self._sizes.clear()
+        self._wide.clear()
+        self._extra = 0
         self.byte_marks.clear()
         self._held = 0
         self.mark = BEYOND

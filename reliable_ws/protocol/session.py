@@ -61,7 +61,7 @@ from .handshake import (
     position,
     told_codec,
 )
-from .inbox import Inbox
+from .inbox import MESSAGE_WEIGHT, Inbox
 from .link import Link
 from .outbox import Outbox
 from .payload import DEFAULT_CODEC, PayloadCodec, seal, seal_weight
@@ -217,9 +217,17 @@ class Session:
 
     @property
     def held(self) -> int:
-        """Bytes of messages and calls held, both directions; no window bounds calls (CALL-27)."""
-        messages = self.outbox.held + self.inbox.held + self.inbox.partial
-        return messages + self.call_queue.weight + self.incoming_calls.partial
+        """Bytes of memory of messages and calls, both directions, about (LIMIT-4, CALL-27)."""
+        # All sessions of a server are asked once a second. Most of them hold nothing.
+        outbox, inbox, queue = self.outbox, self.inbox, self.call_queue
+        held = 0
+        if outbox.confirmed != outbox.last:
+            held += outbox.held + MESSAGE_WEIGHT * len(outbox)
+        if inbox.confirmed != inbox.received:
+            held += inbox.memory
+        if queue.last or self.incoming_calls.received:
+            held += queue.held + self.incoming_calls.held + self.outgoing_calls.held
+        return held + inbox.partial
 
     @property
     def at_rest(self) -> bool:
@@ -486,7 +494,7 @@ class Session:
         if not resumed:
             outbox.heed(limits)
             if calls is not None:
-                outgoing.limit = limits.max_requests
+                outgoing.heed(limits)
                 queue.max_there = limits.max_message
         self.frame_size.met(
             limits.max_frame,

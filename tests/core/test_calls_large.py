@@ -195,7 +195,7 @@ def test_no_entry_takes_more_than_it_is_counted_for():
     most = MAX_NUMBER
     calls = session_calls(Session("initiator", ID, KEY, 0.0))
     calls.queue.last = calls.queue.transmitted = calls.queue.acked = first = LAST_REQUEST - 100
-    calls.incoming.served = dict.fromkeys((most, most - 1, most - 2))
+    calls.incoming.served = dict.fromkeys((most, most - 1, most - 2), (0, 0))
     calls.request("😀" * 63, b"x" * 2000, None, most)
     calls.item(most, msgpack.ExtType(EXT_VALUE, b"x" * 2000))
     calls.session.fault(most, "é" * 127, "😀" * 250, b"x" * 2000)

@@ -22,7 +22,7 @@ class Answers:
 
     def __init__(self):
         self.faults = []
-        self.call_queue = SimpleNamespace(crowded=False)
+        self.call_queue = SimpleNamespace(crowded=False, weight=0, most_held=100)
 
     def fault(self, number, code, message, payload):
         self.faults.append((number, code))
@@ -76,6 +76,58 @@ def test_a_request_is_run_or_turned_away(server):
     assert server.calls.faults == [(2, "method-not-found"), (3, "timeout"), (4, "closing")]
 
 
+class TestPostponed:
+    """CALL-45: while many bytes of answers are not received, no handler starts."""
+
+    @pytest.fixture(autouse=True)
+    def crowded(self, server):
+        server.requested(request(1), 0.0)
+        server.calls.call_queue.weight = 100
+        for number in (2, 3, 4):
+            server.requested(request(number, by=5.0), 0.0)
+        assert server.begun == [1]
+
+    def test_they_start_when_the_peer_has_received_some(self, server):
+        """CALL-45"""
+        server.calls.call_queue.weight = 99
+        server.eased(0.0)
+        assert server.begun == [1, 2, 3, 4]
+        assert not server._postponed
+
+    def test_as_many_as_there_is_room_for(self, server):
+        really_start = server.start
+
+        def start(event, method):
+            really_start(event, method)
+            server.calls.call_queue.weight = 100  # it has answered
+
+        server.start = start
+        server.calls.call_queue.weight = 0
+        server.eased(0.0)
+        assert server.begun == [1, 2]
+        assert [event.id for event in server._postponed] == [3, 4]
+
+    def test_their_time_may_run_out_meanwhile(self, server):
+        server.calls.call_queue.weight = 0
+        server.eased(5.0)
+        assert server.begun == [1]
+        assert server.calls.faults == [(2, "timeout"), (3, "timeout"), (4, "timeout")]
+
+    def test_what_is_cancelled_is_not_run(self, server):
+        server.cancel(Cancelled(3))
+        server.cancel(Cancelled(1))
+        assert server.calls.faults == [(3, "cancelled")]
+        assert not server.running
+        server.calls.call_queue.weight = 0
+        server.eased(0.0)
+        assert server.begun == [1, 2, 4]
+
+    def test_a_close_turns_them_away(self, server):
+        server.turn_away()
+        assert server.calls.faults == [(2, "closing"), (3, "closing"), (4, "closing")]
+        assert not server._postponed
+
+
 def test_a_stream_goes_on_with_credit_and_room(server):
     server.requested(request(1, credit=100), 0.0)
     running = server.running[1]
@@ -90,14 +142,14 @@ def test_a_stream_goes_on_with_credit_and_room(server):
     server.calls.call_queue.crowded = True
     assert not server.may_send(running)
     server.calls.call_queue.crowded = False
-    server.eased()
+    server.eased(0.0)
     assert running.woken == 3
     server.granted(Granted(9, 5))  # it has ended
 
 
 def test_what_is_no_stream_is_not_woken(server):
     server.requested(request(1), 0.0)
-    server.eased()
+    server.eased(0.0)
     assert server.running[1].woken == 0
 
 

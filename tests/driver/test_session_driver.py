@@ -186,7 +186,7 @@ def test_a_request_whose_time_is_up_is_not_run():
 def test_eased_wakes_streams_and_the_peers_last_word_requests():
     driver = Driver()
     driver.rpc_server.eased = driver.notes.of("eased")
-    assert ("eased",) in driver.happens(Eased())
+    assert ("eased", driver.time) in driver.happens(Eased())
     assert ("settle requests",) not in driver.happens(PeerFinished(1000, ""))
     driver.rpc_client = Client(driver.session, driver.notes)
     assert ("settle requests",) in driver.happens(PeerFinished(1000, ""))

@@ -84,7 +84,10 @@ CONSTANT = frozenset(
         "_batch_messages",
         "_max_requests",
         "_most",
-        "_most_held",
+        "most_held",
+        "most_answers",
+        "max_weight",
+        "_max_weight",
         "limit",
         "max_there",
         "_speak_every",
@@ -104,7 +107,7 @@ CONSTANT = frozenset(
 )
 """Attributes that never differ between states, or decide nothing in worlds as small as these."""
 
-BYTES = frozenset(("_sizes", "_held", "_unmarked", "byte_marks"))
+BYTES = frozenset(("_sizes", "_held", "_wide", "_extra", "memory", "_unmarked", "byte_marks"))
 """How much is held, by size on the wire: decides nothing where the window in bytes is large."""
 
 HANGING = frozenset(

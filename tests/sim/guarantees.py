@@ -57,7 +57,7 @@ def _check_calls(party: Party) -> None:
     if outbox.weight != sum(sizes.values()):
         raise Broken(f"the {party.role}'s calls are weighed wrongly")
     items = [sizes[n] for n, entry in entries.items() if isinstance(entry, Item)]
-    if sum(items) - max(items, default=0) >= calls._most_held:
+    if sum(items) - max(items, default=0) >= calls.most_held:
         raise Broken("more items held than the limit")
     for number, entry in entries.items():
         if isinstance(entry, Request) and number not in calls.open:

@@ -27,24 +27,25 @@ CREDITS = 64
 class Streams:
     """Our open requests that items may come for."""
 
-    __slots__ = ("_got", "_granted", "_sent", "owed")
+    __slots__ = ("_first", "_got", "_granted", "_sent", "owed")
 
     def __init__(self) -> None:
         self._granted: dict[int, int] = {}  # request -> bytes of items in all; never falls
         self._got: dict[int, int] = {}  # request -> bytes of items that came; same keys
+        self._first: dict[int, int] = {}  # request -> its first credit; same keys
         self._sent: list[int] = []  # numbers of credits not received yet, ascending
         self.owed: dict[int, None] = {}
         "Requests whose credit waits, in order."
 
     def begin(self, request: int, credit: int) -> None:
         """Let items come."""
-        self._granted[request] = credit
+        self._granted[request] = self._first[request] = credit
         self._got[request] = 0
 
     def end(self, request: int) -> None:
         """Forget a request."""
         if self._granted.pop(request, None) is not None:
-            del self._got[request]
+            del self._got[request], self._first[request]
             self.owed.pop(request, None)
 
     def grant(self, request: int, total: int) -> None:
@@ -59,6 +60,12 @@ class Streams:
             return False
         self._got[request] += weight
         return True
+
+    @property
+    def held(self) -> int:
+        """Bytes of items that are not taken, at most: credit is granted as they are taken."""
+        taken = ((request, self._granted[request] - self._first[request]) for request in self._got)
+        return sum(max(0, self._got[request] - bytes_taken) for request, bytes_taken in taken)
 
     def credits(self) -> Iterator[Credit]:
         """What is owed and may be sent now; say :meth:`sent` of each."""

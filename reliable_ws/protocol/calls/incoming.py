@@ -7,7 +7,10 @@ miscounts calls is here or there.
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import Any
+
+import msgpack
 
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import Violation
@@ -23,6 +26,7 @@ from reliable_ws.protocol.events import (
 from reliable_ws.protocol.frames import (
     LONGEST_NAME,
     LONGEST_WORDS,
+    OVERHEAD,
     Cancel,
     Code,
     Credit,
@@ -41,12 +45,15 @@ from reliable_ws.protocol.payload import seal_weight, text_length
 from .codec import clipped
 from .fragments import Pieces, whole
 from .outgoing import OutgoingCalls
-from .queue import CallQueue
+from .queue import ENTRY_WEIGHT, REQUESTS_WINDOW, CallQueue
 
 __all__ = ["IncomingCalls"]
 
 REPLY_HEADER, FAULT_HEADER, ITEM_HEADER = 16, 32, 16
 """Most bytes of an entry besides its texts and its payload."""
+
+OVERLOADED = "overloaded"
+"""Code of the fault of a request, or in place of an answer, for which there is no memory."""
 
 
 class IncomingCalls:
@@ -55,28 +62,41 @@ class IncomingCalls:
     __slots__ = (
         "_max_message",
         "_max_requests",
+        "_max_weight",
         "_outgoing",
         "_pieces",
         "_queue",
+        "memory",
         "received",
         "served",
+        "weight",
     )
 
     def __init__(self, config: Config, queue: CallQueue, outgoing: OutgoingCalls) -> None:
         self._max_requests = config.max_requests
         self._max_message = config.max_message
+        self._max_weight = REQUESTS_WINDOW * config.window_bytes
         self._queue = queue
         self._outgoing = outgoing
         self._pieces: Pieces | None = None  # of the peer's next entry, while any are held
         self.received = 0
         "Highest number that arrived."
-        self.served: dict[int, None] = {}
-        "The peer's requests that we owe an answer (CALL-26)."
+        self.served: dict[int, tuple[int, int]] = {}
+        "The peer's requests that we owe an answer (CALL-26): their weight, their bytes in memory."
+        self.weight = 0
+        "Weight of them."
+        self.memory = 0
+        "Bytes of memory of them: text may take four times its bytes."
 
     @property
     def partial(self) -> int:
         """Bytes held of an entry that has not arrived whole."""
         return 0 if self._pieces is None else len(self._pieces.data)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory of what arrived and is not answered, about."""
+        return self.memory + ENTRY_WEIGHT * len(self.served) + self.partial
 
     # ------------------------------------------------------------------ arrived
 
@@ -100,21 +120,31 @@ class IncomingCalls:
                 if self._outgoing.answered(request, sent):
                     events.append(new_unchecked(Replied, (request, payload)))
             elif type(entry) is Request:
-                events.append(self._requested(entry, now))
+                self._requested(entry, now, events)
             elif (event := self._other(entry, sent)) is not None:
                 events.append(event)
         return events
 
-    def _requested(self, entry: Request, now: float) -> Event:
+    def _requested(self, entry: Request, now: float, events: list[Event]) -> None:
         """Take in a request: it is owed an answer from now on."""
         method, timeout_ms, credit, payload = entry
         if payload is None or self._pieces is not None:
             payload = self._whole(payload)
         if len(self.served) + len(self._queue.answers) >= self._max_requests:  # CALL-6
             raise Violation(Code.VIOLATION, "more open requests than announced")
-        self.served[self.received] = None
+        number = self.received
+        if self.weight >= self._max_weight:  # CALL-44
+            self.served[number] = (0, 0)
+            self.fault(number, OVERLOADED, "the open requests take too much memory")
+            return
+        data: Any = payload[1] if type(payload) is msgpack.ExtType else payload
+        weight = OVERHEAD + (len(data) if type(data) is bytes else text_length(data))
+        memory = getsizeof(data)
+        self.served[number] = (weight, memory)
+        self.weight += weight
+        self.memory += memory
         by = None if timeout_ms is None else now + timeout_ms / 1000
-        return new_unchecked(Requested, (self.received, method, payload, by, credit))
+        events.append(new_unchecked(Requested, (number, method, payload, by, credit)))
 
     def _other(self, entry: Entry, sent: int) -> Event | None:
         if type(entry) is Piece:
@@ -157,9 +187,15 @@ class IncomingCalls:
     def reply(self, request: int, payload: Payload, weight: int) -> None:
         """Queue the answer to a request of the peer. It is dropped if it is too late (CALL-16)."""
         if request in self.served:
+            queue = self._queue
+            if queue.weight >= queue.most_answers:  # CALL-45
+                self.fault(request, OVERLOADED, "too much waits for the peer to receive it")
+                return
             entry = new_unchecked(Reply, (request, payload))
-            self._queue.put(entry, REPLY_HEADER + weight, weight)
-            del self.served[request]
+            queue.put(entry, REPLY_HEADER + weight, weight)
+            held, memory = self.served.pop(request)
+            self.weight -= held
+            self.memory -= memory
 
     def fault(self, request: int, code: str, message: str, payload: Payload = b"") -> None:
         """Queue why there is no answer, cut to what may be sent. If it is too late, drop it."""
@@ -168,7 +204,9 @@ class IncomingCalls:
             weight = seal_weight(payload)
             size = FAULT_HEADER + text_length(code) + text_length(message) + weight
             self._queue.put(Fault(request, code, message, payload), size, weight)
-            del self.served[request]
+            held, memory = self.served.pop(request)
+            self.weight -= held
+            self.memory -= memory
 
     def item(self, request: int, payload: Payload, weight: int) -> None:
         """Queue an item of a stream; if it is too late, drop it. The driver keeps to the credit.
@@ -199,6 +237,6 @@ class IncomingCalls:
         if values["pieces"]:
             self._pieces = Pieces(self._max_message)
             self._pieces.add(values["pieces"])
-        self.served = dict.fromkeys(values["served"])
+        self.served = dict.fromkeys(values["served"], (0, 0))
         for request in values["served"]:
             self.fault(request, "cancelled", "the process was restarted")

@@ -15,6 +15,7 @@ from reliable_ws.protocol.frames import (
     Cancel,
     Code,
     Entry,
+    Limits,
     Payload,
     Request,
     Void,
@@ -24,7 +25,7 @@ from reliable_ws.protocol.payload import text_length
 
 from .codec import clipped
 from .flow import Streams
-from .queue import LAST_REQUEST, SMALL_ENTRY, CallQueue
+from .queue import LAST_REQUEST, REQUESTS_WINDOW, SMALL_ENTRY, CallQueue
 
 __all__ = ["OutgoingCalls"]
 
@@ -38,7 +39,18 @@ class OutgoingCalls:
     What most sessions never need is made when it is needed: an empty set takes 216 bytes.
     """
 
-    __slots__ = ("_abandoned", "_never", "_queue", "_streams", "limit", "open", "peer_stopped")
+    __slots__ = (
+        "_abandoned",
+        "_never",
+        "_queue",
+        "_streams",
+        "_weights",
+        "limit",
+        "max_weight",
+        "open",
+        "peer_stopped",
+        "weight",
+    )
 
     def __init__(self, queue: CallQueue) -> None:
         self._queue = queue
@@ -47,6 +59,11 @@ class OutgoingCalls:
         self._abandoned = False
         self.limit = 0
         "Most requests that we may have open there; 0: the peer takes no calls."
+        self.max_weight = 0
+        "Bytes of open requests from which on no other one may be opened (CALL-44)."
+        self.weight = 0
+        "Bytes of open requests."
+        self._weights: dict[int, int] = {}  # of each open request
         self.peer_stopped = False
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
         self.open: dict[int, bool] = {}
@@ -54,8 +71,19 @@ class OutgoingCalls:
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may be opened (CALL-6)."""
-        return len(self.open) < self.limit and not (self._queue.finished or self.peer_stopped)
+        """Whether another request may be opened (CALL-6, CALL-44)."""
+        room = len(self.open) < self.limit and self.weight < self.max_weight
+        return room and not (self._queue.finished or self.peer_stopped)
+
+    @property
+    def held(self) -> int:
+        """Bytes of items of streams that the application may not have taken, about."""
+        return 0 if self._streams is None else self._streams.held
+
+    def heed(self, limits: Limits) -> None:
+        """Keep to what the peer takes (LIMIT-2)."""
+        self.limit = limits.max_requests
+        self.max_weight = REQUESTS_WINDOW * limits.window_bytes
 
     # ------------------------------------------------------------------ asked
 
@@ -80,6 +108,8 @@ class OutgoingCalls:
         size = REQUEST_HEADER + (len(method) if short else text_length(method)) + weight
         number = self._queue.put(entry, size, weight, by)
         self.open[number] = True
+        self._weights[number] = weight
+        self.weight += weight
         if credit:
             if self._streams is None:
                 self._streams = Streams()
@@ -142,6 +172,7 @@ class OutgoingCalls:
     def _close(self, request: int) -> bool:
         if self._streams is not None:
             self._streams.end(request)
+        self.weight -= self._weights.pop(request, 0)
         return self.open.pop(request, False)
 
     # ------------------------------------------------------------------ sent, and received there
@@ -186,6 +217,7 @@ class OutgoingCalls:
             self.ack(request)  # an answer says that the request was received (CALL-18)
         if self._streams is not None:
             self._streams.end(request)
+        self.weight -= self._weights.pop(request, 0)
         return self.open.pop(request, False)
 
     def item_arrived(self, request: int, weight: int, sent: int) -> bool:
@@ -236,6 +268,7 @@ class OutgoingCalls:
         """Return what must survive a crash, as plain values (CALL-12)."""
         return {
             "limit": self.limit,
+            "max_weight": self.max_weight,
             "open": list(self.open.items()),
             "room": [] if self._streams is None else self._streams.room(),
         }
@@ -243,6 +276,7 @@ class OutgoingCalls:
     def restore(self, values: dict[str, Any]) -> None:
         """Go on after a crash. The callers died with it: the peer is told (CALL-40)."""
         self.limit = values["limit"]
+        self.max_weight = values["max_weight"]
         if values["room"]:
             self._streams = Streams()
             for request, room in values["room"]:

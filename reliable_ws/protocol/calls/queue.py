@@ -32,10 +32,26 @@ from reliable_ws.protocol.frames import (
 from .codec import read_calls, wire_calls
 from .fragments import LARGEST_ENTRY, PIECE_HEADER, cut
 
-__all__ = ["BEHIND_FINISH", "LAST_REQUEST", "SMALL_ENTRY", "CallQueue"]
+__all__ = [
+    "BEHIND_FINISH",
+    "ENTRY_WEIGHT",
+    "LAST_REQUEST",
+    "REQUESTS_WINDOW",
+    "SMALL_ENTRY",
+    "CallQueue",
+]
 
 SMALL_ENTRY = 24
 """Bytes of an entry without text or payload, at most."""
+
+ENTRY_WEIGHT = 128
+"""Bytes of memory of an entry besides its texts and its payload, about."""
+
+LEAST_ANSWERS = 64 * 1024
+"""Bytes of entries that there is always room for."""
+
+REQUESTS_WINDOW = 16
+"""Bytes of open requests that the side which runs them takes, in windows of messages (CALL-44)."""
 
 BEHIND_FINISH = frozenset((Cancel, Credit))
 """A side that has finished may still read a stream, or leave it (CALL-34)."""
@@ -59,7 +75,6 @@ class CallQueue:
 
     __slots__ = (
         "_kept",
-        "_most_held",
         "acked",
         "answers",
         "blocked",
@@ -67,13 +82,18 @@ class CallQueue:
         "finished",
         "last",
         "max_there",
+        "most_answers",
+        "most_held",
         "transmitted",
         "weight",
     )
 
     def __init__(self, config: Config) -> None:
         self._kept: dict[int, tuple[Entry, int, float | None]] = {}  # its bytes; its time is up
-        self._most_held = config.outbox_bytes or config.window_bytes
+        self.most_held = config.outbox_bytes or config.window_bytes
+        "Bytes of entries above which items of streams, and new handlers, wait (CALL-29, CALL-45)."
+        self.most_answers = max(2 * REQUESTS_WINDOW * self.most_held, LEAST_ANSWERS)
+        "Bytes of entries above which there is no room for an answer (CALL-45)."
         self.weight = 0
         "Bytes of all entries."
         self.last = 0
@@ -94,9 +114,14 @@ class CallQueue:
         "Set when there is room for items again (see :attr:`crowded`)."
 
     @property
+    def held(self) -> int:
+        """Bytes of memory of all entries, about."""
+        return self.weight + ENTRY_WEIGHT * len(self._kept)
+
+    @property
     def crowded(self) -> bool:
         """Whether so much waits to be received that items of streams wait too (CALL-29)."""
-        return self.weight >= self._most_held
+        return self.weight >= self.most_held
 
     # ------------------------------------------------------------------ accepted
 
@@ -174,7 +199,7 @@ class CallQueue:
 
     def release(self, received: int) -> None:
         """Forget what the peer has received (CALL-3). ``received`` is above ``acked``."""
-        crowded = self.weight >= self._most_held
+        crowded = self.weight >= self.most_held
         kept = self._kept
         for number in range(self.acked + 1, received + 1):
             self.weight -= kept.pop(number)[1]
@@ -182,7 +207,7 @@ class CallQueue:
         answers = self.answers
         if answers and answers[0] <= received:
             del answers[: bisect_right(answers, received)]
-        if crowded and self.weight < self._most_held:
+        if crowded and self.weight < self.most_held:
             self.eased = True
 
     def clear(self) -> None:
