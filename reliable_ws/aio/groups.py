@@ -318,6 +318,15 @@ class Group:
         """Whether this connection is a member."""
         return isinstance(connection, Connection) and connection.id in self._members
 
+    @property
+    def members(self) -> dict[Connection, Hashable]:
+        """The members now: each connection, and the identity that was given to :meth:`join`.
+
+        A member whose network is lost without a word stays one until its session ends: some 140 s
+        with the default ``Config`` (``idle_timeout`` and ``session_ttl``). Look at its ``state``.
+        """
+        return {member.connection: member.identity for member in self._members.values()}
+
     def join(self, connection: Connection, identity: Hashable = None) -> None:
         """Make a connection a member. It leaves by itself when its session ends.
 

@@ -7,7 +7,9 @@ import asyncio
 import json
 import random
 import sys
+from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from websockets.exceptions import WebSocketException
@@ -54,6 +56,7 @@ examples:
   python -m reliable_ws send ws://127.0.0.1:8765 --file access.log
   tail -f access.log | python -m reliable_ws send ws://127.0.0.1:8765 --session-ttl 3600
   python -m reliable_ws send ws://127.0.0.1:8765 --whole < image.png
+  producer | python -m reliable_ws send ws://127.0.0.1:8765 --undelivered rest.txt
 
 exit codes:
   0    every message was taken by the receiver's application, and confirmed
@@ -108,6 +111,12 @@ def add_to(commands: Any) -> None:
         default=sys.stderr.isatty(),
         help="show how far it is (default: on a terminal)",
     )
+    parser.add_argument(
+        "--undelivered",
+        metavar="FILE",
+        help="append to FILE what was read and not confirmed, so that a pipe can be sent again; of "
+        "lines that are unknown nobody can say whether the receiver has them already",
+    )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, too")
     add_limits(parser)
     parser.set_defaults(run=run)
@@ -133,6 +142,8 @@ async def run(args: argparse.Namespace) -> int:
         with suppress(asyncio.CancelledError):
             await showing
     took = asyncio.get_running_loop().time() - began
+    if args.undelivered is not None:
+        sender.save(args.undelivered)
     return _tell(sender, took, as_json=args.json)
 
 
@@ -163,6 +174,7 @@ class Sender:
         self.why = ""
         "Why not all of the input was sent, if so."
         self._source = source
+        self._unsent: deque[bytes] = deque()  # read, and not accepted yet
         self._stop = asyncio.Event()
 
     def interrupt(self) -> None:
@@ -199,11 +211,15 @@ class Sender:
         send = self.conn.send
         try:
             if whole:
-                await send(as_message(await self._source.whole()))
+                self._unsent.append(await self._source.whole())
+                await send(as_message(self._unsent[0]))
+                self._unsent.clear()
                 return
             async for lines in self._source.batches():
-                for line in lines:
-                    await send(as_message(line))
+                unsent = self._unsent = deque(lines)
+                while unsent:
+                    await send(as_message(unsent[0]))
+                    unsent.popleft()
         except ConnectionClosed as error:
             self.why = f"the session is over: {error.ending}"
         except (LineTooLong, MessageTooLarge):
@@ -211,6 +227,19 @@ class Sender:
             self.why = f"line {number:,} is too large to be a message: nothing sent from there on"
         except OSError as error:
             self.why = f"cannot read on: {error.strerror}"
+
+    def save(self, path: str) -> None:
+        """Append what was read and is not confirmed to a file, in order."""
+        messages = [entry.message for entry in self.conn.report.undelivered]
+        data = [one.encode() if isinstance(one, str) else one for one in messages]
+        data += [*self._unsent, self._source.begun]
+        if not any(data):
+            return
+        try:
+            with Path(path).open("ab") as file:
+                file.writelines(data)
+        except OSError as error:
+            complain(f"cannot write {path}: {error.strerror}")
 
     async def _listen(self) -> None:
         """Return when the peer has no more to say; what it says is not for us."""

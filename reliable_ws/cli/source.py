@@ -30,6 +30,7 @@ class Source:
 
     def __init__(self, path: str | None, longest: int) -> None:
         self._longest = longest
+        self._begun: list[bytes] = []  # of a line, without its end
         self._requests: queue.SimpleQueue[asyncio.Future[bytes]] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         try:
@@ -67,13 +68,14 @@ class Source:
 
         Raises ``LineTooLong`` after the lines before that one, and ``OSError``.
         """
-        begun: list[bytes] = []  # of a line, without its end
+        begun = self._begun
         size = 0
         while chunk := await self._chunk():
             lines = chunk.splitlines(keepends=True) if _only_line_feeds(chunk) else _split(chunk)
             if begun and lines[0].endswith(b"\n"):
                 lines[0] = b"".join((*begun, lines[0]))
-                begun, size = [], 0
+                begun.clear()
+                size = 0
             if not lines[-1].endswith(b"\n"):
                 begun.append(lines.pop())
                 size += len(begun[-1])
@@ -84,7 +86,14 @@ class Source:
             if size > self._longest:
                 raise LineTooLong
         if begun:
-            yield [b"".join(begun)]
+            last = b"".join(begun)
+            begun.clear()
+            yield [last]
+
+    @property
+    def begun(self) -> bytes:
+        """What has been read of a line, without its end."""
+        return b"".join(self._begun)
 
     async def whole(self) -> bytes:
         """Return everything, as one message. Raises ``LineTooLong`` if that is too much."""

@@ -393,7 +393,8 @@ async def test_a_timeout_is_a_number_of_seconds(wrong):
         await server.send("here")
         await turns()
         group = Group()
-        group.join(client)
+        group.join(client, identity="ann")
+        assert group.members == {client: "ann"}
         publication = group.publish("x")
         for call in (
             functools.partial(client.send, "x"),

@@ -121,6 +121,23 @@ def test_a_full_disk_confirms_nothing():
         assert "Traceback" not in said
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("how", ["--lines", "--whole"])
+def test_what_a_pipe_has_given_and_is_not_confirmed_is_saved(tmp_path, how):
+    rest = tmp_path / "rest"
+    rest.write_bytes(b"before\n")
+    with listener("--output", "/dev/full") as listening:
+        code, facts, said = sent(listening.uri, how, "--undelivered", rest, input=LINES)
+        assert code == 1, said
+        assert facts["confirmed"] == 0
+    saved = rest.read_bytes()
+    assert saved.startswith(b"before\n")
+    saved = saved.removeprefix(b"before\n")
+    assert saved  # in order, with nothing left out
+    assert LINES.startswith(saved)
+    assert saved.count(b"\n") >= facts["sent"] or how == "--whole"
+
+
 @pytest.mark.transport
 def test_a_killed_listener_makes_the_sender_fail_with_counts(tmp_path):
     target = tmp_path / "out"
