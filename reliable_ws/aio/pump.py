@@ -1,10 +1,11 @@
 """When to send, and when to look at the clock.
 
 Theory of operation. What the application queues in one turn of the event loop goes together: the
-first message schedules :meth:`Pump.flush` for the end of the turn, the others wait for it too. Two
-things do not wait for that end. Once enough is queued, the caller sends it at once, so that the
-socket is busy while more is produced. And a task that is about to wait sends first, because it adds
-nothing before the answer.
+first message schedules :meth:`Pump.flush` for the end of the turn, the others wait for it too.
+Three things do not wait for that end. Once enough is queued, the caller sends it at once, so that
+the socket is busy while more is produced. A task that is about to wait sends first, because it adds
+nothing before the answer. And in a turn that lasts, because its task works or blocks between two
+sends, the caller sends what has waited for :data:`LONG_TURN`.
 
 A verb that leaves something to be concluded sets ``session.due``. :meth:`Pump.flush` draws the
 conclusions once, before it sends. So a caller only has to wake the pump.
@@ -13,6 +14,7 @@ conclusions once, before it sends. So a caller only has to wake the pump.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from threading import get_ident
 
@@ -44,6 +46,9 @@ WRONG_THREAD = (
     "where every thread may call every method"
 )
 
+LONG_TURN = 0.005
+"""Seconds that what is queued waits for the end of the turn, if its task goes on sending."""
+
 CALLS_AT_ONCE = 32
 """Calls queued in one turn that are sent at once: the peer works on them while we go on."""
 
@@ -63,8 +68,10 @@ class Pump:
         "awake",
         "check_after",
         "check_at",
+        "clock",
         "dispatch",
         "flush_at",
+        "flush_by",
         "link_io",
         "loop",
         "session",
@@ -76,6 +83,11 @@ class Pump:
         self.session = session
         self.dispatch = dispatch
         self.loop = asyncio.get_running_loop()
+        # The loop's clock, without a call between where that is the usual one.
+        is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
+        self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
+        self.flush_by: float = NEVER
+        "When the caller of the next send writes, if the turn has not ended by then."
         self.link_io: LinkIO | None = None
         self.awake = False
         "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
@@ -111,7 +123,18 @@ class Pump:
             if get_ident() != self._thread:
                 self.check_thread()
             self.awake = True
+            self.flush_by = self.clock() + LONG_TURN
             self.loop.call_soon(self._end_turn)
+        else:
+            self.write_if_long()
+
+    def write_if_long(self) -> None:
+        """Write what is queued if this turn of the loop lasts: who queues it does not yield."""
+        now = self.clock()
+        if now >= self.flush_by:
+            self.flush_by = now + LONG_TURN
+            if self.link_io is not None:
+                self.link_io.flush()
 
     def check_thread(self) -> None:
         """Raise ``RuntimeError`` in another thread than that of the event loop.
@@ -138,6 +161,8 @@ class Pump:
             self.flush()
         elif not self.awake:
             self.wake()
+        elif self.clock() >= self.flush_by:
+            self.write_if_long()
 
     def _end_turn(self) -> None:
         if self.awake:  # else a caller has flushed already

@@ -112,8 +112,9 @@ class Sender:
     def check_turn(self) -> None:
         """Have the messages of this turn sent at its end; if it is full, send, and yield next.
 
-        This is called for the first message of a turn, and then once for a number of messages: as
-        many as will weigh what is left, if they weigh what the last ones did.
+        This is called for the first message of a turn, when the turn lasts for long, and else once
+        for a number of messages: as many as will weigh what is left, if they weigh what the last
+        ones did.
         """
         pump, outbox = self._pump, self._outbox
         last = outbox.last
@@ -122,6 +123,8 @@ class Sender:
             pump.check_at = last + pump.check_after - 1
             if last < pump.check_at:
                 return
+        else:
+            pump.write_if_long()
         total = outbox.total
         if last >= pump.yield_at:
             self.session.hold_offers()  # so the next send takes the long way

@@ -789,7 +789,9 @@ class Session:
         """When to call :meth:`tick` at the latest."""
         if self.ended:
             return NEVER
-        by = self.timers.deadline(attached=self.attached, silent_since=self._silent_since)
+        timers = self.timers
+        silent_since = self._silent_since if timers.progress_at is not None else None
+        by = timers.deadline(attached=self.attached, silent_since=silent_since)
         return by if self.link is None else min(by, self.link.deadline)
 
     @property
@@ -799,9 +801,11 @@ class Session:
 
     @property
     def _silent_since(self) -> float | None:
-        """When the peer was heard last, if nothing of ours is left to be confirmed (CLOSE-25)."""
+        """When the peer was heard last, if a close waits for an answer only (CLOSE-25)."""
         outbox = self.outbox
-        if (outbox.confirmed < outbox.messages and outbox.final is None) or self.call_queue.weight:
+        if outbox.confirmed < outbox.messages and outbox.final is None:
+            return None
+        if self.call_queue.weight:
             return None
         contact_at, link = self.timers.contact_at, self.link
         return contact_at if link is None else max(contact_at, link.heard_at)

@@ -42,7 +42,7 @@ class Timers:
 
     def detached(self, heard_at: float, now: float) -> None:
         """Note that no link is open from now on, and when the last one was heard."""
-        self.heard(heard_at)
+        self.contact_at = max(self.contact_at, heard_at)
         self._detached_at = now
 
     def progressed(self, now: float) -> None:
@@ -64,7 +64,9 @@ class Timers:
                 self.moved_at + self._config.close_timeout,
                 self._progress_by(self.progress_at, silent_since),
             )
-        return by if attached else min(by, self._contact_by)
+        if attached:
+            return by
+        return min(by, max(self.contact_at + self._config.session_ttl, self._detached_at))
 
     def _progress_by(self, progress_at: float, silent_since: float | None) -> float:
         """When a close is given up that makes no progress (CLOSE-10, CLOSE-25)."""
@@ -73,11 +75,6 @@ class Timers:
         if silent_since is None:
             return by
         return min(by, max(progress_at, silent_since) + config.open_timeout)
-
-    @property
-    def _contact_by(self) -> float:
-        """When a session without a link is given up (END-4): not before it was known to be one."""
-        return max(self.contact_at + self._config.session_ttl, self._detached_at)
 
     def expired(self, now: float, *, attached: bool, silent_since: float | None) -> str | None:
         """Return why to wait no longer, or ``None``; every deadline that has passed moves.
@@ -99,7 +96,8 @@ class Timers:
             elif late >= 0:
                 return "no progress while closing"
         if not attached:
-            late = now - self._contact_by
+            # as in `deadline`: not before it was known that there is no link
+            late = now - max(self.contact_at + config.session_ttl, self._detached_at)
             if late > OVERSLEPT:
                 self.contact_at = now - config.session_ttl + config.open_timeout
             elif late >= 0:  # END-4
