@@ -93,8 +93,9 @@ def meaning_of(hint: Any) -> Any:
         return hint.__supertype__
     if isinstance(hint, typing.TypeVar) and hint.__bound__ is not None:
         return hint.__bound__
-    if type(hint).__name__ == "TypeAliasType":  # Python 3.12: type Name = ...
-        return hint.__value__
+    alias: Any = hint
+    if type(alias).__name__ == "TypeAliasType":  # Python 3.12: type Name = ...
+        return alias.__value__
     return hint
 
 
