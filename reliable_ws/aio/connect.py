@@ -166,14 +166,16 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
                 try:
                     await connection.__aexit__(None, None, None)
                 except DeliveryError as error:
-                    logger.warning("a session ended with undelivered messages: %s", error.report)
+                    logger.warning(
+                        "%r ended with undelivered messages: %s", connection, error.report
+                    )
                 raise
             # Close, or log what a session that is over has not delivered.
             report = connection.report
             if report.ending is None:
                 await connection.close()
             elif report.confirmed < report.sent:  # most likely a call in the body has raised it
-                logger.warning("a session ended with undelivered messages: %s", report)
+                logger.warning("%r ended with undelivered messages: %s", connection, report)
             # A session that was soon lost counts as a failed attempt.
             is_lost = report.ending is not None and report.ending.kind is not End.FINISHED
             if not is_lost or loop.time() - began >= backoff.stable:

@@ -382,4 +382,4 @@ def call_on_event(on_event: Callable[[ConnectionEvent], object], event: Connecti
     try:
         on_event(event)
     except Exception:  # noqa: BLE001 - the application's, and nobody waits for it
-        logger.exception("on_event raised at %r", event.name)
+        logger.exception("on_event raised at %r of %r", event.name, event.connection)

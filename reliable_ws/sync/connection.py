@@ -381,7 +381,7 @@ class EventThread:
             try:
                 self._on_event(event)
             except BaseException:  # noqa: BLE001 - the next event is reported as well
-                logger.exception("on_event raised at %r", event.name)
+                logger.exception("on_event raised at %r of %r", event.name, event.connection)
 
     def _next(self) -> ConnectionEvent | None:
         with self._connection._lock:
