@@ -101,6 +101,11 @@ class RpcServer(RunningRequests[Running]):
         number, _name, payload, by, credit = event
         if running.worker is None:  # an eager task
             running.worker = asyncio.current_task()
+        queue = self._session.call_queue
+        if queue.weight >= queue.most_held and number in self.running and not self.closing:
+            del self.running[number]  # others have answered since this task was made
+            self._postponed.append(event)
+            return
         try:
             # The short way of nearly every request, then those with a stream or a deadline.
             if method.is_coroutine and by is None and not credit:

@@ -78,6 +78,31 @@ async def test_no_handler_starts_while_its_peer_receives_nothing():
 
 
 @on_stage
+async def test_nor_when_all_of_it_was_asked_for_at_once():
+    """CALL-45"""
+    ran = []
+    methods = Methods()
+
+    @methods.register
+    async def work(_):
+        ran.append(len(ran))
+        return bytes(600)
+
+    asker = Asker(methods, Config(outbox_bytes=1000))
+    await asker.begin()
+    await asker.ask(50)
+    await asyncio.sleep(1)
+    assert len(ran) == 2
+    await asker.hear(2)
+    while len(asker.answers) < 50:
+        before = len(asker.answers)
+        await asker.near.send(encode([CallAck(before)]))
+        await asker.hear(before + 1)
+    assert ran == list(range(50))
+    await asker.over()
+
+
+@on_stage
 async def test_what_waits_is_turned_away_when_the_connection_closes():
     """CALL-45, CALL-11"""
     ran = []
