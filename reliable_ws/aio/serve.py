@@ -185,7 +185,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
         from reliable_ws.adapters.websockets import asyncio as websockets
 
-        options = {"create_connection": websockets.GreetedServer, **self._options}
+        options: dict[str, Any] = {"create_connection": websockets.GreetedServer, **self._options}
         return await websockets.listen(on_transport, self._host, self._port, **options)
 
     def __await__(self) -> Generator[Any, None, Server]:

@@ -39,6 +39,7 @@ class Acceptor(Protocol):
     @property
     def at_rest(self) -> bool:
         """Whether nothing can happen here until the peer does something."""
+        raise NotImplementedError
 
     def finish(self, code: int, reason: str) -> None:
         """Send nothing more, and go on receiving."""

@@ -161,7 +161,9 @@ class LazyReport(Report):
             object.__setattr__(self, name, value)  # it is frozen
 
     @property
-    def undelivered(self) -> tuple[Undelivered, ...]:
+    def undelivered(  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+        self,
+    ) -> tuple[Undelivered, ...]:
         """One entry for every other message, in sending order."""
         entries = self._entries
         if entries is None:
