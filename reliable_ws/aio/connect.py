@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import (
     FailedAttempt,
     FailedAttempts,
@@ -18,12 +19,12 @@ from reliable_ws.driver.failures import (
 )
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
+from reliable_ws.driver.reconnect import is_ended_by_peer
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_known, check_options, check_uri, check_uri_now
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.report import End
 from reliable_ws.transport import Transport
 
 from .connection import Connection, call_on_event
@@ -61,7 +62,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
             and ``proxy`` work on every supported release. ``compression`` is off unless you give
-            it.
+            it. Cookies that the server sets in a handshake are sent in the handshakes that follow.
 
     Raises:
         OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
@@ -93,6 +94,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
 
             check_known("connect()", transport_options, websockets.connect_options())
         self._uri = uri
+        self._cookies = Cookies()
         self._options = SessionOptions.of(
             awaited=True,
             methods=methods,
@@ -108,6 +110,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
 
     async def _dial(self) -> Transport:
         from reliable_ws.adapters.websockets import asyncio as websockets
+        from reliable_ws.adapters.websockets.options import cookies_set
 
         options = dict(self._transport_options)
         async with asyncio.timeout(self._options.config.open_timeout):
@@ -115,7 +118,10 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             for name in PER_ATTEMPT:
                 if name in options:
                     options[name] = await _now(options[name])
-        return await websockets.dial(uri, **options)
+        headers = self._cookies.add_to(uri, options.get("additional_headers"))
+        transport = await websockets.dial(uri, **options | {"additional_headers": headers})
+        self._cookies.take(uri, cookies_set(transport.websocket))
+        return transport
 
     async def _open(self) -> Connection:
         try:
@@ -136,7 +142,8 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         ``Backoff.longest``. Each is an event ``attempt_failed`` and, at most every 5 seconds, a log
         line of level INFO, or WARNING once there were five in a row. Any other failure is raised:
         at once before the first session, with the fifth time after it. ``retry=`` decides
-        otherwise. A session that is lost soon after it began also counts as a failed attempt. A
+        otherwise. A session that the server ends soon after it began, or that is soon lost, also
+        counts as a failed attempt: one that lives for less than ``Backoff.stable`` seconds. A
         greeting that is cut off is a failure of the network. A greeting that is not answered is one
         only if the server has answered one before.
         """
@@ -176,13 +183,12 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
                 await connection.close()
             elif report.confirmed < report.sent:  # most likely a call in the body has raised it
                 logger.warning("%r ended with undelivered messages: %s", connection, report)
-            # A session that was soon lost counts as a failed attempt.
-            is_lost = report.ending is not None and report.ending.kind is not End.FINISHED
-            if not is_lost or loop.time() - began >= backoff.stable:
-                attempt = 0
-            else:
+            # A session that the peer ended soon, or that was soon lost, is a failed attempt.
+            if is_ended_by_peer(connection._session) and loop.time() - began < backoff.stable:
                 await asyncio.sleep(backoff.delay(attempt, random.random()))  # noqa: S311
                 attempt += 1
+            else:
+                attempt = 0
 
     def _tell(self, failed: FailedAttempt) -> None:
         """Call ``on_event`` for an attempt to begin a session."""

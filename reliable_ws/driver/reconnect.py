@@ -22,6 +22,7 @@ __all__ = [
     "ending_refused",
     "ending_unusable",
     "greeting_error",
+    "is_ended_by_peer",
     "loss_error",
     "resume_error",
 ]
@@ -189,6 +190,13 @@ class Reconnect:
         if session.closing:
             self._due = min(self._due, now + max(self._left(now) * SHARE, SHORTEST_PAUSE))
         return max(0.0, self._due - now)
+
+
+def is_ended_by_peer(session: Session) -> bool:
+    """Whether a session that is over was lost, or ended by the peer before we ended it."""
+    if session.ended is None or session.ended.kind not in (End.FINISHED, End.ABORTED):
+        return True
+    return session.inbox.finish is not None
 
 
 def resume_error(session: Session) -> ReliableWSError | None:

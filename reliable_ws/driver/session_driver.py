@@ -44,6 +44,7 @@ from reliable_ws.protocol.events import (
     Replied,
     Requested,
     Settled,
+    SilenceLearned,
 )
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending
@@ -54,7 +55,7 @@ from .fork import end_in_child
 from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .status import NotifyEvent, ignore_event, name_of, notify_end
+from .status import NotifyEvent, ignore_event, log_silence, name_of, notify_end
 
 __all__ = ["SessionDriver"]
 
@@ -267,6 +268,9 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 self.attempt_over = self._opened = True
                 self.notify("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
+                ending = self.session.ended
+                if ending is not None and ending.kind is not End.FINISHED:
+                    self._tell_end()  # before the callers that this wakes and that raise for it
                 self._on_settled()
                 self.rpc_server.abort()  # the peer takes no answers
             case Detached(code, reason, retry):
@@ -280,6 +284,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                     self.rpc_client.settle()
             case Eased():
                 self.rpc_server.eased(self.now())
+            case SilenceLearned(limit):
+                log_silence(self.session, limit)
         self.receiver.wake_if_over()
         return following
 
@@ -304,12 +310,22 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
 
     def _on_ended(self, ending: Ending) -> None:
         self.attempt_over = True
+        self._tell_end()
         self._on_settled()
         self.rpc_server.abort()
         self.flush_last_frames()
         if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
-        notify_end(self.notify, ending)
+
+    def _tell_end(self) -> None:
+        """Tell how the session ended, once, before the callers that wait for it are woken.
+
+        A session that was never open is no event: its opening raises.
+        """
+        session = self.session
+        if session.ended is not None and session.incarnation:
+            notify_end(self.notify, session.ended)
+            self.notify = ignore_event
 
     # ------------------------------------------------------------------ the end
 

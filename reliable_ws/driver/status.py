@@ -25,6 +25,7 @@ __all__ = [
     "explain",
     "ignore_event",
     "log_left_open",
+    "log_silence",
     "logger",
     "name_of",
     "notify_end",
@@ -99,7 +100,8 @@ class ConnectionEvent:
     ``attempt_failed`` comes whenever no WebSocket could be opened, and ``attempt`` says why.
     ``peer_finished`` comes when the peer finishes and this side has not: soon it should.
     ``closed`` comes last. ``session_lost`` or ``superseded`` comes before it if the session
-    ended so."""
+    ended so. Both come before the calls that wait are told (not so with threads). A session that
+    was never open has none of these events: its opening raises."""
     connection: Any
     """The ``Connection`` that the event is about. ``None`` for an attempt to begin a new session
     (``async for conn in connect()``)."""
@@ -366,3 +368,15 @@ def tell_interrupted(session: Session, error: BaseException) -> None:
     if report.confirmed < report.sent:
         logger.warning("%s left a connection: %s", type(error).__name__, report)
         error.add_note(f"reliable_ws: {report}")
+
+
+def log_silence(session: Session, limit: float) -> None:
+    """Log what was learned of the network, with what to do about it."""
+    logger.info(
+        "session %s: a proxy or network on its way cuts WebSockets that are silent for %.1f s; "
+        "from now on both sides speak every %.1f s; "
+        "raise that time-out, or set Config.idle_timeout below it",
+        session.id.hex()[:8],
+        limit,
+        limit / 3,
+    )

@@ -40,14 +40,16 @@ class Config:
     "The most time from opening a WebSocket to the end of the greeting."
     idle_timeout: float = 20.0
     """A WebSocket on which nothing arrived for so long is dropped. Each side sends something in
-    every third of it."""
+    every third of it. If a proxy cuts WebSockets that are silent for less, it should be below the
+    proxy's time-out at both ends; else this is learned after three cuts (protocol.md, LIVE-8)."""
     part_timeout: float = 60.0
     """A WebSocket on which a message in parts stands still for so long is dropped, and what has
     arrived of the message, too; it comes again. It stands still when neither 64 KiB of it nor its
     end has come. So the slowest path that carries large messages takes 1 KiB in a second."""
     session_ttl: float = 120.0
-    """How long a session outlives the last contact with the peer. The shorter of both sides'
-    values counts."""
+    """How long this side keeps a session after the last contact with the peer. A gap that is longer
+    than the shorter of both sides' values ends the session. A client that cannot reach its server
+    tries for its own time: the server, once it is there, tells how the session ended."""
     close_progress_timeout: float = 30.0
     """``close()`` gives up when the peer has made no progress for so long. A WebSocket that died
     unnoticed is dropped after ``idle_timeout``. The rest of this time is for another

@@ -28,6 +28,7 @@ __all__ = [
     "Replied",
     "Requested",
     "Settled",
+    "SilenceLearned",
 ]
 
 
@@ -70,6 +71,16 @@ class Detached(NamedTuple):
     reason: str
     retry: float | None = None
     "Seconds that the peer asked us to wait first."
+
+
+class SilenceLearned(NamedTuple):
+    """WebSockets were cut time and again when they had been silent for so long (LIVE-8).
+
+    From the next link on both sides speak more often.
+    """
+
+    limit: float
+    "Seconds."
 
 
 class Requested(NamedTuple):
@@ -134,5 +145,13 @@ class Ended(NamedTuple):
 CallEvent: TypeAlias = Requested | Replied | Faulted | Itemized | Cancelled | Granted | Eased
 
 Event: TypeAlias = (
-    Opened | Arrived | Confirmed | Settled | PeerFinished | Detached | Ended | CallEvent
+    Opened
+    | Arrived
+    | Confirmed
+    | Settled
+    | PeerFinished
+    | Detached
+    | SilenceLearned
+    | Ended
+    | CallEvent
 )

@@ -61,10 +61,12 @@ class Link:
         "_part_by",
         "_part_left",
         "_part_timeout",
+        "_silence_limit",
         "_speak_by",
         "_speak_every",
         "_stop_told",
         "_timers",
+        "_was_silent",
         "accepts",
         "acks",
         "calls",
@@ -87,9 +89,13 @@ class Link:
         acks: Acks,
         calls: CallCursor,
         timers: Timers,
+        silence_limit: float,
         greet: Callable[[Link], Frame],
     ) -> None:
-        """``greet`` returns our greeting; it is called when that is sent (HELLO-4)."""
+        """``greet`` returns our greeting; it is called when that is sent (HELLO-4).
+
+        ``silence_limit``: the seconds after which the path cuts a silent link (LIVE-8).
+        """
         self.enter(phase)
         self.max_frame = min(config.max_frame, max_frame or config.max_frame)
         "Largest WebSocket message that the transport under us takes."
@@ -109,6 +115,8 @@ class Link:
         self._asked = 0  # our highest Want on this link
         self._idle_timeout = config.idle_timeout
         self._open_by = now + config.open_timeout
+        self._silence_limit = silence_limit
+        self._was_silent = False  # for as long as we ever are: the path has let us
         self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
         self._part_timeout = config.part_timeout
@@ -145,7 +153,8 @@ class Link:
         self.cursor.number = peer_received + 1
         self.cursor.offset = peer_partial
         self.heard_at = now
-        self._speak_every = max(idle_ms, LEAST_IDLE_MS) / 3000  # LIVE-2
+        idle = max(idle_ms, LEAST_IDLE_MS) / 1000
+        self._speak_every = min(idle, self._silence_limit) / 3  # LIVE-2, LIVE-8
         self._speak_by = now + self._speak_every
         if self.acks.inbox.partial:
             self.part_arrived(0, now)
@@ -202,7 +211,7 @@ class Link:
         self.acks.tick(now)
         self.calls.tick(now)
         if now >= self._speak_by:  # LIVE-6
-            self.acks.now = True
+            self.acks.now = self._was_silent = True
             self._speak_by = now + self._speak_every
         late = now - (self.heard_at + self._idle_timeout)  # rounded as in `deadline`
         if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
@@ -220,6 +229,10 @@ class Link:
             self._part_by = now + self._part_timeout / 2
             return False
         return late >= 0
+
+    def silence(self, now: float) -> float | None:
+        """Return how long we have said nothing; ``None``: we have been as silent before."""
+        return None if self._was_silent else now - (self._speak_by - self._speak_every)
 
     # ------------------------------------------------------------------ what to send
 

@@ -39,6 +39,9 @@ from .session import Session
 
 __all__ = ["Arrival", "SessionRegistry", "Tombstone", "hash_key"]
 
+NOTE_INTERVAL = 60.0
+"""Seconds between two log lines about sessions that are not known here."""
+
 NOBODY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
 
@@ -146,6 +149,7 @@ class SessionRegistry:
         self.evicted: list[tuple[Session, list[Event]]] = []
         "Sessions that were ended here since :meth:`take_evicted`, each with what happened."
         self._incarnation = incarnation
+        self._note_from = -NEVER  # when the next unknown session is worth a line
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
         # The same sessions; a principal without any has no entry.
@@ -185,6 +189,8 @@ class SessionRegistry:
             session = None
         tombstone = self._tombstones.get(hello.session)
         known = session or tombstone
+        if known is None and hello.incarnation:
+            self._note_unknown(arrival, hello, now)
         if not self._is_holder(known, hello, arrival):
             raise Violation(Code.UNKNOWN, "no such session here")
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
@@ -215,6 +221,19 @@ class SessionRegistry:
             )
             return False
         return right
+
+    def _note_unknown(self, arrival: Arrival, hello: Hello, now: float) -> None:
+        """Have it logged that a session is asked for which is not here, once in a while.
+
+        Anybody may ask, so there is a bound to what that writes.
+        """
+        if now >= self._note_from:
+            self._note_from = now + NOTE_INTERVAL
+            arrival.note = (
+                f"session {hello.session.hex()[:8]}: a resume was refused, because the session is "
+                "not known here: this server was restarted, the session was away for too long, or "
+                "another worker or server has it (docs/proxies.md)"
+            )
 
     def _create(self, hello: Hello, principal: Hashable, now: float) -> Session:
         """Make a session, within the bounds of this acceptor (LIMIT-3)."""

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .frames import Code
+
 __all__ = ["End", "Ending", "LazyReport", "Outcome", "Report", "Run", "Undelivered"]
+
+
+UNKNOWN_HERE = (
+    ": the server was restarted, the session was away for too long, or another worker or server "
+    "has it (docs/proxies.md)"
+)
+"""What a client cannot see, and has to look into."""
 
 
 class Outcome(enum.Enum):
@@ -60,8 +69,9 @@ class Ending(NamedTuple):
     "The reason that came with the code."
 
     def __str__(self) -> str:
-        """One line for logs; the peer's text is escaped."""
-        return f"{self.kind.value} ({self.code}{f', {self.reason!r}' if self.reason else ''})"
+        """One line for logs; the peer's text is escaped, and an unknown session explained."""
+        why = UNKNOWN_HERE if (self.kind, self.code) == (End.REFUSED, Code.UNKNOWN) else ""
+        return f"{self.kind.value} ({self.code}{f', {self.reason!r}' if self.reason else ''}){why}"
 
 
 class Undelivered(NamedTuple):

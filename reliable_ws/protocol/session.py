@@ -28,7 +28,18 @@ from .config import Config
 from .cursor import Cursor
 from .deadline import NEVER
 from .errors import ConnectionClosed, Violation, closed
-from .events import Arrived, Confirmed, Detached, Eased, Ended, Event, Opened, PeerFinished, Settled
+from .events import (
+    Arrived,
+    Confirmed,
+    Detached,
+    Eased,
+    Ended,
+    Event,
+    Opened,
+    PeerFinished,
+    Settled,
+    SilenceLearned,
+)
 from .fields import sayable
 from .frame_size import FrameSize
 from .frames import (
@@ -61,6 +72,7 @@ from .handshake import (
     position,
     told_codec,
 )
+from .idle_cuts import IdleCuts
 from .inbox import MESSAGE_WEIGHT, Inbox
 from .link import Link
 from .outbox import Outbox
@@ -93,6 +105,7 @@ class Session:
         "ended",
         "frame_size",
         "id",
+        "idle_cuts",
         "inbox",
         "incarnation",
         "incoming_calls",
@@ -157,6 +170,8 @@ class Session:
         self.incoming_calls = IncomingCalls(self.config, self.call_queue, self.outgoing_calls)
         self.frame_size = FrameSize(self.config.max_frame)
         self.timers = Timers(self.config, now)
+        self.idle_cuts = IdleCuts()
+        "How long the path lets this side be silent. Only the initiator learns it (LIVE-8)."
         self.resumes = 0
         "How many links were opened after the first."
         self.restored = False
@@ -457,6 +472,7 @@ class Session:
             acks=Acks(self.inbox, config),
             calls=CallCursor(self.call_queue, self.outgoing_calls, self.incoming_calls, config),
             timers=self.timers,
+            silence_limit=self.idle_cuts.limit,
             greet=self._greeting,
         )
         if old is not None:
@@ -474,6 +490,8 @@ class Session:
         link.tell(counters)
         where = position(self.outbox, self.inbox, counters)
         limits = self.config.limits(link.max_frame)
+        if self.idle_cuts.limit < self.config.idle_timeout:  # LIVE-8
+            limits = limits._replace(idle_ms=int(self.idle_cuts.limit * 1000))
         calls = call_position(self.call_queue, self.incoming_calls)
         codec = self.told_codec
         if self.role == "initiator":
@@ -490,7 +508,7 @@ class Session:
         check_calls(calls, queue, outgoing, self.incoming_calls, stopped=inbox.stopped)
         if calls is not None:
             outgoing.ack(calls.received)
-        # The limits of the first greeting hold for the session (LIMIT-2).
+        # The limits of the first greeting hold for the session, but two (LIMIT-2, LIMIT-5).
         if not resumed:
             outbox.heed(limits)
             if calls is not None:
@@ -508,7 +526,7 @@ class Session:
         # From here the link is open.
         self.obstacle = None
         self.timers.contact_at = now
-        link.opened(counters.received, where.partial, calls, outbox.peer.idle_ms, now)
+        link.opened(counters.received, where.partial, calls, limits.idle_ms, now)
         self.resumes += resumed
         replayed = max(0, outbox.transmitted - counters.received)
         self._events.append(Opened(resumed, replayed))
@@ -565,6 +583,8 @@ class Session:
     def lost(self, link: Link, code: int | None, reason: str, now: float) -> list[Event]:
         """Take in that the WebSocket under a link is gone; its code may forbid another (CODE-2)."""
         if link.phase is not Phase.OVER:
+            if link.phase is Phase.INITIATED:
+                self._learn_silence(link.silence(now) if code is None else None)
             link.leave(code or Code.GOING_AWAY, reason)
             if code is None or may_resume(code) or self.role == "acceptor":
                 self._link_over(link, code, reason, now)
@@ -572,6 +592,11 @@ class Session:
                 kind = End.SUPERSEDED if code == Code.SUPERSEDED else End.REFUSED
                 self._end(Ending(kind, code, reason))
         return self.poll(now)
+
+    def _learn_silence(self, silence: float | None) -> None:
+        """Take in how long we had been silent when a link was cut; ``None``: it was not cut."""
+        if self.idle_cuts.lost(silence):
+            self._events.append(SilenceLearned(self.idle_cuts.limit))
 
     def _violated(self, link: Link, fault: Violation, now: float) -> None:
         """End the session, because the peer broke the rules; raise nothing (FRAME-5)."""

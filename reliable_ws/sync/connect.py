@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.backoff import Backoff
+from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import RetryPolicy, explain
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
@@ -54,7 +55,8 @@ def connect(
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
         transport_options: All other keywords go to websockets' ``sync.client.connect``.
             ``additional_headers`` and ``proxy`` work on every supported release. ``compression`` is
-            off unless you give it.
+            off unless you give it. Cookies that the server sets in a handshake are sent in the
+            handshakes that follow.
 
     Raises:
         OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
@@ -65,6 +67,7 @@ def connect(
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
     from reliable_ws.adapters.websockets import sync as websockets
+    from reliable_ws.adapters.websockets.options import cookies_set
 
     check_uri(uri)
     check_options(reconnect=reconnect)
@@ -81,12 +84,18 @@ def connect(
     )
     timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}
 
+    cookies = Cookies()
+
     def dial() -> SyncTransport:
         options = timeout | transport_options
         for name in PER_ATTEMPT:
             if callable(options.get(name)):
                 options[name] = options[name]()
-        return websockets.dial(check_uri_now(uri() if callable(uri) else uri), **options)
+        now = check_uri_now(uri() if callable(uri) else uri)
+        headers = cookies.add_to(now, options.get("additional_headers"))
+        transport = websockets.dial(now, **options | {"additional_headers": headers})
+        cookies.take(now, cookies_set(transport.websocket))
+        return transport
 
     driver = Initiator(options, dial if reconnect else None)
     connection = Connection(driver, on_event)

@@ -132,7 +132,7 @@ async def test_a_network_that_is_lost_in_the_first_greeting_is_no_stranger(optio
     assert it.value.code == 1006
     assert isinstance(it.value.__cause__, TransportClosed)
     await turns()
-    assert [event.name for event in events] == ["session_lost", "closed"]
+    assert events == []
     with pytest.raises(TransportClosed):
         await near.send(b"")
     await playing

@@ -7,9 +7,10 @@ import logging
 
 import pytest
 
-from reliable_ws import ConnectionClosed, State
+from reliable_ws import Config, ConnectionClosed, State, wrap
+from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
-from tests.aio.stage import on_stage, settle, start, turns
+from tests.aio.stage import Stage, on_stage, registry, settle, start, turns, until
 
 
 @on_stage
@@ -33,6 +34,72 @@ async def test_events_tell_the_story_of_a_session():
         assert (story[-1].code, story[-1].reason) == (1000, "enough")
         assert story[-1].report.confirmed == 3
         assert len({event.connection for event in story}) == 1
+
+
+@on_stage(seeds=[None])
+@pytest.mark.parametrize("wait", ["recv", "receipt", "flush", "request", "wait_closed"])
+@pytest.mark.parametrize("way", ["expired", "refused", "aborted"])
+async def test_how_a_session_ended_is_told_before_the_calls_that_wait_for_it_raise(wait, way):
+    order = []
+
+    async def waits(conn):
+        try:
+            await waits_for_it(conn)
+        finally:
+            order.append("raised")
+
+    async def waits_for_it(conn):
+        receipt = await conn.send("x")
+        match wait:
+            case "recv":
+                await conn.recv()
+            case "receipt":
+                await receipt
+            case "flush":
+                await conn.flush()
+            case "request":
+                await conn.request("never")
+            case "wait_closed":
+                await conn.wait_closed()
+
+    async def never():
+        await asyncio.Event().wait()
+
+    stage = Stage(config=Config(session_ttl=5), methods=registry(never))
+    client = await wrap(
+        await stage.open(),
+        reopen=stage.open,
+        config=stage.config,
+        on_event=lambda event: order.append(event.name),
+    )
+    await until(lambda: stage.accepted)
+    (server,) = stage.accepted
+    waiting = start(waits(client))
+    await turns()
+    stage.closed = True
+    if way == "expired":
+        stage.cut()
+    else:
+        server.abort() if way == "refused" else client.abort()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await turns()
+    lost = [] if way == "aborted" else ["session_lost"]
+    assert order[-len(lost) - 2 :] == [*lost, "closed", "raised"]
+    await settle(client, server)
+
+
+@on_stage
+@pytest.mark.parametrize("refusal", [4401, 4529])
+async def test_a_session_that_was_never_open_is_no_event(refusal):
+    """Its opening raises, and that is all there is to say."""
+    events = []
+    near, far = pair()
+    await far.close(refusal, "no")
+    with pytest.raises(ConnectionClosed) as refused:
+        await wrap(near, on_event=events.append)
+    assert refused.value.code == refusal
+    await turns()
+    assert events == []
 
 
 @on_stage

@@ -291,3 +291,21 @@ async def test_what_is_wrong_for_an_attempt_is_raised_by_the_first():
 
     with pytest.raises(TimeoutError):
         await connect(hangs, config=Config(open_timeout=0.05))
+
+
+async def test_cookies_of_a_handshake_are_sent_with_the_next_ones():
+    """A balancer in front of several servers knows a client by its cookie."""
+    cookies = []
+
+    def note(_ws, request):
+        cookies.append(request.headers.get("Cookie"))
+
+    headers = {"Set-Cookie": "SERVERID=s1; Path=/; HttpOnly"}
+    async with (
+        serve(echo, "127.0.0.1", 0, process_request=note, additional_headers=headers) as server,
+        local(server, reconnect=AT_ONCE, additional_headers={"Cookie": "auth=token"}) as conn,
+    ):
+        conn.websocket.transport.abort()
+        await conn.send("x")
+        assert await conn.recv() == "x"
+    assert cookies == ["auth=token", "auth=token; SERVERID=s1"]

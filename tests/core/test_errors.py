@@ -59,6 +59,13 @@ def test_the_peers_words_are_escaped():
     assert str(Ending(End.FINISHED, 1000, "")) == "finished (1000)"
 
 
+def test_an_unknown_session_is_explained():
+    """What a client is told with code 4404 it cannot look into: a page says where to look."""
+    words = str(Ending(End.REFUSED, 4404, "no such session here"))
+    assert words.startswith("refused (4404, 'no such session here'): the server was restarted")
+    assert words.endswith("another worker or server has it (docs/proxies.md)")
+
+
 def test_a_delivery_error_says_the_worst():
     assert type(DeliveryError.of(Report(3, 1, (NOT_TAKEN,)))) is NotTaken
     assert type(DeliveryError.of(Report(3, 1, (NOT_TAKEN, UNKNOWN)))) is OutcomeUnknown

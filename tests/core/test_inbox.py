@@ -12,6 +12,7 @@ from reliable_ws.protocol.frames import Counters, Finish, Part
 from reliable_ws.protocol.inbox import BEYOND, Inbox
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving
+from tests.support.pair import Pair
 
 
 def inbox(*payloads: str, first: int = 1) -> Inbox:
@@ -245,3 +246,15 @@ def test_a_restored_inbox_begins_at_what_was_confirmed():
     box.restore(5)
     box.arrived(6, ["f"], 1)
     assert box.deliver() == (6, "f")
+
+
+def test_wide_text_counts_with_its_memory_until_it_is_taken():
+    pair = Pair()
+    pair.connect()
+    wide = "\N{GRINNING FACE}" + "a" * 1000
+    for count in (1, 2):
+        pair.client.send(wide)
+        pair.run()
+        assert pair.server.inbox.memory > count * 4 * len(wide)
+    assert pair.server_take() == [wide, wide]
+    assert pair.server.inbox.memory == 0

@@ -201,6 +201,18 @@ def test_the_log_is_told_that_the_right_key_came_with_another_principal():
     assert not knock(registry, 1, principal="ann", attempt=2)[0].note
 
 
+def test_the_log_is_told_once_in_a_while_that_a_session_is_not_known_here():
+    """TOMB-5: it may be at another worker, or gone with an older process."""
+    registry = SessionRegistry(1)
+    arrival, refuse = knock(registry, 1, incarnation=9)
+    assert refuse == Refuse(Code.UNKNOWN, "no such session here", 0, None)
+    assert "not known here: this server was restarted" in arrival.note
+    assert not knock(registry, 2, incarnation=9)[0].note
+    later = registry.arrive(NOW + 60)
+    later.receive(encode([hello(session=ident(3), incarnation=9)]), NOW + 60)
+    assert later.note
+
+
 def test_burying_again_has_no_effect():
     """TOMB-1"""
     registry = SessionRegistry(1)

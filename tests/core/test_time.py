@@ -127,7 +127,7 @@ class TestAMessageThatStandsStill:
         lone = self.begun(initiator)
         lone.now = NOW + 50
         lone.session.lost(lone.link, None, "", lone.now)
-        lone.dials()
+        lone.dials(limits=limits(idle_ms=3_000_000))
         assert lone.session.deadline == NOW + 110
         assert lone.session.tick(NOW + 110) == self.STILL
 

@@ -12,10 +12,11 @@ from reliable_ws.driver.reconnect import (
     ending_refused,
     ending_unusable,
     greeting_error,
+    is_ended_by_peer,
     loss_error,
     resume_error,
 )
-from reliable_ws.protocol.frames import Code, Part
+from reliable_ws.protocol.frames import Code, Finish, Part
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Phase
@@ -167,6 +168,16 @@ def test_the_time_of_the_peer_counts_if_it_is_shorter_and_not_over():
     assert dialing.pause(20) == 25
 
 
+def test_a_time_that_has_passed_leaves_the_shortest_pause():
+    """Who overslept is not at its end yet, and must not take the peer's time for its own."""
+    live = session(session_ttl=20)
+    live.outbox.heed(live.config.limits(None)._replace(ttl_ms=120_000))
+    dialing = Reconnect(live, PATIENT)
+    dialing.opened(0)
+    dialing.lost(21, 1.0, None)
+    assert dialing.pause(21) == pytest.approx(0.2)
+
+
 def test_what_the_peer_asks_for_is_heeded_while_the_session_lives():
     dialing = Reconnect(session(session_ttl=20), BACKOFF)
     dialing.opened(0)
@@ -254,6 +265,7 @@ def test_what_carries_the_session_is_not_hastened():
     link = attached.dial(0.0)
     link.phase, link.heard_at = Phase.INITIATED, 1000.0
     dialing.hasten()
+    attached.lost(link, None, "", 1.0)
     dialing.lost(1, 1.0, None)
     assert dialing.pause(1) > 29
 
@@ -307,6 +319,26 @@ def test_what_the_first_greeting_failed_of():
 def test_how_a_websocket_was_lost():
     assert isinstance(loss_error(Code.SILENT, "x"), TimeoutError)
     assert isinstance(loss_error(1006, "x"), TransportClosed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_peer"),
+    [(kind, kind not in (End.FINISHED, End.ABORTED)) for kind in End],
+)
+def test_who_ended_a_session(kind, by_peer):
+    over = session()
+    over.end(0.0, Ending(kind, 4000, ""))
+    assert is_ended_by_peer(over) is by_peer
+
+
+@pytest.mark.parametrize("first", ["we", "the peer"])
+def test_who_finished_first_ended_it(first):
+    over = session()
+    if first == "the peer":
+        over.inbox.arrived_finish(Finish(1, 1000, ""))
+    over.close(0.0)
+    over.end(0.0, Ending(End.FINISHED, 1000, ""))
+    assert is_ended_by_peer(over) is (first == "the peer")
 
 
 def test_what_resuming_failed_of():

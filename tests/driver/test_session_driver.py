@@ -222,6 +222,7 @@ def test_a_session_that_can_be_resumed_outlives_its_websocket():
 
 def test_one_that_cannot_ends_with_it_and_all_of_that_is_one_step():
     driver = Driver(resumable=False)
+    driver.session.incarnation = 1
     driver.happens(Opened(False, 0))
     calls = driver.happens(Detached(1006, "", None))
     assert driver.session.ended.kind is End.LOST

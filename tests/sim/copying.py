@@ -17,6 +17,7 @@ from reliable_ws.protocol.calls.outgoing import OutgoingCalls
 from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.frame_size import FrameSize
+from reliable_ws.protocol.idle_cuts import IdleCuts
 from reliable_ws.protocol.inbox import UNUSED, Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
@@ -29,6 +30,7 @@ CORE = (
     Session,
     FrameSize,
     Timers,
+    IdleCuts,
     Link,
     Acks,
     Cursor,
@@ -55,6 +57,7 @@ TIMES = frozenset(
         "_open_by",
         "_speak_by",
         "_part_by",
+        "_note_from",
         "_by",
         "_idle_timeout",
         "_delay",
@@ -93,6 +96,8 @@ CONSTANT = frozenset(
         "_speak_every",
         "_part_left",
         "_part_timeout",
+        "_silence_limit",
+        "_was_silent",
         "accepts",
         "_met",
         "_partial_there",
@@ -117,6 +122,7 @@ HANGING = frozenset(
         "registry",
         "frame_size",
         "timers",
+        "idle_cuts",
         "inbox",
         "outbox",
         "acks",

@@ -44,6 +44,7 @@ def prepare(world: World) -> None:
         session,
         session.frame_size,
         session.timers,
+        session.idle_cuts,
         session.inbox,
         session.outbox,
         link,

@@ -159,3 +159,21 @@ def test_a_peer_that_speaks_something_else_is_told_apart():
     inner.shutdown()
     with pytest.raises(OSError, match=r".*"):
         local(None, free_port())
+
+
+def test_cookies_of_a_handshake_are_sent_with_the_next_ones():
+    """A balancer in front of several servers knows a client by its cookie."""
+    cookies = []
+
+    def note(_ws, request):
+        cookies.append(request.headers.get("Cookie"))
+
+    headers = {"Set-Cookie": "SERVERID=s1; Path=/; HttpOnly"}
+    with (
+        serve(echo, "127.0.0.1", 0, process_request=note, additional_headers=headers) as server,
+        local(server) as conn,
+    ):
+        conn.websocket.socket.shutdown(socket.SHUT_RDWR)
+        conn.send("x")
+        assert conn.recv(timeout=SECONDS) == "x"
+    assert cookies == [None, "SERVERID=s1"]

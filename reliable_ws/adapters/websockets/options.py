@@ -11,6 +11,7 @@ from websockets.typing import Subprotocol
 __all__ = [
     "MAX_SIZE",
     "MaxSize",
+    "cookies_set",
     "max_frame_of",
     "names_of",
     "selecting",
@@ -31,6 +32,11 @@ def names_of(*functions: Callable[..., Any]) -> frozenset[str]:
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is not parameter.VAR_KEYWORD
     ) - {"self", "protocol_factory", "uri", "handler"}
+
+
+def cookies_set(ws: Any) -> list[str]:
+    """Return the ``Set-Cookie`` lines of a client's handshake."""
+    return list(ws.response.headers.get_all("Set-Cookie"))
 
 
 def typed(names: Sequence[str] | None) -> list[Subprotocol] | None:
