@@ -41,7 +41,7 @@ def refused(name, expected, value):
 UNKNOWN = [
     ("idle_timeout", "it is a field of Config: pass it in config=, as config=Config(idle_timeout="),
     ("session_ttl", "it is a field of Config: pass it in config="),
-    ("max_que", "did you mean max_queue="),
+    ("max_siz", "did you mean max_size="),
     ("extra_headers", "it is additional_headers= now"),
     ("zzz", "neither reliable_ws nor websockets knows it"),
 ]
