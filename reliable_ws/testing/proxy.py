@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class ChaosProxy:
         port: Where the proxy listens. With 0, it is known once the block is entered.
         connections: How many connections were accepted.
         refused: How many were turned away, by :meth:`refuse` or because the target was not
-            reachable.
+            reachable. Those that come while nothing listens are not seen, and not counted.
         faults: How many faults there were, by name.
     """
 
@@ -72,6 +73,8 @@ class ChaosProxy:
         self.faults: Counter[FaultName] = Counter()
         self._on_fault = on_fault
         self._refusing = False
+        self._listening = False
+        self._accepting: asyncio.Task[None] | None = None
         self._leaving = False
         self._conditions = Conditions(None, self._struck)
         self.plan = plan
@@ -81,14 +84,9 @@ class ChaosProxy:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._listener = socket.create_server((self.host, self.port), backlog=1024)
-        self._listener.settimeout(0)
+        self._listener = self._bind()
         self.port = self._listener.getsockname()[1]
-        self._accepting: asyncio.Task[None] | None = None
-        try:
-            self._loop.add_reader(self._listener, self._accept)
-        except NotImplementedError:  # the proactor has none, but can accept
-            self._accepting = self._loop.create_task(self._accept_each())
+        self._listen()
         return self
 
     async def __aexit__(
@@ -98,12 +96,11 @@ class ChaosProxy:
         traceback: TracebackType | None,
     ) -> None:
         self._leaving = True
-        if self._accepting is None:
-            self._loop.remove_reader(self._listener)
-        else:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
+        if self._listening:
+            self._stop_listening()
         self._listener.close()
+        if self._accepting is not None:
+            await asyncio.gather(self._accepting, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         try:
@@ -160,13 +157,23 @@ class ChaosProxy:
         for relay in self._live.values():
             relay.resume()
 
-    def refuse(self) -> None:
-        """Turn new connections away: they are accepted and reset at once."""
+    def refuse(self, *, listening: bool = True) -> None:
+        """Turn new connections away, until :meth:`accept`.
+
+        They are accepted and reset at once. With ``listening=False`` nothing listens at the port,
+        as when the server's process has ended: clients get ``ConnectionRefusedError``.
+        """
         self._refusing = True
+        if self._listening and not listening:
+            self._stop_listening()
+            self._listener.close()
+            self._listener = self._bind()
 
     def accept(self) -> None:
-        """Let new connections in again."""
+        """Let new connections in again, at the same port."""
         self._refusing = False
+        if not self._listening:
+            self._listen()
 
     def throttle(self, bytes_per_second: float | None, *, to: Side | None = None) -> None:
         """Limit what each connection carries to one side, or to both, in bytes per second.
@@ -184,6 +191,34 @@ class ChaosProxy:
         if seconds < 0:
             raise ValueError("nothing arrives before it was sent")
         self._conditions.delay = seconds
+
+    def _bind(self) -> socket.socket:
+        """Return a socket that has the port, and does not listen yet."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":  # elsewhere it would let others take the port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.settimeout(0)
+            listener.bind((self.host, self.port))
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _listen(self) -> None:
+        self._listener.listen(1024)
+        self._listening = True
+        try:
+            self._loop.add_reader(self._listener, self._accept)
+        except NotImplementedError:  # the proactor has none, but can accept
+            self._accepting = self._loop.create_task(self._accept_each())
+
+    def _stop_listening(self) -> None:
+        self._listening = False
+        if self._accepting is None:
+            self._loop.remove_reader(self._listener)
+        else:
+            self._accepting.cancel()
 
     def _accept(self) -> None:
         while True:

@@ -228,6 +228,33 @@ async def test_refuse_turns_new_connections_away(network: Network) -> None:
     assert (proxy.connections, proxy.refused) == (2, 1)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["at once", "after a reset"])
+async def test_a_proxy_may_stop_listening(network: Network, *, first: bool) -> None:
+    async with ChaosProxy(HOST, network.port) as proxy:
+        client, server = await network.pair(proxy)
+        port = proxy.port
+        if not first:
+            proxy.refuse()
+            await is_turned_away(network, proxy)
+        for _ in range(2):
+            proxy.refuse(listening=False)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(HOST, port)
+        await round_trip(client, server)
+        for _ in range(2):
+            proxy.accept()
+        await network.pair(proxy)
+        assert proxy.port == port
+    assert (proxy.connections, proxy.refused) == (2, 0 if first else 1)
+
+
+async def test_a_proxy_that_does_not_listen_can_be_left(network: Network) -> None:
+    async with ChaosProxy(HOST, network.port) as proxy:
+        proxy.refuse(listening=False)
+    async with ChaosProxy(HOST, network.port, port=proxy.port) as again:
+        await network.pair(again)
+
+
 async def test_a_target_that_is_not_there_resets_the_client(network: Network) -> None:
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
@@ -373,7 +400,11 @@ def test_it_runs_on_every_event_loop(loop: Any) -> None:
             for strike in (proxy.reset, proxy.cut):
                 await conn.send("x")
                 assert await conn.recv() == "x"
+                proxy.refuse(listening=False)
                 strike()
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection(HOST, proxy.port)
+                proxy.accept()
             await conn.send(bytes(1_000_000))
             assert len(await conn.recv()) == 1_000_000
 
