@@ -125,7 +125,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             await self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
         finally:
             self.abort(*GOING_AWAY)  # no effect on a session that has ended
-            tell_interrupted(self.session, error)
+            tell_interrupted(self.session, self.name, error)
 
     def reads_on(self) -> bool:
         """Whether the task that reads goes on, now that it was cancelled.

@@ -306,6 +306,10 @@ class Group:
         self._on_dropped = on_dropped
         self._members: dict[bytes, Member] = {}
 
+    def __repr__(self) -> str:
+        """How many members it has."""
+        return f"<Group {len(self)} members, when_full={self.when_full!r}>"
+
     def __len__(self) -> int:
         """How many members the group has now."""
         return len(self._members)
@@ -413,4 +417,4 @@ class Group:
         try:
             self._on_dropped(connection)
         except Exception:  # noqa: BLE001 - the application's, and not the publisher's
-            logger.exception("on_dropped raised")
+            logger.exception("on_dropped raised at %r", connection)

@@ -111,7 +111,7 @@ class Initiator(Driver):
         if task.cancelled():  # by the end of the event loop, nobody else
             self.left_behind()
         elif (error := task.exception()) is not None:
-            logger.error("reliable_ws failed", exc_info=error)
+            logger.error("%s: reliable_ws failed, please report it", self.name, exc_info=error)
             self.end(Ending(End.LOST, 1006, "internal error"))
 
     async def _run(self, first: Transport) -> None:
@@ -142,7 +142,8 @@ class Initiator(Driver):
             try:
                 return take_over(await self._call_reopen(reopen), adapt)
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
-                logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
+                line = "%s: reopen= returned a WebSocket that is in use: have it open a new one"
+                logger.error(line, self.name, exc_info=error)
                 self.end(ending_unusable(error), error)
             except asyncio.CancelledError as error:
                 if is_cancelled():

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.ownership import release
+from reliable_ws.driver.status import name_of
 from reliable_ws.driver.tracing import trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -47,6 +48,7 @@ class LinkIO:
         "_dispatch",
         "_loop",
         "_over",
+        "_principal",
         "_session",
         "_trace",
         "_writer",
@@ -60,16 +62,24 @@ class LinkIO:
         link: Link,
         session: Session,
         dispatch: Callable[[list[Event]], None],
+        *,
+        principal: Hashable = None,
     ) -> None:
         self.transport = transport
         self.link = link
         self._session = session
+        self._principal = principal
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
-        self._trace = trace_of(session.id) if logger.isEnabledFor(logging.DEBUG) else None
+        self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
         self._over = Signal()  # set when the transport is gone
+
+    @property
+    def _name(self) -> str:
+        """The session, in log lines."""
+        return name_of(self._session.id, self._principal)
 
     async def read(self, reads_on: Callable[[], bool]) -> None:
         """Read until the transport is gone. Never raises for what the peer did.
@@ -163,7 +173,7 @@ class LinkIO:
 
     def _give_up(self, error: Exception) -> None:
         """Drop a transport that raised what it may not: what it was given is lost."""
-        logger.error("a transport failed", exc_info=error)
+        logger.error("%s: a transport failed", self._name, exc_info=error)
         self.transport.abort()
 
     def _close_if_over(self) -> None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import get_ident
 
-from reliable_ws.driver.status import logger
+from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
@@ -74,6 +74,7 @@ class Pump:
         "flush_by",
         "link_io",
         "loop",
+        "principal",
         "session",
         "window_watch",
         "yield_at",
@@ -82,6 +83,8 @@ class Pump:
     def __init__(self, session: Session, dispatch: Callable[[list[Event]], None]) -> None:
         self.session = session
         self.dispatch = dispatch
+        self.principal: Hashable = None
+        "Who the peer is, for the log."
         self.loop = asyncio.get_running_loop()
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
@@ -107,9 +110,17 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._due: float = NEVER  # when it fires
 
+    @property
+    def name(self) -> str:
+        """The session, in log lines."""
+        return name_of(self.session.id, self.principal)
+
     def attach(self, transport: Transport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        old, self.link_io = self.link_io, LinkIO(transport, link, self.session, self.dispatch)
+        old, self.link_io = (
+            self.link_io,
+            LinkIO(transport, link, self.session, self.dispatch, principal=self.principal),
+        )
         if old is not None:
             old.flush()  # says superseded, and closes
         self.rearm()

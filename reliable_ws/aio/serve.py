@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.status import ConnectionEvent, describe_server
 from reliable_ws.driver.validation import (
     check_handler,
     check_known,
@@ -39,6 +39,10 @@ class Server:
         self.sessions = sessions
         self._drain_timeout = drain_timeout
         self._closing: asyncio.Task[dict[bytes, Report]] | None = None  # once close() was called
+
+    def __repr__(self) -> str:
+        """Where it listens, and how many sessions live."""
+        return describe_server([s.getsockname() for s in self.sockets], len(self.sessions))
 
     @property
     def sockets(self) -> Any:

@@ -368,7 +368,7 @@ class Acceptor(Driver):
         options = sessions._options
         super().__init__(session, resumable=resumable, methods=options.methods)
         self._sessions = sessions
-        self.principal = principal
+        self.belong_to(principal)
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."
@@ -406,7 +406,7 @@ class Acceptor(Driver):
     def served(self, serving: asyncio.Task[None]) -> None:
         """Tell what ended a task that read in the background."""
         if not serving.cancelled() and (error := serving.exception()) is not None:
-            logger.error("reliable_ws failed", exc_info=error)
+            logger.error("%s: reliable_ws failed, please report it", self.name, exc_info=error)
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket, on which the peer has to greet."""

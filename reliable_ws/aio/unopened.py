@@ -17,6 +17,10 @@ class Unopened:
     verb: ClassVar[str]
     "What it is made by."
 
+    def __repr__(self) -> str:
+        """What it is, and what to do with it."""
+        return f"<{self.verb}(…): 'await' it, or enter it with 'async with'>"
+
     if not TYPE_CHECKING:  # a type checker knows what it has
 
         def __getattr__(self, name: str) -> Any:

@@ -12,15 +12,16 @@ from .status import logger
 __all__ = ["BaseDelivery", "log_left_out"]
 
 
-def log_left_out(error: PayloadError, limit: LogLimit, now: float) -> None:
+def log_left_out(name: str, error: PayloadError, limit: LogLimit, now: float) -> None:
     """Log that an iteration goes on without a message that cannot be decoded (MSG-4).
 
     The codec's own words may hold what the peer sent, so only the kind of its error is logged.
     """
     if limit.admits(now):
         logger.warning(
-            "message %d (%d bytes) cannot be decoded (%s); it counts as taken, and the iteration "
-            "goes on without it%s",
+            "%s: message %d (%d bytes) cannot be decoded (%s); it counts as taken, and the "
+            "iteration goes on without it%s",
+            name,
             error.number,
             len(error.raw),
             type(error.__cause__).__name__,
@@ -52,6 +53,11 @@ class BaseDelivery:
         self.message = message
         self.redelivered = redelivered
         "Whether it may have been handed over before, to a process of ours that died."
+
+    def __repr__(self) -> str:
+        """Its number, and whether it may have come before."""
+        again = " redelivered" if self.redelivered else ""
+        return f"<{type(self).__name__} {self.number}{again}>"
 
     def confirm(self) -> None:
         """Confirm the message. A second call has no effect.

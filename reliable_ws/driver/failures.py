@@ -160,7 +160,7 @@ class FailedAttempts:
             try:
                 goes_on = self.policy(attempt)
             except Exception:
-                logger.exception("retry= raised; going on as by default")
+                logger.exception("%s: retry= raised; going on as by default", self._who)
         return attempt.final if goes_on is None else not goes_on
 
     def _log(self, attempt: FailedAttempt, now: float) -> None:

@@ -162,6 +162,10 @@ class Methods:
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
 
+    def __repr__(self) -> str:
+        """The names that can be requested."""
+        return f"<Methods {', '.join(self._methods) or 'none yet'}>"
+
     @overload
     def register(self, function: F, /) -> F: ...
     @overload

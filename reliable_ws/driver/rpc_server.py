@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
@@ -23,7 +23,7 @@ from reliable_ws.protocol.session import Session
 from .log_limit import LogLimit
 from .methods import Method, Methods
 from .plain import seal_plain
-from .status import logger
+from .status import logger, name_of
 
 __all__ = [
     "BAD_PARAMS",
@@ -101,6 +101,7 @@ class RunningRequests(Generic[R]):
         "_session",
         "closing",
         "on_idle",
+        "principal",
         "running",
     )
 
@@ -113,6 +114,8 @@ class RunningRequests(Generic[R]):
         "Handlers that run and owe an answer, by the number of their request."
         self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
         self._postponed: list[Requested] = []  # until the peer has received more of our answers
+        self.principal: Hashable = None
+        "Who asks, for the log."
         self.closing = False
         "Whether new requests are turned away (CALL-11)."
         self.on_idle: Callable[[], None] | None = None
@@ -273,12 +276,13 @@ class RunningRequests(Generic[R]):
                 words = "the handler failed"
         limit = self._log_limit
         if limit.admits(now):
+            name = name_of(self._session.id, self.principal)
             if isinstance(error, MessageTooLarge):  # that is the peer's limit, and no bug here
-                line = "the answer to %r cannot be sent: %s%s"
-                logger.warning(line, event.method, error, limit.more())
+                line = "%s: the answer to %r cannot be sent: %s%s"
+                logger.warning(line, name, event.method, error, limit.more())
             else:
-                line = "the handler of %r failed%s"
-                logger.error(line, event.method, limit.more(), exc_info=error)
+                line = "%s: the handler of %r failed%s"
+                logger.error(line, name, event.method, limit.more(), exc_info=error)
         return FaultText(INTERNAL, words)
 
     def seal_plain(self, method: Method, result: Any) -> tuple[Payload, int]:

@@ -70,6 +70,8 @@ class Timer(Protocol):
 class Pump(Protocol):
     """What writes, and looks at the clock."""
 
+    principal: Hashable
+
     def after_step(self, *, eventful: bool, answered: bool) -> None:
         """Write what follows from a step. The last thing in it.
 
@@ -179,6 +181,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
         self._close_timer: Timer | None = None  # set only while there is a plan
 
+    def belong_to(self, principal: Hashable) -> None:
+        """Note who the peer is, also for the log lines of the workers."""
+        self.principal = self.pump.principal = self.rpc_server.principal = principal
+
     @property
     def name(self) -> str:
         """The session in log lines: its short id, and whose it is."""
@@ -285,7 +291,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             case Eased():
                 self.rpc_server.eased(self.now())
             case SilenceLearned(limit):
-                log_silence(self.session, limit)
+                log_silence(self.name, limit)
         self.receiver.wake_if_over()
         return following
 

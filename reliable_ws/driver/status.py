@@ -22,6 +22,7 @@ __all__ = [
     "State",
     "Stats",
     "Status",
+    "describe_server",
     "explain",
     "ignore_event",
     "log_left_open",
@@ -322,6 +323,15 @@ def name_of(session: bytes, principal: Hashable) -> str:
     return f"session {session.hex()[:8]}{of}"
 
 
+def describe_server(addresses: list[Any], sessions: int) -> str:
+    """Return the ``repr`` of a server: where it listens, and how many sessions live."""
+    places = [
+        f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+        for address in addresses
+    ]
+    return f"<Server {', '.join(places) or 'closed'}, {sessions} sessions>"
+
+
 def ignore_event(
     _name: EventName,
     _code: int | None,
@@ -359,24 +369,24 @@ def log_left_open(session: Session, name: str) -> None:
         logger.warning("%s was left without close(): %s", name, report)
 
 
-def tell_interrupted(session: Session, error: BaseException) -> None:
+def tell_interrupted(session: Session, name: str, error: BaseException) -> None:
     """Log what a close after a cancellation, or its like, has not delivered; note it on ``error``.
 
     Whoever catches ``error`` may never look at it, so the note alone is not enough.
     """
     report = session.report()
     if report.confirmed < report.sent:
-        logger.warning("%s left a connection: %s", type(error).__name__, report)
+        logger.warning("%s: %s left a connection: %s", name, type(error).__name__, report)
         error.add_note(f"reliable_ws: {report}")
 
 
-def log_silence(session: Session, limit: float) -> None:
+def log_silence(name: str, limit: float) -> None:
     """Log what was learned of the network, with what to do about it."""
     logger.info(
-        "session %s: a proxy or network on its way cuts WebSockets that are silent for %.1f s; "
+        "%s: a proxy or network on its way cuts WebSockets that are silent for %.1f s; "
         "from now on both sides speak every %.1f s; "
         "raise that time-out, or set Config.idle_timeout below it",
-        session.id.hex()[:8],
+        name,
         limit,
         limit / 3,
     )

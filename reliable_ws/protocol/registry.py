@@ -40,7 +40,12 @@ from .session import Session
 __all__ = ["Arrival", "SessionRegistry", "Tombstone", "hash_key"]
 
 NOTE_INTERVAL = 60.0
-"""Seconds between two log lines about sessions that are not known here."""
+"""Seconds between two log lines about Hellos that are refused with the same code."""
+
+WHY_UNKNOWN = (
+    "this server was restarted, the session was away for too long, or another worker or server has "
+    "it (docs/proxies.md)"
+)
 
 NOBODY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
@@ -149,7 +154,7 @@ class SessionRegistry:
         self.evicted: list[tuple[Session, list[Event]]] = []
         "Sessions that were ended here since :meth:`take_evicted`, each with what happened."
         self._incarnation = incarnation
-        self._note_from = -NEVER  # when the next unknown session is worth a line
+        self._note_from: dict[int, float] = {}  # by code, when the next refusal is worth a line
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
         # The same sessions; a principal without any has no entry.
@@ -181,8 +186,10 @@ class SessionRegistry:
         """
         if not hello.min_version <= VERSION <= hello.max_version:  # HELLO-11
             raise Violation(Code.VERSION, f"this side speaks version {VERSION}")
-        if hello.codec != self._told_codec:
-            raise codecs_differ(hello.codec, self._told_codec)
+        if hello.codec != self._told_codec:  # HELLO-18
+            fault = codecs_differ(hello.codec, self._told_codec)
+            self._note(arrival, hello, fault, now, "both sides need the same payload_codec=")
+            raise fault
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
             self.retire(session, now)
@@ -190,7 +197,8 @@ class SessionRegistry:
         tombstone = self._tombstones.get(hello.session)
         known = session or tombstone
         if known is None and hello.incarnation:
-            self._note_unknown(arrival, hello, now)
+            fault = Violation(Code.UNKNOWN, "the session is not known here")
+            self._note(arrival, hello, fault, now, WHY_UNKNOWN)
         if not self._is_holder(known, hello, arrival):
             raise Violation(Code.UNKNOWN, "no such session here")
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
@@ -222,17 +230,19 @@ class SessionRegistry:
             return False
         return right
 
-    def _note_unknown(self, arrival: Arrival, hello: Hello, now: float) -> None:
-        """Have it logged that a session is asked for which is not here, once in a while.
+    def _note(
+        self, arrival: Arrival, hello: Hello, fault: Violation, now: float, advice: str
+    ) -> None:
+        """Have it logged why a Hello is refused, once in a while for each code.
 
-        Anybody may ask, so there is a bound to what that writes.
+        Anybody may send one, so there is a bound to what that writes.
         """
-        if now >= self._note_from:
-            self._note_from = now + NOTE_INTERVAL
+        if now >= self._note_from.get(fault.code, -NEVER):
+            self._note_from[fault.code] = now + NOTE_INTERVAL
+            of = "" if arrival.principal is None else f" of {arrival.principal!r:.100}"
             arrival.note = (
-                f"session {hello.session.hex()[:8]}: a resume was refused, because the session is "
-                "not known here: this server was restarted, the session was away for too long, or "
-                "another worker or server has it (docs/proxies.md)"
+                f"session {hello.session.hex()[:8]}{of}: refused ({fault.code}), {fault.reason}: "
+                f"{advice}"
             )
 
     def _create(self, hello: Hello, principal: Hashable, now: float) -> Session:

@@ -123,7 +123,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
                 link_io.transport.abort()
         except KeyboardInterrupt as error:  # nobody waits any more
             self.abort()
-            tell_interrupted(self.session, error)
+            tell_interrupted(self.session, self.name, error)
             raise
 
     def wait_ended(self, timeout: float | None) -> bool:
@@ -141,7 +141,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         then is logged, and noted on ``error``.
         """
         self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
-        tell_interrupted(self.session, error)
+        tell_interrupted(self.session, self.name, error)
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""

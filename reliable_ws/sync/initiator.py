@@ -94,7 +94,7 @@ class Initiator(Driver):
             try:
                 work(transport)
             except Exception:  # noqa: BLE001 - logged
-                logger.exception("reliable_ws failed")
+                logger.exception("%s: reliable_ws failed, please report it", self.name)
                 with self.lock:
                     self.end(Ending(End.LOST, 1006, "internal error"))
 
@@ -128,7 +128,8 @@ class Initiator(Driver):
             try:
                 return take_over(self._call_reopen(reopen), adapt)
             except AlreadyOwned as error:  # which would carry two sessions, and lose both
-                logger.error("reopen= returned a WebSocket that is in use", exc_info=error)
+                line = "%s: reopen= returned a WebSocket that is in use: have it open a new one"
+                logger.error(line, self.name, exc_info=error)
                 with self.lock:
                     self.end(ending_unusable(error), error)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next may succeed

@@ -27,10 +27,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.ownership import release
+from reliable_ws.driver.status import name_of
 from reliable_ws.driver.tracing import trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
@@ -58,6 +59,7 @@ class LinkIO:
         "_close_timer",
         "_dispatch",
         "_lock",
+        "_principal",
         "_send_now",
         "_session",
         "_trace",
@@ -76,11 +78,14 @@ class LinkIO:
         session: Session,
         lock: threading.Lock,
         dispatch: Callable[[list[Event]], None],
+        *,
+        principal: Hashable = None,
     ) -> None:
         self.transport = transport
         self.link = link
         self._session = session
-        self._trace = trace_of(session.id) if logger.isEnabledFor(logging.DEBUG) else None
+        self._principal = principal
+        self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
         self.over = False
         "Whether the transport is gone."
         self._lock = lock
@@ -94,6 +99,11 @@ class LinkIO:
         self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
         if isinstance(transport, SyncPushTransport):
             transport.push_to(self._receive)
+
+    @property
+    def _name(self) -> str:
+        """The session, in log lines."""
+        return name_of(self._session.id, self._principal)
 
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
@@ -112,7 +122,7 @@ class LinkIO:
         except TransportClosed as end:
             self._lost(end.code, end.reason)
         except Exception:  # a transport's bug: use another
-            logger.exception("a transport failed")
+            logger.exception("%s: a transport failed", self._name)
             self.transport.abort()
             self._lost(None, "the transport failed")
 
@@ -166,7 +176,7 @@ class LinkIO:
         except TransportClosed:
             pass  # the reader learns it too, after what had arrived before
         except Exception:  # a transport's bug, and what it was given is lost: use another
-            logger.exception("a transport failed")
+            logger.exception("%s: a transport failed", self._name)
             self.transport.abort()
         except BaseException:  # Ctrl-C in the midst of a write, which is lost as well
             self.transport.abort()
@@ -197,7 +207,7 @@ class LinkIO:
         try:
             self.transport.close(close_action.code, close_action.reason)
         except Exception:  # a transport's bug
-            logger.exception("a transport failed")
+            logger.exception("%s: a transport failed", self._name)
             self.transport.abort()
 
     # ------------------------------------------------------------------ the end

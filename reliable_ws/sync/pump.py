@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
-from reliable_ws.driver.status import logger
+from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
@@ -41,7 +41,7 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_timers", "dispatch", "link_io", "lock", "session", "window_watch")
+    __slots__ = ("_timers", "dispatch", "link_io", "lock", "principal", "session", "window_watch")
 
     def __init__(
         self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
@@ -49,14 +49,23 @@ class Pump:
         self.session = session
         self.lock = lock
         self.dispatch = dispatch
+        self.principal: Hashable = None
+        "Who the peer is, for the log."
         self.link_io: LinkIO | None = None
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
         self._timers: list[tuple[float, Timer]] = []  # the next one is the last
 
+    @property
+    def name(self) -> str:
+        """The session, in log lines."""
+        return name_of(self.session.id, self.principal)
+
     def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        link_io = LinkIO(transport, link, self.session, self.lock, self.dispatch)
+        link_io = LinkIO(
+            transport, link, self.session, self.lock, self.dispatch, principal=self.principal
+        )
         if link is self.session.link:  # else the next one has overtaken it
             old, self.link_io = self.link_io, link_io
             if old is not None:

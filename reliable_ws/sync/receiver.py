@@ -105,7 +105,7 @@ class Receiver:
 
     def _leave_out(self, error: PayloadError) -> None:
         """Go on without a message that cannot be decoded: it is taken (MSG-4)."""
-        log_left_out(error, self._log_limit, time.monotonic())
+        log_left_out(self._pump.name, error, self._log_limit, time.monotonic())
 
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this end of messages is one that iterators do not raise."""

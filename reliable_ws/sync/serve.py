@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.status import ConnectionEvent
+from reliable_ws.driver.status import ConnectionEvent, describe_server
 from reliable_ws.driver.validation import (
     check_handler,
     check_known,
@@ -45,6 +45,12 @@ class Server:
         self._change = Condition()  # a WebSocket came, or is gone
         self._stopped = threading.Lock()  # held until shutdown(); safe in a signal's handler
         self._stopped.acquire()
+
+    def __repr__(self) -> str:
+        """Where it listens, and how many sessions live."""
+        is_open = self.inner.socket.fileno() >= 0
+        addresses = [self.inner.socket.getsockname()] if is_open else []
+        return describe_server(addresses, len(self.sessions))
 
     @property
     def port(self) -> int:

@@ -335,7 +335,7 @@ class Acceptor(Driver):
         options = sessions._options
         super().__init__(session, sessions._lock, resumable=resumable, methods=options.methods)
         self._sessions = sessions
-        self.principal = principal
+        self.belong_to(principal)
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."

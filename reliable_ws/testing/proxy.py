@@ -82,6 +82,11 @@ class ChaosProxy:
         self._half_open: deque[socket.socket] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def __repr__(self) -> str:
+        """Where it listens, where the server is, and how many connections live."""
+        host, port = self.target
+        return f"<ChaosProxy {self.host}:{self.port} to {host}:{port}, {self.live} live>"
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._listener = self._bind()

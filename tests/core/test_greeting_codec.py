@@ -53,6 +53,21 @@ def test_sides_with_one_codec_open_a_link(initiator, acceptor):
     assert arrival.session.attached
 
 
+def test_the_log_names_both_codecs_once_in_a_while():
+    """HELLO-18: the acceptor's side has to see it, too; anybody can repeat it."""
+    registry = SessionRegistry(7, codec=Codec("json"))
+
+    def note(at, **changes):
+        arrival = registry.arrive(at, principal="ann")
+        arrival.receive(encode([hello(**changes)]), at)
+        return arrival.note
+
+    words = "of 'ann': refused (4415), payload codecs differ: initiator msgpack, acceptor json: "
+    assert note(NOW).endswith(words + "both sides need the same payload_codec=")
+    assert not note(NOW)
+    assert note(NOW + 60, codec="yaml")
+
+
 @pytest.mark.parametrize(
     ("initiator", "acceptor", "words"),
     [

@@ -20,6 +20,8 @@ from reliable_ws.protocol.session import Session
 class Answers:
     """A session, as far as answers go into it."""
 
+    id = bytes(16)
+
     def __init__(self):
         self.faults = []
         self.call_queue = SimpleNamespace(crowded=False, weight=0, most_held=100)
@@ -211,10 +213,12 @@ def test_what_a_handler_raises_becomes_a_fault(server, error, code):
 
 def test_an_answer_that_the_peer_does_not_take_is_a_line_without_a_traceback(server, caplog):
     """Whatever the peer's limit is: it is no bug of the handler's."""
+    server.principal = "ann"
+    name = f"session {server._session.id.hex()[:8]} of 'ann'"
     assert server.explain(request(1), MessageTooLarge("9 bytes"), 0.0).code == "internal"
     [record] = caplog.records
     assert (record.levelno, record.exc_info) == (logging.WARNING, None)
-    assert record.getMessage() == "the answer to 'work' cannot be sent: 9 bytes"
+    assert record.getMessage() == f"{name}: the answer to 'work' cannot be sent: 9 bytes"
 
 
 def test_lines_about_requests_that_fail_are_bounded(server, caplog):

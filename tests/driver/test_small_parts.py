@@ -238,12 +238,12 @@ def test_a_session_that_is_left_open_is_logged(caplog):
 
 def test_what_an_interruption_leaves_is_logged_and_noted(caplog):
     session, error = Pair().client, KeyboardInterrupt()
-    tell_interrupted(session, error)
+    tell_interrupted(session, "session 1a", error)
     assert not caplog.records
     assert not hasattr(error, "__notes__")
     session.send("x")
-    tell_interrupted(session, error)
-    assert "KeyboardInterrupt left a connection: 1 sent" in caplog.text
+    tell_interrupted(session, "session 1a", error)
+    assert "session 1a: KeyboardInterrupt left a connection: 1 sent" in caplog.text
     assert "1 sent" in error.__notes__[0]
 
 

@@ -11,5 +11,5 @@ from reliable_ws.protocol.frames import Ack
 
 def test_a_line_says_who_gets_or_sends_what(caplog):
     caplog.set_level(logging.DEBUG, "reliable_ws")
-    trace_of(bytes(16))("gets", encode([Ack(1, 1)]))
+    trace_of("session 00000000")("gets", encode([Ack(1, 1)]))
     assert caplog.messages == ["session 00000000 gets Ack: received 1, confirmed 1"]

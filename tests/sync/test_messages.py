@@ -169,7 +169,7 @@ def test_a_payload_that_cannot_be_decoded_does_not_end_an_iteration(caplog):
             with next(deliveries) as message:
                 assert message == expected
         ours.flush(timeout=SECONDS)
-    assert [record.getMessage()[:38] for record in caplog.records] == [
+    assert [record.getMessage().partition(": ")[2][:38] for record in caplog.records] == [
         "message 2 (1 bytes) cannot be decoded ",
         "message 7 (1 bytes) cannot be decoded ",
     ]

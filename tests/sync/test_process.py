@@ -191,7 +191,9 @@ def test_ctrl_c_ends_a_close_that_waits():
     program.ready()
     program.signal(signal.SIGINT)
     left = "KeyboardInterrupt left a connection: 1 sent, 0 confirmed, 1 unknown; aborted (4499)\n"
-    assert program.end() == (0, "closed\n", left)
+    status, out, err = program.end()
+    assert (status, out) == (0, "closed\n")
+    assert re.fullmatch("session [0-9a-f]{8}: " + re.escape(left), err)
 
 
 def test_sigterm_drains_a_server():
