@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_options, check_seconds, expect
-from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge
+from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge, NumbersExhausted
 from reliable_ws.protocol.frames import OVERHEAD, Payload
 from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, name_of, seal
 from reliable_ws.protocol.report import Outcome
@@ -86,6 +86,9 @@ class Member:
                 number = session.send_sealed(publication.payload, publication.weight)
             except ConnectionClosed:
                 return Outcome.NOT_TAKEN
+            except NumbersExhausted:  # nothing can be sent to it any more
+                self.drop(Outcome.DROPPED)
+                return Outcome.DROPPED
         self.pending.append((number, publication))
         if not self.pump.awake:
             self.pump.wake()
@@ -132,7 +135,7 @@ class Member:
             self.weight -= publication.weight
             try:
                 sent = self.session.send_sealed(publication.payload, publication.weight)
-            except (MessageTooLarge, ConnectionClosed):
+            except (MessageTooLarge, NumbersExhausted, ConnectionClosed):
                 publication._settle(self, Outcome.NOT_TAKEN)
                 continue
             publication._places[self] = sent

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge, OutboxFull
+from reliable_ws.protocol.errors import (
+    ConnectionClosed,
+    MessageTooLarge,
+    NumbersExhausted,
+    OutboxFull,
+)
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import seal
 
@@ -46,7 +51,7 @@ def send_to_all(
             send(connection, *packed[id(connection._session.codec)])
         except ConnectionClosed:
             continue
-        except (OutboxFull, MessageTooLarge) as error:
+        except (OutboxFull, MessageTooLarge, NumbersExhausted) as error:
             error.add_note(f"{connection!r} was skipped")
             skipped.append(error)
     if skipped and raise_exceptions:

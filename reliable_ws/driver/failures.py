@@ -158,7 +158,8 @@ class FailedAttempts:
         goes_on = None
         if self.policy is not None:
             try:
-                goes_on = self.policy(attempt)
+                answer = self.policy(attempt)
+                goes_on = None if answer is None else bool(answer)
             except Exception:
                 logger.exception("%s: retry= raised; going on as by default", self._who)
         return attempt.final if goes_on is None else not goes_on
@@ -304,5 +305,5 @@ def retry_after(error: BaseException) -> float | None:
         until = email.utils.parsedate_to_datetime(asked)
         since = email.utils.parsedate_to_datetime(header_of(error, "Date") or "")
         return max(0.0, (until - since).total_seconds())
-    except (TypeError, ValueError):  # no date, or one of them without a zone
+    except (TypeError, ValueError, OverflowError):  # no date, or one of them without a zone
         return None

@@ -93,13 +93,13 @@ class Server:
         Sessions are not told. To end them gracefully, use :meth:`drain`.
         """
         self.shutdown()
+        self.listener.close()  # first: a client whose WebSocket is closed comes again at once
         with self._change:
             for transport in self._open:
                 start(functools.partial(transport.close, 1001))
             self._change.wait_for(lambda: not self._open, CLOSE_TIMEOUT)
             for transport in self._open:
                 transport.abort()
-        self.listener.close()
 
     def _serve(
         self, transport: SyncTransport, handler: Handler, principal: Callable[[Any], Any] | None

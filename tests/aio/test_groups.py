@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from reliable_ws import Config, ConnectionClosed, Fate, Group, NotSerializable, PayloadError
+from reliable_ws.protocol.frames import MAX_NUMBER
 from tests.aio.room import TIGHT, Room, counted, fates
 from tests.aio.stage import Stage, now, on_stage, rest, settle, start, take, turns, until
 
@@ -245,3 +246,18 @@ async def test_a_member_that_stopped_while_its_last_messages_are_unread():
         assert [r.fate async for r in publication] in ([Fate.NOT_TAKEN], [])
         assert await rest(room.members[0]) == ["unread"]
         await closing
+
+
+@on_stage
+async def test_a_member_at_its_last_number_is_dropped_and_the_others_get_everything(caplog):
+    """NUM-3"""
+    async with Room(3) as room:
+        box = room.members[1]._session.outbox
+        box.restore(MAX_NUMBER - 1, [])
+        publication = room.group.publish("x")
+        assert fates(publication.outcomes)[1] is Fate.DROPPED
+        assert [await room.clients[n].recv() for n in (0, 2)] == ["x", "x"]
+        assert room.members[1] not in room.group
+        assert (box.finish.number, box.finish.code) == (MAX_NUMBER, 1013)
+        assert "a member was dropped from its group" in caplog.text
+        assert counted(await publication.wait()) == {Fate.CONFIRMED: 2, Fate.DROPPED: 1}

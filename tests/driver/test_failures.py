@@ -130,6 +130,7 @@ def test_a_peer_that_has_answered_before_may_only_be_slow():
         ({}, None),
         ({"Retry-After": "120"}, 120),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, None),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
         (
             {
@@ -220,6 +221,15 @@ def test_a_policy_sees_what_there_is_to_know():
 
 def test_a_policy_that_raises_is_logged_and_the_default_holds(caplog):
     assert attempts(Stage.FIRST, HandshakeError(403), 1, lambda _: 1 / 0) == [True]
+    assert "retry= raised" in caplog.text
+
+
+def test_so_is_one_whose_answer_is_neither_true_nor_false(caplog):
+    class Unclear:
+        def __bool__(self):
+            raise ValueError("of more than one element")
+
+    assert attempts(Stage.FIRST, HandshakeError(403), 1, lambda _: Unclear()) == [True]
     assert "retry= raised" in caplog.text
 
 

@@ -24,6 +24,7 @@ from reliable_ws import (
 )
 from reliable_ws.driver import window_watch
 from reliable_ws.driver.status import State
+from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.sync import broadcast
 
 from .conftest import SECONDS, pair, run, until, waits
@@ -426,9 +427,13 @@ def test_a_broadcast_reaches_all_and_skips_who_has_no_room(caplog):
         assert "broadcast() skipped 1 of 2 connections: <Connection" in caplog.text
         with pytest.raises(ExceptionGroup, match="skipped 1 of 2"):
             broadcast([ours, small], LONG, raise_exceptions=True)
+        small._session.outbox.restore(MAX_NUMBER - 1, [])  # it has no number left
+        with pytest.raises(ExceptionGroup, match="skipped 1 of 2"):
+            broadcast([small, ours], "x", raise_exceptions=True)
+        assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [LONG, "x"]
         other.abort()
         broadcast([ours, other], [1])
-        assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [LONG, [1]]
+        assert theirs.recv(timeout=SECONDS) == [1]
 
 
 def test_the_log_says_in_words_what_travels(caplog):

@@ -10,7 +10,8 @@ import pytest
 import websockets.sync.client
 import websockets.sync.server
 
-from reliable_ws import Config, ConnectionClosed, SessionLost
+from reliable_ws import Backoff, Config, ConnectionClosed, SessionLost
+from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.protocol.frames import Code
 from reliable_ws.sync import Connection, Server, Sessions, serve, wrap
 
@@ -157,6 +158,18 @@ def test_draining_does_not_wait_for_a_handler_that_does_not_end():
         assert run(lambda: list(conn))
         assert server.drain().keys() == {conn.id}
         conn.close()
+
+
+def test_closing_does_not_wait_for_clients_that_come_again_meanwhile():
+    at_once = Backoff(0.001, longest=0.001)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serve(echo, "127.0.0.1", 0, drain_timeout=0))
+        conns = [stack.enter_context(local(server, reconnect=at_once)) for _ in range(8)]
+        closing = run(server.close)
+        closing.result(CLOSE_TIMEOUT / 2)
+        assert not server._open
+        for conn in conns:
+            conn.abort()
 
 
 def test_serve_forever_returns_after_shutdown():
