@@ -26,7 +26,7 @@ from .coerce_libraries import (
     is_of_pydantic,
     rules_of,
 )
-from .hints import UNIONS, meaning_of
+from .hints import UNIONS, local_names, meaning_of
 
 __all__ = ["Converter", "Converters", "Tries"]
 
@@ -118,7 +118,8 @@ class Converters:
 
     def _dataclass(self, name: str, hint: Any) -> Converter:
         try:
-            hints = typing.get_type_hints(hint, localns={hint.__name__: hint}, include_extras=True)
+            names = local_names(hint) | {hint.__name__: hint}
+            hints = typing.get_type_hints(hint, localns=names, include_extras=True)
         except NameError as error:
             raise TypeError(f"{name}: {hint.__name__}: {error}; {SEEN}") from None
         fields = {}
@@ -141,7 +142,10 @@ class _Later:
         return self.converter(value, tries)
 
 
-SEEN = "import it where the program runs, not only under TYPE_CHECKING, and define it in a module"
+SEEN = (
+    "import it where the program runs, not only under TYPE_CHECKING; define it in a module, or "
+    "register the handler in the function that defines it, below it"
+)
 
 
 TRY_EXTRA = (
@@ -150,14 +154,18 @@ TRY_EXTRA = (
 )
 
 
+LOCAL_FIELDS = ". If its fields have types that a function defines, define these in a module"
+
+
 def _refuse(name: str, hint: Any) -> typing.NoReturn:
     if isinstance(hint, str):
         raise TypeError(f"{name}: the annotation {hint!r} cannot be resolved; {SEEN}")
     extra = "" if has_msgspec() else TRY_EXTRA
+    local = LOCAL_FIELDS if "<locals>" in getattr(hint, "__qualname__", "") else ""
     raise TypeError(
         f"{name}: no value from the peer can be checked against {hint!r}. Annotate it with plain "
         f"types, containers and unions of them, dataclasses or enums{extra}; or with Any, which "
-        "is not checked"
+        f"is not checked{local}"
     )
 
 

@@ -10,7 +10,14 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["UNIONS", "connection_parameter", "hints_of", "meaning_of", "signature_of"]
+__all__ = [
+    "UNIONS",
+    "connection_parameter",
+    "hints_of",
+    "local_names",
+    "meaning_of",
+    "signature_of",
+]
 
 UNIONS = (typing.Union, types.UnionType)
 NEITHER_OR_BOTH = {"Connection", "None", "Optional", "Union"}
@@ -46,11 +53,40 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     return signature.replace(parameters=kept)
 
 
+def local_names(defined: Any) -> dict[str, Any]:
+    """Return the names that a function or class sees of the functions that it is defined in.
+
+    Those functions have to run, as they do while they register a handler: each is a caller of this
+    one. The standard library looks at a frame for the same reason, in :mod:`typing` and
+    :mod:`collections`.
+    """
+    path = getattr(defined, "__qualname__", "")
+    if "<locals>" not in path:
+        return {}
+    names: dict[str, Any] = {}
+    frame = inspect.currentframe()
+    while frame is not None:
+        encloses = path.startswith(f"{frame.f_code.co_qualname}.")
+        if encloses and frame.f_globals.get("__name__") == defined.__module__:
+            names = frame.f_locals | names  # the names of inner functions hide those of outer ones
+        frame = frame.f_back
+    return names
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    """Return the names of outer functions that a function uses."""
+    try:
+        return dict(inspect.getclosurevars(function).nonlocals)
+    except (TypeError, ValueError):  # no Python function; a name without a value yet
+        return {}
+
+
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the parameters' annotations; a name that cannot be resolved stays a string."""
     inner = _innermost(function)
     names = getattr(inner, "__globals__", {})
-    local = {kind.__name__: kind for kind in getattr(inner, "__type_params__", ())}
+    local = local_names(inner) | _closed_over(inner)
+    local |= {kind.__name__: kind for kind in getattr(inner, "__type_params__", ())}
     hints: dict[str, Any] = {}
     for name, parameter in signature_of(function).parameters.items():
         hint = parameter.annotation
