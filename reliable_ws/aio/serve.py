@@ -116,7 +116,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             awaitable of it. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
-        drain_timeout: Seconds that handlers have when the server drains.
+        drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         transport_options: All other keywords go to websockets' ``serve``.
 
     Raises:

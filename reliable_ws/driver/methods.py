@@ -177,8 +177,8 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
-            TypeError: An annotation cannot be checked, or is ``Connection`` where the connection
-                cannot be given.
+            TypeError: It is no function, or an annotation cannot be checked, or is ``Connection``
+                where the connection cannot be given.
         """
         if function is None:
             return functools.partial(self.add, name=name)
@@ -189,9 +189,11 @@ class Methods:
 
         Raises:
             ValueError: A method of that name is registered already, or the handler has no name.
-            TypeError: An annotation cannot be checked, or is ``Connection`` where the connection
-                cannot be given.
+            TypeError: It is no function, or an annotation cannot be checked, or is ``Connection``
+                where the connection cannot be given.
         """
+        if not callable(function):
+            raise TypeError(f"a method must be a function, not {function!r:.100}")
         key = name or getattr(function, "__name__", "")
         if not key:
             raise ValueError(f"{function!r} has no name of its own: use add(function, name)")

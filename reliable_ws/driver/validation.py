@@ -160,6 +160,11 @@ def check_handler(handler: object, *, awaited: bool) -> None:
     else:
         expected = f"{PLAIN_FUNCTION} (coroutine functions are for reliable_ws without .sync)"
         expect("the handler", handler, expected, fits=is_plain(handler))
+    if not takes_one_argument(handler):
+        raise TypeError(
+            "the handler must take one argument, the connection: "
+            f"{handler!r:.100} has the parameters {inspect.signature(handler)}"
+        )
 
 
 def check_reopening(reopen: object, backoff: object, *, awaited: bool) -> None:
@@ -211,6 +216,19 @@ def can_be_awaited(function: object) -> bool:
         return True
     is_def = inspect.isfunction(inner) or inspect.ismethod(inner)
     return not is_def or inner.__name__ == "<lambda>"
+
+
+def takes_one_argument(function: Any) -> bool:
+    """Whether it can be called with one argument; also if its parameters are not known."""
+    try:
+        parameters = inspect.signature(function)
+    except (TypeError, ValueError):  # of a function in C
+        return True
+    try:
+        parameters.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def _called(function: Any) -> Callable[..., Any] | None:

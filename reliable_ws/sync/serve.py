@@ -162,7 +162,7 @@ def serve(
             same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
-        drain_timeout: Seconds that handlers have when the server drains.
+        drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         max_connections: How many connections are open at the same time. Each takes two threads, and
             each session one for its handler. Further ones wait to be accepted, and a warning is
             logged. Of these connections at most 64 may be opening (the greeting included): then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +44,12 @@ def call(function, params, connection=None):
 # ------------------------------------------------------------------ registering
 
 
+@pytest.mark.parametrize("wrong", [5, "add", None])
+def test_what_is_no_function_is_no_method(wrong):
+    with pytest.raises(TypeError, match="a method must be a function, not"):
+        Methods().add(wrong, "name")
+
+
 def test_methods_are_found_by_name():
     methods = Methods()
 
@@ -60,7 +67,7 @@ def test_methods_are_found_by_name():
     with pytest.raises(ValueError, match="already"):
         methods.add(first)
     with pytest.raises(ValueError, match="no name"):
-        methods.add(Color.RED)  # type: ignore[type-var]
+        methods.add(functools.partial(first))
 
 
 def test_each_driver_refuses_what_it_cannot_run():

@@ -126,11 +126,23 @@ def test_kinds_of_functions(function, awaited, is_run):
 
 
 def test_handlers():
-    check_handler(coroutine, awaited=True)
-    check_handler(plain, awaited=False)
+    check_handler(functools.partial(with_path, path="/"), awaited=True)
+    check_handler(print, awaited=False)
     for wrong, awaited in ((plain, True), (coroutine, False)):
         with pytest.raises(TypeError, match="the handler must be"):
             check_handler(wrong, awaited=awaited)
+
+
+async def with_path(conn, path):
+    """Return nothing: a handler as earlier releases of websockets wanted it."""
+
+
+def test_handlers_take_the_connection_alone():
+    for wrong, awaited in ((with_path, True), (coroutine, True), (plain, False)):
+        with pytest.raises(TypeError, match=r"one argument, the connection: .* has the parameters"):
+            check_handler(wrong, awaited=awaited)
+    for fits in (lambda conn: None, lambda *_: None, dict):  # of some the call alone can tell
+        check_handler(fits, awaited=True)
 
 
 def test_ways_to_the_next_websocket():
