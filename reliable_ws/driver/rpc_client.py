@@ -105,7 +105,10 @@ class OpenRequests(Generic[Q]):
 
         Raises:
             NotSerializable: The payload codec cannot pack them.
+            TypeError: The method's name is no text: the peer would end the session.
         """
+        if type(method) is not str and not isinstance(method, str):
+            raise TypeError(f"a method's name must be a str, not {method!r:.100}")
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and len(method.encode()) > LONGEST_NAME:
             raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")

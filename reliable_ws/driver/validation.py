@@ -153,7 +153,7 @@ def check_uri_now(uri: object) -> str:
     return str(uri)
 
 
-def check_handler(handler: object, *, awaited: bool) -> None:
+def check_handler(handler: Any, *, awaited: bool) -> None:
     """Raise ``TypeError`` for a handler that cannot be run where sessions are served."""
     if awaited:
         expect("the handler", handler, COROUTINE_FUNCTION, fits=can_be_awaited(handler))

@@ -107,12 +107,17 @@ def text(value: Any, longest: int, what: str) -> str:
     return value
 
 
-def sayable(code: int, reason: str) -> str:
+def sayable(code: object, reason: object) -> str:
     """Return as much of a reason of ours as may be sent.
 
     Raises:
         ValueError: The code may not be sent.
+        TypeError: The code is no int, or the reason no str.
     """
+    if not isinstance(code, int) or not isinstance(reason, str):
+        raise TypeError(
+            f"a code must be an int and a reason a str, not {code!r} and {reason!r:.100}"
+        )
     if not 1000 <= code <= 4999:
         raise ValueError(f"a code is from 1000 to 4999, not {code}")
     return reason.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")

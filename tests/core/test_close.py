@@ -164,6 +164,17 @@ def test_a_wrong_code_is_the_callers_mistake_and_changes_nothing(side):
     assert (lone.session.closing, lone.session.ended) == (False, None)
 
 
+@pytest.mark.parametrize(("code", "reason"), [("1000", ""), (None, ""), (1000, b"bye"), (1000, 5)])
+@either_side
+def test_what_is_no_code_or_reason_changes_nothing(side, code, reason):
+    lone = side()
+    for verb in (lone.session.close, lone.session.finish, lone.session.abort):
+        with pytest.raises(TypeError, match="a code must be an int and a reason a str"):
+            verb(NOW, code, reason)
+    assert lone.session.send("still open") == 1
+    assert (lone.session.closing, lone.session.ended) == (False, None)
+
+
 @either
 def test_any_reason_can_be_said(who):
     """Section 3 of protocol.md: 123 bytes of text; the rest is left out."""

@@ -165,6 +165,16 @@ def test_a_peer_that_takes_no_requests(pair, client):
         client.check(Request("work", "x", "x", 7))
 
 
+@pytest.mark.parametrize("wrong", [b"work", 5, None])
+def test_a_name_is_text(pair, client, wrong):
+    """The peer would end the session."""
+    with pytest.raises(TypeError, match="a method's name must be a str, not"):
+        client.ask(wrong)
+    client.ask()
+    pair.run()
+    assert isinstance(pair.server_events[-1], Requested)
+
+
 def test_names_have_a_length(client):
     client.seal("ä" * 127, None)
     with pytest.raises(ValueError, match="255 bytes"):
