@@ -303,7 +303,7 @@ class Calling(Machine):
             return
         pair = self.pair
         for _ in range(6):
-            if pair.client.ended is None and not (pair.wires[-1].alive and pair.client.attached):
+            if pair.client.ended is None and not self.is_carried():
                 pair.cut()
                 pair.dial()
             pair.run()
@@ -317,6 +317,11 @@ class Calling(Machine):
             pair.advance(0.1)
             self.all_is_well()
         self.all_is_known()
+
+    def is_carried(self) -> bool:
+        """Whether the newest wire carries the session: a pair cuts no wire that an end gave up."""
+        pair = self.pair
+        return pair.wire.alive and pair.client.attached and pair.server.attached
 
     def all_is_known(self) -> None:
         alive = self.pair.client.ended is None and self.pair.server.ended is None
@@ -335,3 +340,17 @@ class Calling(Machine):
 
 Calling.TestCase.settings = examples(200, stateful_step_count=50)
 TestCalling = Calling.TestCase
+
+
+def test_the_network_also_heals_where_only_the_server_has_given_up_the_link():
+    """The client has heard the server all the time, and the server nothing of the client."""
+    machine = Calling()
+    machine.begin(NARROW)
+    for _ in range(4):
+        machine.wait(3.5)
+        machine.pull(0)
+        machine.deliver(0, 5, up=False)
+    machine.ask("client", 40, None, stream=False)
+    pair = machine.pair
+    assert (pair.client.attached, pair.server.attached, pair.wire.alive) == (True, False, True)
+    machine.teardown()
