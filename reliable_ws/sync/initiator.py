@@ -93,7 +93,7 @@ class Initiator(Driver):
         def guarded() -> None:
             try:
                 work(transport)
-            except Exception:  # noqa: BLE001 - logged
+            except BaseException:  # noqa: BLE001 - logged; SystemExit of the application, too
                 logger.exception("%s: reliable_ws failed, please report it", self.name)
                 with self.lock:
                     self.end(Ending(End.LOST, 1006, "internal error"))

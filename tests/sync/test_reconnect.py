@@ -127,6 +127,23 @@ def test_whatever_opening_raises_it_is_tried_again(error):
     ours.abort()
 
 
+def test_a_policy_that_would_end_its_thread_ends_the_session():
+    server = Server()
+
+    def policy(attempt):
+        raise SystemExit
+
+    begun, error = server.open(), OSError("no way")
+    ours = wrap(begun, reopen=lambda: raising(error), reconnect=AT_ONCE, retry=policy)
+    begun.cut()
+    with pytest.raises(SessionLost, match="internal error"):
+        ours.recv(timeout=SECONDS)
+
+
+def raising(error):
+    raise error
+
+
 def test_one_handler_has_the_connection_whatever_websocket_carries_it():
     """A second one would take every other message, and close what the first one uses."""
     sessions, got, handling, wires = Sessions(), [], [], []
