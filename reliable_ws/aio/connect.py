@@ -21,7 +21,13 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.reconnect import is_ended_by_peer
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_known, check_options, check_uri, check_uri_now
+from reliable_ws.driver.validation import (
+    check_headers_now,
+    check_known,
+    check_options,
+    check_uri,
+    check_uri_now,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.payload import PayloadCodec
@@ -118,6 +124,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             for name in PER_ATTEMPT:
                 if name in options:
                     options[name] = await _now(options[name])
+        check_headers_now(options.get("additional_headers"))
         headers = self._cookies.add_to(uri, options.get("additional_headers"))
         transport = await websockets.dial(uri, **options | {"additional_headers": headers})
         self._cookies.take(uri, cookies_set(transport.websocket))

@@ -346,7 +346,8 @@ class Group:
             TypeError: The object is no :class:`Connection`.
         """
         is_connection = isinstance(connection, Connection)
-        expect("connection", connection, "a reliable_ws.Connection", fits=is_connection)
+        expected = "a reliable_ws.Connection (Groups are for asyncio; threads have broadcast())"
+        expect("connection", connection, expected, fits=is_connection)
         if connection.id in self._members:
             raise ValueError(f"{connection!r} is a member already")
         if connection._session.outbox.state is not Sending.OPEN:

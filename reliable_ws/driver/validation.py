@@ -24,6 +24,7 @@ from .methods import Methods
 __all__ = [
     "check_codec",
     "check_handler",
+    "check_headers_now",
     "check_known",
     "check_options",
     "check_reopening",
@@ -151,6 +152,13 @@ def check_uri_now(uri: object) -> str:
     """Return what the function for the URI has returned, if it is one. Raises ``TypeError``."""
     expect("what uri() returned", uri, "a URI like 'ws://host:port'", fits=isinstance(uri, str))
     return str(uri)
+
+
+def check_headers_now(headers: object) -> None:
+    """Raise ``TypeError`` for what is no headers, also if a function returned it."""
+    are_pairs = isinstance(headers, Iterable) and not isinstance(headers, str | bytes)
+    expected = "a mapping, or pairs of name and value"
+    expect("additional_headers", headers, expected, fits=headers is None or are_pairs)
 
 
 def check_handler(handler: Any, *, awaited: bool) -> None:

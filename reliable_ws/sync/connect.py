@@ -11,7 +11,13 @@ from reliable_ws.driver.failures import RetryPolicy, explain
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_known, check_options, check_uri, check_uri_now
+from reliable_ws.driver.validation import (
+    check_headers_now,
+    check_known,
+    check_options,
+    check_uri,
+    check_uri_now,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.transport import SyncTransport
@@ -92,6 +98,7 @@ def connect(
             if callable(options.get(name)):
                 options[name] = options[name]()
         now = check_uri_now(uri() if callable(uri) else uri)
+        check_headers_now(options.get("additional_headers"))
         headers = cookies.add_to(now, options.get("additional_headers"))
         transport = websockets.dial(now, **options | {"additional_headers": headers})
         cookies.take(now, cookies_set(transport.websocket))

@@ -12,6 +12,7 @@ from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.validation import (
     can_be_awaited,
     check_handler,
+    check_headers_now,
     check_options,
     check_reopening,
     check_seconds,
@@ -123,6 +124,14 @@ def test_a_uri():
 def test_kinds_of_functions(function, awaited, is_run):
     assert can_be_awaited(function) is awaited
     assert is_plain(function) is is_run
+
+
+@pytest.mark.parametrize("wrong", [5, "X: y", b"X: y"])
+def test_additional_headers(wrong):
+    with pytest.raises(TypeError, match="additional_headers must be a mapping, or pairs"):
+        check_headers_now(wrong)
+    for fits in (None, {"X": "y"}, [("X", "y")]):
+        check_headers_now(fits)
 
 
 def test_handlers():
