@@ -28,7 +28,7 @@ from reliable_ws.transport import Transport
 
 from .link_io import LinkIO
 
-__all__ = ["MAX_SENDS", "SEND_AT_ONCE", "Pump"]
+__all__ = ["MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump"]
 
 MAX_SENDS = 1024
 """Sends without a flush between before one yields to the event loop.
@@ -48,6 +48,9 @@ WRONG_THREAD = (
 
 LONG_TURN = 0.005
 """Seconds that what is queued waits for the end of the turn, if its task goes on sending."""
+
+MAX_UNTIMED = 64
+"""Most sends between two looks at the clock. A look at each would cost a twentieth of a stream."""
 
 CALLS_AT_ONCE = 32
 """Calls queued in one turn that are sent at once: the peer works on them while we go on."""
@@ -69,6 +72,7 @@ class Pump:
         "check_after",
         "check_at",
         "clock",
+        "clock_after",
         "dispatch",
         "flush_at",
         "flush_by",
@@ -100,6 +104,8 @@ class Pump:
         "Total weight of the outbox from which on a send flushes."
         self.check_after = 1
         "Sends between two looks at these two limits: as many as are likely to reach neither."
+        self.clock_after = 1
+        "Sends between two looks at the clock, to see whether this turn lasts."
         self.check_at = 0
         "The number of the message that is sent with the next look: 0 at the start of a turn."
         self._thread = get_ident()  # in which the event loop runs
@@ -139,13 +145,15 @@ class Pump:
         else:
             self.write_if_long()
 
-    def write_if_long(self) -> None:
-        """Write what is queued if this turn of the loop lasts: who queues it does not yield."""
+    def write_if_long(self) -> bool:
+        """Write what is queued if this turn of the loop lasts; return whether it does."""
         now = self.clock()
-        if now >= self.flush_by:
-            self.flush_by = now + LONG_TURN
-            if self.link_io is not None:
-                self.link_io.flush()
+        if now < self.flush_by:
+            return False
+        self.flush_by = now + LONG_TURN
+        if self.link_io is not None:
+            self.link_io.flush()
+        return True
 
     def check_thread(self) -> None:
         """Raise ``RuntimeError`` in another thread than that of the event loop.

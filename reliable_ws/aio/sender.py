@@ -24,7 +24,7 @@ from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 
-from .pump import MAX_SENDS, SEND_AT_ONCE, Pump
+from .pump import MAX_SENDS, MAX_UNTIMED, SEND_AT_ONCE, Pump
 from .waiters import Thresholds, WaitQueue
 
 __all__ = ["Receipt", "Sender"]
@@ -112,19 +112,22 @@ class Sender:
     def check_turn(self) -> None:
         """Have the messages of this turn sent at its end; if it is full, send, and yield next.
 
-        This is called for the first message of a turn, when the turn lasts for long, and else once
-        for a number of messages: as many as will weigh what is left, if they weigh what the last
-        ones did.
+        This is called for the first and the second message of a turn, and then once for a number of
+        messages: as many as will weigh what is left, if they weigh what the last ones did. They are
+        fewer at first, and where the turn lasts, because the clock is looked at here as well.
         """
         pump, outbox = self._pump, self._outbox
         last = outbox.last
         if not pump.awake:
             pump.wake()
-            pump.check_at = last + pump.check_after - 1
-            if last < pump.check_at:
+            pump.clock_after = 1
+            if pump.check_after > 1:
+                pump.check_at = last + 1
                 return
+        elif pump.write_if_long():
+            pump.clock_after = 1
         else:
-            pump.write_if_long()
+            pump.clock_after = min(4 * pump.clock_after, MAX_UNTIMED)
         total = outbox.total
         if last >= pump.yield_at:
             self.session.hold_offers()  # so the next send takes the long way
@@ -134,7 +137,8 @@ class Sender:
                 pump.link_io.flush()
         weight = total - outbox.end_of(last - 1) if outbox.finish is None else SEND_AT_ONCE
         pump.check_after = max(1, min(MAX_SENDS, (pump.flush_at - total) // weight))
-        pump.check_at = min(last + pump.check_after, max(pump.yield_at, last + 1))
+        after = min(pump.check_after, pump.clock_after)
+        pump.check_at = min(last + after, max(pump.yield_at, last + 1))
 
     def try_again(self) -> None:
         """Let who waits for room see whether there is some, or that it is too late."""
