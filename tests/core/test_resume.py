@@ -326,6 +326,34 @@ def test_frames_become_smaller_on_links_that_die_before_one_is_through():
     assert pair.server_take() == [b"x" * 60_000]
 
 
+def test_a_path_that_was_too_slow_for_a_large_frame_gets_no_other():
+    """RESUME-12: 1 MiB takes too long here; 256 KiB pass, and go on to do so."""
+    pair = Pair()
+    pair.connect()
+    for _ in range(3):
+        pair.client.send(b"x" * 900_000)
+    taken, deaths = [], 0
+    for _ in range(100):
+        wire = pair.wire
+        data = wire.dialer.transmit(pair.now)
+        if data is not None and len(data) > 256 * 1024:
+            deaths += 1
+            pair.cut()
+            pair.dial()
+            pair.pull()  # the Hello
+        elif data is not None:
+            wire.up.append(data)
+        while pair.deliver_up():
+            pass
+        taken += pair.server_take()
+        while (data := pair.wire.listener.transmit(pair.now)) is not None:
+            pair.wire.down.append(data)
+        while pair.deliver_down():
+            pass
+    assert taken == [b"x" * 900_000] * 3
+    assert deaths == 1
+
+
 def test_the_older_link_is_fenced():
     """RESUME-2, RESUME-6: whoever holds it is told, and must not come back."""
     pair = connected()
