@@ -6,7 +6,7 @@ import enum
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
@@ -173,6 +173,20 @@ def explain(error: BaseException) -> None:
         )
 
 
+class _Missing:
+    """What a connection does not have under a name that users of websockets know.
+
+    A ``__getattr__`` would do as well, but it makes every attribute of the class slow.
+    """
+
+    def __init__(self, name: str, hint: str) -> None:
+        self._name = name
+        self._words = f"a reliable_ws Connection has no attribute {name!r}: {hint}"
+
+    def __get__(self, connection: object, _owner: type) -> Any:
+        raise AttributeError(self._words, name=self._name, obj=connection)
+
+
 class Status:
     """A connection, as far as it can be read off its session and its transport."""
 
@@ -180,13 +194,6 @@ class Status:
 
     _session: Session
     _driver: Any
-
-    if not TYPE_CHECKING:  # a type checker knows what a connection has
-
-        def __getattr__(self, name: str) -> Any:
-            hint = HINTS.get(name)
-            words = f"a reliable_ws Connection has no attribute {name!r}"
-            raise AttributeError(f"{words}: {hint}" if hint else words, name=name, obj=self)
 
     def __repr__(self) -> str:
         """Short id, whose it is, which side this is, and the state."""
@@ -315,6 +322,10 @@ class Status:
     def close_reason(self) -> str | None:
         """The reason that came with the code. ``None`` while the session lives."""
         return self._session.ended.reason if self._session.ended else None
+
+
+for _name, _hint in HINTS.items():
+    setattr(Status, _name, _Missing(_name, _hint))
 
 
 def name_of(session: bytes, principal: Hashable) -> str:
