@@ -60,6 +60,8 @@ MAX_RANGES = 64
 RAW = 32 * 1024
 """From this size on a lone payload is joined to its header instead of copied by msgpack."""
 
+GREETINGS = frozenset((Hello, Welcome))
+
 _PACKER = msgpack.Packer(autoreset=True)
 
 
@@ -73,11 +75,13 @@ def encode(frames: Sequence[Frame]) -> bytes:
     items: list[Any] = []
     for frame in frames:  # a loop and no comprehension: that is a call of its own until Python 3.12
         kind = type(frame)
-        values: tuple[Any, ...] = frame
-        if kind is Hello or kind is Welcome:  # a codec that is not named is left out (HELLO-18)
-            codec = values[-1]
-            values = values[:-1] if codec is None else (*values[:-1], [codec])
-        items.append(wire_calls(frame) if kind is Calls else (TYPES[kind], *values))  # type: ignore[arg-type]
+        if kind is Calls:
+            items.append(wire_calls(frame))  # type: ignore[arg-type]
+        elif kind in GREETINGS:
+            *values, codec = frame  # a codec that is not named is left out (HELLO-18)
+            items.append((TYPES[kind], *values, *([] if codec is None else [[codec]])))
+        else:
+            items.append((TYPES[kind], *frame))
     data: bytes = _PACKER.pack(items)
     return data
 
