@@ -187,7 +187,7 @@ async def test_iterating_over_connect_raises_that_a_certificate_is_not_trusted()
 
 async def test_a_port_with_or_without_tls_is_tried_again_and_named(caplog):
     caplog.set_level(logging.INFO, "reliable_ws")
-    cut = (OSError, EOFError, websockets.exceptions.InvalidHandshake)  # EOFError: websockets 13
+    cut = (OSError, EOFError, websockets.exceptions.InvalidHandshake)  # EOFError: up to 14.1
     async with serve(echo, "127.0.0.1", 0) as plain, with_tls() as secret:
         for uri in (f"wss://127.0.0.1:{plain.port}", f"ws://127.0.0.1:{secret.port}"):
             caplog.clear()
