@@ -375,8 +375,6 @@ class WithoutReaders(asyncio.SelectorEventLoop):
     def add_reader(self, *_: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
 
-    remove_reader = add_reader  # type: ignore[assignment]
-
 
 LOOPS: list[Any] = [asyncio.SelectorEventLoop, WithoutReaders]
 with contextlib.suppress(ImportError):  # it does not exist everywhere
