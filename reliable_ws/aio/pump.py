@@ -244,17 +244,18 @@ class Pump:
     def rearm(self) -> None:
         """Look at the session again at its deadline."""
         due = self.session.deadline
-        if due < NEVER:
+        if due < self._due:
             self._look_by(due)
-        elif self._timer is not None:
+        elif due == NEVER and self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._due = NEVER
 
     def _look_by(self, due: float) -> None:
-        """Look at the session by then; a later deadline is found out when the timer fires."""
-        if due >= self._due:
-            return  # cheaper than a new timer each time
+        """Look at the session by then, which is before the timer fires.
+
+        A later deadline needs no new timer: it is found out when the present one fires.
+        """
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
