@@ -18,7 +18,7 @@ from reliable_ws.driver.failures import (
     explain,
 )
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, unix_uri
 from reliable_ws.driver.reconnect import is_ended_by_peer
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import (
@@ -229,5 +229,5 @@ def unix_connect(path: Any = None, uri: str | None = None, **options: Any) -> co
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
     if uri is None:
-        uri = "ws://localhost/" if options.get("ssl") is None else "wss://localhost/"
+        uri = unix_uri(options.get("ssl"))
     return connect(uri, unix=True, path=path, **options)

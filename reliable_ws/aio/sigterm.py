@@ -11,15 +11,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, cast
 
+from reliable_ws.driver.session_table import OnDrained
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_seconds, check_sessions
-from reliable_ws.protocol.report import Report
 
 from .sessions import Sessions
 
 __all__ = ["drain_on_sigterm"]
-
-OnDrained = Callable[[dict[bytes, Report]], object]
 
 LOOPS = ("asyncio.unix_events", "uvloop.loop")
 """Where the handlers are from that event loops set for loop.add_signal_handler()."""

@@ -14,10 +14,15 @@ from .methods import Methods
 from .status import ConnectionEvent
 from .validation import check_options
 
-__all__ = ["PER_ATTEMPT", "SessionOptions"]
+__all__ = ["PER_ATTEMPT", "SessionOptions", "unix_uri"]
 
 PER_ATTEMPT = ("additional_headers", "subprotocols")
 """Options of a WebSocket that may be functions: called for each attempt, since tokens expire."""
+
+
+def unix_uri(ssl: object) -> str:
+    """Return the default URI of a server at a Unix socket, for ``ssl=`` of ``unix_connect``."""
+    return "ws://localhost/" if ssl is None else "wss://localhost/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,10 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
-__all__ = ["EVICTION_INTERVAL", "SessionTable"]
+__all__ = ["EVICTION_INTERVAL", "OnDrained", "SessionTable"]
+
+OnDrained = Callable[[dict[bytes, Report]], object]
+"""What the application has called after a drain: with the reports of all sessions, by their ids."""
 
 EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what sessions hold. Each costs a microsecond a session."""

@@ -9,7 +9,7 @@ from reliable_ws.backoff import Backoff
 from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import RetryPolicy, explain
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, unix_uri
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
     check_headers_now,
@@ -129,5 +129,5 @@ def unix_connect(path: Any = None, uri: str | None = None, **options: Any) -> Co
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
     if uri is None:
-        uri = "ws://localhost/" if options.get("ssl") is None else "wss://localhost/"
+        uri = unix_uri(options.get("ssl"))
     return connect(uri, unix=True, path=path, **options)

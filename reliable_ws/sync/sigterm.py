@@ -8,16 +8,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from reliable_ws.driver.session_table import OnDrained
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_seconds, check_sessions
-from reliable_ws.protocol.report import Report
 
 from .sessions import Sessions
 from .timers import start
 
 __all__ = ["drain_on_sigterm"]
-
-OnDrained = Callable[[dict[bytes, Report]], object]
 
 
 def drain_on_sigterm(
