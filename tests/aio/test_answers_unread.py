@@ -49,17 +49,23 @@ class Asker:
         await asyncio.wait_for(self.serving, 10)
 
 
-@on_stage
-async def test_no_handler_starts_while_its_peer_receives_nothing():
-    """CALL-45"""
+def working(size):
+    """A method ``work`` with answers of this size, and a list of the calls that it has run."""
     ran = []
     methods = Methods()
 
     @methods.register
     async def work(_):
         ran.append(len(ran))
-        return bytes(600)
+        return bytes(size)
 
+    return ran, methods
+
+
+@on_stage
+async def test_no_handler_starts_while_its_peer_receives_nothing():
+    """CALL-45"""
+    ran, methods = working(600)
     asker = Asker(methods, Config(outbox_bytes=1000))
     await asker.begin()
     await asker.ask(2)
@@ -80,14 +86,7 @@ async def test_no_handler_starts_while_its_peer_receives_nothing():
 @on_stage
 async def test_nor_when_all_of_it_was_asked_for_at_once():
     """CALL-45"""
-    ran = []
-    methods = Methods()
-
-    @methods.register
-    async def work(_):
-        ran.append(len(ran))
-        return bytes(600)
-
+    ran, methods = working(600)
     asker = Asker(methods, Config(outbox_bytes=1000))
     await asker.begin()
     await asker.ask(50)
@@ -105,14 +104,7 @@ async def test_nor_when_all_of_it_was_asked_for_at_once():
 @on_stage
 async def test_what_waits_is_turned_away_when_the_connection_closes():
     """CALL-45, CALL-11"""
-    ran = []
-    methods = Methods()
-
-    @methods.register
-    async def work(_):
-        ran.append(len(ran))
-        return bytes(1100)
-
+    ran, methods = working(1100)
     asker = Asker(methods, Config(outbox_bytes=1000))
     await asker.begin()
     await asker.ask(1)
