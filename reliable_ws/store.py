@@ -1,0 +1,133 @@
+"""What a durable session needs of a store: take what changed, say when it is kept.
+
+A store keeps sessions beyond the death of a process. :class:`~reliable_ws.SQLiteStore` is one. A
+store is opened by one process at a time. It works in the background: :meth:`Store.submit` returns
+at once, and the driver goes on. What is not kept yet is not said to the peer (protocol.md,
+"Stores").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from reliable_ws.protocol.errors import ReliableWSError
+from reliable_ws.protocol.stored import Change, KeptSend, Run, Stored
+
+__all__ = [
+    "Apply",
+    "Change",
+    "KeptSend",
+    "NotAStore",
+    "Run",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreInUse",
+    "StoreTooNew",
+    "Stored",
+]
+
+
+class StoreError(ReliableWSError):
+    """A store cannot do what it is asked to. The message names the file, what, and the remedy."""
+
+
+class StoreInUse(StoreError):
+    """Another process, or another store of this one, has the file open."""
+
+
+class NotAStore(StoreError):
+    """The file is no store of this library. Nothing was written to it."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged. Nothing was written to it."""
+
+
+class StoreTooNew(StoreError):
+    """A newer release of this library wrote the file. Nothing was written to it."""
+
+
+class StoreFull(StoreError):
+    """There is no room on the disk. What was to be kept was not; the store goes on when it can."""
+
+
+class StoreFailed(StoreError):
+    """Reading or writing failed, and what is on the disk is not known until the file is reopened.
+
+    The store does nothing more in this process.
+    """
+
+
+class Apply(NamedTuple):
+    """Work of the application that is kept together with what the session says of it."""
+
+    session: bytes
+    work: Callable[[Any], Any]
+    """Called in the store's thread with the database, inside a savepoint. If it raises, the
+    savepoint is undone, and nothing of this is kept."""
+    delivery: int | None = None
+    "Note that the delivery of this number is confirmed,"
+    send: bytes | None = None
+    "or note this packed message as a kept send,"
+    key: str | None = None
+    "with this key."
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps sessions. Every method may be called from any thread, :meth:`open` first.
+
+    What is submitted first is kept first: when a change is said to be kept, so is everything that
+    was submitted before it.
+    """
+
+    def open(self) -> Sequence[Stored]:
+        """Take the store for this process, and return what it has. It may block.
+
+        A second call returns the same again, as the store has it now.
+
+        Raises:
+            StoreError: It cannot be opened; the subclass says why.
+        """
+
+    @property
+    def alive_at(self) -> float | None:
+        """When the last process that had it was seen alive (seconds since 1970).
+
+        ``None``: it is new. Sessions that had a WebSocket then were in contact until that time.
+        """
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the last things that were said to be kept may be missing (a power cut)."""
+
+    def submit(self, changes: Sequence[Change], done: Callable[[StoreError | None], None]) -> None:
+        """Keep these changes together. ``done`` is called once, from any thread, when they are.
+
+        Called with ``None``: they are kept. With :class:`StoreFull`: none of them is, and the same
+        may be submitted again. With another error: that is not known, and nothing more is kept.
+        """
+
+    def apply(self, apply: Apply, done: Callable[[Any, BaseException | None], None]) -> None:
+        """Run the application's work, and keep it together with what the session says of it.
+
+        ``done`` is called once, from any thread: with what the work returned and ``None``; for a
+        send with the pair of its row and that; or with ``None`` and what was raised.
+        """
+
+    def find(self, key: str) -> tuple[bytes, int, bytes] | None:
+        """Return the session, the number and the session's facts of a key. It may block.
+
+        The number is 0 for a kept send. ``None``: no message with this key was ever kept, or it
+        was forgotten.
+        """
+
+    def close(self) -> None:
+        """Keep what was submitted, and let another process have the store. It may block.
+
+        A second call has no effect.
+        """
