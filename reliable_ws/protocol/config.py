@@ -45,7 +45,9 @@ class Config:
     part_timeout: float = 60.0
     """A WebSocket on which a message in parts stands still for so long is dropped, and what has
     arrived of the message, too; it comes again. It stands still when neither 64 KiB of it nor its
-    end has come. So the slowest path that carries large messages takes 1 KiB in a second."""
+    end has come. So the slowest path that carries large messages takes 1 KiB in a second. What has
+    arrived of a call in pieces is kept. If a call stands still on two WebSockets in a row, the
+    session ends."""
     session_ttl: float = 120.0
     """How long this side keeps a session after the last contact with the peer. A gap that is longer
     than the shorter of both sides' values ends the session. A client that cannot reach its server

@@ -31,13 +31,11 @@ from .frames import (
     Want,
     new_unchecked,
 )
+from .stall import StallTimer
 from .state import LINK, Phase
 from .timers import Timers
 
 __all__ = ["CloseAction", "Link"]
-
-PART_STEP = 64 * 1024
-"""Bytes of a message in parts that have to come within ``Config.part_timeout``, or its end."""
 
 
 class CloseAction(NamedTuple):
@@ -58,9 +56,6 @@ class Link:
         "_idle_timeout",
         "_last_frame",
         "_open_by",
-        "_part_by",
-        "_part_left",
-        "_part_timeout",
         "_silence_limit",
         "_speak_by",
         "_speak_every",
@@ -75,6 +70,7 @@ class Link:
         "heard_at",
         "max_frame",
         "met",
+        "parts",
         "phase",
     )
 
@@ -119,9 +115,8 @@ class Link:
         self._was_silent = False  # for as long as we ever are: the path has let us
         self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
-        self._part_timeout = config.part_timeout
-        self._part_by: float = NEVER
-        self._part_left = 0  # bytes that have to come by then
+        self.parts = StallTimer(config.part_timeout)
+        "By when a message in parts has to move on."
 
     def __repr__(self) -> str:
         """Where it stands, for logs."""
@@ -157,18 +152,9 @@ class Link:
         self._speak_every = min(idle, self._silence_limit) / 3  # LIVE-2, LIVE-8
         self._speak_by = now + self._speak_every
         if self.acks.inbox.partial:
-            self.part_arrived(0, now)
-
-    def part_arrived(self, size: int, now: float) -> None:
-        """Note a slice of a message that is not whole yet (PART-15)."""
-        self._part_left -= size
-        if self._part_left <= 0 or self._part_by == NEVER:
-            self._part_left = PART_STEP
-            self._part_by = now + self._part_timeout
-
-    def parts_over(self) -> None:
-        """Note that no message in parts is waited for."""
-        self._part_by = NEVER
+            self.parts.arrived(0, now)
+        if self.calls.incoming.partial:
+            self.calls.pieces_moved(now)
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""
@@ -194,7 +180,13 @@ class Link:
             return NEVER
         if self.phase is Phase.DIALING:
             return self._open_by
-        return min(self.heard_at + self._idle_timeout, self._speak_by, self.ack_by, self._part_by)
+        return min(
+            self.heard_at + self._idle_timeout,
+            self._speak_by,
+            self.ack_by,
+            self.parts.by,
+            self.calls.pieces.by,
+        )
 
     @property
     def ack_by(self) -> float:
@@ -221,14 +213,9 @@ class Link:
 
     def is_stalled(self, now: float) -> bool:
         """Whether a message in parts stands still (PART-15). The deadline moves."""
-        late = now - self._part_by
-        if late >= 0 and not self.acks.inbox.partial:  # intake was frozen (PART-12)
-            self.parts_over()
-            return False
-        if late > OVERSLEPT:  # we were not running: do not blame the peer (LIVE-4)
-            self._part_by = now + self._part_timeout / 2
-            return False
-        return late >= 0
+        if now >= self.parts.by and not self.acks.inbox.partial:  # intake was frozen (PART-12)
+            self.parts.over()
+        return self.parts.expired(now)
 
     def silence(self, now: float) -> float | None:
         """Return how long we have said nothing; ``None``: we have been as silent before."""

@@ -622,10 +622,10 @@ class Session:
         if self.inbox.stopped:
             return
         if self.inbox.arrived_part(frame):
-            link.parts_over()
+            link.parts.over()
             self._events.append(Arrived(1))
         else:
-            link.part_arrived(len(frame.data), now)
+            link.parts.arrived(len(frame.data), now)
             link.acks.partial_news = True
 
     def _finish_arrived(self, _link: Link, frame: Finish, _now: float) -> None:
@@ -844,6 +844,12 @@ class Session:
             elif link is not None and link.is_stalled(now):
                 self.inbox.drop_partial()
                 self._drop(link, "a message in parts stood still", now)
+            elif link is not None and (again := link.calls.stalled(now)) is not None:
+                if again:
+                    fault = Violation(Code.VIOLATION, "a call in pieces stood still twice")
+                    self._violated(link, fault, now)
+                else:
+                    self._drop(link, "a call in pieces stood still", now)
             why = self.timers.expired(now, attached=self.attached, silent_since=self._silent_since)
             if why is not None:
                 if self.obstacle is not None and not self.attached:

@@ -220,7 +220,7 @@ def judge_calls(lone: Lone, never: set[int]) -> None:
     calls = session_calls(lone.session)
     assert len(calls.served) + len(calls.answers) <= SHORT.max_requests
     assert len(calls.open) <= 3
-    assert calls._pieces is None or len(calls._pieces.data) <= SHORT.max_message + 6
+    assert calls.pieces is None or len(calls.pieces.data) <= SHORT.max_message + 6
     assert calls.queue.weight == sum(kept[1] for kept in calls.queue._kept.values())
     assert calls._streams is None or set(calls._streams._granted) <= set(calls.open)
     for number in range(1, calls.queue.transmitted + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +12,23 @@ from hypothesis import strategies as st
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.events import Detached, Ended
-from reliable_ws.protocol.frames import Ack, Code, Part
+from reliable_ws.protocol.frames import Ack, CallPosition, Code, Part, Piece, Request, Void
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
 from tests.support.pair import ID, KEY, Pair
 
-from .helpers import NOW, Lone, either_side, initiator, limits, run_of, welcome
+from .calling import again, calling
+from .helpers import (
+    NOW,
+    Lone,
+    blamed,
+    calls_of,
+    either_side,
+    initiator,
+    limits,
+    run_of,
+    welcome,
+)
 from .two_sides import MAX_FRAME, connected
 
 
@@ -412,3 +424,104 @@ def test_a_sleeper_does_not_blame_its_peer():
     pair.advance(3600)
     assert pair.client.attached
     assert not any(isinstance(event, Ended) for event in pair.client_events)
+
+
+class TestACallThatStandsStill:
+    """CALL-46: a call in pieces that does not end is not held for ever."""
+
+    CONFIG = Config(idle_timeout=1000, session_ttl=1000, part_timeout=60)
+    STILL: ClassVar = [Detached(4509, "a call in pieces stood still")]
+
+    def begun(self, side, size=100):
+        lone = calling(side, self.CONFIG, limits=limits(idle_ms=3_000_000))
+        lone.hears(calls_of(1, Piece(bytes(size))))
+        lone.says()
+        return lone
+
+    def resumed(self, lone, received=1):
+        """Go on over another link, to which the peer sends nothing."""
+        lone.session.lost(lone.link, None, "", lone.now)
+        again(lone, CallPosition(0, received, 1), limits=limits(idle_ms=3_000_000))
+        lone.says()
+
+    @either_side
+    def test_its_link_is_dropped_and_what_counts_as_received_stays(self, side):
+        """CALL-46"""
+        lone = self.begun(side)
+        assert lone.session.deadline == NOW + 0.025  # the CallAck
+        assert lone.session.tick(NOW + 0.025) == []
+        lone.says()
+        assert lone.session.deadline == NOW + 60
+        assert lone.session.tick(NOW + 59.9) == []
+        assert lone.session.tick(NOW + 60) == self.STILL
+        assert lone.link.close_action.code == 4509
+        assert lone.session.incoming_calls.partial == 100
+        assert not lone.session.ended
+
+    @either_side
+    def test_the_second_time_in_a_row_ends_the_session(self, side):
+        """CALL-46: so nobody holds memory by coming again and again."""
+        lone = self.begun(side)
+        lone.now = NOW + 60
+        lone.session.tick(lone.now)
+        self.resumed(lone)
+        assert lone.session.tick(NOW + 119.9) == []
+        blamed(lone, lone.session.tick(NOW + 120), 4422, "stood still twice")
+        assert lone.session.incoming_calls.partial == 0
+
+    @either_side
+    def test_progress_on_the_next_link_is_a_new_beginning(self, side):
+        """CALL-46: 64 KiB of it."""
+        lone = self.begun(side)
+        lone.now = NOW + 60
+        lone.session.tick(lone.now)
+        self.resumed(lone)
+        lone.now = NOW + 70
+        lone.hears(calls_of(2, Piece(bytes(65_536))))
+        assert lone.session.tick(NOW + 129.9) == []
+        assert lone.session.tick(NOW + 130) == self.STILL
+
+    @either_side
+    def test_less_than_64_kib_are_none(self, side):
+        """CALL-46"""
+        lone = self.begun(side)
+        lone.now = NOW + 30
+        lone.hears(calls_of(2, Piece(bytes(65_535))))
+        assert lone.session.tick(NOW + 60) == self.STILL
+
+    @either_side
+    @pytest.mark.parametrize("end", [Request("do", None, 0, None), Void()], ids=["entry", "Void"])
+    def test_its_end_stops_the_clock_and_the_next_one_has_its_own(self, side, end):
+        """CALL-46"""
+        lone = calling(side, self.CONFIG, limits=limits(idle_ms=3_000_000))
+        packed = msgpack.packb("x" * 5000)
+        lone.hears(calls_of(1, Piece(packed[:100])))
+        lone.now = NOW + 50
+        lone.hears(calls_of(2, Piece(packed[100:]), end))
+        assert lone.session.tick(NOW + 60) == []
+        lone.says()
+        lone.now = NOW + 70
+        number = lone.session.incoming_calls.received + 1
+        lone.hears(calls_of(number, Piece(b"a")))
+        lone.now = NOW + 80  # another one, whose beginning shares the frame with an end
+        lone.hears(calls_of(number + 1, Void(), Piece(b"b")))
+        assert lone.session.tick(NOW + 139.9) == []
+        assert lone.session.tick(NOW + 140) == self.STILL
+
+    @either_side
+    def test_who_has_stopped_waits_for_none(self, side):
+        """CALL-10"""
+        lone = self.begun(side)
+        lone.session.close(NOW, timeout=200)
+        lone.says()
+        assert lone.session.tick(NOW + 60) == []
+        assert lone.link.close_action is None
+
+    @either_side
+    def test_who_overslept_waits_for_half_of_it_again(self, side):
+        """LIVE-4"""
+        lone = self.begun(side)
+        assert lone.session.tick(NOW + 65) == []
+        lone.says()
+        assert lone.session.deadline == NOW + 95
+        assert lone.session.tick(NOW + 95) == self.STILL

@@ -23,6 +23,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.stall import StallTimer
 from reliable_ws.protocol.state import Phase
 from reliable_ws.protocol.timers import Timers
 
@@ -41,6 +42,7 @@ CORE = (
     IncomingCalls,
     CallCursor,
     Pieces,
+    StallTimer,
     Streams,
     SessionRegistry,
     Arrival,
@@ -56,7 +58,6 @@ TIMES = frozenset(
         "_hard_by",
         "_open_by",
         "_speak_by",
-        "_part_by",
         "_note_from",
         "_by",
         "_idle_timeout",
@@ -94,8 +95,8 @@ CONSTANT = frozenset(
         "limit",
         "max_there",
         "_speak_every",
-        "_part_left",
-        "_part_timeout",
+        "_left",
+        "_timeout",
         "_silence_limit",
         "_was_silent",
         "accepts",
@@ -136,7 +137,9 @@ HANGING = frozenset(
         "_incoming",
         "incoming",
         "_timers",
-        "_pieces",
+        "parts",
+        "pieces",
+        "_unfinished",
         "_streams",
     )
 )

@@ -55,6 +55,7 @@ def prepare(world: World) -> None:
         session.outgoing_calls,
         session.incoming_calls,
         Pieces(0),
+        link.parts,
         Streams(),
         world.registry,
         arrival,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frame_size import HEADROOM
 from reliable_ws.protocol.frames import CallAck, Calls, new_unchecked
+from reliable_ws.protocol.stall import StallTimer
 
+from .fragments import Pieces
 from .incoming import IncomingCalls
 from .outgoing import OutgoingCalls
 from .queue import CallQueue
@@ -26,12 +28,15 @@ class CallCursor:
     __slots__ = (
         "_batch",
         "_delay",
+        "_held",
         "_outgoing",
+        "_unfinished",
         "by",
         "call_queue",
         "incoming",
         "now",
         "number",
+        "pieces",
         "told",
     )
 
@@ -51,6 +56,10 @@ class CallCursor:
         "Whether an ack goes at once."
         self.by: float | None = None
         "When an ack that could not ride is sent."
+        self.pieces = StallTimer(config.part_timeout)
+        "By when a call of the peer's in pieces has to move on (CALL-46)."
+        self._unfinished: Pieces | None = None  # the call that this is about
+        self._held = 0  # bytes of it
 
     @property
     def owes_answers(self) -> bool:
@@ -68,10 +77,38 @@ class CallCursor:
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
+        if self.incoming.pieces is not None or self._unfinished is not None:
+            self.pieces_moved(now)
         if self.incoming.received - self.told >= ACK_AT_ONCE:
             self.now = True
         elif self.by is None:
             self.by = now + self._delay
+
+    def pieces_moved(self, now: float) -> None:
+        """Note how much is here of an entry that has not arrived whole (CALL-46)."""
+        pieces = self.incoming.pieces
+        held = 0 if pieces is None else len(pieces.data)
+        if pieces is not self._unfinished:  # it is another one, or none
+            self._unfinished = pieces
+            self.pieces.over()
+            if pieces is not None:
+                self.pieces.arrived(0, now)
+        elif pieces is not None and self.pieces.arrived(held - self._held, now):
+            pieces.stood_still = False
+        self._held = held
+
+    def stalled(self, now: float) -> bool | None:
+        """Whether a call in pieces stands still, for the second time in a row; ``None``: none does.
+
+        The deadline moves.
+        """
+        pieces = self.incoming.pieces
+        if pieces is None:  # intake was frozen (CALL-10)
+            self.pieces.over()
+        if pieces is None or not self.pieces.expired(now):
+            return None
+        again, pieces.stood_still = pieces.stood_still, True
+        return again
 
     def tick(self, now: float) -> None:
         """Do what is due."""

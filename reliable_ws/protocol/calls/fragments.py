@@ -30,11 +30,13 @@ def cut(payload: Payload) -> Iterator[Piece]:
 class Pieces:
     """The peer's pieces, until the entry comes that they belong to."""
 
-    __slots__ = ("_most", "data")
+    __slots__ = ("_most", "data", "stood_still")
 
     def __init__(self, max_message: int) -> None:
         self.data = bytearray()
         "Bytes held."
+        self.stood_still = False
+        "Whether it did until the last link ended (CALL-46)."
         self._most = max_message + OVERHEAD
 
     def add(self, data: bytes) -> None:

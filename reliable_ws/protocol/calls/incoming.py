@@ -64,9 +64,9 @@ class IncomingCalls:
         "_max_requests",
         "_max_weight",
         "_outgoing",
-        "_pieces",
         "_queue",
         "memory",
+        "pieces",
         "received",
         "served",
         "weight",
@@ -78,7 +78,8 @@ class IncomingCalls:
         self._max_weight = REQUESTS_WINDOW * config.window_bytes
         self._queue = queue
         self._outgoing = outgoing
-        self._pieces: Pieces | None = None  # of the peer's next entry, while any are held
+        self.pieces: Pieces | None = None
+        "Those of the peer's next entry, while any are held."
         self.received = 0
         "Highest number that arrived."
         self.served: dict[int, tuple[int, int]] = {}
@@ -91,7 +92,7 @@ class IncomingCalls:
     @property
     def partial(self) -> int:
         """Bytes held of an entry that has not arrived whole."""
-        return 0 if self._pieces is None else len(self._pieces.data)
+        return 0 if self.pieces is None else len(self.pieces.data)
 
     @property
     def held(self) -> int:
@@ -115,7 +116,7 @@ class IncomingCalls:
             self.received += 1
             if type(entry) is Reply:
                 request, payload = entry
-                if payload is None or self._pieces is not None:
+                if payload is None or self.pieces is not None:
                     payload = self._whole(payload)
                 if self._outgoing.answered(request, sent):
                     events.append(new_unchecked(Replied, (request, payload)))
@@ -128,7 +129,7 @@ class IncomingCalls:
     def _requested(self, entry: Request, now: float, events: list[Event]) -> None:
         """Take in a request: it is owed an answer from now on."""
         method, timeout_ms, credit, payload = entry
-        if payload is None or self._pieces is not None:
+        if payload is None or self.pieces is not None:
             payload = self._whole(payload)
         if len(self.served) + len(self._queue.answers) >= self._max_requests:  # CALL-6
             raise Violation(Code.VIOLATION, "more open requests than announced")
@@ -148,12 +149,12 @@ class IncomingCalls:
 
     def _other(self, entry: Entry, sent: int) -> Event | None:
         if type(entry) is Piece:
-            if self._pieces is None:
-                self._pieces = Pieces(self._max_message)
-            self._pieces.add(entry.data)
+            if self.pieces is None:
+                self.pieces = Pieces(self._max_message)
+            self.pieces.add(entry.data)
             return None
         if type(entry) is Void:
-            self._pieces = None
+            self.pieces = None
             return None
         payload = self._whole(getattr(entry, "payload", b""))
         match entry:
@@ -175,12 +176,12 @@ class IncomingCalls:
         Raises:
             Violation: There are pieces before a payload, or the pieces make no payload.
         """
-        pieces, self._pieces = self._pieces, None
+        pieces, self.pieces = self.pieces, None
         return whole(payload, pieces)
 
     def abandon(self) -> None:
         """Keep no part of what will not become whole any more (CALL-10)."""
-        self._pieces = None
+        self.pieces = None
 
     # ------------------------------------------------------------------ answered
 
@@ -226,7 +227,7 @@ class IncomingCalls:
         """
         return {
             "received": self.received,
-            "pieces": b"" if self._pieces is None else bytes(self._pieces.data),
+            "pieces": b"" if self.pieces is None else bytes(self.pieces.data),
             "served": list(self.served),
             "finished": self._queue.finished or (finishing and not self.served),
         }
@@ -235,8 +236,8 @@ class IncomingCalls:
         """Go on after a crash. The handlers died with it: the peer is told (CALL-40)."""
         self.received = values["received"]
         if values["pieces"]:
-            self._pieces = Pieces(self._max_message)
-            self._pieces.add(values["pieces"])
+            self.pieces = Pieces(self._max_message)
+            self.pieces.add(values["pieces"])
         self.served = dict.fromkeys(values["served"], (0, 0))
         for request in values["served"]:
             self.fault(request, "cancelled", "the process was restarted")
