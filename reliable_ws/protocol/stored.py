@@ -16,7 +16,7 @@ class Run(NamedTuple):
 
     first: int
     "Number of the first one."
-    count: int
+    count: int  # type: ignore[assignment]
     "How many there are; at least 1."
     data: bytes
     "All of them, packed."
