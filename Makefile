@@ -6,6 +6,7 @@
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
+#   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
@@ -31,7 +32,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check explore bench bench-hostile trips lint types pytest matrix table api clean
+.PHONY: help demo test check explore bench bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,9 @@ bench: $(DEV)
 
 bench-hostile: $(DEV)
 	$(BIN)/python -m benchmarks.hostile
+
+bench-slow: $(DEV)
+	$(BIN)/python -m benchmarks.slow
 
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
