@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Backoff"]
+__all__ = ["DEFAULT_BACKOFF", "Backoff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,7 @@ class Backoff:
         """
         limit = min(self.longest, self.initial * self.factor ** min(attempt, 64))
         return min(self.longest, asked or 0.0) + chance * limit
+
+
+DEFAULT_BACKOFF = Backoff()
+"""That of everybody who gives none."""

@@ -37,7 +37,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         self.loop = pump.loop
         self.change = Condition(pump.loop)
         "Notified when the session is opened, is detached, is to be closed, or has ended."
-        self.tasks: list[asyncio.Task[Any]] = []
+        self.tasks: list[asyncio.Task[Any]] | tuple[()] = ()
         "What works for this session in the background."
         self.is_told = False
         "Whether somebody tells of what the end of the event loop leaves undelivered."
@@ -59,8 +59,9 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
 
     def hold_task(self, task: asyncio.Task[Any]) -> None:
         """Refer to a task until it is done: the event loop does not."""
-        self.tasks.append(task)
-        task.add_done_callback(self.tasks.remove)
+        tasks = self.tasks = self.tasks or []
+        tasks.append(task)
+        task.add_done_callback(tasks.remove)
 
     def attach(self, transport: Transport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""

@@ -50,6 +50,7 @@ class Initiator(Driver):
         "_open_timeout",
         "_reconnect",
         "_reopen",
+        "_retry",
         "_unwelcomed",
     )
 
@@ -65,9 +66,8 @@ class Initiator(Driver):
         super().__init__(session, resumable=options.resumable, methods=options.methods)
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
-        self._attempts = FailedAttempts(
-            Stage.RESUMING, options.retry, f"session {session.id.hex()[:8]}"
-        )
+        self._retry = options.retry
+        self._attempts: FailedAttempts | None = None  # until one fails
         self._failure: Exception | None = None  # how the newest WebSocket was lost
         self._unwelcomed: Exception | None = None  # the same, if no Welcome came on it
         self._open_timeout: asyncio.Timeout | None = None  # while another one is being opened
@@ -164,12 +164,14 @@ class Initiator(Driver):
         """Tell of an attempt that failed; ``None``: the session has ended, maybe of it."""
         if self.session.ended:
             return None
-        if self.session.obstacle is None:  # the first one since the last Welcome
-            self._attempts.succeeded(Stage.RESUMING)
-        attempt = self._attempts.failed(error, self.loop.time())
+        attempts = self._attempts
+        if attempts is None or self.session.obstacle is None:  # the first since the last Welcome
+            who = f"session {self.session.id.hex()[:8]}"
+            attempts = self._attempts = FailedAttempts(Stage.RESUMING, self._retry, who)
+        attempt = attempts.failed(error, self.loop.time())
         self.session.obstacle = (attempt.reason, error)
         self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
-        if self._attempts.is_final(attempt):
+        if attempts.is_final(attempt):
             self.end(ending_refused(attempt), error)
             return None
         return attempt

@@ -57,7 +57,7 @@ class Receiver:
         self._inbox = pump.session.inbox
         self._until_yield = MAX_RECEIVES
         self._iterators = Iterators()
-        self._log_limit = LogLimit()
+        self._log_limit: LogLimit | None = None  # until a line is to be logged
         self.waiters = WaitQueue(pump.loop)
         "Who waits for a message."
 
@@ -169,7 +169,8 @@ class Receiver:
 
     def _leave_out(self, error: PayloadError) -> None:
         """Go on without a message that cannot be decoded: it is taken (MSG-4)."""
-        log_left_out(self._pump.name, error, self._log_limit, self._pump.loop.time())
+        limit = self._log_limit = self._log_limit or LogLimit()
+        log_left_out(self._pump.name, error, limit, self._pump.loop.time())
 
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this is how an iteration ends without raising."""

@@ -104,7 +104,7 @@ class RpcServer(RunningRequests[Running]):
         queue = self._session.call_queue
         if queue.weight >= queue.most_held and number in self.running and not self.closing:
             del self.running[number]  # others have answered since this task was made
-            self._postponed.append(event)
+            self.postpone(event)
             return
         try:
             # The short way of nearly every request, then those with a stream or a deadline.

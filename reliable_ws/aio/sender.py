@@ -59,7 +59,7 @@ class Sender:
         self.session = pump.session
         self._outbox = pump.session.outbox
         self._lock: asyncio.Lock | None = None  # made when a task has to wait
-        self._waiters = WaitQueue(pump.loop)  # at most one task: the one that holds the lock
+        self._waiters: WaitQueue | None = None  # at most one task: the one that holds the lock
         self.waiting = 0
         "How many tasks wait for their turn, or for room. Offers are held while there are any."
         self._confirmations: Thresholds | None = None  # made when a task waits for one
@@ -90,7 +90,8 @@ class Sender:
                     try:
                         return session.send_sealed(payload, weight)
                     except OutboxFull:
-                        await self._waiters.wait()
+                        waiters = self._waiters = self._waiters or WaitQueue(self._pump.loop)
+                        await waiters.wait()
         finally:
             self.waiting -= 1
             if not self.waiting:
@@ -142,7 +143,8 @@ class Sender:
 
     def try_again(self) -> None:
         """Let who waits for room see whether there is some, or that it is too late."""
-        self._waiters.notify()
+        if self._waiters is not None:
+            self._waiters.notify()
 
     # ------------------------------------------------------------------ outcomes
 
@@ -166,7 +168,8 @@ class Sender:
         """Wake the tasks that wait: everything up to ``number`` is confirmed."""
         if self._confirmations is not None:
             self._confirmations.reach(number)
-        self._waiters.notify()
+        if self._waiters is not None:
+            self._waiters.notify()
         for watcher in self.watchers:
             watcher.confirmed(number)
 
@@ -174,7 +177,7 @@ class Sender:
         """Wake the tasks that wait: every outcome is known."""
         if self._confirmations is not None:
             self._confirmations.reach(MAX_NUMBER)
-        self._waiters.notify()
+        self.try_again()
         watchers, self.watchers = self.watchers, ()
         for watcher in watchers:
             watcher.settled()

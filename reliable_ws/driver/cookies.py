@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,8 +29,10 @@ class Cookies:
         self._server = ("", "")
         self._by_name: dict[str, str] = {}
 
-    def take(self, uri: str, lines: Iterable[str]) -> None:
+    def take(self, uri: str, lines: Sequence[str]) -> None:
         """Keep what the ``Set-Cookie`` lines say that answer a handshake with this URI."""
+        if not (lines or self._by_name):
+            return  # nothing to keep, and nothing of another server to forget
         if _server_of(uri) != self._server:
             self._server, self._by_name = _server_of(uri), {}
         for line in lines:

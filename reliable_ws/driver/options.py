@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reliable_ws.backoff import Backoff
-from reliable_ws.protocol.config import Config
+from reliable_ws.backoff import DEFAULT_BACKOFF, Backoff
+from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
 
 from .failures import RetryPolicy
@@ -73,11 +73,11 @@ class SessionOptions:
             else:
                 methods.check_threads()
         return cls(
-            config=config or Config(),
+            config=config or DEFAULT_CONFIG,
             methods=methods,
             on_event=on_event,
             codec=payload_codec,
             resumable=resumable,
-            backoff=backoff or Backoff(),
+            backoff=backoff or DEFAULT_BACKOFF,
             retry=retry,
         )

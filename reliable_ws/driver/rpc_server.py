@@ -109,11 +109,13 @@ class RunningRequests(Generic[R]):
         self._session = session
         self._codec = session.codec
         self._methods = methods or NO_METHODS
-        self._log_limit = LogLimit()
+        self._log_limit: LogLimit | None = None  # until a line is to be logged
         self.running: dict[int, R] = {}
         "Handlers that run and owe an answer, by the number of their request."
-        self._abandoned: list[int] = []  # nobody waits for them, but their threads run on
-        self._postponed: list[Requested] = []  # until the peer has received more of our answers
+        # Both are made when they are needed. Nobody waits for these, but their threads run on.
+        self._abandoned: list[int] | tuple[()] = ()
+        # These begin when the peer has received more of our answers.
+        self._postponed: list[Requested] | tuple[()] = ()
         self.principal: Hashable = None
         "Who asks, for the log."
         self.closing = False
@@ -149,17 +151,22 @@ class RunningRequests(Generic[R]):
         """
         queue = self._session.call_queue
         if queue.weight >= queue.most_held and not self.closing:
-            self._postponed.append(event)
+            self.postpone(event)
             return
         method = self.find(event, now)
         if method is not None:
             self.start(event, method)
 
+    def postpone(self, event: Requested) -> None:
+        """Let a request wait until the peer has received more of our answers (CALL-45)."""
+        postponed = self._postponed = self._postponed or []
+        postponed.append(event)
+
     def cancel(self, event: Cancelled) -> None:
         """Stop working on a request, or never begin: nobody waits for the answer."""
         for postponed in self._postponed:
             if postponed.id == event.id:
-                self._postponed.remove(postponed)
+                self._postponed = [one for one in self._postponed if one is not postponed]
                 self.fault(event.id, FaultText(CANCELLED, "cancelled before it was run"))
                 return
         self.cancelled(event)
@@ -180,7 +187,7 @@ class RunningRequests(Generic[R]):
 
     def _start_postponed(self, now: float) -> None:
         """Start what was postponed, as far as may be, or turn it away."""
-        postponed, self._postponed = self._postponed, []
+        postponed, self._postponed = self._postponed, ()
         for event in postponed:
             self.requested(event, now)
 
@@ -230,7 +237,7 @@ class RunningRequests(Generic[R]):
     def turn_away(self) -> None:
         """Take no new requests."""
         self.closing = True
-        for number in list(self._abandoned):
+        for number in self._abandoned:
             self.free_place(number)
         self._start_postponed(0.0)
 
@@ -239,14 +246,15 @@ class RunningRequests(Generic[R]):
 
         Else a peer that asks and cancels had any number of threads run for it (CALL-6).
         """
-        self._abandoned.append(number)
+        abandoned = self._abandoned = self._abandoned or []
+        abandoned.append(number)
         if self.closing:
             self.free_place(number)
 
     def free_place(self, number: int) -> None:
         """Let the peer ask again in place of a request that it has cancelled."""
         if number in self._abandoned:
-            self._abandoned.remove(number)
+            self._abandoned = [one for one in self._abandoned if one != number]
             self.fault(number, FaultText(CANCELLED, "nobody waits for the answer"))
 
     def explain(self, event: Requested, error: BaseException, now: float) -> FaultText:
@@ -274,7 +282,7 @@ class RunningRequests(Generic[R]):
                 words = "the result cannot be sent"
             case _:
                 words = "the handler failed"
-        limit = self._log_limit
+        limit = self._log_limit = self._log_limit or LogLimit()
         if limit.admits(now):
             name = name_of(self._session.id, self.principal)
             if isinstance(error, MessageTooLarge):  # that is the peer's limit, and no bug here

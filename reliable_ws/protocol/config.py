@@ -8,7 +8,7 @@ from typing import Any
 
 from .frames import MAX_NUMBER, Limits
 
-__all__ = ["Config"]
+__all__ = ["DEFAULT_CONFIG", "Config"]
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -130,6 +130,10 @@ class Config:
     def limits(self, max_frame: int | None) -> Limits:
         """Return what the greeting says, for a transport that takes ``max_frame`` bytes."""
         return _limits(self, min(self.max_frame, max_frame or self.max_frame))
+
+
+DEFAULT_CONFIG = Config()
+"""That of everybody who gives none."""
 
 
 @functools.lru_cache(maxsize=64)

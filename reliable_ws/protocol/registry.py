@@ -26,7 +26,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from .codec import decode, encode
-from .config import MIN_FRAME, Config
+from .config import DEFAULT_CONFIG, MIN_FRAME, Config
 from .deadline import NEVER
 from .errors import Violation
 from .events import Event
@@ -146,7 +146,7 @@ class SessionRegistry:
         self, incarnation: int, config: Config | None = None, codec: PayloadCodec | None = None
     ) -> None:
         """``incarnation``: where to begin to count them, drawn at random by the driver."""
-        self.config = config or Config()
+        self.config = config or DEFAULT_CONFIG
         self.codec = codec or DEFAULT_CODEC
         self._told_codec = told_codec(self.codec)
         self.draining = False

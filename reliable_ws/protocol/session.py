@@ -24,7 +24,7 @@ from .calls.incoming import IncomingCalls
 from .calls.outgoing import OutgoingCalls
 from .calls.queue import BEHIND_FINISH, CallQueue
 from .codec import decode
-from .config import Config
+from .config import DEFAULT_CONFIG, Config
 from .cursor import Cursor
 from .deadline import NEVER
 from .errors import ConnectionClosed, Violation, closed
@@ -72,7 +72,7 @@ from .handshake import (
     position,
     told_codec,
 )
-from .idle_cuts import IdleCuts
+from .idle_cuts import LEAST_SILENCE, IdleCuts
 from .inbox import MESSAGE_WEIGHT, Inbox
 from .link import Link
 from .outbox import Outbox
@@ -84,6 +84,9 @@ from .timers import Timers
 __all__ = ["Role", "Session"]
 
 Role = Literal["initiator", "acceptor"]
+
+NOTHING_THERE = Partial(0, 0)
+"""What the peer has of a message in parts before it said anything."""
 
 
 class Session:
@@ -118,6 +121,7 @@ class Session:
         "restored",
         "resumes",
         "role",
+        "silence_limit",
         "take",
         "timers",
         "told_codec",
@@ -141,7 +145,7 @@ class Session:
         self.role = role
         self.id = session_id
         self.key = key
-        self.config = config or Config()
+        self.config = config or DEFAULT_CONFIG
         self.codec = codec or DEFAULT_CODEC
         self.told_codec = told_codec(self.codec)
         "What our greetings say of it (HELLO-18)."
@@ -170,14 +174,16 @@ class Session:
         self.incoming_calls = IncomingCalls(self.config, self.call_queue, self.outgoing_calls)
         self.frame_size = FrameSize(self.config.max_frame)
         self.timers = Timers(self.config, now)
-        self.idle_cuts = IdleCuts()
-        "How long the path lets this side be silent. Only the initiator learns it (LIVE-8)."
+        self.idle_cuts: IdleCuts | None = None
+        "What cuts have taught, at the initiator, once one came after a silence (LIVE-8)."
+        self.silence_limit: float = NEVER
+        "Seconds of silence after which the path cuts, as far as is known."
         self.resumes = 0
         "How many links were opened after the first."
         self.restored = False
         "Whether it came from a store and has not met its peer since."
         self._resumed = False
-        self._partial_there = Partial(0, 0)  # the most that the peer said
+        self._partial_there = NOTHING_THERE  # the most that the peer said
         self._events: list[Event] = []
 
     def __repr__(self) -> str:
@@ -472,7 +478,7 @@ class Session:
             acks=Acks(self.inbox, config),
             calls=CallCursor(self.call_queue, self.outgoing_calls, self.incoming_calls, config),
             timers=self.timers,
-            silence_limit=self.idle_cuts.limit,
+            silence_limit=self.silence_limit,
             greet=self._greeting,
         )
         if old is not None:
@@ -490,8 +496,8 @@ class Session:
         link.tell(counters)
         where = position(self.outbox, self.inbox, counters)
         limits = self.config.limits(link.max_frame)
-        if self.idle_cuts.limit < self.config.idle_timeout:  # LIVE-8
-            limits = limits._replace(idle_ms=int(self.idle_cuts.limit * 1000))
+        if self.silence_limit < self.config.idle_timeout:  # LIVE-8
+            limits = limits._replace(idle_ms=int(self.silence_limit * 1000))
         calls = call_position(self.call_queue, self.incoming_calls)
         codec = self.told_codec
         if self.role == "initiator":
@@ -583,7 +589,7 @@ class Session:
     def lost(self, link: Link, code: int | None, reason: str, now: float) -> list[Event]:
         """Take in that the WebSocket under a link is gone; its code may forbid another (CODE-2)."""
         if link.phase is not Phase.OVER:
-            if link.phase is Phase.INITIATED:
+            if link.phase is Phase.INITIATED and (code is None or self.idle_cuts is not None):
                 self._learn_silence(link.silence(now) if code is None else None)
             link.leave(code or Code.GOING_AWAY, reason)
             if code is None or may_resume(code) or self.role == "acceptor":
@@ -595,8 +601,14 @@ class Session:
 
     def _learn_silence(self, silence: float | None) -> None:
         """Take in how long we had been silent when a link was cut; ``None``: it was not cut."""
-        if self.idle_cuts.lost(silence):
-            self._events.append(SilenceLearned(self.idle_cuts.limit))
+        cuts = self.idle_cuts
+        if cuts is None:
+            if silence is None or silence < LEAST_SILENCE:
+                return
+            cuts = self.idle_cuts = IdleCuts()
+        if cuts.lost(silence):
+            self.silence_limit = cuts.limit
+            self._events.append(SilenceLearned(cuts.limit))
 
     def _violated(self, link: Link, fault: Violation, now: float) -> None:
         """End the session, because the peer broke the rules; raise nothing (FRAME-5)."""

@@ -56,9 +56,8 @@ class Initiator(Driver):
         )
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
-        self._attempts = FailedAttempts(
-            Stage.RESUMING, options.retry, f"session {session.id.hex()[:8]}"
-        )
+        self._retry = options.retry
+        self._attempts: FailedAttempts | None = None  # until one fails
         self._failure: Exception | None = None  # how the newest WebSocket was lost
         self._unwelcomed: Exception | None = None  # the same, if no Welcome came on it
 
@@ -147,13 +146,15 @@ class Initiator(Driver):
         """Tell of an attempt that failed; ``None``: the session has ended, maybe of it."""
         if self.session.ended:
             return None
-        if self.session.obstacle is None:  # the first one since the last Welcome
-            self._attempts.succeeded(Stage.RESUMING)
-        attempt = self._attempts.failed(error, time.monotonic())  # logs: without the lock
+        attempts = self._attempts
+        if attempts is None or self.session.obstacle is None:  # the first since the last Welcome
+            who = f"session {self.session.id.hex()[:8]}"
+            attempts = self._attempts = FailedAttempts(Stage.RESUMING, self._retry, who)
+        attempt = attempts.failed(error, time.monotonic())  # logs: without the lock
         with self.lock:
             self.session.obstacle = (attempt.reason, error)
             self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
-        if self._attempts.is_final(attempt):  # calls the application: without the lock
+        if attempts.is_final(attempt):  # calls the application: without the lock
             with self.lock:
                 self.end(ending_refused(attempt), error)
             return None

@@ -39,7 +39,7 @@ class Receiver:
         self._session = pump.session
         self._inbox = pump.session.inbox
         self._iterators = Iterators()
-        self._log_limit = LogLimit()
+        self._log_limit: LogLimit | None = None  # until a line is to be logged
         self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
 
@@ -105,7 +105,8 @@ class Receiver:
 
     def _leave_out(self, error: PayloadError) -> None:
         """Go on without a message that cannot be decoded: it is taken (MSG-4)."""
-        log_left_out(self._pump.name, error, self._log_limit, time.monotonic())
+        limit = self._log_limit = self._log_limit or LogLimit()
+        log_left_out(self._pump.name, error, limit, time.monotonic())
 
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this end of messages is one that iterators do not raise."""

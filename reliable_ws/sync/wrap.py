@@ -15,7 +15,7 @@ from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import check_reopening, check_shared, role_for
-from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Role
 
@@ -91,7 +91,7 @@ def wrap(
         resume_within=resume_within,
     )
     check_reopening(reopen, reconnect, awaited=False)
-    config = config or Config()
+    config = config or DEFAULT_CONFIG
     if resume_within is not None:
         config = dataclasses.replace(config, session_ttl=resume_within)
     options = SessionOptions.of(

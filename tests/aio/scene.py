@@ -41,7 +41,8 @@ class Scene:
         assert not self.server._driver.tasks
         for conn in (self.client, self.server):  # nobody waits for ever
             assert not conn._receiver.waiters.waiting
-            assert not conn._sender._waiters.waiting
+            waiters = conn._sender._waiters
+            assert waiters is None or not waiters.waiting
             waiting = conn._sender._confirmations
             assert waiting is None or not waiting._waiting
             assert conn._pump._timer is None

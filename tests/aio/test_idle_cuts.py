@@ -94,5 +94,5 @@ async def test_cuts_at_any_time_teach_nothing():
         stage.cut()
     await asyncio.sleep(1)
     assert client.stats.resumes == 8
-    assert client._session.idle_cuts.limit == NEVER
+    assert client._session.silence_limit == NEVER
     await settle(client, server)

@@ -50,7 +50,7 @@ def test_from_then_on_both_sides_speak_at_least_every_third_of_that_time():
     pair = Pair()
     pair.connect()
     for _ in range(3):
-        assert pair.client.idle_cuts.limit == NEVER
+        assert pair.client.silence_limit == NEVER
         cut_while_silent(pair, 3)
     assert pair.client_events.count(SilenceLearned(pytest.approx(3.0))) == 1
     for side in (pair.client, pair.server):
@@ -77,8 +77,7 @@ def test_it_drops_a_silent_link_no_sooner_for_that():
 def test_a_shorter_idle_time_of_its_own_stays():
     """LIVE-8"""
     session = Session("initiator", ID, KEY, NOW, Config(idle_timeout=2))
-    for _ in range(3):
-        session.idle_cuts.lost(5.0)
+    session.silence_limit = 5.0
     lone = Lone(session, session.dial(NOW))
     (hello,) = lone.says()
     assert hello.limits.idle_ms == 2000
@@ -92,7 +91,7 @@ def test_a_close_frame_is_no_cut(code):
         pair.connect()
         pair.advance(3)
         pair.client_events += pair.client.lost(pair.wire.dialer, code, "", pair.now)
-    assert pair.client.idle_cuts.limit == NEVER
+    assert pair.client.silence_limit == NEVER
 
 
 def test_a_silence_that_a_link_has_outlived_does_not_cut_it():
@@ -101,7 +100,7 @@ def test_a_silence_that_a_link_has_outlived_does_not_cut_it():
     pair.connect()
     for _ in range(4):
         cut_while_silent(pair, 5)
-    assert pair.client.idle_cuts.limit == NEVER
+    assert pair.client.silence_limit == NEVER
 
 
 def test_a_link_that_was_not_open_teaches_nothing():
@@ -111,7 +110,7 @@ def test_a_link_that_was_not_open_teaches_nothing():
         pair.dial()
         pair.now += 3
         pair.client.lost(pair.wire.dialer, None, "", pair.now)
-    assert pair.client.idle_cuts.limit == NEVER
+    assert pair.client.silence_limit == NEVER
 
 
 def test_an_acceptor_learns_nothing():
@@ -120,7 +119,7 @@ def test_an_acceptor_learns_nothing():
     pair.connect()
     for _ in range(4):
         cut_while_silent(pair, 3)
-    assert pair.server.idle_cuts.limit == NEVER
+    assert pair.server.silence_limit == NEVER
 
 
 @pytest.mark.parametrize("learns", ["client", "server"])

@@ -149,7 +149,7 @@ ARMED = frozenset(("progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
-LAZY = frozenset(("_never", "_partial"))
+LAZY = frozenset(("_never", "_partial", "_left", "answers"))
 """Containers that are made when something is put in."""
 
 SPECIAL = {
@@ -196,7 +196,7 @@ class Tools:
                 copies.append(f"v = o.{name}; n.{name} = None if v is None else copy(v, memo)")
                 continue
             if name in LAZY:
-                copies.append(f"v = o.{name}; n.{name} = v and v.copy()")
+                copies.append(f"v = o.{name}; n.{name} = v.copy() if hasattr(v, 'copy') else v")
                 plains.append(f"tuple(o.{name} or ()), ")
                 continue
             if kind in CORE:

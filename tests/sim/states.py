@@ -16,6 +16,7 @@ from reliable_ws.protocol.calls.incoming import IncomingCalls
 from reliable_ws.protocol.calls.outgoing import OutgoingCalls
 from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.idle_cuts import IdleCuts
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
@@ -44,7 +45,7 @@ def prepare(world: World) -> None:
         session,
         session.frame_size,
         session.timers,
-        session.idle_cuts,
+        IdleCuts(),
         session.inbox,
         session.outbox,
         link,

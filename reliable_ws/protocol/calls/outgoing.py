@@ -41,10 +41,10 @@ class OutgoingCalls:
 
     __slots__ = (
         "_abandoned",
+        "_left",
         "_never",
         "_queue",
         "_streams",
-        "_weights",
         "limit",
         "max_weight",
         "open",
@@ -63,11 +63,13 @@ class OutgoingCalls:
         "Bytes of open requests from which on no other one may be opened (CALL-44)."
         self.weight = 0
         "Bytes of open requests."
-        self._weights: dict[int, int] = {}  # of each open request
         self.peer_stopped = False
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
-        self.open: dict[int, bool] = {}
-        "Requests without a final answer -> whether somebody still waits for it."
+        self.open: dict[int, int] = {}
+        "Requests without a final answer -> the weight of their parameters."
+        self._left: (
+            dict[int, None] | tuple[()]
+        ) = ()  # those for whose answers nobody waits any more
 
     @property
     def has_room(self) -> bool:
@@ -107,8 +109,7 @@ class OutgoingCalls:
         entry = new_unchecked(Request, (method, None, credit, payload))
         size = REQUEST_HEADER + (len(method) if short else text_length(method)) + weight
         number = self._queue.put(entry, size, weight, by)
-        self.open[number] = True
-        self._weights[number] = weight
+        self.open[number] = weight
         self.weight += weight
         if credit:
             if self._streams is None:
@@ -134,12 +135,13 @@ class OutgoingCalls:
         if self._never is not None and request in self._never:
             del self._never[request]
             return True
-        if not self.open.get(request):
+        if not self._is_waited_for(request):
             return False
         if request > self._queue.transmitted:
             self._take_back(request)
             return True
-        self.open[request] = False  # its place is free when the peer has answered (CALL-30)
+        left = self._left = self._left or {}
+        left[request] = None  # its place is free when the peer has answered (CALL-30)
         self._queue.put(Cancel(request), SMALL_ENTRY)
         return False
 
@@ -170,10 +172,20 @@ class OutgoingCalls:
         self._close(request)
 
     def _close(self, request: int) -> bool:
+        """Forget a request; whether somebody waits for it."""
         if self._streams is not None:
             self._streams.end(request)
-        self.weight -= self._weights.pop(request, 0)
-        return self.open.pop(request, False)
+        weight = self.open.pop(request, None)
+        if weight is None:
+            return False
+        self.weight -= weight
+        if self._left and request in self._left:
+            del self._left[request]
+            return False
+        return True
+
+    def _is_waited_for(self, request: int) -> bool:
+        return request in self.open and request not in self._left
 
     # ------------------------------------------------------------------ sent, and received there
 
@@ -184,8 +196,9 @@ class OutgoingCalls:
         is never run (CALL-9).
         """
         late = by is not None and now >= by
-        if late or not self.open[number]:  # nobody waits: it need not be run (CALL-31)
-            if self.open[number] or self._abandoned:  # somebody will ask what became of it
+        is_waited_for = number not in self._left
+        if late or not is_waited_for:  # nobody waits: it need not be run (CALL-31)
+            if is_waited_for or self._abandoned:  # somebody will ask what became of it
                 self._will_never_run(number)
             self._take_back(number)
             return Void()
@@ -215,10 +228,7 @@ class OutgoingCalls:
             raise Violation(Code.VIOLATION, "an answer to what was never asked")
         if request > self._queue.acked:
             self.ack(request)  # an answer says that the request was received (CALL-18)
-        if self._streams is not None:
-            self._streams.end(request)
-        self.weight -= self._weights.pop(request, 0)
-        return self.open.pop(request, False)
+        return self._close(request)
 
     def item_arrived(self, request: int, weight: int, sent: int) -> bool:
         """Count an item. Return whether a caller waits for it.
@@ -232,7 +242,7 @@ class OutgoingCalls:
             return False
         if self._streams is None or not self._streams.count(request, weight):
             raise Violation(Code.VIOLATION, "more items than the credit")  # CALL-28
-        return self.open[request]
+        return request not in self._left
 
     # ------------------------------------------------------------------ the end
 
@@ -269,7 +279,7 @@ class OutgoingCalls:
         return {
             "limit": self.limit,
             "max_weight": self.max_weight,
-            "open": list(self.open.items()),
+            "open": [(number, number not in self._left) for number in self.open],
             "room": [] if self._streams is None else self._streams.room(),
         }
 
@@ -281,6 +291,7 @@ class OutgoingCalls:
             self._streams = Streams()
             for request, room in values["room"]:
                 self._streams.begin(request, room)
-        self.open = dict(values["open"])
+        self.open = dict.fromkeys((number for number, _is_waited_for in values["open"]), 0)
+        self._left = {number: None for number, is_waited_for in values["open"] if not is_waited_for}
         for request in list(self.open):
             self.cancel(request)

@@ -102,7 +102,7 @@ class CallQueue:
         "Highest number ever handed to a link."
         self.acked = 0
         "Highest number that the peer has received, as far as it told."
-        self.answers: list[int] = []
+        self.answers: list[int] | tuple[()] = ()
         "Numbers of replies and faults that the peer has not received."
         self.max_there = config.max_message
         "Longest payload that the peer takes; until the first greeting, a guess from ours."
@@ -150,7 +150,10 @@ class CallQueue:
         self._kept[number] = (entry, size, by)
         self.weight += size
         if type(entry) in ANSWERS:
-            self.answers.append(number)
+            if self.answers:
+                self.answers.append(number)
+            else:
+                self.answers = [number]
         return number
 
     def _append(self, entry: Entry, size: int, by: float | None) -> int:
@@ -215,7 +218,7 @@ class CallQueue:
         self.blocked = True
         self._kept.clear()
         self.weight = 0
-        self.answers.clear()
+        self.answers = ()
 
     # ------------------------------------------------------------------ a crash
 
@@ -241,5 +244,5 @@ class CallQueue:
         for entry, size in zip(entries, values["sizes"], strict=True):
             number = self._append(entry, size, None)
             if type(entry) in ANSWERS:
-                self.answers.append(number)
+                self.answers = [*self.answers, number]
         self.last = self.transmitted = values["last"]  # no entries are left where all was cleared
