@@ -130,9 +130,10 @@ class Sessions:
         resumable: bool = True,
         ready: asyncio.Future[Acceptor] | None = None,
     ) -> None:
-        attached = await self._attach(transport, handler, principal, ready, resumable=resumable)
-        if attached is not None:
-            acceptor, link_io = attached
+        acceptor, link_io = await self._attach(
+            transport, handler, principal, ready, resumable=resumable
+        )
+        if acceptor is not None and link_io is not None:
             try:
                 await link_io.read(acceptor.reads_on)
             except asyncio.CancelledError:
@@ -148,8 +149,8 @@ class Sessions:
         ready: asyncio.Future[Acceptor] | None,
         *,
         resumable: bool,
-    ) -> tuple[Acceptor, LinkIO] | None:
-        """Greet; return what carries the session now, or ``None`` if the peer was refused."""
+    ) -> tuple[Acceptor, LinkIO] | tuple[None, None]:
+        """Greet; return what carries the session now, or nothing if the peer was refused."""
         loop = asyncio.get_running_loop()
         arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
         try:
@@ -158,7 +159,7 @@ class Sessions:
                 await self._refuse(transport, arrival)
                 if ready is not None:
                     ready.set_exception(NotReliablePeer(arrival.refusal))
-                return None
+                return None, None
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
             raise
@@ -416,7 +417,7 @@ class Acceptor(Driver):
 
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        end = HandlerEnd(self.name)
+        end = HandlerEnd(self)
         self._running = asyncio.current_task()
         self._limit_handler()  # the session may have ended before this task began
         try:

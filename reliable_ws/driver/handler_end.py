@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from reliable_ws.protocol.errors import (
     AlreadyServed,
@@ -23,6 +24,14 @@ GOING_AWAY = (Code.GOING_AWAY, "going away")
 """Code and reason of a session that ends with its program, or with a task that is cancelled."""
 
 
+class Named(Protocol):
+    """Whose name stands in log lines. It is made when there is a line."""
+
+    @property
+    def name(self) -> str:
+        """The session."""
+
+
 class HandlerEnd:
     """How the handler of a session ended. At most one line above ``DEBUG`` tells it.
 
@@ -30,14 +39,18 @@ class HandlerEnd:
     handler ends with the exception that told it so. A client that is lost is worth one line.
     """
 
-    __slots__ = ("_is_told", "_name", "code")
+    __slots__ = ("_driver", "_is_told", "code")
 
-    def __init__(self, name: str) -> None:
-        """``name``: the session, in log lines."""
-        self._name = name
+    def __init__(self, driver: Named) -> None:
+        """``driver``: that of the session, which has its name for log lines."""
+        self._driver = driver
         self._is_told = False  # the handler itself was told what is not delivered
         self.code: int = Code.FINISHED
         "The code to close the session with."
+
+    @property
+    def _name(self) -> str:
+        return self._driver.name
 
     def raised(
         self, error: BaseException, over: ConnectionClosed | None, *, is_finishing: bool = False

@@ -21,7 +21,7 @@ from .calls.cursor import CallCursor
 from .codec import encode
 from .config import LEAST_IDLE_MS, Config
 from .cursor import Cursor
-from .deadline import NEVER, OVERSLEPT
+from .deadline import LONG_AGO, NEVER, OVERSLEPT
 from .frames import (
     CallPosition,
     Counters,
@@ -102,7 +102,7 @@ class Link:
         self.cursor = cursor
         self.acks = acks
         self.calls = calls
-        self.heard_at = now if phase is Phase.ACCEPTED else -NEVER
+        self.heard_at = now if phase is Phase.ACCEPTED else LONG_AGO
         "When the peer was heard last."
         self._greet: Callable[[Link], Frame] | None = greet  # until it was called
         self._timers = timers

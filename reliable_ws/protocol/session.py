@@ -519,7 +519,7 @@ class Session:
             outbox.heed(limits)
             if calls is not None:
                 outgoing.heed(limits)
-                queue.max_there = limits.max_message
+                queue.max_there = outbox.peer.max_message
         self.frame_size.met(
             limits.max_frame,
             held=(counters.received, where.partial),

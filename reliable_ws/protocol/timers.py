@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .config import Config
-from .deadline import NEVER, OVERSLEPT
+from .deadline import LONG_AGO, NEVER, OVERSLEPT
 
 __all__ = ["Timers"]
 
@@ -17,7 +17,7 @@ class Timers:
         self._config = config
         self.contact_at = now
         "When the peer was heard of last, as far as links have told."
-        self._detached_at: float = -NEVER  # when the newest link was lost
+        self._detached_at: float = LONG_AGO  # when the newest link was lost
         self.progress_at: float | None = None
         "When the peer moved on last; ``None`` unless the session is closing."
         self.moved_at = now

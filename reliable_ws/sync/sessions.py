@@ -359,7 +359,7 @@ class Acceptor(Driver):
 
     def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        end = HandlerEnd(self.name)
+        end = HandlerEnd(self)
         try:
             handler(self.connection)
         except BaseException as error:  # noqa: BLE001 - it ends its own session, and nothing else

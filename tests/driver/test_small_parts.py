@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,7 +107,7 @@ BUG = ExceptionGroup("tasks", [LEFT, ZeroDivisionError("x")])
 )
 def test_a_handler_that_raises_closes_its_session(error, over, level, words, caplog):
     caplog.set_level(logging.DEBUG)
-    end = HandlerEnd("session 1a of 'ann'")
+    end = HandlerEnd(SimpleNamespace(name="session 1a of 'ann'"))
     end.raised(error, over)
     assert end.code == (1000 if level is logging.DEBUG else 1011)
     assert [record.levelno for record in caplog.records] == [level]
@@ -117,7 +118,7 @@ def test_a_handler_that_raises_closes_its_session(error, over, level, words, cap
 
 
 def test_a_handler_that_cannot_send_because_its_server_drains_is_not_worth_a_line(caplog):
-    end = HandlerEnd("session 1a")
+    end = HandlerEnd(SimpleNamespace(name="session 1a"))
     end.raised(LEFT, None, is_finishing=True)
     assert end.code == 1000
     assert not caplog.records
@@ -126,7 +127,7 @@ def test_a_handler_that_cannot_send_because_its_server_drains_is_not_worth_a_lin
 
 
 def test_what_the_close_after_a_handler_cannot_deliver_is_logged(caplog):
-    end = HandlerEnd("session 1a")
+    end = HandlerEnd(SimpleNamespace(name="session 1a"))
     assert end.code == 1000
     end.undelivered(NotTaken(Report(3, 1)))
     assert "session 1a ended with undelivered messages: 3 sent, 1 confirmed" in caplog.text

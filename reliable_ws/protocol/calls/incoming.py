@@ -62,9 +62,9 @@ class IncomingCalls:
     __slots__ = (
         "_max_message",
         "_max_requests",
-        "_max_weight",
         "_outgoing",
         "_queue",
+        "_window_bytes",
         "memory",
         "pieces",
         "received",
@@ -75,7 +75,7 @@ class IncomingCalls:
     def __init__(self, config: Config, queue: CallQueue, outgoing: OutgoingCalls) -> None:
         self._max_requests = config.max_requests
         self._max_message = config.max_message
-        self._max_weight = REQUESTS_WINDOW * config.window_bytes
+        self._window_bytes = config.window_bytes
         self._queue = queue
         self._outgoing = outgoing
         self.pieces: Pieces | None = None
@@ -134,7 +134,7 @@ class IncomingCalls:
         if len(self.served) + len(self._queue.answers) >= self._max_requests:  # CALL-6
             raise Violation(Code.VIOLATION, "more open requests than announced")
         number = self.received
-        if self.weight >= self._max_weight:  # CALL-44
+        if self.weight >= REQUESTS_WINDOW * self._window_bytes:  # CALL-44
             self.served[number] = (0, 0)
             self.fault(number, OVERLOADED, "the open requests take too much memory")
             return
@@ -189,7 +189,7 @@ class IncomingCalls:
         """Queue the answer to a request of the peer. It is dropped if it is too late (CALL-16)."""
         if request in self.served:
             queue = self._queue
-            if queue.weight >= queue.most_answers:  # CALL-45
+            if queue.weight > queue.most_held and queue.weight >= queue.most_answers:  # CALL-45
                 self.fault(request, OVERLOADED, "too much waits for the peer to receive it")
                 return
             entry = new_unchecked(Reply, (request, payload))

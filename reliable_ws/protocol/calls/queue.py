@@ -82,7 +82,6 @@ class CallQueue:
         "finished",
         "last",
         "max_there",
-        "most_answers",
         "most_held",
         "transmitted",
         "weight",
@@ -92,8 +91,6 @@ class CallQueue:
         self._kept: dict[int, tuple[Entry, int, float | None]] = {}  # its bytes; its time is up
         self.most_held = config.outbox_bytes or config.window_bytes
         "Bytes of entries above which items of streams, and new handlers, wait (CALL-29, CALL-45)."
-        self.most_answers = max(2 * REQUESTS_WINDOW * self.most_held, LEAST_ANSWERS)
-        "Bytes of entries above which there is no room for an answer (CALL-45)."
         self.weight = 0
         "Bytes of all entries."
         self.last = 0
@@ -117,6 +114,11 @@ class CallQueue:
     def held(self) -> int:
         """Bytes of memory of all entries, about."""
         return self.weight + ENTRY_WEIGHT * len(self._kept)
+
+    @property
+    def most_answers(self) -> int:
+        """Bytes of entries above which there is no room for an answer (CALL-45)."""
+        return max(2 * REQUESTS_WINDOW * self.most_held, LEAST_ANSWERS)
 
     @property
     def crowded(self) -> bool:
