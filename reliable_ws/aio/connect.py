@@ -111,14 +111,14 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             backoff=reconnect if isinstance(reconnect, Backoff) else None,
             retry=retry,
         )
-        timeout: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
-        self._transport_options = timeout | transport_options
+        self._transport_options = transport_options
 
     async def _dial(self) -> Transport:
         from reliable_ws.adapters.websockets import asyncio as websockets
         from reliable_ws.adapters.websockets.options import cookies_set
 
-        options = dict(self._transport_options)
+        options: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
+        options |= self._transport_options
         async with asyncio.timeout(self._options.config.open_timeout):
             uri = check_uri_now(await _now(self._uri))
             for name in PER_ATTEMPT:

@@ -58,10 +58,13 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         return self.rpc_client
 
     def hold_task(self, task: asyncio.Task[Any]) -> None:
-        """Refer to a task until it is done: the event loop does not."""
-        tasks = self.tasks = self.tasks or []
-        tasks.append(task)
-        task.add_done_callback(tasks.remove)
+        """Refer to a task until it is done: the event loop does not. Then call `task_ended`."""
+        self.tasks = [*self.tasks, task]
+        task.add_done_callback(self.task_ended)
+
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
+        """Deal with the end of a task that was held."""
+        self.tasks = [one for one in self.tasks if one is not task]
 
     def attach(self, transport: Transport, link: Link) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""

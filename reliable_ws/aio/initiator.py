@@ -104,10 +104,10 @@ class Initiator(Driver):
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)
         self.hold_task(task)
-        task.add_done_callback(self._finished)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
         """A task that dies of a bug ends the session: waiters must not wait for ever."""
+        super().task_ended(task)
         if task.cancelled():  # by the end of the event loop, nobody else
             self.left_behind()
         elif (error := task.exception()) is not None:

@@ -258,7 +258,6 @@ class Sessions:
             await serving
         acceptor = ready.result()
         acceptor.hold_task(serving)
-        serving.add_done_callback(acceptor.served)
         return acceptor, serving
 
     def after_fork(self) -> None:
@@ -404,9 +403,10 @@ class Acceptor(Driver):
             return super().reads_on()
         return self.handling.cancelling() == 1
 
-    def served(self, serving: asyncio.Task[None]) -> None:
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
         """Tell what ended a task that read in the background."""
-        if not serving.cancelled() and (error := serving.exception()) is not None:
+        super().task_ended(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s: reliable_ws failed, please report it", self.name, exc_info=error)
 
     async def resume(self, websocket: Any) -> None:
