@@ -11,7 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from reliable_ws.protocol.errors import ReliableWSError
+from reliable_ws.protocol.errors import (
+    NotAStore,
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreInUse,
+    StoreTooNew,
+)
 from reliable_ws.protocol.stored import Change, KeptSend, Run, Stored
 
 __all__ = [
@@ -29,37 +37,6 @@ __all__ = [
     "StoreTooNew",
     "Stored",
 ]
-
-
-class StoreError(ReliableWSError):
-    """A store cannot do what it is asked to. The message names the file, what, and the remedy."""
-
-
-class StoreInUse(StoreError):
-    """Another process, or another store of this one, has the file open."""
-
-
-class NotAStore(StoreError):
-    """The file is no store of this library. Nothing was written to it."""
-
-
-class StoreCorrupt(StoreError):
-    """The file is damaged. Nothing was written to it."""
-
-
-class StoreTooNew(StoreError):
-    """A newer release of this library wrote the file. Nothing was written to it."""
-
-
-class StoreFull(StoreError):
-    """There is no room on the disk. What was to be kept was not; the store goes on when it can."""
-
-
-class StoreFailed(StoreError):
-    """Reading or writing failed, and what is on the disk is not known until the file is reopened.
-
-    The store does nothing more in this process.
-    """
 
 
 class Apply(NamedTuple):

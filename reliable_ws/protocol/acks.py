@@ -16,8 +16,8 @@ is news, and starts the delay. While the delay runs, the mark is ``due_at()``.
 from __future__ import annotations
 
 from .config import Config
-from .frames import Ack, Counters, Partial, new_unchecked
-from .inbox import BEYOND, Inbox
+from .frames import BEYOND, Ack, Counters, Partial, new_unchecked
+from .inbox import Inbox
 
 __all__ = ["Acks"]
 
@@ -100,7 +100,7 @@ class Acks:
         There is news, or :attr:`now` is set. ``riding``: other frames go anyway.
         """
         inbox = self.inbox
-        received, confirmed = inbox.received, inbox.confirmed
+        received, confirmed = inbox.received, inbox.tellable
         if not (self.now or riding) and confirmed < self.due_at():
             return None
         self.received, self.confirmed = received, confirmed

@@ -52,6 +52,10 @@ class Config:
     """How long this side keeps a session after the last contact with the peer. A gap that is longer
     than the shorter of both sides' values ends the session. A client that cannot reach its server
     tries for its own time: the server, once it is there, tells how the session ended."""
+    stored_ttl: float = 7 * 86_400.0
+    """The same for a session with a store, which outlives its process: it is used instead of
+    ``session_ttl``, if it is longer. For as long the store remembers what became of its messages
+    when the session has ended."""
     close_progress_timeout: float = 30.0
     """``close()`` gives up when the peer has made no progress for so long. A WebSocket that died
     unnoticed is dropped after ``idle_timeout``. The rest of this time is for another

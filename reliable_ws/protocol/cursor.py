@@ -90,7 +90,8 @@ class Cursor:
         outbox, number = self.outbox, self.number
         # Apply the window: how many numbers, and how much weight, may go (WINDOW-1).
         peer = outbox.peer
-        room = outbox.confirmed + peer.window_messages - number + 1
+        upto = outbox.confirmed + peer.window_messages
+        room = (min(outbox.stored, upto)) - number + 1
         if room <= 0:
             return None
         before = outbox.end_of(number - 1)

@@ -18,8 +18,10 @@ __all__ = [
     "ConnectionClosedOK",
     "DeliveryError",
     "InvalidParams",
+    "Kept",
     "MessageTooLarge",
     "MethodNotFound",
+    "NotAStore",
     "NotReliablePeer",
     "NotSerializable",
     "NotTaken",
@@ -32,6 +34,12 @@ __all__ = [
     "RemoteError",
     "RequestTimeout",
     "SessionLost",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreInUse",
+    "StoreTooNew",
     "Violation",
 ]
 
@@ -83,7 +91,7 @@ class ProtocolViolation(ConnectionClosedError):
 class DeliveryError(ReliableWSError):
     """Some messages will never be confirmed. ``report`` names them.
 
-    It is always raised as one of its two subclasses. For a request, the report has one entry, and
+    It is always raised as one of its three subclasses. For a request, the report has one entry, and
     the entry's ``message`` is ``(method, params)``.
 
     Attributes:
@@ -103,16 +111,25 @@ class DeliveryError(ReliableWSError):
     def of(report: Report, words: str = "") -> DeliveryError:
         """Return the error for a final report.
 
-        It is ``OutcomeUnknown`` if any outcome is unknown, else ``NotTaken``.
+        It is ``OutcomeUnknown`` if any outcome is unknown, else ``Kept`` if any message is kept,
+        else ``NotTaken``.
         """
-        unknown = report.count(Outcome.UNKNOWN) > 0
-        return OutcomeUnknown(report, words) if unknown else NotTaken(report, words)
+        if report.count(Outcome.UNKNOWN) > 0:
+            return OutcomeUnknown(report, words)
+        return (Kept if report.count(Outcome.KEPT) > 0 else NotTaken)(report, words)
 
 
 class NotTaken(DeliveryError):
     """The peer's application has taken none of these and never will.
 
     You can safely send them again.
+    """
+
+
+class Kept(DeliveryError):
+    """At least one of these is in the store, for the next process that opens it.
+
+    Do not send it again: that process does. No outcome is unknown.
     """
 
 
@@ -215,6 +232,37 @@ class AlreadyServed(ReliableWSError, ConnectionError):
     """
 
 
+class StoreError(ReliableWSError):
+    """A store cannot do what it is asked to. The message names the file, what, and the remedy."""
+
+
+class StoreInUse(StoreError):
+    """Another process, or another store of this one, has the file open."""
+
+
+class NotAStore(StoreError):
+    """The file is no store of this library. Nothing was written to it."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged. Nothing was written to it."""
+
+
+class StoreTooNew(StoreError):
+    """A newer release of this library wrote the file. Nothing was written to it."""
+
+
+class StoreFull(StoreError):
+    """There is no room on the disk. What was to be kept was not; the store goes on when it can."""
+
+
+class StoreFailed(StoreError):
+    """Reading or writing failed, and what is on the disk is not known until the file is reopened.
+
+    The store does nothing more in this process.
+    """
+
+
 class Violation(Exception):
     """Internal: what the peer did wrong. The link catches it. An application never sees it."""
 
@@ -229,7 +277,7 @@ def closed(ending: Ending, report: Report) -> ConnectionClosed:
     kind: type[ConnectionClosed] = SessionLost
     if ending.kind is End.FINISHED:
         kind = ConnectionClosedOK if ending.code in (1000, 1001) else ConnectionClosedError
-    elif ending.kind is End.ABORTED:
+    elif ending.kind in (End.ABORTED, End.KEPT):
         kind = ConnectionClosedError
     elif ending.kind is End.VIOLATION:
         kind = ProtocolViolation

@@ -29,6 +29,8 @@ __all__ = [
     "Requested",
     "Settled",
     "SilenceLearned",
+    "Stored",
+    "Withdrawn",
 ]
 
 
@@ -81,6 +83,21 @@ class SilenceLearned(NamedTuple):
 
     limit: float
     "Seconds."
+
+
+class Stored(NamedTuple):
+    """With a store: our messages up to this number are kept (STORE-2)."""
+
+    number: int
+
+
+class Withdrawn(NamedTuple):
+    """The store is full: our messages above this number were taken back, and never went (STORE-7).
+
+    Their numbers are given to other messages.
+    """
+
+    number: int
 
 
 class Requested(NamedTuple):
@@ -152,6 +169,8 @@ Event: TypeAlias = (
     | PeerFinished
     | Detached
     | SilenceLearned
+    | Stored
+    | Withdrawn
     | Ended
     | CallEvent
 )

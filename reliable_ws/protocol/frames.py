@@ -17,6 +17,9 @@ VERSION = 1
 SUBPROTOCOL = "reliable-ws.v1"
 """The WebSocket subprotocol that announces it (LINK-1)."""
 
+BEYOND = 2**62
+"""Above every number."""
+
 MAX_NUMBER = 2**53 - 1
 """Highest sequence number: exact in every language's floating point (NUM-3)."""
 

@@ -33,7 +33,7 @@ def position(outbox: Outbox, inbox: Inbox, counters: Counters) -> Position:
 
 def call_position(queue: CallQueue, incoming: IncomingCalls) -> CallPosition:
     """Return where this side stands with calls (CALL-4)."""
-    return CallPosition(incoming.received, queue.transmitted, queue.acked + 1)
+    return CallPosition(incoming.tellable, queue.transmitted, queue.acked + 1)
 
 
 def told_codec(codec: PayloadCodec) -> str | None:

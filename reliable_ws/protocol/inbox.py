@@ -25,6 +25,7 @@ from .codec import MAX_RANGES
 from .config import Config
 from .errors import ConfirmTooLate, Violation
 from .frames import (
+    BEYOND,
     EXT_VALUE,
     KIND_TEXT,
     KIND_VALUE,
@@ -38,16 +39,15 @@ from .frames import (
 )
 from .state import RECEIVING, Receiving, Trigger
 
-__all__ = ["BEYOND", "MESSAGE_WEIGHT", "Inbox"]
-
-BEYOND = 2**62
-"""A mark that no number reaches."""
+__all__ = ["MESSAGE_WEIGHT", "Inbox"]
 
 UNUSED: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
 
 MESSAGE_WEIGHT = 96
 """Bytes of memory of a message besides its content, about."""
+
+NONE_APPLIED: frozenset[int] = frozenset()
 
 SHORT = 128
 """Bytes of a message below which it is not looked at whether its text takes more memory."""
@@ -69,20 +69,24 @@ class Inbox:
         "_sizes",
         "_unmarked",
         "_wide",
+        "applied",
         "byte_marks",
         "confirmed",
         "due",
         "finish",
         "handed",
+        "is_stop_kept",
         "mark",
         "max_bytes",
         "max_message",
         "max_messages",
+        "out_of_order",
         "queue",
         "received",
         "redelivered_upto",
         "state",
         "stopped",
+        "stored_confirmed",
     )
 
     def __init__(self, config: Config) -> None:
@@ -95,6 +99,15 @@ class Inbox:
         "Highest number that the application has confirmed with everything before it."
         self.handed = 0
         "Highest number handed over. Finish is never handed over."
+        self.stored_confirmed = BEYOND
+        """With a store: the part of ``confirmed`` that is kept. The peer is told no more than that
+        (STORE-3)."""
+        self.is_stop_kept = True
+        "Whether the peer may be told that intake is frozen. With a store: once that is kept."
+        self.applied: frozenset[int] = NONE_APPLIED
+        "Above ``confirmed``: confirmed before a crash of ours, so not handed over again (STORE-8)."
+        self.out_of_order = 0
+        "How often a number was confirmed before one below it."
         self.redelivered_upto = 0
         "Up to here a message may have been handed over before a crash of ours (RESUME-7)."
         self.state = Receiving.OPEN
@@ -149,6 +162,12 @@ class Inbox:
     def partial(self) -> int:
         """Bytes held of message ``received + 1`` (PART-4)."""
         return 0 if self._partial is None else len(self._partial)
+
+    @property
+    def tellable(self) -> int:
+        """The part of ``confirmed`` that the peer may be told (STORE-3)."""
+        confirmed, stored = self.confirmed, self.stored_confirmed
+        return min(stored, confirmed)
 
     @property
     def done(self) -> bool:
@@ -277,14 +296,21 @@ class Inbox:
                 self.due = True
         else:  # deliveries before it are still open
             self._ahead[number] = True
+            self.out_of_order += 1
         return payload
 
     def deliver(self) -> tuple[int, Payload]:
-        """Hand over the next message without confirming it: its number, and itself."""
-        payload = self.queue.popleft()
-        self.handed += 1
-        self._ahead[self.handed] = False
-        return self.handed, payload
+        """Hand over the next message without confirming it: its number, and itself.
+
+        What was confirmed before a crash of ours is left out. Raises IndexError if nothing is left.
+        """
+        while True:
+            payload = self.queue.popleft()
+            self.handed = number = self.handed + 1
+            self._ahead[number] = False
+            if number not in self.applied:
+                return number, payload
+            self.confirm(number)
 
     def confirm(self, number: int) -> bool:
         """Confirm one delivery. Return ``False`` if it was confirmed before.
@@ -302,6 +328,7 @@ class Inbox:
             raise ConfirmTooLate(f"message {number}: this session's counters are final")
         if number != self.confirmed + 1:
             ahead[number] = True
+            self.out_of_order += 1
             return True
         del ahead[number]
         while ahead.get(number + 1):
@@ -344,8 +371,15 @@ class Inbox:
         self._held = 0
         self.mark = BEYOND
 
+    def told(self) -> Counters:
+        """Return what a greeting says of this direction: with a store, only what is kept."""
+        counters = self.counters()
+        if self.stored_confirmed == BEYOND or self.stopped:
+            return counters
+        return counters._replace(confirmed=self.tellable, ranges=())
+
     def counters(self) -> Counters:
-        """Return what we say of this direction (COUNT-1)."""
+        """Return what is so of this direction (COUNT-1)."""
         ranges: list[Range] = []
         for number, confirmed in self._ahead.items():  # in order: so they were handed over
             if not confirmed:

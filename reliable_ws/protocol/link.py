@@ -68,6 +68,7 @@ class Link:
         "close_action",
         "cursor",
         "heard_at",
+        "held",
         "max_frame",
         "met",
         "parts",
@@ -102,6 +103,9 @@ class Link:
         self.cursor = cursor
         self.acks = acks
         self.calls = calls
+        self.held = False
+        """Whether nothing may be said yet, because it is not kept what this link would say: our
+        part of the greeting, or our last word (STORE-1, STORE-4)."""
         self.heard_at = now if phase is Phase.ACCEPTED else LONG_AGO
         "When the peer was heard last."
         self._greet: Callable[[Link], Frame] | None = greet  # until it was called
@@ -171,6 +175,10 @@ class Link:
             self._last_frame = last_frame
             self.acks.by = self.calls.by = None  # it tells nothing more
 
+    def drop_last_frame(self) -> None:
+        """Say no last word: it is not kept, and never will be."""
+        self._last_frame = None
+
     # ------------------------------------------------------------------ time
 
     @property
@@ -232,6 +240,8 @@ class Link:
     @property
     def has_output(self) -> bool:
         """Whether :meth:`transmit` may have something; if not, it need not be called."""
+        if self.held:
+            return False
         if self.close_action is not None or self._greet is not None:
             return True
         acks, calls, cursor = self.acks, self.calls, self.cursor
@@ -243,7 +253,7 @@ class Link:
             )
             or calls.now
             or acks.now
-            or (inbox.confirmed > acks.confirmed and inbox.confirmed >= acks.due_at())
+            or (inbox.confirmed > acks.confirmed and inbox.tellable >= acks.due_at())
             or outbox.wanted > max(self._asked, outbox.confirmed)
             or (inbox.stopped and not self._stop_told)
         )
@@ -254,8 +264,8 @@ class Link:
         What it returns counts as transmitted. Call it again until it gives ``None``, whenever
         something happened and the transport has room.
         """
-        if self._greet is not None or not self.met or self.close_action is not None:
-            return self._transmit_edge()
+        if self._greet is not None or not self.met or self.close_action is not None or self.held:
+            return None if self.held else self._transmit_edge()
         acks, calls = self.acks, self.calls
         inbox = acks.inbox
         frames: list[Frame] = []
@@ -264,14 +274,14 @@ class Link:
             # 2. Calls, unless messages wait for their turn. They take half a frame at most.
             cursor, used = self.cursor, 0
             outbox = cursor.outbox
-            if calls.number <= calls.call_queue.last and not (cursor.starved or outbox.blocked):
+            if calls.has_run and not (cursor.starved or outbox.blocked):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 frames.append(frame)
             # 3. Messages in what is left of the frame, Want, Finish.
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)
         # 4. Acks ride in front of these. Without other frames they go when they are due.
-        if calls.now or (frames and calls.incoming.received != calls.told):
+        if calls.now or (frames and calls.incoming.tellable != calls.told):
             frames.insert(0, calls.take())  # before a Stop it is the last one (CALL-37)
         if acks.partial_news and (frames or acks.now):
             partial = acks.take_partial()
@@ -298,7 +308,10 @@ class Link:
 
     def _add_stop(self, frames: list[Frame]) -> bool:
         """Add Stop. Return whether more fits into this frame (FRAME-7)."""
-        counters = self.acks.inbox.counters()
+        inbox = self.acks.inbox
+        if not inbox.is_stop_kept:
+            return False  # it goes before anything else, and not yet (STORE-4)
+        counters = inbox.counters()
         self.tell(counters)
         frames.append(Stop(counters))
         return not counters.ranges
@@ -312,6 +325,7 @@ class Link:
         # Hold Finish back while an answer is owed: nothing comes behind it (CALL-10).
         held = finish is not None and self.calls.owes_answers
         upto = outbox.messages if held else outbox.last
+        upto = min(upto, outbox.stored)
         if cursor.number <= upto and not outbox.blocked:
             last = cursor.cut(used)
             if type(last) is Part:
@@ -323,7 +337,7 @@ class Link:
             frames.append(new_unchecked(Want, (wanted,)))
         if last is not None:
             frames.append(last)
-            if finish is not None and cursor.number == finish.number and not held:
+            if finish is not None and cursor.number == finish.number <= upto:
                 frames.append(finish)  # it rides with the last message
                 cursor.skip_finish()
         if finish is not None and cursor.number > finish.number:

@@ -23,7 +23,7 @@ from typing import Any
 from .config import Config
 from .errors import MessageTooLarge, NumbersExhausted, OutboxFull, PayloadError, Violation
 from .fields import sayable
-from .frames import MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits, Payload
+from .frames import BEYOND, MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits, Payload
 from .payload import PayloadCodec, open_payload
 from .report import Ending, LazyReport, Outcome, Report, Run, Undelivered
 from .state import SENDING, Sending, Trigger
@@ -44,10 +44,12 @@ class Outbox:
         "acked",
         "blocked",
         "confirmed",
+        "doubtful",
         "final",
         "finish",
         "is_held",
         "is_open",
+        "kept",
         "last",
         "max_bytes",
         "max_messages",
@@ -55,6 +57,7 @@ class Outbox:
         "peer",
         "released",
         "state",
+        "stored",
         "total",
         "transmitted",
         "wanted",
@@ -69,6 +72,12 @@ class Outbox:
         self._base = 0  # number of the entry before the first in the lists
         self.last = 0
         "Highest number accepted, Finish included. It never falls."
+        self.stored = BEYOND
+        """With a store: everything up to this number is kept, and links take no more than that
+        (STORE-2)."""
+        self.kept = self.doubtful = 0
+        """Once the session was left to another process: up to ``kept`` messages are in the store,
+        and nobody knows whether those up to ``doubtful`` are."""
         self.transmitted = 0
         "Highest number ever handed to a link, whole. At most ``last``; it never falls."
         self.acked = 0
@@ -204,6 +213,20 @@ class Outbox:
         self._ends.append(self.total)
         return self.last
 
+    def append_kept(self, payload: Payload, weight: int) -> int:
+        """Accept a message that a store has, also before a Finish that is queued already.
+
+        No link has taken that Finish, and the store does not have it (STORE-6).
+        """
+        finish = self.finish
+        if finish is None:
+            return self.append(payload, weight)
+        self.last -= 1
+        number = self.append(payload, weight)
+        self.last += 1
+        self.finish = finish._replace(number=self.last)
+        return number
+
     def close(self, code: int, reason: str) -> None:
         """Queue Finish behind the last message; it weighs nothing (CLOSE-1).
 
@@ -300,6 +323,24 @@ class Outbox:
         for number in range(self.confirmed + 1, self.messages + 1):
             yield number, self.payload(number)
 
+    def withdraw(self, upto: int) -> int:
+        """Take back every message above a number: no link has taken one. Return how many.
+
+        A Finish behind them stays queued.
+        """
+        finish = self.finish
+        count = self.messages - upto
+        if count > 0:
+            start = upto - self._base
+            del self._payloads[start:]
+            del self._ends[start:]
+            self.total = self.end_of(upto)
+            self.last = upto
+            if finish is not None:
+                self.last += 1
+                self.finish = finish._replace(number=self.last)
+        return max(0, count)
+
     def restore(self, confirmed: int, messages: Iterable[tuple[Payload, int]]) -> None:
         """Begin where a store left off; everything counts as transmitted."""
         self._base = self.acked = self.confirmed = self.last = confirmed
@@ -321,7 +362,10 @@ class Outbox:
             handed = min(final.handed, self.transmitted)
             return Outcome.UNKNOWN if number <= handed else Outcome.NOT_TAKEN
         if self.state is Sending.ENDED:  # END-3
-            return Outcome.UNKNOWN if number <= self.transmitted else Outcome.NOT_TAKEN
+            if number <= self.kept:
+                return Outcome.KEPT
+            left = max(self.transmitted, self.doubtful)
+            return Outcome.UNKNOWN if number <= left else Outcome.NOT_TAKEN
         return Outcome.PENDING
 
     def report(self, upto: int | None, ending: Ending | None) -> Report:
@@ -348,7 +392,7 @@ class Outbox:
         """Return the messages up to a number that are not confirmed, in runs of one outcome."""
         final, first = self.final, self.confirmed + 1
         # Where the outcome may change.
-        starts = {first, self.transmitted + 1}
+        starts = {first, self.transmitted + 1, self.kept + 1, self.doubtful + 1}
         if final is not None:
             starts.add(final.handed + 1)
             for low, high in final.ranges:

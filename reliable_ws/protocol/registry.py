@@ -22,8 +22,8 @@ import bisect
 import hashlib
 import heapq
 import hmac
-from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
 
 from .codec import decode, encode
 from .config import DEFAULT_CONFIG, MIN_FRAME, Config
@@ -75,6 +75,13 @@ class Tombstone(NamedTuple):
     counters: Counters
     principal: Hashable
     until: float
+    session: Session | None = None
+    "With a store: the session, whose end may not be kept yet."
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the peer may be told of it (STORE-4)."""
+        return self.session is None or self.session.is_kept
 
 
 class Arrival:
@@ -153,6 +160,9 @@ class SessionRegistry:
         "Whether new sessions are refused; resumes are still answered."
         self.evicted: list[tuple[Session, list[Event]]] = []
         "Sessions that were ended here since :meth:`take_evicted`, each with what happened."
+        self.about: Callable[[Hashable], dict[str, Any]] | None = None
+        """With a store: returns what is kept beside a new session of a principal. It raises
+        :class:`~.errors.Violation` to refuse one that cannot be kept."""
         self._incarnation = incarnation
         self._note_from: dict[int, float] = {}  # by code, when the next refusal is worth a line
         self._sessions: dict[bytes, Session] = {}
@@ -203,6 +213,8 @@ class SessionRegistry:
             raise Violation(Code.UNKNOWN, "no such session here")
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
+        if tombstone is not None and not tombstone.is_kept:
+            raise Violation(Code.BUSY, "the end of this session is being stored")
         if tombstone is not None:  # TOMB-4
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
             arrival.refuse(Code.ENDED, "this session has ended", tombstone.counters)
@@ -266,10 +278,15 @@ class SessionRegistry:
             self.codec,
             incarnation=self._incarnation,
         )
+        if self.about is not None:
+            session.keep_in_store(self.about(principal))
+        self._add(session, principal)
+        return session
+
+    def _add(self, session: Session, principal: Hashable) -> None:
         self._sessions[session.id] = session
         self._principals[session.id] = principal
         self._by_principal.setdefault(principal, {})[session.id] = session
-        return session
 
     def _attach(self, arrival: Arrival, session: Session, hello: Hello, now: float) -> list[Event]:
         arrival.session = session
@@ -299,6 +316,7 @@ class SessionRegistry:
             session.inbox.counters(),
             principal,
             now + 2 * ttl,
+            None if session.durable is None else session,
         )
         self._forget(now)
 
@@ -311,6 +329,18 @@ class SessionRegistry:
             if tombstones[session_id].until > now and not full:
                 break
             del tombstones[session_id]
+
+    # ------------------------------------------------------------------ a store
+
+    def restore(self, session: Session, principal: Hashable) -> None:
+        """Take in a session that a store had kept. It waits for its peer."""
+        self._add(session, principal)
+        self._incarnation = max(self._incarnation, session.incarnation)
+
+    def restore_tombstone(self, session_id: bytes, tombstone: Tombstone) -> None:
+        """Take in what a store had kept of a session that has ended."""
+        self._tombstones[session_id] = tombstone
+        self._incarnation = max(self._incarnation, tombstone.incarnation)
 
     # ------------------------------------------------------------------ making room
 

@@ -30,6 +30,9 @@ class Outcome(enum.Enum):
     "The peer's application has not taken it and never will. You can safely send it again."
     UNKNOWN = "unknown"
     "It is not known, and will not be, whether the peer's application took it."
+    KEPT = "kept"
+    """Not final: this process is done with the session, and the store has the message for the next
+    one."""
     SKIPPED = "skipped"
     """Only of a publication: not sent, as the member was full (``when_full="skip"``), or takes no
     message of this size."""
@@ -54,6 +57,8 @@ class End(enum.Enum):
     "There was no contact with the peer within ``session_ttl``, or no progress while closing."
     SUPERSEDED = "superseded"
     "Another holder of the same session took over. Do not reconnect."
+    KEPT = "kept"
+    "It has not: this process is done with it, and the store has it for the next one."
     LOST = "lost"
     "The WebSocket is gone, and there is no way to open another."
 
@@ -115,7 +120,7 @@ class Report:
     @property
     def final(self) -> bool:
         """Whether no outcome in this report can change any more."""
-        return self.count(Outcome.PENDING) == 0
+        return self.count(Outcome.PENDING) == self.count(Outcome.KEPT) == 0
 
     @property
     def first_undelivered(self) -> int | None:
@@ -138,7 +143,7 @@ class Report:
         words = [f"{self.sent} sent", f"{self.confirmed} confirmed"]
         words += [
             f"{count} {outcome.value}"
-            for outcome in (Outcome.NOT_TAKEN, Outcome.UNKNOWN, Outcome.PENDING)
+            for outcome in (Outcome.NOT_TAKEN, Outcome.UNKNOWN, Outcome.KEPT, Outcome.PENDING)
             if (count := self.count(outcome))
         ]
         return ", ".join(words) + (f"; {self.ending}" if self.ending else "")

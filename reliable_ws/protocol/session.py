@@ -27,7 +27,8 @@ from .codec import decode
 from .config import DEFAULT_CONFIG, Config
 from .cursor import Cursor
 from .deadline import NEVER
-from .errors import ConnectionClosed, Violation, closed
+from .durable import Durable, Identity, Ledgers
+from .errors import ConnectionClosed, StoreFull, Violation, closed
 from .events import (
     Arrived,
     Confirmed,
@@ -39,6 +40,8 @@ from .events import (
     PeerFinished,
     Settled,
     SilenceLearned,
+    Stored,
+    Withdrawn,
 )
 from .fields import sayable
 from .frame_size import FrameSize
@@ -79,7 +82,8 @@ from .outbox import Outbox
 from .payload import DEFAULT_CODEC, PayloadCodec, seal, seal_weight
 from .report import End, Ending, Outcome, Report
 from .state import Phase, Receiving, Sending
-from .timers import Timers
+from .stored import Change
+from .timers import NO_CONTACT, Timers
 
 __all__ = ["Role", "Session"]
 
@@ -105,6 +109,7 @@ class Session:
         "cause",
         "codec",
         "config",
+        "durable",
         "ended",
         "frame_size",
         "id",
@@ -180,6 +185,8 @@ class Session:
         "Seconds of silence after which the path cuts, as far as is known."
         self.resumes = 0
         "How many links were opened after the first."
+        self.durable: Durable | None = None
+        "What of it is kept by a store; ``None`` without one."
         self.restored = False
         "Whether it came from a store and has not met its peer since."
         self._resumed = False
@@ -310,6 +317,8 @@ class Session:
             )
             if not unseen or outbox.finish is not None or not outbox.has_room(weight):
                 raise self.error()
+        if self.durable is not None and self.durable.is_full:
+            raise StoreFull("the store has no room on its disk: make room there, it goes on then")
         return outbox.accept(payload, weight)
 
     def hold_offers(self) -> None:
@@ -340,6 +349,102 @@ class Session:
             ValueError: This message was never handed over.
         """
         self.inbox.confirm(number)
+
+    # ------------------------------------------------------------------ a store
+
+    def keep_in_store(self, about: dict[str, Any]) -> None:
+        """Say nothing from now on that a store has not kept (protocol.md, "Stores").
+
+        Call it before the first link. From then on, give the store what :meth:`take_change`
+        returns, behind every verb, and before ``Link.transmit``. ``about`` is kept beside: plain
+        values.
+        """
+        self.durable = Durable(self._ledgers, about)
+
+    @property
+    def _ledgers(self) -> Ledgers:
+        calls = self.call_queue, self.incoming_calls, self.outgoing_calls
+        return Ledgers(self.outbox, self.inbox, *calls)
+
+    def take_change(self, now: float, wall: float) -> Change | None:
+        """Return what the store is to keep now; ``None``: nothing, or it works on a change.
+
+        ``wall`` is the time in seconds since 1970. Say what became of it: :meth:`kept`,
+        :meth:`unkept`, or :meth:`leave`.
+        """
+        durable = self.durable
+        if durable is None:
+            return None
+        return durable.take_change(self._identity(now, wall), wall + self.config.stored_ttl)
+
+    def _identity(self, now: float, wall: float) -> Identity:
+        link, ended = self.link, self.ended
+        heard_at = self.timers.contact_at if link is None else link.heard_at
+        contact = wall - max(0.0, now - max(heard_at, self.timers.contact_at))
+        end = None if ended is None else (ended.kind.value, ended.code, ended.reason)
+        who = self.role, self.id, self.key, self.incarnation, self.attempt
+        return Identity(*who, contact, self.attached, end)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store has everything that is so now; always, without a store."""
+        return self.durable is None or self.durable.is_kept(self._identity(0.0, 0.0))
+
+    def kept(self, now: float) -> list[Event]:
+        """The store has kept the change that was taken."""
+        durable, stored = self.durable, self.outbox.stored
+        if durable is None or durable.closed:
+            return []
+        events = durable.kept()
+        if not self.ended:
+            self._events += events
+        if self.outbox.stored > stored:
+            self._events.append(Stored(self.outbox.stored))
+        self._tell_kept()
+        return self.poll(now)
+
+    def _tell_kept(self) -> None:
+        """Tell the peer what may be told now: it has waited for the store."""
+        link = self.link
+        if link is not None:
+            acks, calls = link.acks, link.calls
+            acks.now = acks.now or acks.inbox.tellable > acks.confirmed
+            calls.now = calls.now or calls.incoming.tellable > calls.told
+
+    def unkept(self, now: float) -> list[Event]:
+        """The store has no room for the change that was taken (STORE-7)."""
+        durable = self.durable
+        if durable is not None and not durable.closed and durable.unkept(now):
+            self.outbox.wanted = min(self.outbox.wanted, self.outbox.last)
+            self._events.append(Withdrawn(self.outbox.messages))
+        return self.poll(now)
+
+    def accept_kept(self, row: int, payload: Payload, weight: int, key: str | None) -> int:
+        """Accept a message that the store has in a row of its own; return its number."""
+        number = self.outbox.append_kept(payload, weight)
+        if self.durable is not None:
+            self.durable.sends.append((row, number))
+            if key is not None:
+                self.durable.keys[key] = number
+        return number
+
+    def confirm_applied(self, number: int, now: float) -> list[Event]:
+        """Confirm a delivery whose confirmation the store has kept with the application's data."""
+        durable = self.durable
+        if durable is not None and not self.inbox.stopped:
+            self.inbox.confirm(number)
+            if durable.has_applied(number):
+                self._tell_kept()
+        return self.poll(now)
+
+    def leave(self, now: float, reason: str) -> list[Event]:
+        """Be done with a session that goes on in another process, from what the store has.
+
+        The peer is told that this side restarts. Messages that the store has are *kept*.
+        """
+        if self.durable is not None:
+            self.durable.close()
+        return self.end(now, Ending(End.KEPT, Code.RESTART, reason))
 
     def drop_partial(self) -> int:
         """Drop what is held of a message in parts, while detached; how many bytes (PART-4)."""
@@ -481,6 +586,8 @@ class Session:
             silence_limit=self.silence_limit,
             greet=self._greeting,
         )
+        if self.durable is not None:
+            self.durable.hold(link)  # STORE-1
         if old is not None:
             words = "another WebSocket took over"
             # The initiator's refusal would end the session where the old link still carries it
@@ -492,7 +599,7 @@ class Session:
 
     def _greeting(self, link: Link) -> Frame:
         """Return our greeting, built when it is sent (HELLO-4); it is short (FRAME-11)."""
-        counters = self.inbox.counters()
+        counters = self.inbox.told()
         link.tell(counters)
         where = position(self.outbox, self.inbox, counters)
         limits = self.config.limits(link.max_frame)
@@ -674,6 +781,8 @@ class Session:
         if confirmed > outbox.confirmed:
             outbox.confirm(confirmed)
             self._events.append(new_unchecked(Confirmed, (confirmed,)))
+            if self.durable is not None:
+                self.durable.confirmed_there(now)
 
     def _calls_arrived(self, link: Link, frame: Calls, now: float) -> None:
         if not self.outgoing_calls.limit:  # CALL-41
@@ -683,7 +792,8 @@ class Session:
             raise Violation(Code.VIOLATION, "a call behind Finish")
         if not inbox.stopped:  # CALL-36
             sent = link.calls.number - 1
-            self._events += self.incoming_calls.arrived(frame.first, frame.entries, now, sent)
+            events = self.incoming_calls.arrived(frame.first, frame.entries, now, sent)
+            self._events += events if self.durable is None else self.durable.defer(events)
             link.calls.note(now)
 
     def _call_ack_arrived(self, link: Link, frame: CallAck, now: float) -> None:
@@ -732,6 +842,8 @@ class Session:
         resumed = self.incarnation != 0
         self.incarnation = frame.incarnation
         self._meet(link, frame, now, resumed=resumed)
+        if self.durable is not None and not resumed:
+            self.durable.hold(link)  # STORE-1
 
     def _refuse_arrived(self, link: Link, frame: Refuse, now: float) -> None:
         """Take in a Refuse: later, or never (REFUSE-2)."""
@@ -804,7 +916,11 @@ class Session:
     def _take_leave(self, link: Link, ending: Ending) -> None:
         """Say our final counters on the last link: Done, or Refuse (CLOSE-7, END-2)."""
         counters = self.inbox.counters()
-        if not link.met:  # the peer has not been heard: say nothing (END-5)
+        if self.durable is not None:
+            self.durable.hold(link)  # STORE-4
+        if ending.kind is End.KEPT:
+            link.leave(ending.code, ending.reason)
+        elif not link.met:  # the peer has not been heard: say nothing (END-5)
             link.leave(Code.GOING_AWAY)
         elif ending.kind is End.FINISHED and self.role == "acceptor" and link.greeted:
             link.leave(Code.FINISHED, "", Done(counters), linger=True)
@@ -825,10 +941,12 @@ class Session:
     def deadline(self) -> float:
         """When to call :meth:`tick` at the latest."""
         if self.ended:
-            return NEVER
+            return NEVER if self.durable is None else self.durable.deadline
         timers = self.timers
         silent_since = self._silent_since if timers.progress_at is not None else None
         by = timers.deadline(attached=self.attached, silent_since=silent_since)
+        if self.durable is not None:
+            by = min(by, self.durable.deadline)
         return by if self.link is None else min(by, self.link.deadline)
 
     @property
@@ -849,6 +967,8 @@ class Session:
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due; every deadline that has passed moves."""
+        if self.durable is not None:
+            self.durable.tick(now)
         if not self.ended:
             link = self.link
             if link is not None and link.tick(now):
@@ -864,9 +984,12 @@ class Session:
                     self._drop(link, "a call in pieces stood still", now)
             why = self.timers.expired(now, attached=self.attached, silent_since=self._silent_since)
             if why is not None:
+                is_left = self.durable is not None and self.closing and why != NO_CONTACT
                 if self.obstacle is not None and not self.attached:
                     words, self.cause = self.obstacle
                     why = f"{why}; last attempt: {words}"
+                if is_left and self.role == "initiator":  # another process closes it (STORE-9)
+                    return self.leave(now, why)
                 self._end(Ending(End.EXPIRED, Code.ENDED, why))
         return self.poll(now)
 

@@ -1,4 +1,4 @@
-"""A session as plain values, and back: what a durable store keeps (RESUME-7)."""
+"""A session out of what a store has kept of it (RESUME-7, CALL-12)."""
 
 # ruff: noqa: SLF001 - what is stored is the inside of a session
 
@@ -7,41 +7,28 @@ from __future__ import annotations
 from typing import Any
 
 from .config import Config
+from .durable import Identity, gather_facts, unpack_facts, unpack_payload, unpack_run
 from .frames import Counters, Finish, Limits
-from .payload import PayloadCodec, seal_weight
+from .outbox import Outbox
+from .payload import DEFAULT_CODEC, PayloadCodec, seal_weight
+from .report import End, Ending, Outcome, Report
 from .session import Session
+from .stored import Stored
 
-__all__ = ["restore", "snapshot"]
+__all__ = ["StoredSession", "restore", "snapshot"]
 
 
 def snapshot(session: Session) -> dict[str, Any]:
     """Return what must survive a crash, as plain values. The session has not ended.
 
-    Of the peer's direction only what the application has confirmed: the rest comes again,
-    unless we have stopped. Plain values: numbers, texts, bytes, payloads, tuples of them.
+    A store gets the same in changes: :meth:`Session.take_change`.
     """
-    outbox, inbox, final = session.outbox, session.inbox, session.outbox.final
-    finish = inbox.finish
-    if finish is not None and inbox.confirmed < finish.number:
-        finish = None  # it comes again
-    return {
-        "role": session.role,
-        "id": session.id,
-        "key": session.key,
-        "incarnation": session.incarnation,
-        "attempt": session.attempt,
-        "peer": tuple(outbox.peer),
-        "sent": outbox.confirmed,
-        "messages": [payload for _number, payload in outbox.unconfirmed()],
-        "finish": None if outbox.finish is None else tuple(outbox.finish),
-        "settled": None if final is None else tuple(final),
-        "confirmed": inbox.confirmed,
-        "peer_finish": None if finish is None else tuple(finish),
-        "stopped": tuple(inbox.counters()) if inbox.stopped else None,
-        "calls": session.incoming_calls.snapshot(finishing=outbox.finish is not None)
-        | session.outgoing_calls.snapshot()
-        | session.call_queue.snapshot(),
-    }
+    who = session.role, session.id, session.key, session.incarnation, session.attempt
+    queue, outbox = session.call_queue, session.outbox
+    identity = Identity(*who, 0.0, attached=False, ended=None)
+    facts = gather_facts(identity, session._ledgers)
+    messages = [payload for _number, payload in outbox.unconfirmed()]
+    return facts | {"messages": messages, "entries": queue.entries(queue.acked + 1)}
 
 
 def restore(
@@ -68,7 +55,7 @@ def restore(
     session.attempt = values["attempt"]
     session.outbox.heed(Limits(*values["peer"]))
     calls = values["calls"]
-    session.call_queue.restore(calls)
+    session.call_queue.restore(calls, values["entries"])
     session.outgoing_calls.restore(calls)
     session.incoming_calls.restore(calls)
     _restore_outbox(session, values, now)
@@ -99,3 +86,141 @@ def _restore_outbox(session: Session, values: dict[str, Any], now: float) -> Non
 def _counters(values: tuple[Any, ...]) -> Counters:
     received, confirmed, handed, stopped, ranges = values
     return Counters(received, confirmed, handed, stopped, tuple(map(tuple, ranges)))
+
+
+class StoredSession:
+    """What a store has of one session: to look at, and to go on with."""
+
+    def __init__(self, stored: Stored) -> None:
+        """Take what the store gave.
+
+        Raises:
+            ValueError: It is not what a session of this release was stored as.
+        """
+        self._stored = stored
+        try:
+            self.facts = unpack_facts(stored.facts)
+            self.about: dict[str, Any] = dict(self.facts["about"])
+            "What the driver had kept beside."
+            self.role: str = self.facts["role"]
+            self.attached: bool = self.facts["attached"]
+            self.contact: float = self.facts["contact"]
+            self._sent: int = self.facts["sent"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"these are no facts of a session: {error!r}") from error
+
+    @property
+    def id(self) -> bytes:
+        """The session's id."""
+        return self._stored.session
+
+    @property
+    def key(self) -> bytes:
+        """Its secret at the initiator, the hash of that at the acceptor."""
+        return bytes(self.facts["key"])
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """Keys of messages, with the number of each; 0 for a kept send."""
+        return dict(self._stored.keys)
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; ``None``: it goes on."""
+        ended = self.facts["ended"]
+        return None if ended is None else Ending(End(ended[0]), ended[1], ended[2])
+
+    @property
+    def counters(self) -> Counters:
+        """What it says of the peer's messages, now that it has ended."""
+        return _counters(self.facts["counters"])
+
+    def messages(self) -> list[Any]:
+        """Return the payloads of our messages that the peer has not confirmed, in order."""
+        payloads: list[Any] = []
+        for run in self._stored.messages:
+            payloads += unpack_run(run)[max(0, self._confirmed + 1 - run.first) :]
+        return payloads
+
+    @property
+    def _confirmed(self) -> int:
+        """The highest number of a message that is confirmed."""
+        finish = self.facts["finish"]
+        return self._sent if finish is None else min(self._sent, finish[0] - 1)
+
+    def _entries(self) -> list[tuple[Any, int]]:
+        acked = self.facts["calls"]["acked"]
+        entries: list[tuple[Any, int]] = []
+        for run in self._stored.entries:
+            entries += unpack_run(run)[max(0, acked + 1 - run.first) :]
+        return entries
+
+    def report(self, codec: PayloadCodec | None = None) -> Report:
+        """Return what is known of our messages."""
+        outbox = Outbox(Config(), codec or DEFAULT_CODEC)
+        payloads = self.messages()
+        outbox.restore(self._confirmed, [(payload, seal_weight(payload)) for payload in payloads])
+        settled = self.facts["settled"]
+        ending = self.ending
+        outbox.transmitted = self.facts["transmitted"]
+        if settled is not None:
+            outbox.settle(_counters(settled))
+        else:
+            outbox.kept = outbox.last if ending is None else 0
+            outbox.end()
+        return outbox.report(None, ending)
+
+    def outcome(self, number: int) -> Outcome:
+        """Return what is known of one message of ours; 0 is a kept send."""
+        if 0 < number <= self._confirmed:
+            return Outcome.CONFIRMED
+        if self.ending is None and self.facts["settled"] is None:
+            return Outcome.KEPT
+        outbox = Outbox(Config(), DEFAULT_CODEC)
+        outbox.transmitted = self.facts["transmitted"]
+        if self.facts["settled"] is not None:
+            outbox.settle(_counters(self.facts["settled"]))
+        else:
+            outbox.end()
+        return outbox.outcome(number) if number else Outcome.NOT_TAKEN
+
+    def revive(
+        self,
+        now: float,
+        wall: float,
+        alive_at: float | None,
+        config: Config | None = None,
+        codec: PayloadCodec | None = None,
+    ) -> Session:
+        """Return the session, as if the network had dropped when its process died.
+
+        ``wall`` is the time in seconds since 1970, ``alive_at`` the last time at which the process
+        that had the store was alive. A clock that was set back ends nothing.
+        """
+        facts, stored = self.facts, self._stored
+        # What was confirmed together with the application's data is confirmed.
+        applied = set(stored.applied)
+        for first, last in facts["ahead"]:
+            applied |= set(range(first, last + 1))
+        confirmed: int = facts["confirmed"]
+        while confirmed + 1 in applied and facts["peer_finish"] is None:
+            confirmed += 1
+        # The ledgers.
+        values = facts | {
+            "messages": self.messages(),
+            "entries": self._entries(),
+            "confirmed": confirmed,
+        }
+        session = restore(values, now, config, codec)
+        session.inbox.applied = frozenset(number for number in applied if number > confirmed)
+        # How long it was out of contact.
+        contact = self.contact
+        if self.attached and alive_at is not None:
+            contact = max(contact, alive_at)
+        session.timers.contact_at = now - max(0.0, wall - contact)
+        # What the store has is kept. Kept sends get their numbers now.
+        session.keep_in_store(self.about)
+        for send in stored.sends:
+            payload = unpack_payload(send.data)
+            session.accept_kept(send.row, payload, seal_weight(payload), send.key)
+        return session

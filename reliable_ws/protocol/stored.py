@@ -16,7 +16,7 @@ class Run(NamedTuple):
 
     first: int
     "Number of the first one."
-    count: int  # type: ignore[assignment]
+    length: int
     "How many there are; at least 1."
     data: bytes
     "All of them, packed."
@@ -24,7 +24,7 @@ class Run(NamedTuple):
     @property
     def last(self) -> int:
         """Number of the last one."""
-        return self.first + self.count - 1
+        return self.first + self.length - 1
 
 
 class Change(NamedTuple):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from .config import Config
 from .deadline import LONG_AGO, NEVER, OVERSLEPT
 
-__all__ = ["Timers"]
+__all__ = ["NO_CONTACT", "Timers"]
+
+NO_CONTACT = "no contact with the peer"
+"""Why a session without a link ends (END-4)."""
 
 
 class Timers:
@@ -101,5 +104,5 @@ class Timers:
             if late > OVERSLEPT:
                 self.contact_at = now - config.session_ttl + config.open_timeout
             elif late >= 0:  # END-4
-                return "no contact with the peer"
+                return NO_CONTACT
         return None

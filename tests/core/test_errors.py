@@ -40,7 +40,7 @@ def test_every_public_error_is_of_our_tree():
 
 def test_a_report_counts():
     report = Report(4, 1, (NOT_TAKEN, UNKNOWN, PENDING))
-    assert [report.count(outcome) for outcome in Outcome] == [1, 1, 1, 1, 0, 0]
+    assert [report.count(outcome) for outcome in Outcome] == [1, 1, 1, 1, 0, 0, 0]
     assert not report.final
     assert Report(3, 1, (NOT_TAKEN, UNKNOWN)).final
 

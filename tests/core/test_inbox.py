@@ -8,8 +8,8 @@ import pytest
 from reliable_ws.protocol.codec import MAX_RANGES
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import ConfirmTooLate
-from reliable_ws.protocol.frames import Counters, Finish, Part
-from reliable_ws.protocol.inbox import BEYOND, Inbox
+from reliable_ws.protocol.frames import BEYOND, Counters, Finish, Part
+from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.state import Receiving
 from tests.support.pair import Pair

@@ -50,7 +50,7 @@ class CallCursor:
         self._delay = config.ack_delay
         self.number = 1
         "Number of the next entry to transmit."
-        self.told = incoming.received
+        self.told = incoming.tellable
         "The last ack of calls on this link, or what the greeting said."
         self.now = False
         "Whether an ack goes at once."
@@ -62,6 +62,12 @@ class CallCursor:
         self._held = 0  # bytes of it
 
     @property
+    def has_run(self) -> bool:
+        """Whether an entry may go: with a store, one that is kept (STORE-2)."""
+        queue = self.call_queue
+        return self.number <= queue.last and self.number <= queue.stored
+
+    @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
         return self.number <= self.call_queue.last or bool(self.incoming.served)
@@ -69,7 +75,7 @@ class CallCursor:
     def begin(self, peer_received: int) -> None:
         """Start at what the peer has received (CALL-22); the greeting has told what we have."""
         self.number = peer_received + 1
-        self.told = self.incoming.received
+        self.told = self.incoming.tellable
 
     def finished(self) -> None:
         """Note that our Finish has been transmitted: little may come behind it (CALL-10)."""
@@ -79,7 +85,7 @@ class CallCursor:
         """Calls have arrived: ack them soon, or at once if they are many."""
         if self.incoming.pieces is not None or self._unfinished is not None:
             self.pieces_moved(now)
-        if self.incoming.received - self.told >= ACK_AT_ONCE:
+        if self.incoming.tellable - self.told >= ACK_AT_ONCE:
             self.now = True
         elif self.by is None:
             self.by = now + self._delay
@@ -126,7 +132,7 @@ class CallCursor:
 
     def take(self) -> CallAck:
         """Return the ack that goes now: more has arrived than was told (CALL-17)."""
-        received = self.told = self.incoming.received
+        received = self.told = self.incoming.tellable
         self.now = False
         self.by = None
         return new_unchecked(CallAck, (received,))

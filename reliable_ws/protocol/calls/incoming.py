@@ -24,6 +24,7 @@ from reliable_ws.protocol.events import (
     Requested,
 )
 from reliable_ws.protocol.frames import (
+    BEYOND,
     LONGEST_NAME,
     LONGEST_WORDS,
     OVERHEAD,
@@ -69,6 +70,7 @@ class IncomingCalls:
         "pieces",
         "received",
         "served",
+        "stored",
         "weight",
     )
 
@@ -82,12 +84,20 @@ class IncomingCalls:
         "Those of the peer's next entry, while any are held."
         self.received = 0
         "Highest number that arrived."
+        self.stored = BEYOND
+        "With a store: the part of ``received`` that is kept. The peer is told no more (CALL-12)."
         self.served: dict[int, tuple[int, int]] = {}
         "The peer's requests that we owe an answer (CALL-26): their weight, their bytes in memory."
         self.weight = 0
         "Weight of them."
         self.memory = 0
         "Bytes of memory of them: text may take four times its bytes."
+
+    @property
+    def tellable(self) -> int:
+        """The part of ``received`` that the peer may be told."""
+        received, stored = self.received, self.stored
+        return min(stored, received)
 
     @property
     def partial(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.frames import (
+    BEYOND,
     MAX_NUMBER,
     OVERHEAD,
     Calls,
@@ -83,6 +84,7 @@ class CallQueue:
         "last",
         "max_there",
         "most_held",
+        "stored",
         "transmitted",
         "weight",
     )
@@ -97,6 +99,8 @@ class CallQueue:
         "Highest number accepted."
         self.transmitted = 0
         "Highest number ever handed to a link."
+        self.stored = BEYOND
+        "With a store: entries up to here are kept, and no others are transmitted (CALL-12)."
         self.acked = 0
         "Highest number that the peer has received, as far as it told."
         self.answers: list[int] | tuple[()] = ()
@@ -184,7 +188,8 @@ class CallQueue:
         The first one goes in any case. ``refresh`` says what goes in the place of a request that
         has a time, or went before.
         """
-        kept, last, before = self._kept, self.last, self.transmitted
+        kept, before = self._kept, self.transmitted
+        last = min(self.stored, self.last)
         entries: list[Entry] = []
         used = 0
         while number <= last and len(entries) < count:
@@ -226,25 +231,29 @@ class CallQueue:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what must survive a crash, as plain values (CALL-12)."""
-        kept = self._kept.values()
-        entries = [entry for entry, _size, _by in kept]
-        return {
-            "max_there": self.max_there,
-            "acked": self.acked,
-            "last": self.last,
-            "entries": wire_calls(new_unchecked(Calls, (0, entries)))[-1],
-            "sizes": [size for _entry, size, _by in kept],
-        }
+        return {"max_there": self.max_there, "acked": self.acked, "last": self.last}
 
-    def restore(self, values: dict[str, Any]) -> None:
-        """Go on with what :meth:`snapshot` gave; all of it counts as transmitted."""
+    def entries(self, first: int) -> list[tuple[Any, int]]:
+        """Return the entries from a number on as plain values, each with its size (CALL-12)."""
+        kept = [self._kept[number] for number in range(first, self.last + 1) if self._kept]
+        items = wire_calls(new_unchecked(Calls, (0, [entry for entry, _size, _by in kept])))[-1]
+        return list(zip(items, [size for _entry, size, _by in kept], strict=True))
+
+    def restore(self, values: dict[str, Any], entries: list[tuple[Any, int]]) -> None:
+        """Go on with what :meth:`snapshot` and :meth:`entries` gave.
+
+        All of it counts as transmitted. What was taken back after it had been kept does not go.
+        """
         self.max_there = values["max_there"]
         self.finished = values["finished"]
         self.acked = self.last = values["acked"]
-        items = [list(entry) for entry in values["entries"]]
-        entries = read_calls([0, 1, items]).entries if items else []
-        for entry, size in zip(entries, values["sizes"], strict=True):
+        open_ = {request for request, _waited in values["open"]}
+        items = [list(entry) for entry, _size in entries]
+        read = read_calls([0, 1, items]).entries if items else []
+        for entry, (_entry, size) in zip(read, entries, strict=True):
             number = self._append(entry, size, None)
             if type(entry) in ANSWERS:
                 self.answers = [*self.answers, number]
+            elif type(entry) is Request and number not in open_:
+                self.take_back(number)
         self.last = self.transmitted = values["last"]  # no entries are left where all was cleared

@@ -8,8 +8,8 @@ from unittest import mock
 from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.events import Arrived
-from reliable_ws.protocol.frames import Counters, Finish, Stop
-from reliable_ws.protocol.inbox import BEYOND, Inbox
+from reliable_ws.protocol.frames import BEYOND, Counters, Finish, Stop
+from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.registry import SessionRegistry

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.cursor import Cursor
-from reliable_ws.protocol.inbox import BEYOND, Inbox
+from reliable_ws.protocol.frames import BEYOND
+from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.state import Trigger
 
 from .registry import Replace, mutant
