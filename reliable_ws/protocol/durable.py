@@ -174,6 +174,7 @@ class Durable:
             self._version += 1
         if now >= self.retry_by:
             self.retry_by = NEVER
+            self._version += 1  # there may be nothing to keep any more: see whether there is room
 
     # ------------------------------------------------------------------ what changed
 
@@ -248,11 +249,6 @@ class Durable:
 
     # ------------------------------------------------------------------ what became of it
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the store works on a change."""
-        return self._change is not None
-
     def is_kept(self, identity: Identity) -> bool:
         """Whether everything is kept that is so now."""
         return self.closed or (self._change is None and self._look(identity) == self._kept_mark)
@@ -272,7 +268,9 @@ class Durable:
         self.keys = {key: number for key, number in self.keys.items() if number > sent}
         self.sends = [send for send in self.sends if send[1] > sent]
         self.applied = {number for number in self.applied if number > inbox.stored_confirmed}
-        self.is_full = False
+        if self.is_full:
+            self.is_full = False
+            self.outbox.hold_for_store(full=False)
         if version == self._version and self._held is not None:
             self._held.held = False
             self._held = None
@@ -288,6 +286,7 @@ class Durable:
         """
         self._change = None
         self.is_full = True
+        self.outbox.hold_for_store(full=True)
         self.retry_by = now + RETRY
         upto = max([self.outbox.stored, *(number for _row, number in self.sends)])
         self.keys = {key: number for key, number in self.keys.items() if number <= upto}
@@ -377,5 +376,4 @@ def unpack_facts(facts: bytes) -> dict[str, Any]:
 UNPACK: dict[str, Any] = {
     "use_list": False,
     "strict_map_key": False,
-    "max_buffer_size": 0,  # as large as what we packed ourselves
 }

@@ -38,6 +38,7 @@ class Outbox:
         "_base",
         "_codec",
         "_ends",
+        "_is_store_full",
         "_payloads",
         "_total_upto",
         "_upto",
@@ -104,6 +105,7 @@ class Outbox:
         outcome is known."""
         self.is_held = False
         "Whether :meth:`hold` keeps :meth:`offer` from accepting anything."
+        self._is_store_full = False
         self._set_limits()
 
     def __len__(self) -> int:
@@ -145,10 +147,15 @@ class Outbox:
         self.is_held = False
         self._set_limits()
 
+    def hold_for_store(self, *, full: bool) -> None:
+        """Let :meth:`offer` accept nothing while the store is full (STORE-7)."""
+        self._is_store_full = full
+        self._set_limits()
+
     def _set_limits(self) -> None:
         """Say what :meth:`offer` lets in, and whether links may take anything."""
         self.is_open = self.state is Sending.OPEN
-        is_offered = self.is_open and not self.is_held
+        is_offered = self.is_open and not (self.is_held or self._is_store_full)
         self.max_weight = self.peer.max_message + OVERHEAD if is_offered else -1
         self.blocked = self.state in (Sending.STOPPED, Sending.ENDED)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from .config import Config
@@ -11,6 +12,7 @@ from .durable import Identity, gather_facts, unpack_facts, unpack_payload, unpac
 from .frames import Counters, Finish, Limits
 from .outbox import Outbox
 from .payload import DEFAULT_CODEC, PayloadCodec, seal_weight
+from .registry import Tombstone
 from .report import End, Ending, Outcome, Report
 from .session import Session
 from .stored import Stored
@@ -130,10 +132,11 @@ class StoredSession:
         ended = self.facts["ended"]
         return None if ended is None else Ending(End(ended[0]), ended[1], ended[2])
 
-    @property
-    def counters(self) -> Counters:
-        """What it says of the peer's messages, now that it has ended."""
-        return _counters(self.facts["counters"])
+    def tombstone(self, principal: Hashable, until: float) -> Tombstone:
+        """Return what an acceptor's registry remembers of it, now that it has ended (TOMB-1)."""
+        facts = self.facts
+        who = self.key, facts["incarnation"], facts["attempt"]
+        return Tombstone(*who, _counters(facts["counters"]), principal, until)
 
     def messages(self) -> list[Any]:
         """Return the payloads of our messages that the peer has not confirmed, in order."""
