@@ -235,7 +235,7 @@ def quantity(text: str) -> float | None:
     if text.startswith("as `"):
         return None
     number, _, unit = text.partition(" ")
-    scale = {"": 1, "s": 1.0, "ms": 1e-3, "KiB": 1024, "MiB": 1024**2}[unit]
+    scale = {"": 1, "s": 1.0, "ms": 1e-3, "d": 86_400.0, "KiB": 1024, "MiB": 1024**2}[unit]
     return int(number) * scale
 
 

@@ -72,7 +72,8 @@ def settle(pair: StoredPair) -> None:
 # ---------------------------------------------------------------- 1: the session, its attempt
 
 
-def test_hello_waits_until_its_attempt_is_kept():  # STORE-1
+def test_hello_waits_until_its_attempt_is_kept():
+    """STORE-1"""
     pair = StoredPair(automatic=False)
     pair.dial()
     assert say(pair, "client") == []
@@ -81,7 +82,8 @@ def test_hello_waits_until_its_attempt_is_kept():  # STORE-1
     assert pair.stores["client"].open()[0].session == pair.client.id
 
 
-def test_welcome_waits_until_the_session_is_kept():  # STORE-1
+def test_welcome_waits_until_the_session_is_kept():
+    """STORE-1"""
     pair = StoredPair(automatic=False)
     pair.dial()
     say(pair, "client")
@@ -93,7 +95,8 @@ def test_welcome_waits_until_the_session_is_kept():  # STORE-1
     assert kinds(say(pair, "server")) == [Welcome]
 
 
-def test_nothing_follows_the_first_welcome_before_the_incarnation_is_kept():  # STORE-1
+def test_nothing_follows_the_first_welcome_before_the_incarnation_is_kept():
+    """STORE-1"""
     pair = StoredPair(server=False, automatic=False)
     pair.client.send(b"early")
     pair.dial()
@@ -110,7 +113,8 @@ def test_nothing_follows_the_first_welcome_before_the_incarnation_is_kept():  # 
     assert kept.facts["incarnation"] == pair.server.incarnation
 
 
-def test_an_attempt_that_was_said_is_not_said_again_after_a_crash():  # RESUME-1
+def test_an_attempt_that_was_said_is_not_said_again_after_a_crash():
+    """RESUME-1"""
     pair = by_hand()
     pair.automatic = True
     pair.crash("client")
@@ -131,7 +135,8 @@ def test_a_held_link_that_is_replaced_says_its_last_word():
 # ---------------------------------------------------------------- 2: what was accepted
 
 
-def test_a_message_waits_until_it_is_kept():  # STORE-2
+def test_a_message_waits_until_it_is_kept():
+    """STORE-2"""
     pair = by_hand()
     pair.client.send(b"one")
     assert say(pair, "client") == []
@@ -144,7 +149,8 @@ def test_a_message_waits_until_it_is_kept():  # STORE-2
     assert say(pair, "client")[-1] == Messages(2, [b"two"])
 
 
-def test_a_message_larger_than_a_frame_waits_too():  # STORE-2
+def test_a_message_larger_than_a_frame_waits_too():
+    """STORE-2"""
     pair = by_hand()
     pair.client.send(b"x" * 3_000_000)
     assert say(pair, "client") == []
@@ -152,7 +158,8 @@ def test_a_message_larger_than_a_frame_waits_too():  # STORE-2
     assert pair.server_take() == [b"x" * 3_000_000]
 
 
-def test_an_accepted_message_that_is_not_kept_never_went():  # STORE-2
+def test_an_accepted_message_that_is_not_kept_never_went():
+    """STORE-2"""
     pair = by_hand()
     pair.client.send(b"lost")
     say(pair, "client")
@@ -182,7 +189,8 @@ def test_what_is_kept_arrives_once_though_the_sender_dies(taken):
     assert pair.stores["client"].open()[0].messages == ()
 
 
-def test_finish_waits_until_it_is_kept():  # STORE-2, STORE-4
+def test_finish_waits_until_it_is_kept():
+    """STORE-2, STORE-4"""
     pair = by_hand()
     pair.client.finish(pair.now)
     assert say(pair, "client") == []
@@ -190,7 +198,8 @@ def test_finish_waits_until_it_is_kept():  # STORE-2, STORE-4
     assert kinds(say(pair, "client")) == [Finish]
 
 
-def test_finish_rides_only_if_it_is_kept_with_the_last_message():  # STORE-2
+def test_finish_rides_only_if_it_is_kept_with_the_last_message():
+    """STORE-2"""
     pair = by_hand()
     pair.client.send(b"x")
     pair.submit("client")
@@ -201,7 +210,8 @@ def test_finish_rides_only_if_it_is_kept_with_the_last_message():  # STORE-2
     assert kinds(say(pair, "client")) == [Finish]
 
 
-def test_entries_of_calls_wait_until_they_are_kept():  # CALL-12
+def test_entries_of_calls_wait_until_they_are_kept():
+    """CALL-12"""
     pair = by_hand()
     pair.client.request("method", *seal(b"x", pair.client.codec))
     assert say(pair, "client") == []
@@ -212,7 +222,8 @@ def test_entries_of_calls_wait_until_they_are_kept():  # CALL-12
 # ---------------------------------------------------------------- 3: what was confirmed
 
 
-def test_a_confirmation_waits_until_it_is_kept():  # STORE-3
+def test_a_confirmation_waits_until_it_is_kept():
+    """STORE-3"""
     pair = by_hand(client=False)
     number = pair.client.send(b"x")
     pair.client.want(number)
@@ -224,7 +235,8 @@ def test_a_confirmation_waits_until_it_is_kept():  # STORE-3
     assert say(pair, "server") == [Ack(1, 1)]
 
 
-def test_a_heartbeat_tells_only_what_is_kept():  # STORE-3
+def test_a_heartbeat_tells_only_what_is_kept():
+    """STORE-3"""
     pair = by_hand(client=False)
     pair.client.send(b"x")
     say(pair, "client")
@@ -236,7 +248,8 @@ def test_a_heartbeat_tells_only_what_is_kept():  # STORE-3
     assert say(pair, "server") == [Ack(1, 0)]
 
 
-def test_a_greeting_tells_only_what_is_kept():  # STORE-3
+def test_a_greeting_tells_only_what_is_kept():
+    """STORE-3"""
     pair = by_hand(client=False)
     for number in range(4):
         pair.client.send(str(number))
@@ -256,7 +269,8 @@ def test_a_greeting_tells_only_what_is_kept():  # STORE-3
     assert wire.arrival.link is not None
 
 
-def test_what_was_confirmed_and_not_kept_comes_again_and_is_flagged():  # RESUME-7, STORE-3
+def test_what_was_confirmed_and_not_kept_comes_again_and_is_flagged():
+    """RESUME-7, STORE-3"""
     pair = by_hand(client=False)
     pair.client.send(b"a")
     pair.client.send(b"b")
@@ -270,7 +284,8 @@ def test_what_was_confirmed_and_not_kept_comes_again_and_is_flagged():  # RESUME
     assert pair.server.inbox.redelivered_upto == 2
 
 
-def test_what_was_confirmed_out_of_order_is_not_handed_over_again():  # STORE-8
+def test_what_was_confirmed_out_of_order_is_not_handed_over_again():
+    """STORE-8"""
     pair = by_hand(client=False)
     pair.automatic = True
     for number in range(4):
@@ -290,7 +305,8 @@ def test_what_was_confirmed_out_of_order_is_not_handed_over_again():  # STORE-8
     assert pair.server.inbox.confirmed == 4
 
 
-def test_a_greeting_names_no_ranges_that_are_not_kept():  # STORE-3
+def test_a_greeting_names_no_ranges_that_are_not_kept():
+    """STORE-3"""
     pair = by_hand(client=False)
     pair.automatic = True
     for number in range(3):
@@ -317,7 +333,8 @@ def asked(pair: StoredPair) -> int:
     return number
 
 
-def test_a_request_begins_to_run_when_it_is_kept():  # CALL-12
+def test_a_request_begins_to_run_when_it_is_kept():
+    """CALL-12"""
     pair = by_hand(client=False)
     asked(pair)
     assert not [event for event in pair.server_events if isinstance(event, Requested)]
@@ -326,7 +343,8 @@ def test_a_request_begins_to_run_when_it_is_kept():  # CALL-12
     assert [event.id for event in pair.server_events if isinstance(event, Requested)] == [1]
 
 
-def test_a_call_is_acked_when_it_is_kept():  # CALL-12
+def test_a_call_is_acked_when_it_is_kept():
+    """CALL-12"""
     pair = by_hand(client=False)
     asked(pair)
     pair.now += 1
@@ -346,7 +364,8 @@ def test_an_answer_is_handed_over_at_once():
     assert Replied(number, b"y") in pair.client_events
 
 
-def test_a_request_never_runs_twice():  # CALL-12, CALL-40
+def test_a_request_never_runs_twice():
+    """CALL-12, CALL-40"""
     pair = by_hand()
     pair.automatic = True
     number = asked(pair)
@@ -358,7 +377,8 @@ def test_a_request_never_runs_twice():  # CALL-12, CALL-40
     assert pair.client_events[-1].code == "cancelled"
 
 
-def test_an_answer_survives():  # CALL-12
+def test_an_answer_survives():
+    """CALL-12"""
     pair = by_hand()
     pair.automatic = True
     number = asked(pair)
@@ -389,7 +409,8 @@ def test_a_request_that_was_taken_back_stays_so():
 # ---------------------------------------------------------------- 4: the end
 
 
-def test_stop_waits_until_the_end_of_intake_is_kept():  # STORE-4
+def test_stop_waits_until_the_end_of_intake_is_kept():
+    """STORE-4"""
     pair = by_hand()
     pair.automatic = True
     pair.client.send(b"x")
@@ -401,7 +422,8 @@ def test_stop_waits_until_the_end_of_intake_is_kept():  # STORE-4
     assert Stop in kinds(say(pair, "server"))
 
 
-def test_done_waits_until_the_tombstone_is_kept():  # STORE-4
+def test_done_waits_until_the_tombstone_is_kept():
+    """STORE-4"""
     pair = by_hand()
     pair.automatic = True
     pair.server.finish(pair.now)
@@ -419,7 +441,8 @@ def test_done_waits_until_the_tombstone_is_kept():  # STORE-4
     assert Done in kinds(say(pair, "server"))
 
 
-def test_no_hello_is_answered_from_a_tombstone_that_is_not_kept():  # STORE-4
+def test_no_hello_is_answered_from_a_tombstone_that_is_not_kept():
+    """STORE-4"""
     pair = by_hand(client=False)
     pair.cut()
     pair.dial()
@@ -439,7 +462,8 @@ def test_no_hello_is_answered_from_a_tombstone_that_is_not_kept():  # STORE-4
     assert refuse.counters is not None
 
 
-def test_a_tombstone_survives():  # STORE-4, TOMB-4
+def test_a_tombstone_survives():
+    """STORE-4, TOMB-4"""
     pair = by_hand()
     pair.automatic = True
     pair.client.send(b"x")
@@ -494,7 +518,8 @@ def test_final_counters_survive():
 # ---------------------------------------------------------------- 5: what need not be kept
 
 
-def test_what_the_peer_has_confirmed_is_kept_later():  # STORE-5
+def test_what_the_peer_has_confirmed_is_kept_later():
+    """STORE-5"""
     pair = by_hand(server=False)
     number = pair.client.send(b"x")
     pair.client.want(number)
@@ -508,7 +533,8 @@ def test_what_the_peer_has_confirmed_is_kept_later():  # STORE-5
     assert pair.stores["client"].open()[0].messages == ()
 
 
-def test_confirmations_are_kept_once_in_a_while():  # STORE-5
+def test_confirmations_are_kept_once_in_a_while():
+    """STORE-5"""
     pair = by_hand(server=False)
     pair.client.send(b"x")
     pair.client.want(pair.client.send(b"y"))
@@ -524,7 +550,8 @@ def test_confirmations_are_kept_once_in_a_while():  # STORE-5
     assert StoredSession(pair.stores["client"].open()[0]).outcome(2) is Outcome.CONFIRMED
 
 
-def test_a_confirmation_that_is_forgotten_is_told_again():  # STORE-5
+def test_a_confirmation_that_is_forgotten_is_told_again():
+    """STORE-5"""
     pair = by_hand(server=False)
     number = pair.client.send(b"x")
     pair.client.want(number)
@@ -552,7 +579,8 @@ def kept_send(pair: StoredPair, message: object, key: str | None = None) -> int:
     return pair.client.accept_kept(rows[0], payload, weight, key)
 
 
-def test_a_kept_send_goes_once_it_has_a_number_that_is_kept():  # STORE-6
+def test_a_kept_send_goes_once_it_has_a_number_that_is_kept():
+    """STORE-6"""
     pair = by_hand()
     pair.client.send(b"first")
     assert kept_send(pair, b"second", "k") == 2
@@ -564,7 +592,8 @@ def test_a_kept_send_goes_once_it_has_a_number_that_is_kept():  # STORE-6
     assert pair.server_take() == [b"first", b"second"]
 
 
-def test_a_kept_send_survives_without_a_number():  # STORE-6
+def test_a_kept_send_survives_without_a_number():
+    """STORE-6"""
     pair = by_hand()
     kept_send(pair, b"x")
     pair.crash("client")
@@ -573,7 +602,8 @@ def test_a_kept_send_survives_without_a_number():  # STORE-6
     assert pair.server_take() == [b"x"]
 
 
-def test_a_kept_send_goes_before_a_finish_that_is_queued():  # STORE-6
+def test_a_kept_send_goes_before_a_finish_that_is_queued():
+    """STORE-6"""
     pair = by_hand()
     pair.client.durable.applying += 1
     pair.client.finish(pair.now)
@@ -594,7 +624,8 @@ def applied(pair: StoredPair, number: int) -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (2, 1), (3, 2)])
-def test_a_delivery_that_was_applied_never_comes_again(order):  # STORE-8
+def test_a_delivery_that_was_applied_never_comes_again(order):
+    """STORE-8"""
     pair = by_hand(client=False)
     pair.automatic = True
     for number in range(3):
@@ -616,7 +647,8 @@ def test_a_delivery_that_was_applied_never_comes_again(order):  # STORE-8
     assert pair.client.outbox.confirmed == (0 if 1 not in order else max(order))
 
 
-def test_an_applied_delivery_may_be_told_at_once():  # STORE-3
+def test_an_applied_delivery_may_be_told_at_once():
+    """STORE-3"""
     pair = by_hand(client=False)
     pair.client.want(pair.client.send(b"a"))
     pair.client.send(b"b")
@@ -649,7 +681,8 @@ def test_an_applied_delivery_that_comes_too_late_changes_no_counters():
 # ---------------------------------------------------------------- a store that is full, or fails
 
 
-def test_what_has_no_room_is_taken_back():  # STORE-7
+def test_what_has_no_room_is_taken_back():
+    """STORE-7"""
     pair = by_hand(server=False)
     pair.client.send(b"kept")
     pair.submit("client")
@@ -669,7 +702,8 @@ def test_what_has_no_room_is_taken_back():  # STORE-7
     assert say(pair, "client") == []  # not before a while
 
 
-def test_a_full_store_is_tried_again():  # STORE-7
+def test_a_full_store_is_tried_again():
+    """STORE-7"""
     pair = by_hand(server=False)
     pair.client.send(b"no room")
     pair.submit("client")
@@ -684,7 +718,8 @@ def test_a_full_store_is_tried_again():  # STORE-7
     assert not pair.client.durable.is_full
 
 
-def test_after_it_was_full_messages_go_again():  # STORE-7
+def test_after_it_was_full_messages_go_again():
+    """STORE-7"""
     pair = by_hand(server=False)
     pair.client.send(b"no room")
     pair.submit("client")
@@ -721,7 +756,8 @@ def test_a_full_store_without_messages_takes_nothing_back():
     assert pair.client.outbox.confirmed == 1
 
 
-def test_a_session_is_left_to_the_next_process():  # STORE-9
+def test_a_session_is_left_to_the_next_process():
+    """STORE-9"""
     pair = by_hand(server=False)
     pair.client.send(b"kept")
     pair.submit("client")
@@ -769,7 +805,8 @@ def test_a_failed_store_says_no_last_word():
     assert pair.wire.listener.close_action is not None
 
 
-def test_a_close_that_takes_too_long_is_left_to_the_next_process():  # STORE-9
+def test_a_close_that_takes_too_long_is_left_to_the_next_process():
+    """STORE-9"""
     pair = by_hand()
     pair.automatic = True
     pair.client.send(b"x")
@@ -785,7 +822,8 @@ def test_a_close_that_takes_too_long_is_left_to_the_next_process():  # STORE-9
 
 
 @pytest.mark.parametrize(("outage", "lives"), [(60, True), (130, False), (-1000, True)])
-def test_an_outage_counts(outage, lives):  # END-4
+def test_an_outage_counts(outage, lives):
+    """END-4"""
     pair = by_hand()
     pair.automatic = True
     pair.client.send(b"x")

@@ -30,7 +30,7 @@ def test_names_every_example():
     }
 
 
-UNITS = {"s": 1.0, "ms": 0.001, "KiB": 1024, "MiB": 1024 * 1024, "": 1}
+UNITS = {"s": 1.0, "ms": 0.001, "days": 86_400.0, "KiB": 1024, "MiB": 1024 * 1024, "": 1}
 
 
 def default_of(cell: str) -> object:
