@@ -60,6 +60,10 @@ MAX_RANGES = 64
 RAW = 32 * 1024
 """From this size on a lone payload is joined to its header instead of copied by msgpack."""
 
+LARGE = 80 * 1024
+"""From this size on the elements are counted before anything is unpacked. What carries several
+messages is smaller, by default: counting takes longer than unpacking."""
+
 GREETINGS = frozenset((Hello, Welcome))
 
 _PACKER = msgpack.Packer(autoreset=True)
@@ -120,6 +124,8 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
                 object_hook=_refuse_map,
             )
         else:
+            if len(data) >= LARGE:
+                _count(data)
             items = _unpack_counted(data)
     except (ValueError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise Violation(Code.MALFORMED, f"not msgpack within limits: {_why(error)}") from None
@@ -143,7 +149,7 @@ def _unpack_counted(data: bytes) -> Any:
 
     The elements of an array are counted when it is complete. Also, each array and each extension
     value counts when it is complete, though the array that it is in is not. What is left are
-    scalars of arrays that are open. They cost little, and ``max_frame`` bounds them.
+    scalars of arrays that are open. They cost little, as what is ``LARGE`` was counted before.
     """
     elements, made = MAX_ELEMENTS, MAX_ELEMENTS + 1  # the envelope is no element
 
@@ -171,6 +177,54 @@ def _unpack_counted(data: bytes) -> Any:
         object_hook=_refuse_map,
         timestamp=1,  # a float: only a frame that is skipped may hold one
     )
+
+
+def _sizes() -> list[int]:
+    """Return the size of each item of msgpack by its first byte.
+
+    0: an array. Below 0: so many bytes behind the first one say how long the item is.
+    """
+    sizes = [1] * 256
+    sizes[0x90:0xA0] = [0] * 16
+    sizes[0xA0:0xC0] = range(1, 33)
+    sizes[0xC4:0xC7] = sizes[0xC7:0xCA] = sizes[0xD9:0xDC] = -1, -2, -4
+    sizes[0xCA:0xCC] = 5, 9
+    sizes[0xCC:0xD0] = sizes[0xD0:0xD4] = 2, 3, 5, 9
+    sizes[0xD4:0xD9] = 3, 4, 6, 10, 18
+    sizes[0xDC:0xDE] = 0, 0
+    return sizes
+
+
+_SIZES = _sizes()
+
+
+def _count(data: bytes) -> None:
+    """Count the elements of all arrays, and build nothing (FRAME-16).
+
+    What is no msgpack, or a map, is left to be found while unpacking: there is not much before it.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    at, ahead, elements = 0, 1, 0  # items still to come, of all arrays that are open
+    end = len(data)
+    while ahead and at < end:
+        ahead -= 1
+        first = data[at]
+        size = _SIZES[first]
+        if size > 0:
+            at += size
+        elif size < 0:
+            extension = 0xC7 <= first <= 0xC9
+            at += 1 - size + extension + int.from_bytes(data[at + 1 : at + 1 - size], "big")
+        else:
+            size = 0 if first < 0xA0 else 2 if first == 0xDC else 4
+            here = int.from_bytes(data[at + 1 : at + 1 + size], "big") if size else first & 15
+            at += 1 + size
+            ahead += here
+            elements += here
+            if elements > MAX_ELEMENTS:
+                raise ValueError
 
 
 def _extension(code: int, content: bytes) -> msgpack.ExtType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgpack
 import pytest
 
@@ -122,3 +124,80 @@ def test_a_first_envelope_is_short(size):
         assert arrival.close_action is not None
         assert arrival.close_action.code == Code.VIOLATION
         assert len(registry) == 0
+
+
+SCALARS = {
+    "numbers": b"\x01",
+    "texts": b"\xa2xy",
+    "longer texts": b"\xd9\x02xy",
+    "bytes": b"\xc4\x01x",
+    "values": b"\xd4\x01x",
+    "longer values": b"\xc7\x03\x01xyz",
+    "wide numbers": b"\xcf" + bytes(8),
+    "arrays": b"\x90",
+}
+
+
+@pytest.mark.parametrize("scalar", SCALARS.values(), ids=SCALARS)
+@pytest.mark.parametrize("kind", [0x3F, 0x4D], ids=["skipped", "known"])
+def test_of_what_is_large_nothing_is_built_before_it_was_counted(kind, scalar):
+    """FRAME-16: not even what is in arrays that do not end."""
+    arrays = 1_000_000 // (3 + 4095 * len(scalar))
+    data = b"\x91\x92" + bytes([kind]) + (array16(4096) + scalar * 4095) * arrays + b"\x90"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Violation, match="within limits") as caught:
+            decode(data, LARGE)
+        assert tracemalloc.get_traced_memory()[1] < 50_000
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == Code.MALFORMED
+
+
+LARGE_AND_BAD = {
+    "a map": raw([0x3F, bytes(100_000), {}]),
+    "a large map": raw([0x3F, bytes(100_000)])[:-100_000] + b"\xde\x00\x00" + bytes(100_000),
+    "an array that is too long": raw([0x3F, bytes(100_000)], [0x3F, [0] * 4097]),
+    "an array of 32 bits": b"\x92\x3f" + bytes(1) + b"\xdd\xff\xff\xff\xff" + bytes(100_000),
+    "cut in a scalar": raw([0x3F, bytes(100_000)])[:-1],
+    "cut in a length": b"\x92" + raw([0x3F, bytes(100_000)])[1:] + b"\xc6\x00",
+    "a byte that is no msgpack": b"\x92" + raw([0x3F, bytes(100_000)])[1:] + b"\xc1",
+    "bytes behind it": raw([0x3F, bytes(100_000)]) + b"\x00",
+}
+
+
+@pytest.mark.parametrize("data", LARGE_AND_BAD.values(), ids=LARGE_AND_BAD)
+def test_what_is_large_keeps_the_other_rules_as_well(data):
+    """FRAME-2, FRAME-1"""
+    with pytest.raises(Violation) as caught:
+        decode(data, LARGE)
+    assert caught.value.code == Code.MALFORMED
+
+
+def test_every_type_of_msgpack_may_be_in_a_large_frame_that_is_skipped():
+    """FRAME-13, FRAME-15: each encoding of it."""
+    sizes = [0, 1, 2, 31, 32, 255, 256, 65_535, 65_536]
+    items = [
+        *[None, True, False, -1, -32, -33, -129, -32_769, -(2**31) - 1, -(2**63), 1.5],
+        *[0, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**64 - 1],
+        *["x" * size for size in sizes],
+        *[b"x" * size for size in sizes],
+        *[msgpack.ExtType(5, b"x" * size) for size in [*sizes, 1, 2, 4, 8, 16]],
+        *[[0] * size for size in [0, 15, 16, 300]],
+        msgpack.Timestamp(1),
+        msgpack.Timestamp(2**40, 5),
+    ]
+    data = msgpack.packb([[0x3F, *items], [65, 0, 0]])
+    floats = b"\x93\x3f\xca" + bytes(4) + b"\xdd" + bytes(4)
+    assert decode(data, LARGE) == [Ack(0, 0)]
+    assert decode(b"\x93" + floats + data[1:], LARGE) == [Ack(0, 0)]
+
+
+def test_the_limit_holds_for_what_is_large_as_well():
+    """FRAME-16: exactly."""
+    payloads = [bytes(20)] * 4096
+    good = raw([0x4D, 1, payloads], [0x3F, [0] * 4000], [0x3F, *[0] * 87])
+    assert elements_of(good) == MAX_ELEMENTS
+    assert decode(good, LARGE) == [Messages(1, payloads)]
+    with pytest.raises(Violation, match="within limits"):
+        decode(raw([0x4D, 1, payloads], [0x3F, [0] * 4000], [0x3F, *[0] * 88]), LARGE)
