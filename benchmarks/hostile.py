@@ -337,6 +337,12 @@ def _() -> Sequence[bytes]:
     return [b"\x91\x92\x00" + lists]
 
 
+@flood("an envelope of 1 MB of short texts")
+def _() -> Sequence[bytes]:
+    lists = (b"\xdc\x10\x00" + b"\xa2xy" * 4095) * 85 + b"\x90"
+    return [b"\x91\x92\x00" + lists]
+
+
 @flood("a frame that is skipped, 1 MB")
 def _() -> Sequence[bytes]:
     return [msgpack.packb([[0, "x" * (MIB - 20)]])] * 20
@@ -386,6 +392,21 @@ def strangers(uri: str) -> None:
 
 
 FLOODS["40 strangers whose first envelope has 1 MB"] = strangers
+
+
+def packed(uri: str) -> None:
+    """Say 100,000 Wants, each in an envelope, as fast as the system takes them."""
+    peer = Peer(uri)
+    peer.says([encode([hello()]), encode([Messages(1, ["take"])])])
+    peer.until_quiet(0.1)
+    want = encode([Want(1)])
+    with contextlib.suppress(OSError):
+        peer.ws.socket.sendall((b"\x82" + bytes([0x80 + len(want)]) + bytes(4) + want) * 100_000)
+    peer.until_quiet()
+    peer.ws.close()
+
+
+FLOODS["100,000 Wants, each in an envelope, written at once"] = packed
 
 
 def half_strangers(uri: str) -> None:

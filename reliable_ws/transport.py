@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+LONGEST_STEP = 0.005
+"""Seconds after which one that takes in what a library has at hand lets the event loop run."""
+
+
 class TransportClosed(ConnectionError):
     """The WebSocket is gone. Once a call has raised it, every later call raises it too.
 

@@ -8,11 +8,12 @@ of this transport has taken nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 from reliable_ws.protocol.session import Role
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import LONGEST_STEP, TransportClosed
 
 from .callback import CallbackTransport
 
@@ -66,6 +67,7 @@ class CoroutineTransport(CallbackTransport):
 
     async def _read(self) -> None:
         is_cancelled = False
+        by = time.monotonic() + LONGEST_STEP
         try:
             while self._end is None:
                 try:
@@ -84,6 +86,9 @@ class CoroutineTransport(CallbackTransport):
                     break
                 if not self._room.is_set():
                     await self._room.wait()
+                if time.monotonic() >= by:  # the library may have many at hand
+                    await asyncio.sleep(0)
+                    by = time.monotonic() + LONGEST_STEP
         except TransportClosed as end:
             self.feed_end(end.code, end.reason)
         except Exception:  # noqa: BLE001 - each library has its own, and they mean the same

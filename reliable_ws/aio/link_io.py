@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.close_plan import handshake_times
@@ -31,13 +32,16 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import PushTransport, Transport, TransportClosed
+from reliable_ws.transport import LONGEST_STEP, PushTransport, Transport, TransportClosed
 
 from .waiters import Signal
 
 __all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
+
+PAUSE = 0.001
+"""Seconds after which a WebSocket message was waited for, and was not at hand."""
 
 
 class LinkIO:
@@ -89,12 +93,20 @@ class LinkIO:
         """
         transport = self.transport
         cancelled: asyncio.CancelledError | None = None
+        by = time.monotonic() + LONGEST_STEP
         try:
             if isinstance(transport, PushTransport):
                 transport.push_to(self._receive)
             while True:
                 try:
-                    self._receive(await transport.recv())
+                    asked = time.monotonic()
+                    data = await transport.recv()
+                    if (now := time.monotonic()) > asked + PAUSE:  # then others have run
+                        by = now + LONGEST_STEP
+                    self._receive(data)
+                    if now >= by:  # the library has many at hand
+                        await asyncio.sleep(0)
+                        by = time.monotonic() + LONGEST_STEP
                 except asyncio.CancelledError as error:
                     if not reads_on():
                         raise

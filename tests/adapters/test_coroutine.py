@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 
 from reliable_ws.adapters.callback import RECEIVE_LIMIT
 from reliable_ws.adapters.coroutine import CoroutineTransport
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import LONGEST_STEP, TransportClosed
+
+
+def block(seconds):
+    """Take so much time without a turn of the loop."""
+    by = time.monotonic() + seconds
+    while time.monotonic() < by:
+        pass
 
 
 class Adapted(CoroutineTransport):
@@ -219,3 +227,19 @@ async def test_what_the_receiver_of_a_push_raises_is_raised_to_the_driver():
         with pytest.raises(ZeroDivisionError):
             await transport.recv()
     assert transport.given == 1
+
+
+async def test_who_has_many_messages_at_hand_lets_others_run():
+    """A library whose recv() need not wait is read for LONGEST_STEP at most without a turn."""
+
+    class AtHand(Adapted):
+        async def _recv(self):
+            block(LONGEST_STEP)
+            return b"x"
+
+    transport, came = AtHand(), []
+    transport.push_to(came.append)
+    for _turn in range(10):
+        await asyncio.sleep(0)
+    assert 1 <= len(came) <= 10
+    transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.sync.client import ClientConnection as Sync
 
 from reliable_ws import adapters
+from reliable_ws.adapters.websockets import asyncio as module
 from reliable_ws.adapters.websockets.asyncio import adapt
 from reliable_ws.transport import TransportClosed
 from tests.adapters.links import CHUNK, LIBRARY_KINDS, drain, linked, listening, raw_connect, turns
@@ -173,6 +175,71 @@ async def test_messages_and_the_end_in_one_packet(kind):
         received, end = await receiving
         assert received == (sent if link.keeps_unread else sent[: len(received)])
         assert (end.code, end.reason) == (4002, "done")
+
+
+# What comes at once is taken in several turns
+
+PUSHING_KINDS = ("asyncio client", "asyncio server")
+
+
+def packed(link, count: int) -> tuple[list[bytes], bytes]:
+    """Return messages, and the bytes that their end writes for all of them."""
+    messages = [b"%06d" % number for number in range(count)]
+    protocol = link.theirs.websocket.protocol
+    for message in messages:
+        protocol.send_binary(message)
+    return messages, b"".join(protocol.data_to_send())
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_what_comes_at_once_takes_several_turns_of_the_loop(kind, monkeypatch):
+    """Others are served between them, and the order stays."""
+    monkeypatch.setattr(module, "LONGEST_STEP", 0)
+    async with linked(kind) as link:
+        messages, data = packed(link, 20_000)
+        came, steps = [], []
+        link.ours.push_to(came.append)
+        link.ours.websocket.data_received(data)
+        assert link.ours.websocket.transport.is_reading() is False
+        link.ours.websocket.data_received(b"\x82")  # the beginning of one more
+        while len(came) < len(messages):
+            steps.append(len(came))
+            await asyncio.sleep(0)
+        assert came == messages
+        most = max(after - before for before, after in itertools.pairwise([0, *steps, len(came)]))
+        assert most <= module.SLICE / (len(data) / len(messages)) + 1
+        await turns()
+        assert link.ours.websocket.transport.is_reading() is True
+
+
+@pytest.mark.parametrize("end", ["eof", "loss"])
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_what_waits_for_its_turn_comes_before_the_end(kind, end, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_STEP", 0)
+    async with linked(kind) as link:
+        messages, data = packed(link, 5000)
+        came = []
+        link.ours.push_to(came.append)
+        ws = link.ours.websocket
+        ws.data_received(data)
+        assert 0 < len(came) < 5000
+        if end == "eof":
+            ws.eof_received()
+        else:
+            link.ours.abort()
+        received, _end = await drain(link.ours)
+        assert (came, received) == (messages, [])
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_without_being_slow_it_takes_one_turn(kind, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_STEP", 1000)
+    async with linked(kind) as link:
+        messages, data = packed(link, 20_000)
+        came = []
+        link.ours.push_to(came.append)
+        link.ours.websocket.data_received(data)
+        assert came == messages
 
 
 @pytest.mark.parametrize("kind", LIBRARY_KINDS)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from reliable_ws.aio.pump import LONG_TURN
+from reliable_ws.protocol.codec import encode
+from reliable_ws.protocol.frames import Want
 from tests.aio.stage import block, on_stage, paired, registry, rest, start, turns
 
 
@@ -61,3 +65,18 @@ async def test_items_of_a_stream_leave_though_the_handler_blocks():
     async with paired(methods=registry(blocking)) as (stage, client, _server):
         assert [item async for item in client.stream("blocking")] == list(range(5))
         assert any(seen[1:])
+
+
+@on_stage
+async def test_a_reader_that_has_many_messages_at_hand_lets_others_run():
+    """Over a transport that does not push: what takes longer than LONGEST_STEP takes more turns."""
+    async with paired() as (stage, _client, server):
+        await turns()
+        for _ in range(40):  # some 0.05 s of work, in one turn if nobody yields
+            stage.wire.inject(encode([Want(1)] * 2700))
+        steps = 0
+        while stage.wire.peer._inbox:
+            await asyncio.sleep(0)
+            steps += 1
+        assert steps > 3
+        assert not server.stats.received
