@@ -14,7 +14,6 @@ from reliable_ws.driver.status import (
     EventName,
     Status,
     explain,
-    ignore_event,
     logger,
     raise_undelivered,
 )
@@ -372,7 +371,7 @@ class Connection(Status):
 
 def abort_silently(connection: Connection) -> None:
     """Abort a connection without calling its ``on_event``: its process has died, in a test."""
-    connection._driver.notify = ignore_event
+    connection._driver.notify = None
     connection.abort()
 
 

@@ -170,7 +170,9 @@ class Initiator(Driver):
             attempts = self._attempts = FailedAttempts(Stage.RESUMING, self._retry, who)
         attempt = attempts.failed(error, self.loop.time())
         self.session.obstacle = (attempt.reason, error)
-        self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
+        if self.notify is not None:
+            told = (attempt.status, attempt.reason, 0)
+            self.notify("attempt_failed", *told, attempt=attempt)
         if attempts.is_final(attempt):
             self.end(ending_refused(attempt), error)
             return None

@@ -132,6 +132,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         try:
             async with asyncio.timeout_at(by):
                 while True:
+                    self.has_waiters = True
                     await self.waiters.wait()
                     self.check(request)
                     if self._room > 0:
@@ -151,6 +152,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         """Let as many go on as there is room for."""
         if self.waiters.waiting:
             self.waiters.notify(self._room)
+        self.has_waiters = bool(self.waiters.waiting)
 
     def drop(self, number: int) -> bool:
         """Wait no more; whether the request was taken back before it went."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -172,19 +173,23 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             sessions = Sessions(**self._new_sessions)
         server = Server(sessions, self._drain_timeout)
 
-        def on_transport(transport: Transport) -> Awaitable[None]:
-            if self._principal is None:  # no coroutine of ours between those of each connection
-                return server.sessions._serve(transport, self._handler, None)
-            return ask(transport, self._principal)
-
-        async def ask(transport: Transport, who: Callable[[Any], Any]) -> None:
-            principal = who(transport.websocket)
-            if isinstance(principal, Awaitable):
-                principal = await principal
-            await server.sessions._serve(transport, self._handler, principal)
-
-        server.inner = await self._listen(on_transport)
+        server.inner = await self._listen(self._serving(sessions))
         return server
+
+    def _serving(self, sessions: Sessions) -> Callable[[Transport], Awaitable[None]]:
+        """Return what serves a WebSocket: with no coroutine of ours around that of each session."""
+        if self._principal is None:
+            return partial(sessions._serve, handler=self._handler, principal=None)
+        return partial(self._ask, sessions, self._principal)
+
+    async def _ask(
+        self, sessions: Sessions, who: Callable[[Any], Any], transport: Transport
+    ) -> None:
+        """Serve a WebSocket once it is known who the peer is."""
+        principal = who(transport.websocket)
+        if isinstance(principal, Awaitable):
+            principal = await principal
+        await sessions._serve(transport, self._handler, principal)
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
         from reliable_ws.adapters.websockets import asyncio as websockets

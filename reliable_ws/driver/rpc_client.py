@@ -89,12 +89,14 @@ Q = TypeVar("Q", bound=OpenRequest)
 class OpenRequests(Generic[Q]):
     """The open requests of one session, from this side."""
 
-    __slots__ = ("_calls", "_open", "_session")
+    __slots__ = ("_calls", "_open", "_session", "has_waiters")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._calls = session.outgoing_calls
         self._open: dict[int, Q] = {}
+        self.has_waiters = False
+        "Whether :meth:`admit` may have something to do."
 
     def admit(self) -> None:
         """Let as many that wait go on as the peer has room for."""

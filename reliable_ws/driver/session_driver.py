@@ -55,7 +55,7 @@ from .fork import end_in_child
 from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .status import NotifyEvent, ignore_event, log_silence, name_of, notify_end
+from .status import EventName, NotifyEvent, log_silence, name_of, notify_end
 
 __all__ = ["SessionDriver"]
 
@@ -166,7 +166,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.rpc_client: ClientT | None = None
         "Our requests, once there is any."
         self.rpc_server = rpc_server
-        self.notify: NotifyEvent = ignore_event
+        self.notify: NotifyEvent | None = None
         "Takes note of what happens to the session as a whole."
         self.attempt_over = False
         "Whether the session was opened, was detached or has ended since this was last cleared."
@@ -259,7 +259,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         if is_rare:
             self.changed()
         # Go on with requests that waited for room, and with a close that waits for handlers.
-        if self.rpc_client is not None:
+        if self.rpc_client is not None and self.rpc_client.has_waiters:
             self.rpc_client.admit()
         if self._close_plan is not None:
             self._step_close_plan()
@@ -272,27 +272,29 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         match event:
             case Opened(resumed, replayed):
                 self.attempt_over = self._opened = True
-                self.notify("resumed" if resumed else "opened", None, "", replayed)
+                self._tell("resumed" if resumed else "opened", None, "", replayed)
             case Settled():
                 ending = self.session.ended
                 if ending is not None and ending.kind is not End.FINISHED:
                     self._tell_end()  # before the callers that this wakes and that raise for it
                 self._on_settled()
                 self.rpc_server.abort()  # the peer takes no answers
+                self.receiver.wake_if_over()
             case Detached(code, reason, retry):
                 following = self._on_detached(code, reason, retry)
             case Ended(ending):
                 self._on_ended(ending)
+                self.receiver.wake_if_over()
             case PeerFinished(code, reason):
                 if self.session.outbox.finish is None:  # else it only answers
-                    self.notify("peer_finished", code, reason, 0)
+                    self._tell("peer_finished", code, reason, 0)
                 if self.rpc_client is not None:
                     self.rpc_client.settle()
+                self.receiver.wake_if_over()
             case Eased():
                 self.rpc_server.eased(self.now())
             case SilenceLearned(limit):
                 log_silence(self.name, limit)
-        self.receiver.wake_if_over()
         return following
 
     def _on_settled(self) -> None:
@@ -305,7 +307,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         self.retry = retry
         if self._opened:  # else an attempt has failed, which is another event
             self._opened = False
-            self.notify("detached", code, reason, 0)
+            self._tell("detached", code, reason, 0)
         ending = self._ending_for(code, reason)
         return [] if ending is None else self.session.end(self.now(), ending)
 
@@ -323,6 +325,11 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
 
+    def _tell(self, name: EventName, code: int | None, reason: str, replayed: int) -> None:
+        """Tell what happened to the session as a whole, if anybody listens."""
+        if self.notify is not None:
+            self.notify(name, code, reason, replayed)
+
     def _tell_end(self) -> None:
         """Tell how the session ended, once, before the callers that wait for it are woken.
 
@@ -330,8 +337,9 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         """
         session = self.session
         if session.ended is not None and session.incarnation:
-            notify_end(self.notify, session.ended)
-            self.notify = ignore_event
+            if self.notify is not None:
+                notify_end(self.notify, session.ended)
+            self.notify = None
 
     # ------------------------------------------------------------------ the end
 

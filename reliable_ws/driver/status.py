@@ -24,7 +24,6 @@ __all__ = [
     "Status",
     "describe_server",
     "explain",
-    "ignore_event",
     "log_left_open",
     "log_silence",
     "logger",
@@ -341,17 +340,6 @@ def describe_server(addresses: list[Any], sessions: int) -> str:
         for address in addresses
     ]
     return f"<Server {', '.join(places) or 'closed'}, {sessions} sessions>"
-
-
-def ignore_event(
-    _name: EventName,
-    _code: int | None,
-    _reason: str,
-    _replayed: int,
-    *,
-    attempt: FailedAttempt | None = None,
-) -> None:
-    """Do nothing: there is no ``on_event``."""
 
 
 def notify_end(notify: NotifyEvent, ending: Ending) -> None:

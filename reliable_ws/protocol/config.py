@@ -8,7 +8,7 @@ from typing import Any
 
 from .frames import MAX_NUMBER, Limits
 
-__all__ = ["DEFAULT_CONFIG", "Config"]
+__all__ = ["DEFAULT_CONFIG", "Config", "limits_of"]
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -133,7 +133,7 @@ class Config:
 
     def limits(self, max_frame: int | None) -> Limits:
         """Return what the greeting says, for a transport that takes ``max_frame`` bytes."""
-        return _limits(self, min(self.max_frame, max_frame or self.max_frame))
+        return limits_of(self, min(self.max_frame, max_frame or self.max_frame))
 
 
 DEFAULT_CONFIG = Config()
@@ -141,8 +141,11 @@ DEFAULT_CONFIG = Config()
 
 
 @functools.lru_cache(maxsize=64)
-def _limits(config: Config, max_frame: int) -> Limits:
-    """Return one object for all sessions of a configuration."""
+def limits_of(config: Config, max_frame: int) -> Limits:
+    """Return what the greeting says, one object for all sessions of a configuration.
+
+    ``max_frame``: the largest WebSocket message that this side and its transport take.
+    """
     return Limits(
         window_messages=config.window_messages,
         window_bytes=config.window_bytes,

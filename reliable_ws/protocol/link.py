@@ -56,6 +56,8 @@ class Link:
         "_idle_timeout",
         "_last_frame",
         "_open_by",
+        "_part_timeout",
+        "_parts",
         "_silence_limit",
         "_speak_by",
         "_speak_every",
@@ -71,7 +73,6 @@ class Link:
         "held",
         "max_frame",
         "met",
-        "parts",
         "phase",
     )
 
@@ -119,8 +120,9 @@ class Link:
         self._was_silent = False  # for as long as we ever are: the path has let us
         self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
-        self.parts = StallTimer(config.part_timeout)
-        "By when a message in parts has to move on."
+        self._part_timeout = config.part_timeout
+        self._parts: StallTimer | None = None
+        "By when a message in parts has to move on, while one is waited for."
 
     def __repr__(self) -> str:
         """Where it stands, for logs."""
@@ -156,9 +158,19 @@ class Link:
         self._speak_every = min(idle, self._silence_limit) / 3  # LIVE-2, LIVE-8
         self._speak_by = now + self._speak_every
         if self.acks.inbox.partial:
-            self.parts.arrived(0, now)
-        if self.calls.incoming.partial:
+            self.part_arrived(0, now)
+        if self.calls.incoming.pieces is not None:
             self.calls.pieces_moved(now)
+
+    def part_arrived(self, size: int, now: float) -> None:
+        """Note a slice of a message that is not whole yet (PART-15)."""
+        if self._parts is None:
+            self._parts = StallTimer(self._part_timeout)
+        self._parts.arrived(size, now)
+
+    def parts_over(self) -> None:
+        """Note that no message in parts is waited for."""
+        self._parts = None
 
     def tell(self, counters: Counters) -> None:
         """Note that the peer is being told these, in a greeting or a Stop."""
@@ -192,8 +204,8 @@ class Link:
             self.heard_at + self._idle_timeout,
             self._speak_by,
             self.ack_by,
-            self.parts.by,
-            self.calls.pieces.by,
+            NEVER if self._parts is None else self._parts.by,
+            NEVER if self.calls.pieces is None else self.calls.pieces.by,
         )
 
     @property
@@ -221,9 +233,13 @@ class Link:
 
     def is_stalled(self, now: float) -> bool:
         """Whether a message in parts stands still (PART-15). The deadline moves."""
-        if now >= self.parts.by and not self.acks.inbox.partial:  # intake was frozen (PART-12)
-            self.parts.over()
-        return self.parts.expired(now)
+        parts = self._parts
+        if parts is None:
+            return False
+        if now >= parts.by and not self.acks.inbox.partial:  # intake was frozen (PART-12)
+            self.parts_over()
+            return False
+        return parts.expired(now)
 
     def silence(self, now: float) -> float | None:
         """Return how long we have said nothing; ``None``: we have been as silent before."""

@@ -24,7 +24,7 @@ from .calls.incoming import IncomingCalls
 from .calls.outgoing import OutgoingCalls
 from .calls.queue import BEHIND_FINISH, CallQueue
 from .codec import decode
-from .config import DEFAULT_CONFIG, Config
+from .config import DEFAULT_CONFIG, Config, limits_of
 from .cursor import Cursor
 from .deadline import NEVER
 from .durable import Durable, Identity, Ledgers
@@ -602,7 +602,7 @@ class Session:
         counters = self.inbox.told()
         link.tell(counters)
         where = position(self.outbox, self.inbox, counters)
-        limits = self.config.limits(link.max_frame)
+        limits = limits_of(self.config, link.max_frame)
         if self.silence_limit < self.config.idle_timeout:  # LIVE-8
             limits = limits._replace(idle_ms=int(self.silence_limit * 1000))
         calls = call_position(self.call_queue, self.incoming_calls)
@@ -619,7 +619,7 @@ class Session:
         queue, outgoing = self.call_queue, self.outgoing_calls
         check_position(where, outbox, inbox)
         check_calls(calls, queue, outgoing, self.incoming_calls, stopped=inbox.stopped)
-        if calls is not None:
+        if calls is not None and calls.received > queue.acked:
             outgoing.ack(calls.received)
         # The limits of the first greeting hold for the session, but two (LIMIT-2, LIMIT-5).
         if not resumed:
@@ -741,10 +741,10 @@ class Session:
         if self.inbox.stopped:
             return
         if self.inbox.arrived_part(frame):
-            link.parts.over()
+            link.parts_over()
             self._events.append(Arrived(1))
         else:
-            link.parts.arrived(len(frame.data), now)
+            link.part_arrived(len(frame.data), now)
             link.acks.partial_news = True
 
     def _finish_arrived(self, _link: Link, frame: Finish, _now: float) -> None:

@@ -30,10 +30,6 @@ class StallTimer:
         self.by = now + self._timeout
         return True
 
-    def over(self) -> None:
-        """Note that nothing is waited for."""
-        self.by = NEVER
-
     def expired(self, now: float) -> bool:
         """Whether the transfer stands still. The deadline moves."""
         late = now - self.by

@@ -153,7 +153,9 @@ class Initiator(Driver):
         attempt = attempts.failed(error, time.monotonic())  # logs: without the lock
         with self.lock:
             self.session.obstacle = (attempt.reason, error)
-            self.notify("attempt_failed", attempt.status, attempt.reason, 0, attempt=attempt)
+            if self.notify is not None:
+                told = (attempt.status, attempt.reason, 0)
+                self.notify("attempt_failed", *told, attempt=attempt)
         if attempts.is_final(attempt):  # calls the application: without the lock
             with self.lock:
                 self.end(ending_refused(attempt), error)

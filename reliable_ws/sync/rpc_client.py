@@ -111,6 +111,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         """Send a request as soon as there is room, and return its number."""
         self.check(request)
         if self.waiters or not self.is_admitted(request):
+            self.has_waiters = True
             try:
                 self.waiters.wait(lambda: self.is_admitted(request), NEVER if by is None else by)
             except TimeoutError:
@@ -148,6 +149,7 @@ class RpcClient(OpenRequests[PendingRequest]):
         The garbage collector may run a generator's end in a thread that holds it.
         """
         self._abandoned.append(number)
+        self.has_waiters = True
         by = deadline_after(ABANDON_TIMEOUT)
         while self._lock.locked():
             if time.monotonic() >= by:
@@ -158,7 +160,9 @@ class RpcClient(OpenRequests[PendingRequest]):
 
     def admit(self) -> None:
         """End streams that were left, and let the next one ask if there is room."""
+        self.has_waiters = False  # before the look: a finalizer sets it without the lock
         while self._abandoned:
             self.drop(self._abandoned.popleft())
         if self.waiters:
+            self.has_waiters = True
             self.waiters.notify()

@@ -73,10 +73,10 @@ class Service(serve):
         self._begin(listener)
         return listener
 
-    def begin_anew(self) -> Sessions:
-        """Be another process, with no sessions; return those of the old one."""
+    def begin_anew(self) -> tuple[Sessions, Callable[[Transport], Awaitable[None]]]:
+        """Be another process, with no sessions; return the old ones, and what serves."""
         dead, self._running.sessions = self._running.sessions, Sessions(**self._new_sessions)
-        return dead
+        return dead, self._serving(self._running.sessions)
 
     async def drain(self, old: Sessions) -> None:
         """Drain the sessions of an old process."""
@@ -118,13 +118,13 @@ class Listener:
     def die(self) -> int:
         """Let the server's process be gone, once its WebSockets are cut, and be another."""
         self._lives += 1
-        dead = self._service.begin_anew()
+        dead, self._on_transport = self._service.begin_anew()
         self._loop.call_soon(_end_all, dead, [*self._tasks])
         return len(dead)
 
     def drain(self) -> int:
         """Let the server's process drain, and another one take new WebSockets."""
-        old = self._service.begin_anew()
+        old, self._on_transport = self._service.begin_anew()
         task = self._loop.create_task(self._service.drain(old))
         self._tasks.add(task)
         task.add_done_callback(self._served)

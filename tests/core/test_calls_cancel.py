@@ -58,7 +58,7 @@ def test_a_request_that_has_gone_is_cancelled(side):
     assert lone.session.cancel(77) is False
     assert lone.says() == [calls_of(2, Cancel(number))]
     calls = session_calls(lone.session)
-    assert (list(calls.open), list(calls._left)) == ([number], [number])
+    assert (list(calls.open), list(calls._given_up)) == ([number], [number])
     assert lone.hears(calls_of(1, Reply(number, "late"))) == []
     assert session_calls(lone.session).open == {}
 

@@ -248,7 +248,7 @@ def test_what_is_queued_in_the_turn_of_a_close_is_not_sent(side):
     calls = session_calls(lone.session)
     assert (calls.was_taken(sent), calls.was_taken(unsent)) == (None, False)
     assert entries_of(lone.says()) == [Void(), Cancel(sent)]
-    assert (list(calls.open), list(calls._left)) == ([sent], [sent])
+    assert (list(calls.open), list(calls._given_up)) == ([sent], [sent])
 
 
 def test_a_lost_request_is_not_run_after_the_close_of_its_asker():

@@ -24,7 +24,6 @@ from reliable_ws.driver.status import (
     ConnectionEvent,
     State,
     Status,
-    ignore_event,
     log_left_open,
     name_of,
     notify_end,
@@ -207,7 +206,6 @@ def test_the_end_is_reported(kind, names):
     told = []
     notify_end(lambda name, *_: told.append(name), Ending(kind, 4000, "why"))
     assert told == names
-    ignore_event("closed", None, "", 0)
     assert ConnectionEvent("opened", None).replayed == 0
 
 

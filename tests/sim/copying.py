@@ -101,6 +101,7 @@ CONSTANT = frozenset(
         "accepts",
         "_met",
         "_partial_there",
+        "_part_timeout",
         "probe",
         "cause",
         "size",
@@ -136,7 +137,7 @@ HANGING = frozenset(
         "_incoming",
         "incoming",
         "_timers",
-        "parts",
+        "_parts",
         "pieces",
         "_unfinished",
         "_streams",
@@ -148,7 +149,7 @@ ARMED = frozenset(("progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
-LAZY = frozenset(("_never", "_partial", "_left", "answers"))
+LAZY = frozenset(("_never", "_partial", "_given_up", "answers"))
 """Containers that are made when something is put in."""
 
 SPECIAL = {

@@ -22,6 +22,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.stall import StallTimer
 from reliable_ws.protocol.state import Phase
 from reliable_ws.protocol.timers import Timers
 
@@ -56,7 +57,7 @@ def prepare(world: World) -> None:
         session.outgoing_calls,
         session.incoming_calls,
         Pieces(0),
-        link.parts,
+        StallTimer(0),
         Streams(),
         world.registry,
         arrival,

@@ -30,6 +30,7 @@ class CallCursor:
         "_delay",
         "_held",
         "_outgoing",
+        "_part_timeout",
         "_unfinished",
         "by",
         "call_queue",
@@ -56,8 +57,9 @@ class CallCursor:
         "Whether an ack goes at once."
         self.by: float | None = None
         "When an ack that could not ride is sent."
-        self.pieces = StallTimer(config.part_timeout)
-        "By when a call of the peer's in pieces has to move on (CALL-46)."
+        self._part_timeout = config.part_timeout
+        self.pieces: StallTimer | None = None
+        "By when a call of the peer's in pieces has to move on (CALL-46), while one is waited for."
         self._unfinished: Pieces | None = None  # the call that this is about
         self._held = 0  # bytes of it
 
@@ -94,14 +96,14 @@ class CallCursor:
         """Note how much is here of an entry that has not arrived whole (CALL-46)."""
         pieces = self.incoming.pieces
         held = 0 if pieces is None else len(pieces.data)
-        if pieces is not self._unfinished:  # it is another one, or none
-            self._unfinished = pieces
-            self.pieces.over()
-            if pieces is not None:
-                self.pieces.arrived(0, now)
-        elif pieces is not None and self.pieces.arrived(held - self._held, now):
+        if pieces is None:
+            self.pieces = None
+        elif self.pieces is None or pieces is not self._unfinished:  # it is another one
+            self.pieces = StallTimer(self._part_timeout)
+            self.pieces.arrived(0, now)
+        elif self.pieces.arrived(held - self._held, now):
             pieces.stood_still = False
-        self._held = held
+        self._unfinished, self._held = pieces, held
 
     def stalled(self, now: float) -> bool | None:
         """Whether a call in pieces stands still, for the second time in a row; ``None``: none does.
@@ -110,8 +112,8 @@ class CallCursor:
         """
         pieces = self.incoming.pieces
         if pieces is None:  # intake was frozen (CALL-10)
-            self.pieces.over()
-        if pieces is None or not self.pieces.expired(now):
+            self.pieces = None
+        if pieces is None or self.pieces is None or not self.pieces.expired(now):
             return None
         again, pieces.stood_still = pieces.stood_still, True
         return again

@@ -41,7 +41,7 @@ class OutgoingCalls:
 
     __slots__ = (
         "_abandoned",
-        "_left",
+        "_given_up",
         "_never",
         "_queue",
         "_streams",
@@ -67,7 +67,7 @@ class OutgoingCalls:
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
         self.open: dict[int, int] = {}
         "Requests without a final answer -> the weight of their parameters."
-        self._left: (
+        self._given_up: (
             dict[int, None] | tuple[()]
         ) = ()  # those for whose answers nobody waits any more
 
@@ -140,7 +140,7 @@ class OutgoingCalls:
         if request > self._queue.transmitted:
             self._take_back(request)
             return True
-        left = self._left = self._left or {}
+        left = self._given_up = self._given_up or {}
         left[request] = None  # its place is free when the peer has answered (CALL-30)
         self._queue.put(Cancel(request), SMALL_ENTRY)
         return False
@@ -179,13 +179,13 @@ class OutgoingCalls:
         if weight is None:
             return False
         self.weight -= weight
-        if self._left and request in self._left:
-            del self._left[request]
+        if self._given_up and request in self._given_up:
+            del self._given_up[request]
             return False
         return True
 
     def _is_waited_for(self, request: int) -> bool:
-        return request in self.open and request not in self._left
+        return request in self.open and request not in self._given_up
 
     # ------------------------------------------------------------------ sent, and received there
 
@@ -196,7 +196,7 @@ class OutgoingCalls:
         is never run (CALL-9).
         """
         late = by is not None and now >= by
-        is_waited_for = number not in self._left
+        is_waited_for = number not in self._given_up
         if late or not is_waited_for:  # nobody waits: it need not be run (CALL-31)
             if is_waited_for or self._abandoned:  # somebody will ask what became of it
                 self._will_never_run(number)
@@ -242,7 +242,7 @@ class OutgoingCalls:
             return False
         if self._streams is None or not self._streams.count(request, weight):
             raise Violation(Code.VIOLATION, "more items than the credit")  # CALL-28
-        return request not in self._left
+        return request not in self._given_up
 
     # ------------------------------------------------------------------ the end
 
@@ -279,7 +279,7 @@ class OutgoingCalls:
         return {
             "limit": self.limit,
             "max_weight": self.max_weight,
-            "open": [(number, number not in self._left) for number in self.open],
+            "open": [(number, number not in self._given_up) for number in self.open],
             "room": [] if self._streams is None else self._streams.room(),
         }
 
@@ -292,6 +292,8 @@ class OutgoingCalls:
             for request, room in values["room"]:
                 self._streams.begin(request, room)
         self.open = dict.fromkeys((number for number, _is_waited_for in values["open"]), 0)
-        self._left = {number: None for number, is_waited_for in values["open"] if not is_waited_for}
+        self._given_up = {
+            number: None for number, is_waited_for in values["open"] if not is_waited_for
+        }
         for request in list(self.open):
             self.cancel(request)
