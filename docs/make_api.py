@@ -80,6 +80,21 @@ THEMES: list[Theme] = [
         ],
     ),
     (
+        "Durable sessions",
+        "A store keeps sessions beyond the death of a process.",
+        [
+            "reliable_ws.SQLiteStore",
+            "reliable_ws.StoreError",
+            "reliable_ws.StoreInUse",
+            "reliable_ws.NotAStore",
+            "reliable_ws.StoreCorrupt",
+            "reliable_ws.StoreTooNew",
+            "reliable_ws.StoreFull",
+            "reliable_ws.StoreFailed",
+            "reliable_ws.KeyExists",
+        ],
+    ),
+    (
         "Calls",
         "Register handlers in `Methods`. The peer calls them with `request()` and `stream()`.",
         [

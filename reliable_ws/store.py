@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from reliable_ws.protocol.errors import (
+    KeyExists,
     NotAStore,
     StoreCorrupt,
     StoreError,
@@ -26,6 +27,7 @@ __all__ = [
     "Apply",
     "Change",
     "KeptSend",
+    "KeyExists",
     "NotAStore",
     "Run",
     "Store",
@@ -93,7 +95,9 @@ class Store(Protocol):
         """Run the application's work, and keep it together with what the session says of it.
 
         ``done`` is called once, from any thread: with what the work returned and ``None``; for a
-        send with the pair of its row and that; or with ``None`` and what was raised.
+        send with the pair of its row and that; or with ``None`` and what was raised. With
+        :class:`KeyExists` the work was not run. With :class:`StoreFull` it was undone, and the same
+        may be asked for again.
         """
 
     def find(self, key: str) -> tuple[bytes, int, bytes] | None:

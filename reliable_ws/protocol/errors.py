@@ -19,6 +19,7 @@ __all__ = [
     "DeliveryError",
     "InvalidParams",
     "Kept",
+    "KeyExists",
     "MessageTooLarge",
     "MethodNotFound",
     "NotAStore",
@@ -261,6 +262,20 @@ class StoreFailed(StoreError):
 
     The store does nothing more in this process.
     """
+
+
+class KeyExists(StoreError):
+    """There is a message with this key already: the work of the application was not run.
+
+    Attributes:
+        key: The key.
+        found: What :meth:`reliable_ws.store.Store.find` returns of it.
+    """
+
+    def __init__(self, key: str, found: tuple[bytes, int, bytes]) -> None:
+        super().__init__(f"a message with the key {key!r} was kept before; a key is accepted once")
+        self.key = key
+        self.found = found
 
 
 class Violation(Exception):

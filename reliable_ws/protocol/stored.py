@@ -72,6 +72,9 @@ class Stored(NamedTuple):
     "In order, without gaps. The first may begin with messages that are confirmed."
     entries: tuple[Run, ...] = ()
     keys: tuple[tuple[str, int], ...] = ()
+    "Of messages that are not confirmed. The others are found by their key."
     sends: tuple[KeptSend, ...] = ()
     applied: tuple[int, ...] = ()
     "Deliveries whose confirmation was kept with the application's own data; ascending."
+    uncertain: bool = False
+    "Whether the last things that were said to be kept may be missing (a power cut)."
