@@ -265,6 +265,10 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
     "drain_timeout": (is_number, NUMBER_OF_SECONDS),
     "max_connections": (lambda value: type(value) is int and value > 0, "an int above 0"),
+    "max_total_handlers": (
+        lambda value: value is None or (type(value) is int and value > 0),
+        "an int above 0",
+    ),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
     "on_dropped": (is_plain, PLAIN_FUNCTION),
     "on_event": (is_plain, PLAIN_FUNCTION),

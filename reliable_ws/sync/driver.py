@@ -30,6 +30,7 @@ from .receiver import Receiver
 from .rpc_client import RpcClient
 from .rpc_server import RpcServer
 from .sender import Sender
+from .thread_pool import HandlerThreads
 from .timers import Timer, call_at
 from .waiters import Condition, deadline_after
 
@@ -43,7 +44,13 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     """
 
     def __init__(
-        self, session: Session, lock: threading.Lock, *, resumable: bool, methods: Methods | None
+        self,
+        session: Session,
+        lock: threading.Lock,
+        *,
+        resumable: bool,
+        methods: Methods | None,
+        handlers: HandlerThreads | None = None,
     ) -> None:
         self.lock = lock
         pump = Pump(session, lock, self.dispatch)
@@ -54,7 +61,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             pump,
             Sender(pump),
             Receiver(pump),
-            RpcServer(pump, methods),
+            RpcServer(pump, methods, handlers),
             resumable=resumable,
         )
         watch_forks(self)

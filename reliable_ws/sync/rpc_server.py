@@ -23,7 +23,7 @@ from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload, seal
 
 from .pump import Pump
-from .thread_pool import work
+from .thread_pool import HandlerThreads, Job
 from .waiters import Condition
 
 __all__ = ["RpcServer"]
@@ -51,20 +51,25 @@ class RpcServer(RunningRequests[Running]):
     """The requests of one connection, from the other side.
 
     A thread cannot be stopped: a handler that nobody waits for any more runs on, and what it
-    returns is dropped. ``Config.max_handlers`` bounds the threads: further requests wait, and a
-    thread that has answered takes the next one. The lock is held unless a method says otherwise.
+    returns is dropped. ``Config.max_handlers`` bounds the threads, and a server has a total for all
+    of its sessions: further requests wait, and a thread that has answered takes the next one. The
+    lock is held unless a method says otherwise.
     """
 
-    __slots__ = ("_change", "_lock", "_pump", "_threads", "_waiting", "connection")
+    __slots__ = ("_change", "_handlers", "_lock", "_pump", "_threads", "_waiting", "connection")
 
-    def __init__(self, pump: Pump, methods: Methods | None) -> None:
+    def __init__(
+        self, pump: Pump, methods: Methods | None, handlers: HandlerThreads | None
+    ) -> None:
+        """``handlers``: the threads that all sessions of a server share; ``None``: its own."""
         super().__init__(pump.session, methods)
+        self._handlers = handlers or HandlerThreads(pump.session.config.max_handlers)
         self.connection: object = None
         "What a handler gets that asks for its ``Connection``."
         self._pump = pump
         self._lock = pump.lock
         self._change = Condition(pump.lock)  # a stream may go on, or is over
-        self._threads = 0  # that run handlers
+        self._threads = 0  # that run handlers, or that wait to be among the server's
         self._waiting: deque[tuple[Requested, Method, Running]] = deque()  # for a thread
 
     def start(self, event: Requested, method: Method) -> None:
@@ -73,7 +78,7 @@ class RpcServer(RunningRequests[Running]):
         self._waiting.append((event, method, running))
         if self._threads < self._session.config.max_handlers:
             self._threads += 1
-            work(self._run_waiting)
+            self._handlers.begin(self._run_waiting)
 
     def cancelled(self, event: Cancelled) -> None:
         """Expect no answer any more: nobody waits for it."""
@@ -88,16 +93,23 @@ class RpcServer(RunningRequests[Running]):
         for number in list(self.running):
             self._ended(number)
 
-    def _run_waiting(self) -> None:
-        """Run the handlers that wait for a thread, in this one. Without the lock."""
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                event, method, running = self._waiting.popleft()
-            if self._may_begin(event):
-                self._run(event, method, running)
+    def _run_waiting(self) -> Job | None:
+        """Run the handler that waits longest; return what this thread does next. Without lock."""
+        with self._lock:
+            if not self._waiting:  # the session has been aborted
+                return self._next()
+            event, method, running = self._waiting.popleft()
+        if self._may_begin(event):
+            self._run(event, method, running)
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> Job | None:
+        """Return what a thread does next that has run a handler."""
+        if self._waiting:
+            return self._handlers.next(self._run_waiting)
+        self._threads -= 1
+        return self._handlers.next(None)
 
     def _may_begin(self, event: Requested) -> bool:
         """Whether the answer is still waited for. Without the lock."""

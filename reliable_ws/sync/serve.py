@@ -141,6 +141,7 @@ def serve(
     payload_codec: PayloadCodec | None = None,
     drain_timeout: float = 10.0,
     max_connections: int = 1000,
+    max_total_handlers: int | None = None,
     **transport_options: Any,
 ) -> Server:
     """Serve sessions: ``handler(conn)`` runs once per session, in a thread of its own.
@@ -157,7 +158,7 @@ def serve(
         methods: What peers may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         sessions: Sessions to share with other endpoints. They bring their own ``methods``,
-            ``config``, ``on_event`` and ``payload_codec``.
+            ``config``, ``on_event``, ``payload_codec`` and ``max_total_handlers``.
         principal: Called with the WebSocket of every arrival. Returns who the peer is. Only the
             same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread.
@@ -167,6 +168,8 @@ def serve(
             each session one for its handler. Further ones wait to be accepted, and a warning is
             logged. Of these connections at most 64 may be opening (the greeting included): then
             the oldest one that has been opening for a second is dropped.
+        max_total_handlers: How many handlers of requests run at the same time, each in a thread:
+            see :class:`Sessions`. Default: 1,000.
         transport_options: All other keywords go to websockets' ``sync.server.serve``.
 
     Raises:
@@ -188,10 +191,15 @@ def serve(
         config=config,
         on_event=on_event,
         payload_codec=payload_codec,
+        max_total_handlers=max_total_handlers,
     )
     if sessions is None:  # `or` would take an empty one for none
         sessions = Sessions(
-            methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+            methods=methods,
+            config=config,
+            on_event=on_event,
+            payload_codec=payload_codec,
+            max_total_handlers=max_total_handlers,
         )
     server = Server(sessions, drain_timeout)
     transport_options.setdefault("create_connection", websockets.GreetedServer)

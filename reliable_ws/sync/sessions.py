@@ -17,7 +17,7 @@ from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_seconds
+from reliable_ws.driver.validation import check_handler, check_options, check_seconds
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
@@ -33,6 +33,7 @@ from reliable_ws.transport import SyncTransport, TransportClosed
 from .connection import Connection
 from .driver import Driver
 from .link_io import LinkIO
+from .thread_pool import MAX_TOTAL_HANDLERS, HandlerThreads
 from .timers import call_at, start
 from .waiters import Condition
 
@@ -54,6 +55,9 @@ class Sessions:
         methods: What peers may request. Default: nothing.
         on_event: Called with each ``ConnectionEvent`` of every session.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        max_total_handlers: How many handlers of requests run at the same time, over all sessions,
+            each in a thread. ``Config.max_handlers`` bounds those of one session. Default: 1,000.
+            Further requests wait, and those of the session that waits longest go first.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -66,7 +70,9 @@ class Sessions:
         methods: Methods | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        max_total_handlers: int | None = None,
     ) -> None:
+        check_options(max_total_handlers=max_total_handlers)
         self._options = SessionOptions.of(
             awaited=False,
             methods=methods,
@@ -76,6 +82,7 @@ class Sessions:
         )
         self.config = self._options.config
         self._lock = threading.Lock()
+        self._handlers = HandlerThreads(max_total_handlers or MAX_TOTAL_HANDLERS)
         self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
         self._table: SessionTable[Acceptor, threading.Thread] = SessionTable(self._registry)
         self._change = Condition(self._lock)  # a session ended, or a handler
@@ -333,7 +340,13 @@ class Acceptor(Driver):
         self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
     ) -> None:
         options = sessions._options
-        super().__init__(session, sessions._lock, resumable=resumable, methods=options.methods)
+        super().__init__(
+            session,
+            sessions._lock,
+            resumable=resumable,
+            methods=options.methods,
+            handlers=sessions._handlers,
+        )
         self._sessions = sessions
         self.belong_to(principal)
         self.connection = Connection(self, options.on_event)

@@ -9,9 +9,13 @@ from collections.abc import Callable
 
 from .timers import start
 
-__all__ = ["work"]
+__all__ = ["MAX_TOTAL_HANDLERS", "HandlerThreads", "Job", "work"]
 
 Work = Callable[[], object]
+
+MAX_TOTAL_HANDLERS = 1000
+"""Threads that run the handlers of requests of all sessions of a server, unless it says otherwise:
+as many as it has connections by default. Each takes some 0.1 MiB, and more if its handler does."""
 
 IDLE_TIMEOUT = 10.0
 """Seconds that a thread waits for more work."""
@@ -70,3 +74,47 @@ class ThreadPool:
 
 
 work = ThreadPool().work
+
+
+Job = Callable[[], "Job | None"]
+"""Runs one handler; returns what runs next in the same thread."""
+
+
+class HandlerThreads:
+    """The threads that run handlers of several sessions, of which there is a total.
+
+    What comes when all are taken waits in order. So that no session keeps the others waiting, a
+    thread that has ended one handler goes to whoever waits longest. All methods are called with the
+    lock held that the sessions share.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+        "How many threads run handlers."
+        self.waiting: deque[Job] = deque()
+        "What waits for one."
+
+    def begin(self, job: Job) -> None:
+        """Have a job done in a thread, once there is one."""
+        if self.taken < self._most:
+            self.taken += 1
+            work(lambda: _run(job))
+        else:
+            self.waiting.append(job)
+
+    def next(self, again: Job | None) -> Job | None:
+        """Return what a thread does that has ended a handler; ``again``: its session has more."""
+        if again is not None:
+            if not self.waiting:
+                return again
+            self.waiting.append(again)
+        if self.waiting:
+            return self.waiting.popleft()
+        self.taken -= 1
+        return None
+
+
+def _run(job: Job | None) -> None:
+    while job is not None:
+        job = job()

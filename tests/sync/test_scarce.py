@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -10,9 +11,10 @@ import pytest
 
 from reliable_ws import Config, Methods, RequestTimeout
 from reliable_ws.adapters.websockets import listener
-from reliable_ws.sync import Sessions, serve
+from reliable_ws.sync import Sessions, serve, wrap
 
 from .conftest import SECONDS, pair, run, until
+from .pipe import EagerPipe, pipe
 from .sockets import echo, local, over_sockets
 
 
@@ -243,3 +245,106 @@ class TestHandlers:
             crowd.go.set()
             until(lambda: server._threads == 0)
         assert crowd.most == 1
+
+
+@contextlib.contextmanager
+def peers(methods, count, **options):
+    """Sessions of one server, and so many clients of theirs."""
+    sessions = Sessions(methods=methods, **options)
+    ours, ends = [], []
+    for _ in range(count):
+        near, far = pipe(EagerPipe)
+        ends.append(run(sessions.handle, far, list))
+        ours.append(wrap(near))
+    try:
+        yield sessions, ours
+    finally:
+        for conn in ours:
+            conn.abort()
+        for end in ends:
+            end.result(SECONDS)
+
+
+def servers(sessions):
+    return [conn._driver.rpc_server for conn in sessions.connections]
+
+
+class TestHandlersOfAllSessions:
+    """`max_total_handlers`: what waits is served in order, and nothing is lost."""
+
+    @pytest.fixture
+    def crowd(self):
+        crowd = Crowd()
+        yield crowd
+        crowd.go.set()
+
+    def test_there_is_a_total_over_all_sessions(self, crowd):
+        with peers(crowd.methods, 3, max_total_handlers=2) as (sessions, ours):
+            answers = [run(one.request, "enter", [number]) for number in range(4) for one in ours]
+            until(lambda: crowd.inside == 2 and len(sessions._handlers.waiting) >= 9)
+            assert sessions._handlers.taken == 2
+            crowd.go.set()
+            got = sorted(answer.result(SECONDS) for answer in answers)
+            assert got == sorted(list(range(4)) * 3)
+            until(lambda: sessions._handlers.taken == 0)
+        assert crowd.most == 2
+
+    def test_a_session_with_many_requests_does_not_keep_the_others_waiting(self, crowd):
+        ran = []
+        crowd.methods.register(ran.append, name="note")
+        with peers(crowd.methods, 2, max_total_handlers=1) as (sessions, (busy, other)):
+            first = run(busy.request, "enter", [0])
+            until(lambda: crowd.inside == 1)
+            # One thread of its own: what it asks more waits in the session.
+            many = [run(busy.request, "note", [f"busy {number}"]) for number in range(5)]
+            until(lambda: len(sessions._handlers.waiting) == 5)
+            late = run(other.request, "note", ["other"])
+            until(lambda: len(sessions._handlers.waiting) == 6)
+            crowd.go.set()
+            for answer in (first, *many, late):
+                answer.result(SECONDS)
+        assert sorted(ran[:5]) == [f"busy {number}" for number in range(5)]
+        assert ran[5] == "other"
+
+    def test_a_thread_goes_to_the_session_that_waits_longest(self, crowd):
+        ran = []
+        crowd.methods.register(ran.append, name="note")
+        config = Config(max_handlers=1)
+        with peers(crowd.methods, 2, config=config, max_total_handlers=1) as (sessions, ours):
+            busy, other = ours
+            first = run(busy.request, "enter", [0])
+            until(lambda: crowd.inside == 1)
+            many = [run(busy.request, "note", ["busy"]) for _ in range(5)]
+            (server,) = [one for one in servers(sessions) if one.running]
+            until(lambda: len(server._waiting) == 5)
+            late = run(other.request, "note", ["other"])
+            until(lambda: len(sessions._handlers.waiting) == 1)
+            crowd.go.set()
+            for answer in (first, *many, late):
+                answer.result(SECONDS)
+        assert ran.index("other") == 0
+
+    def test_a_session_that_ends_while_it_waits_frees_its_place(self, crowd):
+        config = Config(max_handlers=1)
+        with peers(crowd.methods, 3, config=config, max_total_handlers=1) as (sessions, ours):
+            first = run(ours[0].request, "enter", [0])
+            until(lambda: crowd.inside == 1)
+            run(ours[1].request, "enter", [1])
+            until(lambda: len(sessions._handlers.waiting) == 1)
+            last = run(ours[2].request, "enter", [2])
+            until(lambda: len(sessions._handlers.waiting) == 2)
+            ours[1].abort()
+            until(lambda: len(sessions) == 2)
+            crowd.go.set()
+            assert (first.result(SECONDS), last.result(SECONDS)) == (0, 2)
+            until(lambda: sessions._handlers.taken == 0)
+
+    @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "many"])
+    def test_it_is_a_number_of_threads(self, wrong):
+        for make in (Sessions, lambda **options: serve(echo, "127.0.0.1", 0, **options)):
+            with pytest.raises(TypeError, match="max_total_handlers= must be an int above 0"):
+                make(max_total_handlers=wrong)
+
+    def test_shared_sessions_bring_their_own(self):
+        with pytest.raises(ValueError, match="max_total_handlers"):
+            serve(echo, "127.0.0.1", 0, sessions=Sessions(), max_total_handlers=5)
