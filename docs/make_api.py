@@ -139,6 +139,7 @@ THEMES: list[Theme] = [
             "reliable_ws.ConnectionClosedOK",
             "reliable_ws.ConnectionClosedError",
             "reliable_ws.SessionLost",
+            "reliable_ws.ServerBusy",
             "reliable_ws.ProtocolViolation",
             "reliable_ws.NotReliablePeer",
             "reliable_ws.AlreadyServed",

@@ -81,7 +81,7 @@ class Initiator(Driver):
         except BaseException:
             self.abort()
             raise
-        failure = greeting_error(self.session, self._failure)
+        failure = greeting_error(self.session, self._failure, self.retry)
         if failure is not None:
             self.abort()
             raise failure from self._failure

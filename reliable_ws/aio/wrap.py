@@ -64,6 +64,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         ImportError: The WebSocket's library is too old.
         NotReliablePeer: The peer did not greet within ``config.open_timeout``.
         SessionLost: The network failed during the greeting.
+        ServerBusy: The peer takes no new session now: ``retry_after`` says when to come again.
         ConnectionClosed: The peer refused the session.
         AlreadyServed: The WebSocket carried on a session of ``sessions`` that has its handler.
     """

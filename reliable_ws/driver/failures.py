@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reliable_ws.protocol.errors import ConnectionClosed, NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, NotReliablePeer, ServerBusy
 from reliable_ws.protocol.frames import may_resume
 from reliable_ws.transport import TransportClosed
 
@@ -100,7 +100,7 @@ class FailedAttempt:
     status: int | None = None
     "The HTTP status of the answer, if there was one."
     retry_after: float | None = None
-    "The seconds that the server asked to wait (``Retry-After``)."
+    "The seconds that the server asked to wait (``Retry-After``, or in its Refuse)."
     number: int = 1
     "How many attempts have failed since the last success, this one included."
     of_this_kind: int = 1
@@ -295,7 +295,12 @@ def header_of(error: BaseException, name: str) -> str | None:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the seconds of ``Retry-After``; a date in it is measured from ``Date``."""
+    """Return the seconds that a server asks to wait: in its Refuse, or in ``Retry-After``.
+
+    A date in that is measured from ``Date``.
+    """
+    if isinstance(error, ServerBusy):
+        return error.retry_after
     asked = header_of(error, "Retry-After")
     if asked is None:
         return None

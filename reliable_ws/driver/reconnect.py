@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import gt
 
 from reliable_ws.backoff import Backoff
-from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, closed
+from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, ServerBusy, closed
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
@@ -71,10 +71,13 @@ def ending_before_welcome(session: Session, code: int | None, reason: str) -> En
     return None
 
 
-def greeting_error(session: Session, gone: Exception | None) -> ReliableWSError | None:
+def greeting_error(
+    session: Session, gone: Exception | None, retry_after: float | None
+) -> ReliableWSError | None:
     """Return why the first greeting failed; ``None`` if the session was welcomed.
 
-    It was, even if the WebSocket is gone again. ``gone`` is how that was lost.
+    It was, even if the WebSocket is gone again. ``gone`` is how that was lost, ``retry_after`` the
+    seconds that the peer wants us to wait.
     """
     ending = session.ended
     if session.incarnation and ending is None:
@@ -85,6 +88,8 @@ def greeting_error(session: Session, gone: Exception | None) -> ReliableWSError 
         return NotReliablePeer(f"{strange}no Welcome: {gone}")
     if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
         return NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
+    if ending.kind is End.REFUSED and ending.code == Code.BUSY:  # REFUSE-5
+        return ServerBusy(ending, session.report(), retry_after)
     return closed(ending, session.report())
 
 

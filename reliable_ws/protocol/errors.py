@@ -34,6 +34,7 @@ __all__ = [
     "ReliableWSError",
     "RemoteError",
     "RequestTimeout",
+    "ServerBusy",
     "SessionLost",
     "StoreCorrupt",
     "StoreError",
@@ -83,6 +84,28 @@ class ConnectionClosedError(ConnectionClosed):
 
 class SessionLost(ConnectionClosedError):
     """The session could not be resumed. ``report`` says what is known of each message."""
+
+
+class ServerBusy(SessionLost):
+    """The peer takes no new session now: it has as many as it may have, or is about to leave.
+
+    Nothing was sent, so a later attempt does no harm. ``async for conn in connect(…)`` makes it.
+
+    Attributes:
+        retry_after: The seconds after which the peer asks to come again. ``None``: it did not say.
+    """
+
+    def __init__(self, ending: Ending, report: Report, retry_after: float | None = None) -> None:
+        super().__init__(ending, report)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        """What to do, too."""
+        after = f", after {self.retry_after:g} s" if self.retry_after else ""
+        return (
+            f"the peer takes no new session now: {self.ending}; try again later{after} "
+            "(`async for conn in connect(…)` does)"
+        )
 
 
 class ProtocolViolation(ConnectionClosedError):

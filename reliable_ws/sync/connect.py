@@ -69,6 +69,7 @@ def connect(
             they are, with a note where they do not say what was wrong.
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
+        ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
         ConnectionClosed: The server refused the session.
         TypeError: An argument has the wrong type, or there is no option of this name.
     """

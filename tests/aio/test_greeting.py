@@ -12,6 +12,7 @@ from reliable_ws import (
     ConnectionClosed,
     DeliveryError,
     NotReliablePeer,
+    ServerBusy,
     SessionLost,
     Sessions,
     wrap,
@@ -213,13 +214,18 @@ async def test_a_server_that_is_full_or_leaving_says_so(resumable):
     stage = Stage(server_config=Config(max_sessions=1))
     client, server = await stage.pair()
     options = {} if resumable else {"reopen": None}
-    with pytest.raises(ConnectionClosed) as caught:
+    with pytest.raises(ServerBusy) as caught:
         await stage.connect(**options)
     assert caught.value.code == Code.BUSY
+    assert caught.value.retry_after == 1
+    assert isinstance(caught.value, SessionLost)
     assert "too many sessions" in str(caught.value.reason)
     refused = f"refused ({Code.BUSY}, 'too many sessions')"
     assert str(caught.value.report.ending) == refused
-    assert str(caught.value).endswith(refused)
+    assert str(caught.value) == (
+        f"the peer takes no new session now: {refused}; try again later, after 1 s "
+        "(`async for conn in connect(…)` does)"
+    )
     await settle(client, server)
 
     await stage.sessions.drain()

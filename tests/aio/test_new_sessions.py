@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from reliable_ws import Backoff, ConnectionClosed
+from reliable_ws import Backoff, Config, ConnectionClosed, ServerBusy
 from reliable_ws.testing import Network
 from tests.aio.stage import now, on_stage
 
@@ -121,3 +121,23 @@ async def test_pauses_begin_anew_after_a_session_that_lasted():
     pauses = [begin - end for end, begin in zip(ends, begins[1:], strict=False)]
     assert sum(pauses[:6]) > 1
     assert pauses[6] < 0.1
+
+
+@on_stage
+async def test_a_busy_server_is_asked_again_not_before_it_wants_to_be():
+    """REFUSE-3, REFUSE-5: connect() raises ServerBusy, and the loop heeds its retry_after."""
+    network, events = Network(), []
+    config = Config(max_sessions=1)
+    async with network.serve(listens, config=config), network.connect() as first:
+        with pytest.raises(ServerBusy) as busy:
+            await network.connect()
+        assert busy.value.retry_after == 1
+        asyncio.get_running_loop().call_later(2.5, first.abort)
+        began = now()
+        hasty = Backoff(initial=0, longest=5)
+        async for conn in network.connect(reconnect=hasty, on_event=events.append):
+            assert 3 <= now() - began < 4
+            conn.abort()
+            break
+    attempts = [event.attempt for event in events if event.name == "attempt_failed"]
+    assert [attempt.retry_after for attempt in attempts] == [1, 1, 1]

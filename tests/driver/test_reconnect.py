@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from reliable_ws import Backoff, Config, ConnectionClosed, NotReliablePeer, SessionLost
+from reliable_ws import (
+    Backoff,
+    Config,
+    ConnectionClosed,
+    NotReliablePeer,
+    ServerBusy,
+    SessionLost,
+)
 from reliable_ws.driver.failures import FailedAttempt, FailureKind
 from reliable_ws.driver.reconnect import (
     Reconnect,
@@ -295,25 +302,27 @@ def test_before_a_welcome_there_is_one_attempt():
 def test_what_the_first_greeting_failed_of():
     welcomed = session()
     welcomed.incarnation = 1
-    assert greeting_error(welcomed, None) is None
+    assert greeting_error(welcomed, None, None) is None
 
-    silent = greeting_error(session(), loss_error(Code.SILENT, "nothing heard in time"))
+    silent = greeting_error(session(), loss_error(Code.SILENT, "nothing heard in time"), None)
     assert isinstance(silent, NotReliablePeer)
     assert "no Welcome: nothing heard" in str(silent)
 
     cut = session()
     cut.end(0.0, Ending(End.LOST, 1006, "cut"))
-    assert isinstance(greeting_error(cut, loss_error(None, "cut")), SessionLost)
+    assert isinstance(greeting_error(cut, loss_error(None, "cut"), None), SessionLost)
 
     old = session()
     old.end(0.0, Ending(End.REFUSED, Code.VERSION, "version 2"))
-    assert isinstance(greeting_error(old, None), NotReliablePeer)
+    assert isinstance(greeting_error(old, None, None), NotReliablePeer)
 
     busy = session()
     busy.end(0.0, Ending(End.REFUSED, Code.BUSY, "full"))
-    failure = greeting_error(busy, None)
-    assert isinstance(failure, ConnectionClosed)
-    assert failure.code == Code.BUSY
+    failure = greeting_error(busy, None, 1.5)
+    assert isinstance(failure, ServerBusy)
+    assert (failure.code, failure.retry_after) == (Code.BUSY, 1.5)
+    assert "later, after 1.5 s" in str(failure)
+    assert "later (" in str(greeting_error(busy, None, None))
 
 
 def test_how_a_websocket_was_lost():

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from reliable_ws import Config, Methods, RequestTimeout
+from reliable_ws import Config, Methods, RequestTimeout, ServerBusy
 from reliable_ws.adapters.websockets import listener
 from reliable_ws.sync import Sessions, serve, wrap
 
@@ -348,3 +348,18 @@ class TestHandlersOfAllSessions:
     def test_shared_sessions_bring_their_own(self):
         with pytest.raises(ValueError, match="max_total_handlers"):
             serve(echo, "127.0.0.1", 0, sessions=Sessions(), max_total_handlers=5)
+
+
+def test_a_server_that_is_full_says_when_to_come_again():
+    """REFUSE-3, REFUSE-5"""
+    sessions = Sessions(config=Config(max_sessions=1))
+    near, far = pipe(EagerPipe)
+    serving = run(sessions.handle, far, list)
+    with wrap(near):
+        near, far = pipe(EagerPipe)
+        refusing = run(sessions.handle, far, list)
+        with pytest.raises(ServerBusy, match="later, after 1 s") as busy:
+            wrap(near)
+        assert busy.value.retry_after == 1
+        refusing.result(SECONDS)
+    serving.result(SECONDS)
