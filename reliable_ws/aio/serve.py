@@ -76,9 +76,13 @@ class Server:
         """Begin what :meth:`drain` does, and return at once. To wait for the end, await the result.
 
         You can call it in a signal handler: ``loop.add_signal_handler(signal.SIGTERM,
-        server.close)``, and then ``await server.wait_closed()``. A second call joins the first.
+        server.close)``, and then ``await server.wait_closed()``. A second call joins the first. A
+        handler that calls it is not waited for, and not cancelled.
         ``server.inner.close()`` closes the sockets at once, and the sessions are not told.
         """
+        caller = asyncio.current_task()  # none in a signal handler
+        if caller is not None:
+            self.sessions._waits_for_drain(caller)
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self.drain())
         return asyncio.shield(self._closing)

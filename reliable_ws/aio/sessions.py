@@ -329,22 +329,31 @@ class Sessions:
             acceptor.pump.check_thread()  # one loop has them all
             break
         reports = self._table.begin_drain()
-        for seconds in self._table.drain(timeout, self._cancel_handlers):
-            if await self._is_empty_within(seconds):
-                break
+        me: Any = asyncio.current_task()
+        self._table.callers.add(me)
+        try:
+            for seconds in self._table.drain(timeout, self._cancel_handlers):
+                if await self._is_empty_within(seconds):
+                    break
+        finally:
+            self._table.callers.discard(me)
         return reports
 
+    def _waits_for_drain(self, task: asyncio.Task[Any]) -> None:
+        """Note that this task, which may be a handler, waits for a drain in another task."""
+        self._table.callers.add(task)
+        task.add_done_callback(self._table.callers.discard)
+
     def _cancel_handlers(self) -> None:
-        """Cancel every handler that runs, but for the one that asks."""
-        for task in self._table.handlers - {asyncio.current_task()}:
+        """Cancel every handler that runs, but for those that wait for this."""
+        for task in self._table.waited_for:
             task.cancel()
 
     async def _is_empty_within(self, seconds: float) -> bool:
-        """Wait so long until no session lives and no handler runs, but for the one that asks."""
-        me = asyncio.current_task()
+        """Wait so long until no session lives, and no handler runs but for those that wait."""
         try:
             async with asyncio.timeout(seconds):
-                await self._change.wait_for(lambda: self._table.is_empty(me))
+                await self._change.wait_for(lambda: self._table.is_empty)
         except TimeoutError:
             return False
         return True

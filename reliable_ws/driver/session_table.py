@@ -69,6 +69,8 @@ class SessionTable(Generic[A, H]):
         self.acceptors: dict[bytes, A] = {}
         self.handlers: set[H] = set()
         "Those of sessions that have ended as well."
+        self.callers: set[H] = set()
+        "Tasks or threads that wait for the draining: nobody waits for them."
         self._reports: dict[bytes, Report] | None = None  # from the first drain on
 
     def retire(self, acceptor: A, now: float) -> None:
@@ -79,9 +81,15 @@ class SessionTable(Generic[A, H]):
         if self._reports is not None:
             self._reports[session.id] = session.report()
 
-    def is_empty(self, me: H | None) -> bool:
-        """Whether no session lives and no handler runs, except for the caller ``me``."""
-        return not self.acceptors and not self.handlers - {me}
+    @property
+    def is_empty(self) -> bool:
+        """Whether no session lives, and no handler runs that does not wait for just that."""
+        return not self.acceptors and not self.waited_for
+
+    @property
+    def waited_for(self) -> set[H]:
+        """The handlers that draining waits for: those that run and do not wait for it."""
+        return self.handlers - self.callers
 
     def tell_evicted(self) -> None:
         """Tell the sessions that have made room for a new one."""
@@ -140,7 +148,7 @@ class SessionTable(Generic[A, H]):
             yield pause
             left -= pause
             for acceptor in acceptors:
-                _end_if_idle(acceptor)
+                _end_if_idle(acceptor, waits=acceptor.handling in self.callers)
         stop_handlers()
         for acceptor in acceptors:
             session = acceptor.session
@@ -152,13 +160,17 @@ class SessionTable(Generic[A, H]):
         yield TASKS_END
 
 
-def _end_if_idle(acceptor: Acceptor) -> None:
-    """End a session that would only wait for a peer that says nothing, or is gone."""
+def _end_if_idle(acceptor: Acceptor, *, waits: bool) -> None:
+    """End a session that would only wait for a peer that says nothing, or is gone.
+
+    ``waits``: whether its handler waits for the end of the draining.
+    """
     session = acceptor.session
     if session.ended:
         return
     if session.attached:
-        if acceptor.at_rest and not session.closing:
+        at_rest = acceptor.at_rest or (waits and session.at_rest)
+        if at_rest and not session.closing:
             acceptor.start_closing(*DRAIN_CLOSE)
     elif acceptor.at_rest or (session.closing and session.at_rest):
         acceptor.abort(*DRAIN_CLOSE)

@@ -316,9 +316,14 @@ class Sessions:
         check_seconds(timeout)
         with self._lock:
             reports = self._table.begin_drain()
-            for seconds in self._table.drain(timeout, self._close_attached):
-                if self._is_empty_within(seconds):
-                    break
+            me = threading.current_thread()
+            self._table.callers.add(me)
+            try:
+                for seconds in self._table.drain(timeout, self._close_attached):
+                    if self._is_empty_within(seconds):
+                        break
+            finally:
+                self._table.callers.discard(me)
         return reports
 
     def _close_attached(self) -> None:
@@ -328,9 +333,8 @@ class Sessions:
                 acceptor.start_closing(1001)
 
     def _is_empty_within(self, seconds: float) -> bool:
-        """Wait so long until no session lives and no handler runs, but for the one that asks."""
-        me = threading.current_thread()
-        return self._change.wait_for(lambda: self._table.is_empty(me), seconds)
+        """Wait so long until no session lives, and no handler runs but for those that wait."""
+        return self._change.wait_for(lambda: self._table.is_empty, seconds)
 
 
 class Acceptor(Driver):

@@ -326,3 +326,25 @@ async def test_drain_with_a_detached_session():
     assert now() - began < 1  # nothing is owed to it
     assert set(reports) == {client.id}
     client.abort()
+
+
+@on_stage(seeds=(None,))
+@pytest.mark.parametrize("timeout", [0, 1, 4, 8, 10, 30])
+async def test_a_handler_that_waits_for_something_else_has_its_time_and_not_more(timeout):
+    """What the documentation says: until four seconds before the end, or for half of the time."""
+    cancelled = []
+
+    async def handler(_conn):
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            cancelled.append(now())
+
+    host = Host(handler)
+    client = await host.connect()
+    began = now()
+    await host.sessions.drain(timeout)
+    assert cancelled == [pytest.approx(began + max(timeout - 4, timeout / 2))]
+    assert now() - began <= (timeout if timeout >= 8 else timeout + 4)
+    client.abort()
+    await host.over()

@@ -214,3 +214,25 @@ async def test_nothing_is_left_however_it_ends(how):
             }.get(how, ())
             with contextlib.suppress(expected):
                 await body(server)
+
+
+@pytest.mark.parametrize("peer", ["reads", "is silent"])
+async def test_a_handler_closes_its_own_server(peer):
+    """Nobody waits for the handler that waits, and it is not cancelled."""
+    closed = asyncio.get_running_loop().create_future()
+
+    async def handler(conn):
+        if await conn.recv() == "close":
+            before = asyncio.get_running_loop().time()
+            reports = await server.close()
+            closed.set_result((asyncio.get_running_loop().time() - before, set(reports)))
+
+    server = await serve(handler, "127.0.0.1", 0, drain_timeout=20)
+    async with local(server) as other, local(server) as conn:
+        await conn.send("close")
+        reading = [start(rest(one)) for one in (other, conn)] if peer == "reads" else []
+        await server.wait_closed()
+        took, reports = await closed
+        assert took < 5
+        assert reports == {conn.id, other.id}
+        await asyncio.gather(*reading)

@@ -95,13 +95,15 @@ def test_reports_are_kept_from_the_first_drain_on(table):
 
 
 def test_it_is_empty_when_nothing_lives_or_runs_but_who_asks(table):
-    assert table.is_empty(None)
+    assert table.is_empty
     (acceptor,) = add(table, Acceptor(1))
-    assert not table.is_empty(None)
+    assert not table.is_empty
     table.retire(acceptor, 0.0)
     table.handlers.add("handler")
-    assert not table.is_empty("another")
-    assert table.is_empty("handler")
+    table.callers.add("another")
+    assert not table.is_empty
+    table.callers.add("handler")
+    assert table.is_empty
 
 
 def test_what_holds_too_much_is_told_and_sessions_are_looked_at_as_long_as_any_lives(table):
