@@ -48,6 +48,7 @@ class LinkIO:
     """Moves bytes between a link and a transport; what happens goes to ``dispatch``."""
 
     __slots__ = (
+        "_clock",
         "_closer",
         "_dispatch",
         "_loop",
@@ -66,6 +67,7 @@ class LinkIO:
         link: Link,
         session: Session,
         dispatch: Callable[[list[Event]], None],
+        clock: Callable[[], float],
         *,
         principal: Hashable = None,
     ) -> None:
@@ -75,6 +77,7 @@ class LinkIO:
         self._principal = principal
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
@@ -129,10 +132,10 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
-        self._dispatch(self._session.receive(self.link, data, self._loop.time()))
+        self._dispatch(self._session.receive(self.link, data, self._clock()))
 
     def _lost(self, code: int | None, reason: str) -> None:
-        self._dispatch(self._session.lost(self.link, code, reason, self._loop.time()))
+        self._dispatch(self._session.lost(self.link, code, reason, self._clock()))
 
     def flush(self) -> None:
         """Send what is to be sent, as far as the transport has room; never waits."""
@@ -141,7 +144,7 @@ class LinkIO:
             self._close_if_over()
             return
         # Write as long as there is room. If there is none, a writer goes on.
-        transmit, send_now, now = self.link.transmit, self.transport.send_now, self._loop.time()
+        transmit, send_now, now = self.link.transmit, self.transport.send_now, self._clock()
         trace = self._trace
         try:
             while (data := transmit(now)) is not None:
@@ -168,7 +171,7 @@ class LinkIO:
         try:
             while data is not None:
                 await self.transport.send(data)
-                data = self.link.transmit(self._loop.time())
+                data = self.link.transmit(self._clock())
                 if data is not None and self._trace is not None:
                     self._trace("sends", data)
         except TransportClosed:

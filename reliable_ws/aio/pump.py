@@ -125,7 +125,14 @@ class Pump:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
         old, self.link_io = (
             self.link_io,
-            LinkIO(transport, link, self.session, self.dispatch, principal=self.principal),
+            LinkIO(
+                transport,
+                link,
+                self.session,
+                self.dispatch,
+                self.clock,
+                principal=self.principal,
+            ),
         )
         if old is not None:
             old.flush()  # says superseded, and closes
@@ -195,7 +202,7 @@ class Pump:
         session, link_io = self.session, self.link_io
         # Once for everything that was done in this turn.
         if session.due:
-            events = session.poll(self.loop.time())
+            events = session.poll(self.clock())
             if events:
                 self.dispatch(events)
                 self.awake = False  # what that has woken goes now
@@ -218,7 +225,7 @@ class Pump:
         That is news to the peer, for the end of this turn. What was the last message before the
         peer's Finish may be the end of the session: the next call must see it (CLOSE-14).
         """
-        events = self.session.poll(self.loop.time())
+        events = self.session.poll(self.clock())
         if events:
             self.dispatch(events)
         if not self.awake:

@@ -47,6 +47,7 @@ class Method:
         parameters = self._signature.parameters.values()
         self._names = [parameter.name for parameter in parameters]
         self._in_turn = [(hints.get(key), self._converters.get(key)) for key in self._names]
+        self._hints = tuple(hint if convert else None for hint, convert in self._in_turn)
         self._least, self._most = 0, -1  # arguments, if only their order has to be known
         if self._connection is None and all(p.kind in IN_ORDER for p in parameters):
             self._least = sum(p.default is p.empty for p in parameters)
@@ -95,6 +96,8 @@ class Method:
     def _in_order(self, args: Sequence[Any]) -> Sequence[Any]:
         """Convert arguments for plain positional parameters, the way of nearly every call."""
         if not self._converters:
+            return args
+        if tuple(map(type, args)) == self._hints:  # nothing is to be checked or built
             return args
         tries = Tries()
         values = []

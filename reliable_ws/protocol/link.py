@@ -297,7 +297,7 @@ class Link:
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)
         # 4. Acks ride in front of these. Without other frames they go when they are due.
-        if calls.now or (frames and calls.incoming.tellable != calls.told):
+        if calls.now or (frames and calls.incoming.received != calls.told and calls.has_news):
             frames.insert(0, calls.take())  # before a Stop it is the last one (CALL-37)
         if acks.partial_news and (frames or acks.now):
             partial = acks.take_partial()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgpack
 
 from .errors import NotSerializable, PayloadError
-from .frames import EXT_VALUE, LONGEST_CODEC_NAME, OVERHEAD, Payload
+from .frames import EXT_VALUE, LONGEST_CODEC_NAME, OVERHEAD, Payload, new_unchecked
 
 __all__ = [
     "DEFAULT_CODEC",
@@ -300,7 +300,7 @@ def seal(message: Any, codec: PayloadCodec) -> tuple[Payload, int]:
             f"{kind.__name__} cannot be sent: {error}. Send str, bytes or what msgpack can pack, "
             "or pass another payload codec"
         ) from error
-    return msgpack.ExtType(EXT_VALUE, data), len(data) + OVERHEAD
+    return new_unchecked(msgpack.ExtType, (EXT_VALUE, data)), len(data) + OVERHEAD
 
 
 def seal_weight(payload: Payload) -> int:

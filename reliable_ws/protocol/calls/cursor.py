@@ -70,6 +70,11 @@ class CallCursor:
         return self.number <= queue.last and self.number <= queue.stored
 
     @property
+    def has_news(self) -> bool:
+        """Whether more has arrived, and is kept, than was told on this link."""
+        return self.incoming.tellable != self.told
+
+    @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
         return self.number <= self.call_queue.last or bool(self.incoming.served)
@@ -87,7 +92,10 @@ class CallCursor:
         """Calls have arrived: ack them soon, or at once if they are many."""
         if self.incoming.pieces is not None or self._unfinished is not None:
             self.pieces_moved(now)
-        if self.incoming.tellable - self.told >= ACK_AT_ONCE:
+        incoming = self.incoming
+        if incoming.received - self.told >= ACK_AT_ONCE and (
+            incoming.tellable - self.told >= ACK_AT_ONCE
+        ):
             self.now = True
         elif self.by is None:
             self.by = now + self._delay
@@ -134,7 +142,11 @@ class CallCursor:
 
     def take(self) -> CallAck:
         """Return the ack that goes now: more has arrived than was told (CALL-17)."""
-        received = self.told = self.incoming.tellable
+        incoming = self.incoming
+        received = incoming.received
+        if incoming.stored < received:  # noqa: PLR1730 - as `tellable`, without a call
+            received = incoming.stored
+        self.told = received
         self.now = False
         self.by = None
         return new_unchecked(CallAck, (received,))

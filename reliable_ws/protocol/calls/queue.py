@@ -188,8 +188,9 @@ class CallQueue:
         The first one goes in any case. ``refresh`` says what goes in the place of a request that
         has a time, or went before.
         """
-        kept, before = self._kept, self.transmitted
-        last = min(self.stored, self.last)
+        kept, last, before = self._kept, self.last, self.transmitted
+        if self.stored < last:  # noqa: PLR1730 - without a call
+            last = self.stored
         entries: list[Entry] = []
         used = 0
         while number <= last and len(entries) < count:
