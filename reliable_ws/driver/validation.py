@@ -8,13 +8,13 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from numbers import Real
 from typing import Any
 
 from reliable_ws.backoff import Backoff
-from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.frames import LONGEST_CODEC_NAME
 from reliable_ws.protocol.payload import is_codec_name
 from reliable_ws.protocol.session import Role
@@ -97,8 +97,19 @@ def check_codec(codec: Any) -> None:
             )
 
 
-def check_known(verb: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Raise ``TypeError`` for the name of an option that nothing takes, and say which one would."""
+def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) -> None:
+    """Check what is handed on to the WebSocket library.
+
+    ``TypeError`` for the name of an option that nothing takes, which says what would, and for
+    values that the library finds out about late, or in words that help nobody. ``ValueError`` for a
+    ``max_size`` into which no greeting fits.
+    """
+    for name in TRANSPORT_SECONDS.intersection(given):
+        value: Any = given[name]
+        fits = value is None or (type(value) is not bool and is_number(value) and value >= 0)
+        expect(f"{name}=", value, f"{NUMBER_OF_SECONDS}, or None", fits=fits)
+    if "max_size" in given:
+        _check_max_size(given["max_size"])
     for name in given:
         if name in known or name.startswith("proxy_"):  # what websockets hands on to a proxy
             continue
@@ -111,6 +122,19 @@ def check_known(verb: str, given: Iterable[str], known: Collection[str]) -> None
         else:
             hint = "neither reliable_ws nor websockets knows it"
         raise TypeError(f"{verb} has no option {name}=: {hint}")
+
+
+def _check_max_size(max_size: object) -> None:
+    """Raise for a limit of messages that is none, or that nothing of ours fits into."""
+    sizes = max_size if isinstance(max_size, tuple) else (max_size,)
+    fits = all(size is None or type(size) is int for size in sizes)
+    expect("max_size=", max_size, "a number of bytes, or None", fits=fits)
+    for size in sizes:
+        if size is not None and size < MIN_FRAME:
+            raise ValueError(
+                f"max_size= must be at least {MIN_FRAME} bytes, which a greeting may need, "
+                f"not {max_size}"
+            )
 
 
 def check_seconds(timeout: object) -> None:
@@ -250,6 +274,9 @@ def _called(function: Any) -> Callable[..., Any] | None:
 
 
 CONFIG_FIELDS = frozenset(field.name for field in fields(Config))
+
+TRANSPORT_SECONDS = frozenset(("close_timeout", "open_timeout", "ping_interval", "ping_timeout"))
+"""Options of websockets that are a time."""
 
 NEW_NAMES = {
     "create_protocol": "the legacy implementation of websockets had it",

@@ -240,9 +240,34 @@ def test_an_option_that_nothing_takes(name, words):
         serve(handler, **{name: 1})
 
 
+ENDPOINTS = (
+    lambda **options: connect("ws://127.0.0.1", **options),
+    lambda **options: serve(handler, **options),
+)
+
+
+@pytest.mark.parametrize("name", ["open_timeout", "close_timeout", "ping_interval", "ping_timeout"])
+@pytest.mark.parametrize("wrong", ["x", -1, True])
+def test_times_of_websockets_are_looked_at_at_the_call(name, wrong):
+    for endpoint in ENDPOINTS:
+        with refused(name, "a number of seconds, or None", wrong):
+            endpoint(**{name: wrong})
+
+
+def test_a_limit_of_websockets_is_looked_at_at_the_call():
+    for endpoint in ENDPOINTS:
+        with refused("max_size", "a number of bytes, or None", "x"):
+            endpoint(max_size="x")
+        for small in (10, (None, 4095)):
+            with pytest.raises(ValueError, match="max_size= must be at least 4096 bytes, which a"):
+                endpoint(max_size=small)
+
+
 def test_options_of_websockets_and_of_the_event_loop_are_options():
     connect("ws://127.0.0.1", close_timeout=1, origin="x", local_addr=None, proxy_ssl=None)
     connect("ws://127.0.0.1", additional_headers={}, proxy=None, server_hostname="x")
+    connect("ws://127.0.0.1", max_size=4096, open_timeout=None, ping_interval=0.5)
+    serve(handler, max_size=(None, 2**20), ping_timeout=None)
     serve(handler, process_request=None, origins=[], backlog=5, reuse_port=True, ssl=None)
 
 

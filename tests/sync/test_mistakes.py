@@ -125,6 +125,29 @@ def test_an_option_that_nothing_takes(name, words):
         serve(lambda conn: None, **{name: 1})
 
 
+ENDPOINTS = (
+    lambda **options: connect("ws://127.0.0.1", **options),
+    lambda **options: serve(handler, "127.0.0.1", 0, **options),
+)
+
+
+@pytest.mark.parametrize("name", ["open_timeout", "close_timeout", "ping_interval", "ping_timeout"])
+@pytest.mark.parametrize("wrong", ["x", -1, True])
+def test_times_of_websockets_are_looked_at_at_the_call(name, wrong):
+    for endpoint in ENDPOINTS:
+        with refused(name, "a number of seconds, or None", wrong):
+            endpoint(**{name: wrong})
+
+
+def test_a_limit_of_websockets_is_looked_at_at_the_call():
+    for endpoint in ENDPOINTS:
+        with refused("max_size", "a number of bytes, or None", "x"):
+            endpoint(max_size="x")
+        for small in (10, (None, 4095)):
+            with pytest.raises(ValueError, match="max_size= must be at least 4096 bytes, which a"):
+                endpoint(max_size=small)
+
+
 @pytest.mark.parametrize(("name", "wrong", "expected"), FOR_CONNECT)
 def test_options_of_connect(name, wrong, expected):
     with refused(name, expected, wrong):

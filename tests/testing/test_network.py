@@ -39,7 +39,7 @@ async def test_an_application_runs_unchanged(monkeypatch: pytest.MonkeyPatch) ->
     methods = reliable_ws.Methods()
     methods.register(len, name="len")
     async with (
-        reliable_ws.serve(echo, "0.0.0.0", 8765, methods=methods, max_size=5) as server,
+        reliable_ws.serve(echo, "0.0.0.0", 8765, methods=methods, max_size=5000) as server,
         reliable_ws.connect("ws://example.org/x", additional_headers={"A": "b"}) as conn,
     ):
         assert (server.port, server.sockets[0].getsockname()) == (8765, ("0.0.0.0", 8765))
