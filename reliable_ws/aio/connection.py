@@ -89,13 +89,16 @@ class Connection(Status):
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             ConnectionClosed: The session, or this direction of it, has ended.
+            RuntimeError: This is not the event loop's thread.
             TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
-        offer, sender = self._offer, self._sender
+        offer, sender, pump = self._offer, self._sender, self._pump
+        if not pump.check_at:  # the first one of a turn: before it is accepted
+            pump.check_thread()
         number = offer(message) or await sender.accept(message, timeout)
-        if number >= self._pump.check_at:
+        if number >= pump.check_at:
             sender.check_turn()
         return Receipt(sender, number)
 

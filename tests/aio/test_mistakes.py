@@ -370,6 +370,22 @@ async def test_another_event_loop_in_another_thread_is_refused(use):
     server.abort()
 
 
+@pytest.mark.parametrize("message", ["plain", {"to be": "packed"}])
+async def test_what_is_sent_in_another_event_loop_is_not_accepted(message):
+    client, server = await open_pair()
+    await client.send("first")
+    assert await take(server, 1) == ["first"]
+    await turns()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=ANOTHER_THREAD):
+            await asyncio.to_thread(lambda: asyncio.run(client.send(message)))
+    assert client.stats.sent == 1
+    await client.send("second")
+    assert await take(server, 1) == ["second"]
+    client.abort()
+    server.abort()
+
+
 @pytest.mark.parametrize("use", ["recv", "flush", "wait_closed", "close"])
 def test_another_event_loop_in_the_same_thread_is_refused(use):
     """As with fixtures of pytest that have another loop than the test."""
