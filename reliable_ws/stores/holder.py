@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reliable_ws.store import StoreError, StoreInUse
 
-__all__ = ["Taken", "boot_id", "in_this_process", "lock_holder", "release", "take"]
+__all__ = ["Taken", "boot_id", "in_this_process", "lock_beside", "lock_holder", "release", "take"]
 
 HEADER = 100
 "A file of SQLite begins with so many bytes of header."
@@ -80,6 +80,32 @@ def _remedy(exc: OSError, path: str) -> str:
     if isinstance(exc, IsADirectoryError):
         return "Name a file in it"
     return f"A store writes to its file and beside it: let this user write to both it and {parent}"
+
+
+def lock_beside(path: str) -> int:
+    """Lock a file beside a store that lets others read, and return its descriptor.
+
+    Raises:
+        StoreInUse: Another process has the store.
+        StoreError: There are no such locks here.
+    """
+    try:
+        import fcntl
+    except ImportError as exc:
+        raise StoreError(f"{path}: shared=True needs file locks that this system lacks") from exc
+    descriptor = os.open(path + "-lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        pid = os.read(descriptor, 20).decode("ascii", "replace") or "unknown"
+        os.close(descriptor)
+        raise StoreInUse(
+            f"{path}: process {pid} has it open ({os.path.realpath(path)}). A store belongs to one "
+            f"process at a time: end that one first, or name another file"
+        ) from exc
+    os.truncate(descriptor, 0)
+    os.write(descriptor, b"%d" % os.getpid())
+    return descriptor
 
 
 def release(file_id: FileId) -> None:

@@ -6,6 +6,7 @@ that nothing has to be looked for: no other process can change them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import deque
@@ -99,14 +100,22 @@ class Ledger:
         "Sessions that may lack something, and have gone on since they were read."
         self._written = 0
         self._noted = 0.0
+        self._beside: int | None = None
         taken = holder.take(path)
         self._file = taken.id
         try:
+            if not exclusive:
+                self._beside = holder.lock_beside(path)
             file.check_header(path, taken.size, taken.header)
             self._open(survives, connect, exclusive=exclusive)
         except BaseException:
-            holder.release(self._file)
+            self._release()
             raise
+
+    def _release(self) -> None:
+        holder.release(self._file)
+        if self._beside is not None:
+            os.close(self._beside)
 
     # -- opening and closing
 
@@ -123,12 +132,15 @@ class Ledger:
             self.guard = Guard()
             file.prepare(connection, self.path, survives, exclusive=exclusive)
             self.stored = self.load()
-            file.begin(connection, self.path, survives)
+            file.begin(connection, self.path)
             self._begin(survives)
+            if survives == "process":
+                # Not before: what the file says of this process must be there after a power cut.
+                connection.execute("PRAGMA synchronous=NORMAL")
             connection.set_authorizer(self.guard)
         except BaseException as exc:
             if connection is not None:
-                file.close_without_checkpoint(connection)
+                file.close_without_checkpoint(connection, self.path)
             if isinstance(exc, sqlite3.Error):
                 raise file.explain(self.path, exc, opening=True) from exc
             raise
@@ -148,7 +160,7 @@ class Ledger:
         if lost:
             run("UPDATE main.rws_sessions SET uncertain = 1")
             self.stored = [stored._replace(uncertain=True) for stored in self.stored]
-        self.uncertain = any(stored.uncertain for stored in self.stored)
+        self.uncertain = lost or any(stored.uncertain for stored in self.stored)
         self._note(("boot", boot), ("clean", 0), ("survives", survives), ("alive_at", time.time()))
         self._forget_ended(time.time())
         run("COMMIT")
@@ -197,13 +209,14 @@ class Ledger:
             if clean:
                 self._end()
                 self.connection.close()
-            else:
-                file.close_without_checkpoint(self.connection)
+                return
         except sqlite3.Error as exc:
-            file.close_without_checkpoint(self.connection)
+            file.close_without_checkpoint(self.connection, self.path)
             raise file.explain(self.path, exc) from exc
+        else:
+            file.close_without_checkpoint(self.connection, self.path)
         finally:
-            holder.release(self._file)
+            self._release()
 
     def _end(self) -> None:
         run = self.connection.execute
@@ -252,7 +265,7 @@ class Ledger:
         self.connection.execute("COMMIT")
         # About what this has added to the WAL; pages are written whole.
         self._written += sum(len(row[6]) for row in self._inserts)
-        self._written += 4096 * (4 + len(self._facts) + len(self._inserts))
+        self._written += file.PAGE * (4 + len(self._facts) + len(self._inserts))
 
     def undo(self) -> None:
         """Undo the group."""
@@ -368,7 +381,7 @@ class Ledger:
             raise WorkRaised(exc) from exc
         finally:
             self.guard.on = False
-            self._written += 4096 * (connection.total_changes - before)
+            self._written += file.PAGE * (connection.total_changes - before)
         if database.broken is not None:
             raise database.broken
         return value
@@ -395,7 +408,7 @@ class Ledger:
         self._noted = now
         self._forget_ended(now)
         self.connection.execute("COMMIT")
-        self._written += 4 * 4096
+        self._written += 4 * file.PAGE
 
     def _forget_ended(self, now: float) -> None:
         past = [
@@ -443,7 +456,9 @@ class Ledger:
             (free,) = run("PRAGMA main.freelist_count").fetchone()
             if free <= SPARE or stop():
                 return
-            run(f"PRAGMA main.incremental_vacuum({min(free - SPARE, 1024)})").fetchall()
+            # This statement gives back a page each time it is stepped; only a script steps it on.
+            script = f"PRAGMA main.incremental_vacuum({min(free - SPARE, 1024)})"
+            self.connection.executescript(script)
             self.checkpoint()
 
 

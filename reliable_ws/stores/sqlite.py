@@ -182,11 +182,15 @@ class SQLiteStore:
                 name=f"reliable_ws store {self._path}",
                 daemon=True,
             )
-            self._thread.start()
             try:
+                self._thread.start()
                 stored: list[Stored] = answer.wait()
             except BaseException:
-                self._thread.join()
+                with self._lock:
+                    self._closing = True  # Ctrl-C: it may be open
+                    self._wake.notify()
+                if self._thread.ident is not None:
+                    self._thread.join()
                 self._thread = None
                 raise
             _open_stores.add(self)
