@@ -111,10 +111,11 @@ class Durable:
         self.outbox, self.inbox, self.queue, self._incoming, _outgoing = ledgers
         self.about = about
         "What the driver wants kept beside: plain values that msgpack packs."
-        self.outbox.stored = self.outbox.last
+        # Messages and entries of a new session are not kept, nor is what a crash has added.
+        self.outbox.stored = self.outbox.transmitted
         self.inbox.stored_confirmed = self.inbox.confirmed
         self.inbox.is_stop_kept = self.inbox.stopped
-        self.queue.stored = self.queue.last
+        self.queue.stored = self.queue.transmitted
         self._incoming.stored = self._incoming.received
         self.keys: dict[str, int] = {}
         "Keys of messages that are not kept yet, with the number of each."

@@ -374,9 +374,9 @@ class Inbox:
     def told(self) -> Counters:
         """Return what a greeting says of this direction: with a store, only what is kept."""
         counters = self.counters()
-        if self.stored_confirmed == BEYOND or self.stopped:
+        if self.stored_confirmed == BEYOND or (self.stopped and self.is_stop_kept):
             return counters
-        return counters._replace(confirmed=self.tellable, ranges=())
+        return Counters(self.received, self.tellable, self.handed, stopped=False, ranges=())
 
     def counters(self) -> Counters:
         """Return what is so of this direction (COUNT-1)."""

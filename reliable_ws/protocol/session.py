@@ -415,7 +415,7 @@ class Session:
         """The store has no room for the change that was taken (STORE-7)."""
         durable = self.durable
         if durable is not None and not durable.closed and durable.unkept(now):
-            self.outbox.wanted = min(self.outbox.wanted, self.outbox.last)
+            self.outbox.wanted = min(self.outbox.wanted, self.outbox.messages)
             self._events.append(Withdrawn(self.outbox.messages))
         return self.poll(now)
 
@@ -918,7 +918,9 @@ class Session:
         counters = self.inbox.counters()
         if self.durable is not None:
             self.durable.hold(link)  # STORE-4
-        if ending.kind is End.KEPT:
+        if self.durable is not None and self.durable.closed:  # the last word will not be kept
+            link.leave(Code.RESTART, ending.reason)
+        elif ending.kind is End.KEPT:
             link.leave(ending.code, ending.reason)
         elif not link.met:  # the peer has not been heard: say nothing (END-5)
             link.leave(Code.GOING_AWAY)
@@ -985,6 +987,7 @@ class Session:
             why = self.timers.expired(now, attached=self.attached, silent_since=self._silent_since)
             if why is not None:
                 is_left = self.durable is not None and self.closing and why != NO_CONTACT
+                is_left = is_left and not self.done  # else nothing is left to be closed
                 if self.obstacle is not None and not self.attached:
                     words, self.cause = self.obstacle
                     why = f"{why}; last attempt: {words}"

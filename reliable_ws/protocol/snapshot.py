@@ -161,7 +161,7 @@ class StoredSession:
     def report(self, codec: PayloadCodec | None = None) -> Report:
         """Return what is known of our messages."""
         outbox = Outbox(Config(), codec or DEFAULT_CODEC)
-        payloads = self.messages()
+        payloads = self.messages() + [unpack_payload(send.data) for send in self._stored.sends]
         outbox.restore(self._confirmed, [(payload, seal_weight(payload)) for payload in payloads])
         settled = self.facts["settled"]
         ending = self.ending

@@ -6,6 +6,7 @@ import pytest
 
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.durable import pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
 from reliable_ws.protocol.events import Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
@@ -24,6 +25,7 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored import KeptSend
 from tests.support.stores import WALL, StoredPair
 
 from .two_sides import MAX_FRAME
@@ -269,6 +271,26 @@ def test_a_greeting_tells_only_what_is_kept():
     assert wire.arrival.link is not None
 
 
+def test_a_greeting_does_not_tell_of_an_end_of_intake_that_is_not_kept():
+    """STORE-4"""
+    pair = by_hand(client=False)
+    pair.client.send(b"x")
+    say(pair, "client")
+    arrive(pair)
+    pair.cut()
+    pair.dial()
+    say(pair, "client")
+    pair.deliver_up()
+    pair.submit("server")
+    pair.server.close(pair.now)  # behind the change that the greeting waits for
+    pair.keep("server")
+    frames = say(pair, "server")
+    assert not frames[0].position.counters.stopped
+    assert Stop not in kinds(frames)
+    pair.keep("server")
+    assert Stop in kinds(say(pair, "server"))
+
+
 def test_what_was_confirmed_and_not_kept_comes_again_and_is_flagged():
     """RESUME-7, STORE-3"""
     pair = by_hand(client=False)
@@ -375,6 +397,29 @@ def test_a_request_never_runs_twice():
     pair.connect()
     assert len([event for event in pair.server_events if isinstance(event, Requested)]) == 1
     assert pair.client_events[-1].code == "cancelled"
+
+
+def test_what_a_crash_has_answered_survives_the_next_one():
+    """CALL-12, CALL-40, STORE-2"""
+    pair = by_hand()
+    pair.automatic = True
+    number = asked(pair)
+    pair.run()
+    pair.crash("server")
+    pair.submit("server")
+    pair.crash("server")
+    pair.connect()
+    assert pair.client_events[-1].code == "cancelled"
+    assert number not in pair.client.outgoing_calls.open
+
+
+def test_what_was_accepted_before_there_was_a_store_is_kept_too():
+    """STORE-2"""
+    pair = StoredPair(client=False, automatic=False)
+    pair.client.send(b"early")
+    pair.client.keep_in_store({})
+    change = pair.client.take_change(pair.now, WALL)
+    assert change.messages.length == 1
 
 
 def test_an_answer_survives():
@@ -569,7 +614,6 @@ def test_a_confirmation_that_is_forgotten_is_told_again():
 
 
 def kept_send(pair: StoredPair, message: object, key: str | None = None) -> int:
-    from reliable_ws.protocol.durable import pack_payload
     from reliable_ws.store import Apply
 
     payload, weight = seal(message, pair.client.codec)
@@ -614,6 +658,19 @@ def test_a_kept_send_goes_before_a_finish_that_is_queued():
     settle(pair)
     assert pair.server_take() == [b"x"]
     assert pair.server.inbox.finish.number == 2
+
+
+def test_a_kept_send_that_the_end_has_overtaken_is_reported():
+    """STORE-6"""
+    pair = by_hand(server=False)
+    pair.client.send(b"first")
+    pair.client.abort(pair.now)
+    settle(pair)
+    row = pair.stores["client"].rows[pair.client.id]
+    late = KeptSend(1, pack_payload(b"late"), None)
+    report = StoredSession(row._replace(sends=(late,))).report()
+    assert [entry.message for entry in report.undelivered] == [b"first", b"late"]
+    assert report.count(Outcome.NOT_TAKEN) == 2
 
 
 def applied(pair: StoredPair, number: int) -> None:
@@ -733,6 +790,16 @@ def test_after_it_was_full_messages_go_again():
     assert pair.server_take() == [b"x"]
 
 
+def test_nobody_asks_for_what_was_taken_back():
+    """STORE-7, ACK-5"""
+    pair = by_hand(server=False)
+    pair.client.want(pair.client.send(b"no room"))
+    pair.submit("client")
+    pair.client.finish(pair.now)
+    pair.stores["client"].fail(StoreFull("full"))
+    assert pair.client.outbox.wanted == 0
+
+
 def test_kept_sends_are_not_taken_back():
     pair = by_hand(server=False)
     kept_send(pair, b"kept")
@@ -816,6 +883,43 @@ def test_a_close_that_takes_too_long_is_left_to_the_next_process():
     pair.advance(3)
     assert pair.client.ended.kind is End.KEPT
     assert pair.client.outcome(1) is Outcome.KEPT
+
+
+def done_and_unheard(pair: StoredPair) -> None:
+    """The client has everything but the server's Done, and closes."""
+    pair.automatic = True
+    pair.server.send(b"last")
+    pair.server.close(pair.now)
+    pair.run()
+    pair.automatic = False
+    pair.client.take()
+    pair.client.close(pair.now, timeout=2)
+    assert pair.client.done
+    assert pair.client.ended is None
+
+
+def test_a_last_word_that_will_not_be_kept_is_not_said():
+    """STORE-4, STORE-9"""
+    pair = by_hand()
+    done_and_unheard(pair)
+    pair.client.leave(pair.now, "the process ends")
+    assert pair.client.ended.kind is End.FINISHED
+    assert say(pair, "client") == []
+    assert pair.wire.dialer.close_action.code == Code.RESTART
+
+
+def test_a_close_that_lacks_only_done_is_not_left_to_the_next_process():
+    """STORE-9"""
+    pair = by_hand()
+    done_and_unheard(pair)
+    pair.now += 3
+    pair.tick()
+    assert pair.client.ended.kind is End.FINISHED
+    for _ in range(2):  # the change that was taken before, and that of the end
+        pair.submit("client")
+        pair.keep("client")
+    assert kinds(say(pair, "client")) == [Refuse]
+    assert StoredSession(pair.stores["client"].open()[0]).ending.kind is End.FINISHED
 
 
 # ---------------------------------------------------------------- time
