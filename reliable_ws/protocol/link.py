@@ -290,14 +290,21 @@ class Link:
             # 2. Calls, unless messages wait for their turn. They take half a frame at most.
             cursor, used = self.cursor, 0
             outbox = cursor.outbox
-            if calls.has_run and not (cursor.starved or outbox.blocked):
+            queue = calls.call_queue
+            if (
+                calls.number <= queue.last
+                and not (cursor.starved or outbox.blocked)
+                and calls.has_run
+            ):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 frames.append(frame)
             # 3. Messages in what is left of the frame, Want, Finish.
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)
         # 4. Acks ride in front of these. Without other frames they go when they are due.
-        if calls.now or (frames and calls.incoming.received != calls.told and calls.has_news):
+        # What is not kept is not told: as `tellable`, without a call.
+        incoming, told = calls.incoming, calls.told
+        if calls.now or (frames and told < incoming.received and told < incoming.stored):
             frames.insert(0, calls.take())  # before a Stop it is the last one (CALL-37)
         if acks.partial_news and (frames or acks.now):
             partial = acks.take_partial()

@@ -70,11 +70,6 @@ class CallCursor:
         return self.number <= queue.last and self.number <= queue.stored
 
     @property
-    def has_news(self) -> bool:
-        """Whether more has arrived, and is kept, than was told on this link."""
-        return self.incoming.tellable != self.told
-
-    @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
         return self.number <= self.call_queue.last or bool(self.incoming.served)
