@@ -51,7 +51,7 @@ def litestar(live):
     async def mounted(scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         await live(scope, receive, send)
 
-    return Litestar([mounted])
+    return Litestar([mounted], logging_config=None)  # its own writes to a closed stream
 
 
 @mount

@@ -69,7 +69,7 @@ def of_litestar(served):
         await socket.send_bytes(b"something else")
         await socket.close(4001, "no")
 
-    return litestar.testing.TestClient(litestar.Litestar([session, other]))
+    return litestar.testing.TestClient(litestar.Litestar([session, other], logging_config=None))
 
 
 @pytest.fixture
