@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from benchmarks.hostile import FLOODS
@@ -10,6 +11,7 @@ from reliable_ws.driver.log_limit import BURST
 from reliable_ws.protocol.codec import MAX_ELEMENTS
 from reliable_ws.protocol.payload import NUMERIC_KEYS
 from reliable_ws.protocol.registry import MAX_GREETING
+from reliable_ws.sync import Sessions
 
 from .test_examples import ROOT
 
@@ -38,4 +40,5 @@ def test_its_limits_are_those_of_the_code():
 
 def test_what_it_names_of_the_configuration_exists():
     for name in re.findall(r"`((?:max|window|open|idle|part)_\w+)`", PAGE):
-        assert hasattr(Config(), name) or hasattr(MsgpackCodec(), name), name
+        options = inspect.signature(Sessions).parameters
+        assert hasattr(Config(), name) or hasattr(MsgpackCodec(), name) or name in options, name
