@@ -17,6 +17,7 @@ from .aio.wrap import wrap
 from .backoff import Backoff
 from .driver.failures import FailedAttempt, FailureKind
 from .driver.methods import Methods
+from .driver.restored import Restored, RestoredMessage
 from .driver.status import ConnectionEvent, PeerFinish, State, Stats
 from .protocol.config import Config
 from .protocol.errors import (
@@ -27,6 +28,7 @@ from .protocol.errors import (
     ConnectionClosedOK,
     DeliveryError,
     InvalidParams,
+    Kept,
     KeyExists,
     MessageTooLarge,
     MethodNotFound,
@@ -49,10 +51,12 @@ from .protocol.errors import (
     StoreFailed,
     StoreFull,
     StoreInUse,
+    StoreSlow,
     StoreTooNew,
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
+from .store import Store
 from .stores import SQLiteStore
 from .transport import Transport, TransportClosed, select_subprotocol
 
@@ -78,6 +82,7 @@ __all__ = [
     "Fate",
     "Group",
     "InvalidParams",
+    "Kept",
     "KeyExists",
     "MessageTooLarge",
     "MethodNotFound",
@@ -102,6 +107,8 @@ __all__ = [
     "RemoteError",
     "Report",
     "RequestTimeout",
+    "Restored",
+    "RestoredMessage",
     "SQLiteStore",
     "Server",
     "ServerBusy",
@@ -109,11 +116,13 @@ __all__ = [
     "Sessions",
     "State",
     "Stats",
+    "Store",
     "StoreCorrupt",
     "StoreError",
     "StoreFailed",
     "StoreFull",
     "StoreInUse",
+    "StoreSlow",
     "StoreTooNew",
     "Transport",
     "TransportClosed",

@@ -12,6 +12,7 @@ from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_handler, check_options, check_shared
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.store import Store
 from reliable_ws.transport import select_subprotocol
 
 from .sessions import Handler, Sessions
@@ -41,6 +42,9 @@ class ASGIApp:
             the WebSocket is refused with HTTP status 403.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the sessions, so that they go on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
+            back, with ``conn.restored``.
         max_frame: The largest WebSocket message that the ASGI server takes, in bytes.
         drain_timeout: On SIGTERM the sessions drain for so many seconds before the server gets the
             signal (see :func:`~reliable_ws.drain_on_sigterm`). With ``None`` they do not drain.
@@ -63,6 +67,7 @@ class ASGIApp:
         principal: Callable[[Any], Any] | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
         max_frame: int = MAX_FRAME,
         drain_timeout: float | None = 10.0,
     ) -> None:
@@ -75,10 +80,15 @@ class ASGIApp:
             config=config,
             on_event=on_event,
             payload_codec=payload_codec,
+            store=store,
         )
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
-                methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+                methods=methods,
+                config=config,
+                on_event=on_event,
+                payload_codec=payload_codec,
+                store=store,
             )
         self.sessions = sessions
         self._handler = handler

@@ -25,16 +25,19 @@ from reliable_ws.driver.validation import (
     check_headers_now,
     check_known,
     check_options,
+    check_store,
     check_uri,
     check_uri_now,
 )
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.store import Store
 from reliable_ws.transport import Transport
 
 from .connection import Connection, call_on_event
 from .initiator import Initiator
+from .open_kept import open_kept
 from .unopened import UnopenedConnection
 
 __all__ = ["connect", "unix_connect"]
@@ -66,6 +69,12 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             repeated as long as the session lives.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the session, so that it goes on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. ``name`` says which session of the store
+            this is. If the store has one of this name that has not ended, that is resumed, and
+            ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
+            for the next process: see :meth:`Connection.keep`.
+        name: The name of the session in the store.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
             and ``proxy`` work on every supported release. ``compression`` is off unless you give
             it. Cookies that the server sets in a handshake are sent in the handshakes that follow.
@@ -77,6 +86,8 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         SessionLost: The network failed during the greeting.
         ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
         ConnectionClosed: The server refused the session.
+        StoreError: The store cannot be opened. The subclass and the message say why.
+        ValueError: The session of this name is in use in this process.
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
 
@@ -92,9 +103,12 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         retry: RetryPolicy | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
+        name: str | None = None,
         **transport_options: Any,
     ) -> None:
         check_uri(uri)
+        check_store(store, name, named=True)
         check_options(reconnect=reconnect)
         if transport_options:
             from reliable_ws.adapters.websockets import asyncio as websockets
@@ -111,6 +125,8 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             resumable=bool(reconnect),
             backoff=reconnect if isinstance(reconnect, Backoff) else None,
             retry=retry,
+            store=store,
+            name=name,
         )
         self._transport_options = transport_options
 
@@ -131,14 +147,21 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         self._cookies.take(uri, cookies_set(transport.websocket))
         return transport
 
-    async def _open(self) -> Connection:
+    async def _dial_first(self) -> Transport:
         try:
-            transport = await self._dial()
+            return await self._dial()
         except Exception as error:
             explain(error)
             raise
-        initiator = Initiator(self._options, self._dial if self._options.resumable else None)
-        connection = Connection(initiator, self._options.on_event)
+
+    async def _open(self) -> Connection:
+        options = self._options
+        reopen = self._dial if options.resumable else None
+        if options.store is not None and options.name is not None:
+            return await open_kept(options, options.store, options.name, self._dial_first, reopen)
+        transport = await self._dial_first()
+        initiator = Initiator(options, reopen)
+        connection = Connection(initiator, options.on_event)
         await initiator.start(transport)
         return connection
 

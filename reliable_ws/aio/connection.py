@@ -59,7 +59,7 @@ class Connection(Status):
     ) -> None:
         self._driver = driver
         self._session = driver.session
-        self._offer = driver.session.offer
+        self._offer = driver.session.offer if driver.store is None else offer_nothing
         self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
@@ -76,7 +76,14 @@ class Connection(Status):
 
     # ------------------------------------------------------------------ sending
 
-    async def send(self, message: Any, *, timeout: float | None = None) -> Receipt:
+    async def send(
+        self,
+        message: Any,
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+        apply: Callable[[Any], object] | None = None,
+    ) -> Receipt:
         """Accept one message and return a receipt for it.
 
         The call returns as soon as the outbox has room. It does not wait for the peer. Every
@@ -84,19 +91,31 @@ class Connection(Status):
         as they are. Other values arrive as msgpack makes them: a tuple arrives as a list. If the
         call raises, also when it is cancelled, the message was not accepted and will not be sent.
 
+        With a store, the call returns when the store has the message. If it is cancelled
+        while the store works, the message stays accepted. A message with a ``key`` is accepted
+        once: a later call with the same key, also in another process, sends nothing and returns the
+        receipt of that message. With ``apply``, the store calls ``apply(db)`` in its thread and
+        keeps what it writes and the message in one commit, both or neither. If it raises, nothing
+        is kept, the message was not accepted, and the exception comes out of the call.
+
         Raises:
             TimeoutError: There was no room for ``timeout`` seconds.
+            StoreSlow: The store has not kept the message in time. It stays accepted.
+            StoreFull: There is no room on the store's disk. The message was not accepted.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             ConnectionClosed: The session, or this direction of it, has ended.
             RuntimeError: This is not the event loop's thread.
-            TypeError: ``timeout`` is not a number.
+            TypeError: ``timeout`` is not a number, or ``key`` and ``apply`` are of the wrong kind,
+                or there is no store for them.
         """
         if timeout is not None:
             check_seconds(timeout)
         offer, sender, pump = self._offer, self._sender, self._pump
         if not pump.check_at:  # the first one of a turn: before it is accepted
             pump.check_thread()
+        if key is not None or apply is not None:
+            return await sender.send_durably(message, timeout, key, apply)
         number = offer(message) or await sender.accept(message, timeout)
         if number >= pump.check_at:
             sender.check_turn()
@@ -118,7 +137,7 @@ class Connection(Status):
             raise OutboxFull(f"{sender.waiting} callers of send() are before this one")
         number = self._session.send(message)
         self._pump.wake()
-        return Receipt(sender, number)
+        return sender.receipt(number)
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until every message sent so far is confirmed.
@@ -268,6 +287,20 @@ class Connection(Status):
         self._reported = report.confirmed < report.sent
         raise_undelivered(self._session, report)
 
+    async def keep(self) -> None:
+        """Leave the session to the next process that opens its store, and return.
+
+        What was accepted is kept first, for at most ``Config.close_cancelled_timeout`` seconds. The
+        peer sees that the WebSocket was lost, and waits. Afterwards this connection is closed, and
+        messages that are not confirmed have the outcome ``KEPT``. Leaving the block of a connection
+        with a store by an exception, a cancellation or Ctrl-C does the same.
+
+        Raises:
+            RuntimeError: The session has no store.
+        """
+        await self._driver.keep()
+        self._reported = True  # leaving the block raises nothing for what is kept
+
     def abort(self, code: int = 4499, reason: str = "") -> None:
         """End the session at once, and wait for nothing.
 
@@ -309,7 +342,10 @@ class Connection(Status):
         After a cancellation, ``SystemExit`` or Ctrl-C, closing takes no longer than
         ``Config.close_cancelled_timeout``. So it is when this is cancelled while it waits.
         """
-        if value is not None and not isinstance(value, Exception):
+        if value is not None and (
+            self._driver.store is not None or not isinstance(value, Exception)
+        ):
+            explain(value)
             await self._driver.close_interrupted(value)
             return
         if value is not None:
@@ -370,6 +406,11 @@ class Connection(Status):
         report = self.report if name in ("closed", "session_lost", "superseded") else None
         event = ConnectionEvent(name, self, code, reason, replayed, report, attempt)
         self._pump.loop.call_soon(call_on_event, on_event, event)
+
+
+def offer_nothing(_message: object) -> int:
+    """Accept nothing at once: with a store, ``send()`` waits until a message is kept."""
+    return 0
 
 
 def abort_silently(connection: Connection) -> None:

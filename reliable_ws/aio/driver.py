@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from reliable_ws.driver.handler_end import GOING_AWAY
@@ -12,27 +13,40 @@ from reliable_ws.driver.session_driver import SessionDriver
 from reliable_ws.driver.status import log_left_open, tell_interrupted
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
+from reliable_ws.store import Apply
 from reliable_ws.transport import Transport
 
+from .durable_sender import DurableSender
 from .link_io import LinkIO
 from .pump import Pump
 from .receiver import Receiver
 from .rpc_client import RpcClient
 from .rpc_server import RpcServer
 from .sender import Sender
+from .session_store import SessionStore
+from .store_port import StorePort
 from .waiters import Condition
 
 __all__ = ["Driver"]
+
+KEPT_FOR_NEXT = "kept for the next process"
 
 
 class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     """One session in an event loop. Where WebSockets come from is for subclasses to know."""
 
-    __slots__ = ("change", "is_left", "is_told", "loop", "tasks")
+    __slots__ = ("change", "is_left", "is_told", "loop", "store", "tasks")
 
     GRACE: ClassVar[float] = 1.0
 
-    def __init__(self, session: Session, *, resumable: bool, methods: Methods | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        resumable: bool,
+        methods: Methods | None,
+        port: StorePort | None = None,
+    ) -> None:
         pump = Pump(session, self.dispatch)
         self.loop = pump.loop
         self.change = Condition(pump.loop)
@@ -46,11 +60,36 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         super().__init__(
             session,
             pump,
-            Sender(pump),
+            Sender(pump) if port is None else DurableSender(pump, port),
             Receiver(pump),
             RpcServer(pump, methods),
             resumable=resumable,
         )
+        self.store = None if port is None else SessionStore(self, port, self.change)
+        "The way to the store of a session that has one."
+        if port is not None:
+            self.receiver.apply = partial(self._apply, port)
+
+    def _apply(
+        self, port: StorePort, number: int, work: Callable[[Any], Any]
+    ) -> asyncio.Future[Any]:
+        """Confirm a delivery together with work of the application, in one commit."""
+        done: asyncio.Future[Any] = self.loop.create_future()
+        apply = Apply(self.session.id, work, delivery=number)
+        port.apply(apply, partial(self._applied, number, done))
+        return done
+
+    def _applied(
+        self, number: int, done: asyncio.Future[Any], result: Any, error: BaseException | None
+    ) -> None:
+        if error is None:
+            self.dispatch(self.session.confirm_applied(number, self.loop.time()))
+        if done.done():  # its caller was cancelled
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
     def create_rpc_client(self) -> RpcClient:
         """Return what makes requests, from the first one on."""
@@ -108,6 +147,8 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         self.rpc_server.release(asyncio.current_task())
         self.start_closing(code, reason, timeout=timeout)
         await self.wait_ended()
+        if self.store is not None:
+            await self.store.keep(max(0.0, by - self.loop.time()))
         link_io = self.pump.link_io
         if link_io is not None:
             try:
@@ -125,11 +166,41 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         if not self.loop.is_running():  # a coroutine is closed behind the end of its event loop
             return
         self.is_told = True
+        if self.store is not None:  # the next process goes on
+            try:
+                await self.keep()
+            finally:
+                tell_interrupted(self.session, self.name, error)
+            return
         try:
             await self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
         finally:
             self.abort(*GOING_AWAY)  # no effect on a session that has ended
             tell_interrupted(self.session, self.name, error)
+
+    async def keep(self) -> None:
+        """Leave the session to the next process; return when its transport is gone.
+
+        Raises:
+            RuntimeError: The session has no store.
+        """
+        if self.store is None:
+            raise RuntimeError(
+                "a session without a store cannot be kept: pass store= to connect() or serve()"
+            )
+        limit = self.session.config.close_cancelled_timeout
+        try:
+            await self.store.keep(limit)
+        finally:
+            if not self.session.ended:
+                self.store.leave(KEPT_FOR_NEXT)
+        link_io = self.pump.link_io
+        if link_io is not None:
+            try:
+                async with asyncio.timeout(limit):
+                    await link_io.closed()
+            except TimeoutError:
+                link_io.abort()
 
     def reads_on(self) -> bool:
         """Whether the task that reads goes on, now that it was cancelled.
@@ -140,6 +211,9 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         if self.is_left or self.session.ended:
             return False
         self.is_left = True
+        if self.store is not None:
+            self.store.leave(KEPT_FOR_NEXT)
+            return True
         self.start_closing(*GOING_AWAY, timeout=self.session.config.close_cancelled_timeout)
         return True
 
@@ -147,7 +221,9 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         """End, after the task that reads was cancelled: nothing carries the session any more."""
         if not self.is_told and (self.is_left or not self.session.ended):
             log_left_open(self.session, self.name)
-        self.abort(*GOING_AWAY)
+        if self.store is not None and not self.session.ended:
+            self.store.leave(KEPT_FOR_NEXT)
+        self.abort(*GOING_AWAY)  # no effect on a session that has ended
 
     async def wait_ended(self) -> None:
         """Return when the session is over."""
@@ -160,4 +236,5 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
         self.pump.link_io = None
+        self.pump.give_to_store = None
         super().after_fork()

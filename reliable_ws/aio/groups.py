@@ -124,6 +124,16 @@ class Member:
             sender = self.connection._sender
             sender.watchers = tuple(one for one in sender.watchers if one is not self)
 
+    def withdrawn(self, number: int) -> None:
+        """The member's store was full: it has not got what comes after a number, nor ever will."""
+        pending = self.pending
+        withdrawn = []
+        while pending and pending[-1][0] > number:
+            withdrawn.append(pending.pop()[1])
+        for publication in reversed(withdrawn):
+            publication._settle(self, Outcome.NOT_TAKEN)
+        self._forget()
+
     def confirmed(self, number: int) -> None:
         """The member has taken everything up to a number: there may be room again."""
         pending = self.pending

@@ -24,6 +24,7 @@ from reliable_ws.driver.reconnect import (
     loss_error,
     resume_error,
 )
+from reliable_ws.driver.restored import about_initiator
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import End, Ending
@@ -31,6 +32,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .driver import Driver
+from .store_port import StorePort
 from .waiters import is_cancelled
 
 __all__ = ["Initiator"]
@@ -38,6 +40,21 @@ __all__ = ["Initiator"]
 Open = Callable[[], Awaitable[Any]]
 
 OPENING_CANCELLED = "what opens the next WebSocket was cancelled"
+
+
+def new_session(options: SessionOptions, *, kept: bool) -> Session:
+    """Return a session of this side that begins."""
+    session = Session(
+        "initiator",
+        secrets.token_bytes(16),
+        secrets.token_bytes(32),
+        asyncio.get_running_loop().time(),
+        options.config,
+        options.codec,
+    )
+    if kept:
+        session.keep_in_store(about_initiator(options.name or ""))
+    return session
 
 
 class Initiator(Driver):
@@ -52,18 +69,24 @@ class Initiator(Driver):
         "_reopen",
         "_retry",
         "_unwelcomed",
+        "is_revived",
+        "released",
     )
 
-    def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
-        session = Session(
-            "initiator",
-            secrets.token_bytes(16),
-            secrets.token_bytes(32),
-            asyncio.get_running_loop().time(),
-            options.config,
-            options.codec,
-        )
-        super().__init__(session, resumable=options.resumable, methods=options.methods)
+    def __init__(
+        self,
+        options: SessionOptions,
+        reopen: Open | None,
+        *,
+        revived: Session | None = None,
+        port: StorePort | None = None,
+    ) -> None:
+        """``revived``: the session that ``port``'s store had kept; else a new one begins."""
+        session = revived or new_session(options, kept=port is not None)
+        super().__init__(session, resumable=options.resumable, methods=options.methods, port=port)
+        self.is_revived = revived is not None
+        self.released: Callable[[], None] | None = None
+        "Called when the store has the end of the session: another one may use its name."
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
         self._retry = options.retry
@@ -73,16 +96,21 @@ class Initiator(Driver):
         self._open_timeout: asyncio.Timeout | None = None  # while another one is being opened
         watch_forks(self)
 
-    async def start(self, transport: Transport) -> None:
-        """Greet on the first WebSocket; return after Welcome, raise if there is none."""
+    async def start(self, transport: Transport, *, may_end: bool = False) -> None:
+        """Greet on the first WebSocket; return after Welcome, raise if there is none.
+
+        ``may_end``: raise nothing for the end of a session that is being closed.
+        """
         self._spawn(self._run(transport))
         try:
             await self.change.wait_for(lambda: self.attempt_over)
         except BaseException:
-            self.abort()
+            if self.store is not None and self.is_revived:
+                self.store.leave("the connection was not opened")
+            self.abort()  # no effect on a session that has ended
             raise
         failure = greeting_error(self.session, self._failure, self.retry)
-        if failure is not None:
+        if failure is not None and not (may_end and self.session.ended):
             self.abort()
             raise failure from self._failure
 
@@ -100,6 +128,13 @@ class Initiator(Driver):
         super()._on_ended(ending)
         if self._open_timeout is not None and not self._open_timeout.expired():
             self._open_timeout.reschedule(self.loop.time())  # nobody needs another WebSocket
+
+    def changed(self) -> None:
+        """Wake the tasks that wait for the session's state."""
+        super().changed()
+        if self.released is not None and self.session.ended and self.session.is_kept:
+            self.released()
+            self.released = None
 
     def _spawn(self, work: Any) -> None:
         task = self.loop.create_task(work)

@@ -194,7 +194,12 @@ class LinkIO:
     def _close_if_over(self) -> None:
         """Close the transport once the link is over and has said its last word."""
         close_action = self.link.close_action
-        if close_action is None or self._closer is not None or self._over.is_set():
+        if (
+            close_action is None
+            or self.link.held
+            or self._closer is not None
+            or self._over.is_set()
+        ):
             return
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()

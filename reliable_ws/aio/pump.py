@@ -76,6 +76,7 @@ class Pump:
         "dispatch",
         "flush_at",
         "flush_by",
+        "give_to_store",
         "link_io",
         "loop",
         "principal",
@@ -108,6 +109,8 @@ class Pump:
         "Sends between two looks at the clock, to see whether this turn lasts."
         self.check_at = 0
         "The number of the message that is sent with the next look: 0 at the start of a turn."
+        self.give_to_store: Callable[[], None] | None = None
+        "With a store: gives it what changed. What it has not kept is not transmitted (STORE-2)."
         self._thread = get_ident()  # in which the event loop runs
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
@@ -207,6 +210,8 @@ class Pump:
                 self.dispatch(events)
                 self.awake = False  # what that has woken goes now
                 self.check_at = 0
+        if self.give_to_store is not None:
+            self.give_to_store()
         if link_io is not None:
             link_io.flush()
         # Allow the application another run of messages.
@@ -236,7 +241,14 @@ class Pump:
         if answered:  # every handler has ended in its first step, and nobody adds anything
             self.flush()
             return
-        if self.awake or self.link_io is None:
+        if self.awake:
+            return
+        if (
+            self.give_to_store is not None
+        ):  # what happened is kept, also where nothing is said of it
+            self.wake()
+            return
+        if self.link_io is None:
             return
         link = self.link_io.link
         if eventful or link.has_output:

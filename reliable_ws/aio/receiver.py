@@ -17,14 +17,15 @@ A task that has to wait flushes first: what it has sent and confirmed goes now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 from msgpack import ExtType
 
 from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
 from reliable_ws.driver.log_limit import LogLimit
+from reliable_ws.driver.validation import check_work
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
@@ -34,6 +35,10 @@ from .waiters import WaitQueue
 
 __all__ = ["Delivery", "Receiver"]
 
+T = TypeVar("T")
+
+NEEDS_STORE = "confirm(apply=) needs a session with a store: pass store= to connect() or serve()"
+
 MAX_RECEIVES = 1024
 """Messages taken in a row, without waiting, before one yields to the event loop."""
 
@@ -42,12 +47,14 @@ class Receiver:
     """The messages of one connection, from the other side."""
 
     __slots__ = (
+        "_applying",
         "_inbox",
         "_iterators",
         "_log_limit",
         "_pump",
         "_session",
         "_until_yield",
+        "apply",
         "waiters",
     )
 
@@ -60,6 +67,9 @@ class Receiver:
         self._log_limit: LogLimit | None = None  # until a line is to be logged
         self.waiters = WaitQueue(pump.loop)
         "Who waits for a message."
+        self.apply: Callable[[int, Callable[[Any], Any]], asyncio.Future[Any]] | None = None
+        "With a store: does work of the application, and confirms a delivery with it."
+        self._applying: dict[int, asyncio.Future[Any]] | None = None  # by the delivery's number
 
     async def arrival(self, timeout: float | None) -> None:
         """Return when a message can be taken; no await may stand between this and taking it."""
@@ -156,7 +166,10 @@ class Receiver:
                 if self._ends_iteration(error):
                     return
                 raise
-            number, payload = self._session.deliver()
+            try:
+                number, payload = self._session.deliver()
+            except IndexError:  # it was confirmed before a crash of ours (STORE-8)
+                continue
             if self.waiters.waiting:
                 self.wake_if_over()
             try:
@@ -175,6 +188,26 @@ class Receiver:
     def _ends_iteration(self, error: ConnectionClosed) -> bool:
         """Whether this is how an iteration ends without raising."""
         return isinstance(error, ConnectionClosedOK) or self._session.closing
+
+    @property
+    def session_id(self) -> bytes:
+        """The id of the session."""
+        return self._session.id
+
+    async def confirm_applied(self, number: int, work: Callable[[Any], Any]) -> Any:
+        """Confirm what was delivered, together with work of the application."""
+        check_work(work)
+        if self.apply is None:
+            raise TypeError(NEEDS_STORE)
+        self._pump.check_thread()
+        if self._session.is_confirmed(number):
+            return None
+        applying = self._applying = self._applying or {}
+        done = applying.get(number)
+        if done is None:
+            done = applying[number] = self.apply(number, work)
+            done.add_done_callback(lambda _done: applying.pop(number))
+        return await asyncio.shield(done)
 
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
@@ -212,6 +245,34 @@ class Delivery(BaseDelivery):
     """
 
     __slots__ = ()
+
+    _receiver: Receiver
+
+    @overload
+    def confirm(self) -> None: ...
+
+    @overload
+    def confirm(self, *, apply: Callable[[Any], T]) -> Coroutine[Any, Any, T]: ...
+
+    def confirm(self, *, apply: Callable[[Any], T] | None = None) -> Coroutine[Any, Any, T] | None:
+        """Confirm the message. A second call has no effect.
+
+        You can confirm deliveries in any order. With a store and ``apply``, ``await`` the call: the
+        store calls ``apply(db)`` in its thread and keeps what it writes and the confirmation
+        in one commit, both or neither. ``db`` has ``execute`` and ``executemany``. What ``apply``
+        returns is returned, or ``None`` if the message was confirmed before. If it raises, nothing
+        is kept, the message stays unconfirmed, and the exception comes out of the call. If you
+        cancel the call, the work goes on.
+
+        Raises:
+            ConfirmTooLate: The session has ended, and its counters are final.
+            StoreError: The store could not keep it.
+            TypeError: ``apply`` is no plain function, or the session has no store.
+        """
+        if apply is not None:
+            return self._receiver.confirm_applied(self.number, apply)
+        self._receiver.confirm(self.number)
+        return None
 
     async def __aenter__(self) -> Any:
         """Return the message."""

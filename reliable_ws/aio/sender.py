@@ -15,11 +15,11 @@ A receipt waits in ``_confirmations``, by number: one ack wakes every task up to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
 from reliable_ws.driver.status import raise_undelivered
-from reliable_ws.protocol.errors import OutboxFull
+from reliable_ws.protocol.errors import OutboxFull, StoreFull
 from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
@@ -27,7 +27,17 @@ from reliable_ws.protocol.report import Outcome
 from .pump import MAX_SENDS, MAX_UNTIMED, SEND_AT_ONCE, Pump
 from .waiters import Thresholds, WaitQueue
 
-__all__ = ["Receipt", "Sender"]
+__all__ = ["WITHDRAWN", "Receipt", "Sender", "no_room"]
+
+WITHDRAWN = -1
+"""The number of a message that the store had no room for."""
+
+NEEDS_STORE = "a session without a store keeps nothing: pass store= to connect() or serve()"
+
+
+def no_room() -> StoreFull:
+    """Return the error for a message that the store had no room for."""
+    return StoreFull("the store had no room for the message, and it was not accepted")
 
 
 class Watcher(Protocol):
@@ -35,6 +45,9 @@ class Watcher(Protocol):
 
     def confirmed(self, number: int, /) -> None:
         """Everything up to ``number`` is confirmed."""
+
+    def withdrawn(self, number: int, /) -> None:
+        """Messages above ``number`` were taken back: the store was full."""
 
     def settled(self) -> None:
         """Every outcome is known."""
@@ -146,6 +159,10 @@ class Sender:
         if self._waiters is not None:
             self._waiters.notify()
 
+    def receipt(self, number: int) -> Receipt:
+        """Return a receipt for a message that was accepted."""
+        return Receipt(self, number)
+
     # ------------------------------------------------------------------ outcomes
 
     async def flush(self, timeout: float | None) -> None:
@@ -163,6 +180,36 @@ class Sender:
             session.want(number)
             self._pump.flush()
             yield from confirmations.wait(number)
+
+    async def send_durably(
+        self,
+        message: Any,
+        timeout: float | None,
+        key: str | None,
+        apply: Callable[[Any], object] | None,
+    ) -> Receipt:
+        """Accept a message with a key, or together with work of the application.
+
+        Raises:
+            TypeError: The session has no store.
+        """
+        del message, timeout, key, apply  # as a session with a store takes them
+        raise TypeError(NEEDS_STORE)
+
+    def stored(self, number: int) -> None:
+        """Take note that messages up to ``number`` are kept. Only with a store."""
+
+    def withdrawn(self, number: int) -> None:
+        """Take note that messages above ``number`` were taken back. Only with a store."""
+
+    def until_stored(self, number: int) -> Generator[object, None, None]:
+        """Wait until a message is kept.
+
+        Raises:
+            TypeError: The session has no store.
+        """
+        del number
+        raise TypeError(NEEDS_STORE)
 
     def confirmed(self, number: int) -> None:
         """Wake the tasks that wait: everything up to ``number`` is confirmed."""
@@ -195,6 +242,8 @@ class Receipt:
     Raises:
         NotTaken: The peer's application will never take the message. You can safely send it again.
         OutcomeUnknown: The session has ended, and it is not known whether the message was taken.
+        Kept: This process is done with the session, and the store has the message for the next one.
+        StoreFull: The store had no room for the message. It was not accepted.
     """
 
     __slots__ = ("_sender", "number")
@@ -202,11 +251,13 @@ class Receipt:
     def __init__(self, sender: Sender, number: int) -> None:
         self._sender = sender
         self.number = number
-        "The message's sequence number."
+        "The message's sequence number; -1 for one that the store had no room for."
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""
         sender, number = self._sender, self.number
+        if number == WITHDRAWN:
+            raise no_room()
         outbox = sender.session.outbox
         if outbox.confirmed < number:
             yield from sender.known(number)
@@ -214,8 +265,23 @@ class Receipt:
                 raise_undelivered(sender.session, sender.session.report_of(number))
 
     @property
+    def stored(self) -> Awaitable[None]:
+        """Await this to wait until the store has the message (``connect(…, store=…)``).
+
+        ``await send()`` has waited for that already; :meth:`Connection.send_nowait` has not.
+
+        Raises:
+            StoreFull: The store had no room for it. It was not accepted.
+            ConnectionClosed: The session ended before that.
+            TypeError: The session has no store.
+        """
+        return _Awaitable(self._sender.until_stored(self.number))
+
+    @property
     def outcome(self) -> Outcome:
         """What is known now. Never waits."""
+        if self.number == WITHDRAWN:
+            return Outcome.NOT_TAKEN
         return self._sender.session.outcome(self.number)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.status import ConnectionEvent, describe_server
@@ -19,6 +19,7 @@ from reliable_ws.driver.validation import (
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
+from reliable_ws.store import Store
 from reliable_ws.transport import Transport
 
 from .connection import Connection
@@ -61,13 +62,16 @@ class Server:
         """The connections of all living sessions."""
         return self.sessions.connections
 
-    async def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
+    async def drain(
+        self, timeout: float | None = None, *, sessions: Literal["close", "keep"] = "close"
+    ) -> dict[bytes, Report]:
         """Drain all sessions (see :meth:`Sessions.drain`), then close the server.
 
         ``timeout`` is in seconds. Default: the server's ``drain_timeout``. Returns one report per
         session id.
         """
-        reports = await self.sessions.drain(self._drain_timeout if timeout is None else timeout)
+        seconds = self._drain_timeout if timeout is None else timeout
+        reports = await self.sessions.drain(seconds, sessions=sessions)
         self.inner.close()
         await self.inner.wait_closed()
         return reports
@@ -121,6 +125,9 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             awaitable of it. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the sessions, so that they go on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
+            back, with ``conn.restored``.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         transport_options: All other keywords go to websockets' ``serve``.
 
@@ -145,6 +152,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         principal: Callable[[Any], Any] | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
         drain_timeout: float = 10.0,
         **transport_options: Any,
     ) -> None:
@@ -159,6 +167,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             "config": config,
             "on_event": on_event,
             "payload_codec": payload_codec,
+            "store": store,
         }
         check_shared(sessions, Sessions, **new_sessions)
         self._handler = handler
@@ -175,6 +184,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         sessions = self._sessions
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(**self._new_sessions)
+        await sessions.open_store()
         server = Server(sessions, self._drain_timeout)
 
         server.inner = await self._listen(self._serving(sessions))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Any
+from typing import Any, Literal
 
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.close_plan import handshake_times
@@ -14,9 +15,16 @@ from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.restored import (
+    SERVER,
+    about_acceptor,
+    claims_of,
+    read_stored,
+    restored_from,
+)
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_seconds
+from reliable_ws.driver.validation import check_handler, check_seconds, check_store
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
@@ -26,11 +34,14 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.store import Store
 from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection, abort_silently
-from .driver import Driver
+from .driver import KEPT_FOR_NEXT, Driver
 from .link_io import LinkIO
+from .store_port import StorePort
 from .waiters import Condition, is_cancelled
 
 __all__ = ["Handler", "Sessions", "abort_all"]
@@ -50,6 +61,9 @@ class Sessions:
         config: Limits and timeouts. Default: ``Config()``.
         on_event: Called with each ``ConnectionEvent`` of every session.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the sessions, so that they go on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
+            back, with ``conn.restored``.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -62,13 +76,16 @@ class Sessions:
         config: Config | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
     ) -> None:
+        check_store(store, None, named=False)
         self._options = SessionOptions.of(
             awaited=True,
             methods=methods,
             config=config,
             on_event=on_event,
             payload_codec=payload_codec,
+            store=store,
         )
         self.config = self._options.config
         self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
@@ -76,6 +93,10 @@ class Sessions:
         self._change = Condition()  # a session ended, or a handler
         self._eviction: asyncio.TimerHandle | None = None
         self._end_of_handler = self._handled  # one for all tasks
+        self._port: StorePort | None = None
+        self._opening: asyncio.Task[None] | None = None  # of the store
+        self.keeps = False
+        "Whether sessions are left to the next process when their handlers end."
         watch_forks(self)
 
     def __repr__(self) -> str:
@@ -152,6 +173,13 @@ class Sessions:
     ) -> tuple[Acceptor, LinkIO] | tuple[None, None]:
         """Greet; return what carries the session now, or nothing if the peer was refused."""
         loop = asyncio.get_running_loop()
+        if self._options.store is not None:
+            try:
+                about_acceptor(principal)
+                await self.open_store()
+            except BaseException:
+                transport.abort()
+                raise
         arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
         try:
             acceptor = await self._greet(transport, arrival, resumable=resumable)
@@ -309,7 +337,86 @@ class Sessions:
         except TimeoutError:
             transport.abort()
 
-    async def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
+    # ------------------------------------------------------------------ a store
+
+    async def open_store(self) -> None:
+        """Open the store, and take in its sessions. Again: no effect.
+
+        Raises:
+            StoreError: The store cannot be opened.
+            ValueError: Other sessions of a server use this store.
+        """
+        store = self._options.store
+        if store is None or self._port is not None:
+            return
+        if self._opening is None:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(self._open_store(StorePort(store, loop)))
+        opening = self._opening
+        try:
+            await asyncio.shield(opening)
+        except BaseException:
+            if opening.done():
+                self._opening = None  # the next one tries again
+            raise
+
+    async def _open_store(self, port: StorePort) -> None:
+        claims = claims_of(port.store)
+        claims.claim(SERVER)
+        try:
+            kept = read_stored(await port.open(), "acceptor")
+        except BaseException:
+            claims.release(SERVER)
+            raise
+        self._registry.about = about_acceptor
+        self._port = port
+        for one in kept:
+            self._take_in(one, port)
+
+    def _take_in(self, kept: StoredSession, port: StorePort) -> None:
+        """Take in one session that an earlier process had. It waits for its peer."""
+        options, principal = self._options, kept.about["principal"]
+        loop = asyncio.get_running_loop()
+        now, wall = loop.time(), time.time()
+        if kept.ending is not None:
+            until = now + max(0.0, kept.contact + self.config.stored_ttl - wall)
+            self._registry.restore_tombstone(kept.id, kept.tombstone(principal, until))
+            return
+        session = kept.revive(now, wall, port.store.alive_at, self.config, options.codec)
+        self._registry.restore(session, principal)
+        acceptor = Acceptor(self, session, principal, resumable=True)
+        uncertain = port.store.uncertain
+        acceptor.restored = restored_from(kept, session, options.codec, uncertain=uncertain)
+        acceptor.given = kept.closing  # its handler had ended
+        self._table.acceptors[session.id] = acceptor
+        acceptor.pump.rearm()
+
+    async def _keep(self, timeout: float) -> dict[bytes, Report]:
+        """Leave every session to the next process."""
+        loop = asyncio.get_running_loop()
+        by = loop.time() + timeout
+        self.keeps = True
+        reports = self._table.begin_drain()
+        acceptors = list(self._table.acceptors.values())
+        self._cancel_handlers()
+        me = asyncio.current_task()
+        try:
+            async with asyncio.timeout(timeout / 2):
+                await self._change.wait_for(lambda: not self._table.handlers - {me})
+        except TimeoutError:
+            pass
+        for acceptor in acceptors:
+            if acceptor.store is not None and not acceptor.session.ended:
+                await acceptor.store.keep(max(0.0, by - loop.time()))
+                acceptor.store.leave(KEPT_FOR_NEXT)
+        await self._is_empty_within(max(0.0, by - loop.time()))
+        if self._port is not None:
+            claims_of(self._port.store).release(SERVER)
+        return reports
+
+    async def drain(
+        self, timeout: float = 10.0, *, sessions: Literal["close", "keep"] = "close"
+    ) -> dict[bytes, Report]:
         """Close every session gracefully, and return one report per session id.
 
         New sessions are refused. Resumes are still answered. Every peer is told Finish with code
@@ -321,10 +428,21 @@ class Sessions:
         ended are aborted. Draining is over after ``timeout`` seconds (below 8, up to four later). A
         second call joins the first.
 
+        With ``sessions="keep"`` no session ends: handlers are cancelled, what was accepted is kept,
+        and WebSockets are closed with code 1012. Peers come back to the next process that opens the
+        store. Messages that are not confirmed have the outcome ``KEPT``.
+
         Raises:
             TypeError: ``timeout`` is not a number.
+            ValueError: There is no store to keep sessions in.
         """
         check_seconds(timeout)
+        if sessions not in ("close", "keep"):
+            raise ValueError(f"sessions= must be 'close' or 'keep', not {sessions!r}")
+        if sessions == "keep":
+            if self._options.store is None:
+                raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
+            return await self._keep(timeout)
         for acceptor in self._table.acceptors.values():
             acceptor.pump.check_thread()  # one loop has them all
             break
@@ -375,7 +493,7 @@ class Acceptor(Driver):
         self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
     ) -> None:
         options = sessions._options
-        super().__init__(session, resumable=resumable, methods=options.methods)
+        super().__init__(session, resumable=resumable, methods=options.methods, port=sessions._port)
         self._sessions = sessions
         self.belong_to(principal)
         self.connection = Connection(self, options.on_event)
@@ -432,6 +550,8 @@ class Acceptor(Driver):
         try:
             await handler(self.connection)
         except BaseException as error:  # it ends its own session, and nothing else
+            if self._sessions.keeps and isinstance(error, asyncio.CancelledError):
+                return  # the next process goes on
             if not _is_from_outside(error):
                 end.raised(error, self.over, is_finishing=self.is_finishing)
             elif self._sessions.draining and isinstance(error, asyncio.CancelledError):

@@ -185,3 +185,11 @@ class Thresholds:
             _number, reached = waiting.popleft()
             if not reached.done():
                 reached.set_result(None)
+
+    def fail(self, number: int, error: Callable[[], Exception]) -> None:
+        """Raise in the tasks that wait for more than ``number``, an exception for each."""
+        waiting = self._waiting
+        while isinstance(waiting, deque) and waiting and waiting[-1][0] > number:
+            _number, reached = waiting.pop()
+            if not reached.done():
+                reached.set_exception(error())

@@ -13,13 +13,21 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_reopening, check_shared, role_for
+from reliable_ws.driver.validation import (
+    check_reopening,
+    check_shared,
+    check_store,
+    role_for,
+)
 from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Role
+from reliable_ws.store import Store
+from reliable_ws.transport import Transport
 
 from .connection import Connection
 from .initiator import Initiator
+from .open_kept import open_kept
 from .sessions import Sessions
 from .unopened import UnopenedConnection
 
@@ -56,8 +64,12 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         principal: For the acceptor: who the peer is. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: For the initiator, with ``name``, as in :func:`connect`. An acceptor gives the store
+            to its :class:`Sessions`.
+        name: The name of the session in the store.
 
     Raises:
+        StoreError: The store cannot be opened.
         TypeError: No adapter knows the object, or an argument has the wrong type.
         ValueError: The WebSocket is not open, is being read by something else or is wrapped
             already; the role is missing; or an option does not fit the role or ``sessions``.
@@ -86,7 +98,10 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         principal: Hashable = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
+        name: str | None = None,
     ) -> None:
+        check_store(store, name, named=True)
         check_shared(
             sessions,
             Sessions,
@@ -109,8 +124,10 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             resumable=resume_within is not None or sessions is not None or reopen is not None,
             backoff=reconnect,
             retry=retry,
+            store=store,
+            name=name,
         )
-        self._transport = take_over(websocket, adapt)
+        self._transport: Transport | None = take_over(websocket, adapt)
         try:
             self._role = role_for(
                 websocket, role or role_of(self._transport), reopen=reopen, sessions=sessions
@@ -118,6 +135,9 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         except ValueError:
             release(self._transport)
             raise
+        if store is not None and self._role == "acceptor":
+            release(self._transport)
+            raise ValueError("an acceptor has its store in sessions=: Sessions(store=…)")
         self._sessions = sessions
         self._reopen = reopen
         self._principal = principal
@@ -125,17 +145,27 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
     async def _open(self) -> Connection:
         if self._role == "acceptor":
             return await self._accept()
+        options = self._options
+        if options.store is not None and options.name is not None:
+            return await open_kept(options, options.store, options.name, self._first, self._reopen)
         initiator = Initiator(self._options, self._reopen)
         connection = Connection(initiator, self._options.on_event)
-        await initiator.start(self._transport)
+        await initiator.start(await self._first())
         return connection
 
+    async def _first(self) -> Transport:
+        """Return the WebSocket that was wrapped; a second time, open another one."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            return transport
+        if self._reopen is None:
+            raise ValueError("this session was being closed, and a new one needs reopen=")
+        return take_over(await self._reopen(), adapt)
+
     async def _accept(self) -> Connection:
-        resumable = self._options.resumable
+        resumable, transport = self._options.resumable, await self._first()
         if self._sessions is not None:
-            return await self._sessions.accept(
-                self._transport, self._principal, resumable=resumable
-            )
+            return await self._sessions.accept(transport, self._principal, resumable=resumable)
         options = self._options
         sessions = Sessions(
             methods=options.methods,
@@ -144,7 +174,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             payload_codec=options.codec,
         )
         try:
-            return await sessions.accept(self._transport, self._principal, resumable=resumable)
+            return await sessions.accept(transport, self._principal, resumable=resumable)
         except BaseException:  # cancelled: nobody else could resume what has begun
             for connection in sessions.connections:
                 connection.abort()

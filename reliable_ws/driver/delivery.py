@@ -35,6 +35,11 @@ class Receiver(Protocol):
     def confirm(self, number: int) -> None:
         """Confirm one; again: no effect."""
 
+    @property
+    def session_id(self) -> bytes:
+        """The id of the session."""
+        raise NotImplementedError
+
 
 class BaseDelivery:
     """A message that was handed over and waits for its confirmation."""
@@ -59,12 +64,11 @@ class BaseDelivery:
         again = " redelivered" if self.redelivered else ""
         return f"<{type(self).__name__} {self.number}{again}>"
 
-    def confirm(self) -> None:
-        """Confirm the message. A second call has no effect.
+    @property
+    def key(self) -> str:
+        """Names this message for ever: the session's id and the number.
 
-        You can confirm deliveries in any order.
-
-        Raises:
-            ConfirmTooLate: The session has ended, and its counters are final.
+        It is the same after a restart of either side. Keep it with what you do for the message, in
+        the same transaction, and you find out whether you have done it (docs/durability.md).
         """
-        self._receiver.confirm(self.number)
+        return f"{self._receiver.session_id.hex()}:{self.number}"

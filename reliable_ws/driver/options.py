@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from reliable_ws.backoff import DEFAULT_BACKOFF, Backoff
 from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.store import Store
 
 from .failures import RetryPolicy
 from .methods import Methods
+from .restored import config_with_store
 from .status import ConnectionEvent
 from .validation import check_options
 
@@ -39,6 +41,10 @@ class SessionOptions:
     "Pauses between the initiator's attempts to open another WebSocket."
     retry: RetryPolicy | None = None
     "Says of a failed attempt whether another follows."
+    store: Store | None = None
+    "Keeps the sessions."
+    name: str | None = None
+    "Which session of the store this is, at the initiator."
 
     @classmethod
     def of(
@@ -52,6 +58,8 @@ class SessionOptions:
         resumable: bool = True,
         backoff: Backoff | None = None,
         retry: RetryPolicy | None = None,
+        store: Store | None = None,
+        name: str | None = None,
     ) -> SessionOptions:
         """Return what a caller has passed, with defaults for what was not.
 
@@ -66,18 +74,24 @@ class SessionOptions:
             on_event=on_event,
             payload_codec=payload_codec,
             retry=retry,
+            store=store,
         )
         if methods is not None:
             if awaited:
                 methods.check_loop()
             else:
                 methods.check_threads()
+        config = config or DEFAULT_CONFIG
+        if store is not None:
+            config = config_with_store(config)
         return cls(
-            config=config or DEFAULT_CONFIG,
+            config=config,
             methods=methods,
             on_event=on_event,
             codec=payload_codec,
             resumable=resumable,
             backoff=backoff or DEFAULT_BACKOFF,
             retry=retry,
+            store=store,
+            name=name,
         )

@@ -45,6 +45,8 @@ from reliable_ws.protocol.events import (
     Requested,
     Settled,
     SilenceLearned,
+    Stored,
+    Withdrawn,
 )
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending
@@ -53,6 +55,7 @@ from reliable_ws.protocol.session import Session
 from .close_plan import ClosePlan, CloseStep
 from .fork import end_in_child
 from .reconnect import CANNOT_REOPEN, OPENS_NONE
+from .restored import Restored
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
 from .status import EventName, NotifyEvent, log_silence, name_of, notify_end
@@ -89,6 +92,12 @@ class SendSide(Protocol):
 
     def settled(self) -> None:
         """Wake the callers that wait: every outcome is known."""
+
+    def stored(self, number: int) -> None:
+        """Wake the callers that wait until a message is kept. Only with a store."""
+
+    def withdrawn(self, number: int) -> None:
+        """Tell that messages above ``number`` were taken back. Only with a store."""
 
     def try_again(self) -> None:
         """Wake the caller that waits for room: there is some, or it is too late."""
@@ -139,6 +148,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "principal",
         "pump",
         "receiver",
+        "restored",
         "retry",
         "rpc_client",
         "rpc_server",
@@ -176,6 +186,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "Seconds that the peer asked us to wait before the next WebSocket."
         self.principal: Hashable = None
         "Who the application found the peer to be, at the acceptor."
+        self.restored: Restored | None = None
+        "What the session had when it came from a store."
         self._resumable = resumable
         self._opened = False  # whether a WebSocket carries the session, as events have told
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
@@ -295,6 +307,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 self.rpc_server.eased(self.now())
             case SilenceLearned(limit):
                 log_silence(self.name, limit)
+            case Stored(number):
+                self.sender.stored(number)
+            case Withdrawn(number):
+                self.sender.withdrawn(number)
         return following
 
     def _on_settled(self) -> None:

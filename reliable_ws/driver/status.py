@@ -13,6 +13,7 @@ from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
 
 from .failures import FailedAttempt
+from .restored import Restored
 
 __all__ = [
     "ConnectionEvent",
@@ -40,6 +41,7 @@ EventName = Literal[
     "detached",
     "attempt_failed",
     "resumed",
+    "store_slow",
     "peer_finished",
     "session_lost",
     "superseded",
@@ -98,6 +100,7 @@ class ConnectionEvent:
     name: EventName
     """``opened`` comes first. ``detached`` and ``resumed`` come as WebSockets go and come.
     ``attempt_failed`` comes whenever no WebSocket could be opened, and ``attempt`` says why.
+    ``store_slow`` comes when the store of a durable session has worked on one commit for 5 s.
     ``peer_finished`` comes when the peer finishes and this side has not: soon it should.
     ``closed`` comes last. ``session_lost`` or ``superseded`` comes before it if the session
     ended so. Both come before the calls that wait are told (not so with threads). A session that
@@ -216,6 +219,16 @@ class Status:
         ``None`` at the client, and where the server was given no ``principal=``.
         """
         return self._driver.principal
+
+    @property
+    def restored(self) -> Restored | None:
+        """What the session had when it came from a store. ``None`` for a new session.
+
+        A handler whose process died runs again, with a connection that has this set, when its peer
+        is back.
+        """
+        restored: Restored | None = self._driver.restored
+        return restored
 
     @property
     def state(self) -> State:

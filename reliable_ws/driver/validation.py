@@ -18,6 +18,7 @@ from reliable_ws.protocol.config import MIN_FRAME, Config
 from reliable_ws.protocol.frames import LONGEST_CODEC_NAME
 from reliable_ws.protocol.payload import is_codec_name
 from reliable_ws.protocol.session import Role
+from reliable_ws.store import Store
 
 from .methods import Methods
 
@@ -25,14 +26,17 @@ __all__ = [
     "check_codec",
     "check_handler",
     "check_headers_now",
+    "check_key",
     "check_known",
     "check_options",
     "check_reopening",
     "check_seconds",
     "check_sessions",
     "check_shared",
+    "check_store",
     "check_uri",
     "check_uri_now",
+    "check_work",
     "expect",
     "role_for",
 ]
@@ -48,6 +52,9 @@ JSON_CODEC = """
             return json.loads(data)
 """
 """A payload codec."""
+
+LONGEST_KEY = 512
+"""Characters of the key of a message."""
 
 COROUTINE_FUNCTION = "a coroutine function (async def)"
 PLAIN_FUNCTION = "a plain function"
@@ -95,6 +102,31 @@ def check_codec(codec: Any) -> None:
                 f"payload_codec= must give bytes: {codec!r:.100} has packed {sample!r} as "
                 f"{type(packed).__name__}. For JSON, pass JSON():\n{JSON_CODEC}"
             )
+
+
+def check_key(key: object) -> None:
+    """Raise for a message's key that is no text of 1 to 512 characters. ``None``: no key."""
+    if key is None:
+        return
+    expect("key=", key, "a str", fits=isinstance(key, str))
+    if not 0 < len(str(key)) <= LONGEST_KEY:
+        raise ValueError(f"key= must have 1 to {LONGEST_KEY} characters, not {len(str(key))}")
+
+
+def check_work(apply: object) -> None:
+    """Raise ``TypeError`` for work that the store's thread cannot do."""
+    fits = apply is None or (callable(apply) and not inspect.iscoroutinefunction(apply))
+    expect("apply=", apply, f"{PLAIN_FUNCTION}, called with the database", fits=fits)
+
+
+def check_store(store: object, name: object, *, named: bool) -> None:
+    """Raise ``TypeError`` for a store without the name of its session, or the other way round."""
+    check_options(store=store)
+    expect("name=", name, "a str", fits=name is None or (isinstance(name, str) and name != ""))
+    if named and (store is None) != (name is None):
+        raise TypeError(
+            "store= and name= go together: the name says which session of the store this is"
+        )
 
 
 def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) -> None:
@@ -298,6 +330,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
     "on_dropped": (is_plain, PLAIN_FUNCTION),
+    "store": (lambda value: isinstance(value, Store), "a Store, for example SQLiteStore(path)"),
     "on_event": (is_plain, PLAIN_FUNCTION),
     "payload_codec": (
         lambda value: hasattr(value, "dumps") and hasattr(value, "loads"),

@@ -65,6 +65,8 @@ class Identity(NamedTuple):
     "When the peer was heard last, in seconds since 1970."
     attached: bool
     "Whether a link is open: then the peer is in contact for as long as the process lives."
+    closing: bool
+    "Whether ``close()`` was called."
     ended: tuple[str, int, str] | None
     "Kind, code and reason of the end."
 
@@ -241,6 +243,7 @@ class Durable:
         return facts | {
             "contact": identity.contact,
             "attached": identity.attached,
+            "closing": identity.closing,
             "ended": identity.ended,
             "transmitted": outbox.transmitted,
             "ahead": ahead,

@@ -41,6 +41,7 @@ __all__ = [
     "StoreFailed",
     "StoreFull",
     "StoreInUse",
+    "StoreSlow",
     "StoreTooNew",
     "Violation",
 ]
@@ -278,6 +279,18 @@ class StoreTooNew(StoreError):
 
 class StoreFull(StoreError):
     """There is no room on the disk. What was to be kept was not; the store goes on when it can."""
+
+
+class StoreSlow(StoreError, TimeoutError):
+    """The store has not kept a message in time. The message stays accepted.
+
+    Attributes:
+        receipt: What ``send()`` would have returned. Await ``receipt.stored`` to go on waiting.
+    """
+
+    def __init__(self, words: str, receipt: Any) -> None:
+        super().__init__(words)
+        self.receipt = receipt
 
 
 class StoreFailed(StoreError):

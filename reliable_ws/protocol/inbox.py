@@ -320,12 +320,8 @@ class Inbox:
             ConfirmTooLate: The counters are final.
         """
         ahead = self._ahead
-        if ahead.get(number, True):
-            if number > self.handed:
-                raise ValueError(f"message {number} was never handed over")
+        if self.is_confirmed(number):
             return False
-        if self.stopped:
-            raise ConfirmTooLate(f"message {number}: this session's counters are final")
         if number != self.confirmed + 1:
             ahead[number] = True
             self.out_of_order += 1
@@ -338,6 +334,16 @@ class Inbox:
         if number >= self.mark:
             self.due = True
         return True
+
+    def is_confirmed(self, number: int) -> bool:
+        """Whether a delivery is confirmed. Raises as :meth:`confirm` does, if it is not."""
+        if self._ahead.get(number, True):
+            if number > self.handed:
+                raise ValueError(f"message {number} was never handed over")
+            return True
+        if self.stopped:
+            raise ConfirmTooLate(f"message {number}: this session's counters are final")
+        return False
 
     def watch(self, number: int) -> None:
         """Set the mark at ``number``, or at the last message before Finish."""

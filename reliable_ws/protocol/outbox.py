@@ -197,14 +197,18 @@ class Outbox:
             OutboxFull: There is no room.
             NumbersExhausted: No number is left.
         """
+        self.check_size(weight)
+        if not self.has_room(weight):
+            raise OutboxFull(f"{len(self)} messages, {self.held} bytes wait")
+        return self.append(payload, weight)
+
+    def check_size(self, weight: int) -> None:
+        """Raise ``MessageTooLarge`` for a message that the peer does not take."""
         if self.is_too_large(weight):
             raise MessageTooLarge(
                 f"{weight - OVERHEAD} bytes are above the peer's limit of "
                 f"{self.peer.max_message} (Config.max_message there)"
             )
-        if not self.has_room(weight):
-            raise OutboxFull(f"{len(self)} messages, {self.held} bytes wait")
-        return self.append(payload, weight)
 
     def append(self, payload: Payload, weight: int) -> int:
         """Accept one message, whatever the room, and return its number (NUM-1).

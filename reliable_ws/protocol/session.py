@@ -383,7 +383,7 @@ class Session:
         contact = wall - max(0.0, now - max(heard_at, self.timers.contact_at))
         end = None if ended is None else (ended.kind.value, ended.code, ended.reason)
         who = self.role, self.id, self.key, self.incarnation, self.attempt
-        return Identity(*who, contact, self.attached, end)
+        return Identity(*who, contact, self.attached, self.closing, end)
 
     @property
     def is_kept(self) -> bool:
@@ -428,6 +428,15 @@ class Session:
                 self.durable.keys[key] = number
         return number
 
+    def is_confirmed(self, number: int) -> bool:
+        """Whether a delivery is confirmed.
+
+        Raises:
+            ConfirmTooLate: It is not, and the session's counters are final.
+            ValueError: This message was never handed over.
+        """
+        return self.inbox.is_confirmed(number)
+
     def confirm_applied(self, number: int, now: float) -> list[Event]:
         """Confirm a delivery whose confirmation the store has kept with the application's data."""
         durable = self.durable
@@ -437,14 +446,14 @@ class Session:
                 self._tell_kept()
         return self.poll(now)
 
-    def leave(self, now: float, reason: str) -> list[Event]:
+    def leave(self, now: float, reason: str, cause: Exception | None = None) -> list[Event]:
         """Be done with a session that goes on in another process, from what the store has.
 
         The peer is told that this side restarts. Messages that the store has are *kept*.
         """
         if self.durable is not None:
             self.durable.close()
-        return self.end(now, Ending(End.KEPT, Code.RESTART, reason))
+        return self.end(now, Ending(End.KEPT, Code.RESTART, reason), cause)
 
     def drop_partial(self) -> int:
         """Drop what is held of a message in parts, while detached; how many bytes (PART-4)."""

@@ -27,7 +27,7 @@ def snapshot(session: Session) -> dict[str, Any]:
     """
     who = session.role, session.id, session.key, session.incarnation, session.attempt
     queue, outbox = session.call_queue, session.outbox
-    identity = Identity(*who, 0.0, attached=False, ended=None)
+    identity = Identity(*who, 0.0, attached=False, closing=session.closing, ended=None)
     facts = gather_facts(identity, session._ledgers)
     messages = [payload for _number, payload in outbox.unconfirmed()]
     return facts | {"messages": messages, "entries": queue.entries(queue.acked + 1)}
@@ -106,6 +106,7 @@ class StoredSession:
             "What the driver had kept beside."
             self.role: str = self.facts["role"]
             self.attached: bool = self.facts["attached"]
+            self.closing: bool = self.facts["closing"]
             self.contact: float = self.facts["contact"]
             self._sent: int = self.facts["sent"]
         except (ValueError, TypeError, KeyError) as error:
@@ -187,6 +188,11 @@ class StoredSession:
             outbox.end()
         return outbox.outcome(number) if number else Outcome.NOT_TAKEN
 
+    @classmethod
+    def outcome_of(cls, facts: bytes, number: int) -> Outcome:
+        """Return what the facts of a session say of one message."""
+        return cls(Stored(b"", facts)).outcome(number)
+
     def revive(
         self,
         now: float,
@@ -221,6 +227,8 @@ class StoredSession:
         if self.attached and alive_at is not None:
             contact = max(contact, alive_at)
         session.timers.contact_at = now - max(0.0, wall - contact)
+        if self.closing:
+            session.timers.close(now, None)
         # What the store has is kept. Kept sends get their numbers now.
         session.keep_in_store(self.about)
         for send in stored.sends:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Apply, Change, Stored, StoreError, StoreFailed, StoreFull
 
 if TYPE_CHECKING:
@@ -243,6 +245,19 @@ class SQLiteStore:
         self._check_thread()
         found: tuple[bytes, int, bytes] | None = self._ask(lambda ledger: ledger.find(key))
         return found
+
+    def outcome(self, key: str) -> Outcome | None:
+        """Return what is known of the message with this key. It waits for the file.
+
+        ``KEPT`` means that it is not confirmed as far as the file says: the session goes on, in
+        this process or the next one that opens it. ``None``: no message with this key was kept,
+        or it was forgotten (``Config.stored_ttl``).
+
+        Raises:
+            StoreError: The store is not open, or cannot be read.
+        """
+        found = self.find(key)
+        return None if found is None else StoredSession.outcome_of(found[2], found[1])
 
     def close(self) -> None:
         """Keep what was submitted, and let another process have the file. It blocks until then.

@@ -132,6 +132,11 @@ class Receiver:
         """Wake the first one that waits: it lets the next one look."""
         self.waiters.notify()
 
+    @property
+    def session_id(self) -> bytes:
+        """The id of the session."""
+        return self._session.id
+
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:
@@ -156,6 +161,16 @@ class Delivery(BaseDelivery):
     """
 
     __slots__ = ()
+
+    def confirm(self) -> None:
+        """Confirm the message. A second call has no effect.
+
+        You can confirm deliveries in any order.
+
+        Raises:
+            ConfirmTooLate: The session has ended, and its counters are final.
+        """
+        self._receiver.confirm(self.number)
 
     def __enter__(self) -> Any:
         """Return the message."""

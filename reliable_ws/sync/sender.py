@@ -134,6 +134,12 @@ class Sender:
         """Every outcome is known."""
         self.confirmed(MAX_NUMBER)
 
+    def stored(self, number: int) -> None:
+        """Messages up to ``number`` are kept. Only with a store."""
+
+    def withdrawn(self, number: int) -> None:
+        """Messages above ``number`` were taken back. Only with a store."""
+
     def try_again(self) -> None:
         """Let the first one that waits for room see whether there is some, or it is too late."""
         self.waiters.notify()

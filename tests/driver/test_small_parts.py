@@ -36,18 +36,12 @@ from tests.support.pair import Pair
 LOST = Ending(End.LOST, 1006, "cut")
 
 
-def test_a_delivery_confirms_its_number():
+def test_a_delivery_has_a_key_that_lasts():
     class Receiver:
-        def __init__(self):
-            self.confirmed = []
+        session_id = bytes(15) + b"\x0a"
 
-        def confirm(self, number):
-            self.confirmed.append(number)
-
-    receiver = Receiver()
-    delivery = BaseDelivery(receiver, 7, "message", True)
-    delivery.confirm()
-    assert receiver.confirmed == [7]
+    delivery = BaseDelivery(Receiver(), 7, "message", True)
+    assert delivery.key == "0" * 30 + "0a:7"
     assert (delivery.number, delivery.message, delivery.redelivered) == (7, "message", True)
 
 

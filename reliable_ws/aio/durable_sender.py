@@ -1,0 +1,256 @@
+"""Messages of a session with a store: kept before they are sent (protocol.md, section 17).
+
+Theory of operation. A message is accepted as without a store, and gets its number at once. The pump
+gives it to the store at the end of the turn. :meth:`DurableSender.accept` waits until the store has
+it. When the store was full, messages are taken back, their waiters raise :class:`StoreFull`, and
+their receipts have no number any more.
+
+A message with ``apply=`` takes another way: the store does the application's work and keeps the
+message in one commit, and only then it gets its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from reliable_ws.driver.validation import check_key, check_work
+from reliable_ws.protocol.durable import pack_payload
+from reliable_ws.protocol.errors import DeliveryError, StoreSlow
+from reliable_ws.protocol.payload import seal
+from reliable_ws.protocol.report import Outcome, Report, Undelivered
+from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.store import Apply, KeyExists
+
+from .pump import Pump
+from .sender import WITHDRAWN, Receipt, Sender, no_room
+from .store_port import StorePort
+from .waiters import Thresholds, WaitQueue
+
+__all__ = ["DurableSender"]
+
+
+class DurableSender(Sender):
+    """The messages of one connection whose session is kept by a store."""
+
+    __slots__ = ("_keys", "_port", "_room", "_stored", "_unstored")
+
+    def __init__(self, pump: Pump, port: StorePort) -> None:
+        super().__init__(pump)
+        self._port = port
+        self._stored = Thresholds(pump.loop)
+        self._room = WaitQueue(pump.loop)  # who has work of its own to do
+        self._unstored: deque[Receipt] = deque()  # in order of their numbers
+        self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
+
+    def receipt(self, number: int) -> Receipt:
+        """Return a receipt that learns of it when its message is taken back."""
+        receipt = Receipt(self, number)
+        if number > self._outbox.stored:
+            self._unstored.append(receipt)
+        return receipt
+
+    async def accept(self, message: Any, timeout: float | None) -> int:
+        """Accept a message, and return when the store has it."""
+        return (await self._accept(message, timeout, None)).number
+
+    async def _accept(self, message: Any, timeout: float | None, key: str | None) -> Receipt:
+        loop = self._pump.loop
+        by = None if timeout is None else loop.time() + timeout
+        number = await super().accept(message, timeout)
+        durable = self.session.durable
+        if key is not None and durable is not None:
+            durable.keys[key] = number
+        self._pump.wake()
+        receipt = self.receipt(number)
+        await self._keep(receipt, by)
+        return receipt
+
+    async def _keep(self, receipt: Receipt, by: float | None) -> None:
+        try:
+            async with asyncio.timeout_at(by):
+                await receipt.stored
+        except TimeoutError as error:
+            if by is None or isinstance(error, StoreSlow):
+                raise
+            words = f"message {receipt.number} is accepted, and the store has not kept it in time"
+            raise StoreSlow(words, receipt) from None
+
+    def until_stored(self, number: int) -> Generator[object, None, None]:
+        """Wait until a message is kept."""
+        if number == WITHDRAWN:
+            raise no_room()
+        outbox, session = self._outbox, self.session
+        while outbox.stored < number:
+            if session.ended:
+                raise session.error()
+            yield from self._stored.wait(number)
+
+    # ------------------------------------------------------------------ what happened
+
+    def stored(self, number: int) -> None:
+        """Wake the tasks that wait until a message is kept."""
+        unstored = self._unstored
+        while unstored and unstored[0].number <= number:
+            unstored.popleft()
+        self._stored.reach(number)
+
+    def withdrawn(self, number: int) -> None:
+        """Tell everybody whose message was taken back."""
+        unstored = self._unstored
+        while unstored and unstored[-1].number > number:
+            unstored.pop().number = WITHDRAWN
+        self._stored.fail(number, no_room)
+        for watcher in self.watchers:
+            watcher.withdrawn(number)
+        self.try_again()
+        self._room.notify_all()
+
+    def confirmed(self, number: int) -> None:
+        """Wake the tasks that wait: everything up to ``number`` is confirmed."""
+        super().confirmed(number)
+        self._room.notify_all()
+
+    def settled(self) -> None:
+        """Wake the tasks that wait: every outcome is known."""
+        super().settled()
+        self._stored.reach(self._outbox.last + 1)
+        self._room.notify_all()
+
+    # ------------------------------------------------------------------ keys, and work
+
+    async def send_durably(
+        self,
+        message: Any,
+        timeout: float | None,
+        key: str | None,
+        apply: Callable[[Any], object] | None,
+    ) -> Receipt:
+        """Accept a message once for its key; or keep it together with work of the application."""
+        check_key(key)
+        check_work(apply)
+        if key is None:
+            return await self._send_once(message, timeout, None, apply)
+        while (busy := self._keys.get(key)) is not None:
+            await asyncio.wait((busy,))
+        done = self._keys[key] = self._pump.loop.create_future()
+        try:
+            return await self._known(key, timeout) or await self._send_once(
+                message, timeout, key, apply
+            )
+        finally:
+            del self._keys[key]
+            done.set_result(None)
+
+    async def _send_once(
+        self,
+        message: Any,
+        timeout: float | None,
+        key: str | None,
+        apply: Callable[[Any], object] | None,
+    ) -> Receipt:
+        if apply is None:
+            return await self._accept(message, timeout, key)
+        return await self._apply(message, timeout, key, apply)
+
+    async def _known(self, key: str, timeout: float | None) -> Receipt | None:
+        """Return the receipt of the message that has this key already."""
+        loop = self._pump.loop
+        by = None if timeout is None else loop.time() + timeout
+        durable = self.session.durable
+        number = None if durable is None else durable.keys.get(key)
+        if number is None:
+            async with asyncio.timeout_at(by):
+                found = await self._port.find(key)
+            if found is None:
+                return None
+            session_id, number, facts = found
+            if session_id != self.session.id:
+                return EarlierReceipt(self, number, StoredSession.outcome_of(facts, number))
+        receipt = self.receipt(number)
+        await self._keep(receipt, by)
+        return receipt
+
+    async def _apply(
+        self,
+        message: Any,
+        timeout: float | None,
+        key: str | None,
+        work: Callable[[Any], object],
+    ) -> Receipt:
+        session, outbox = self.session, self._outbox
+        payload, weight = seal(message, session.codec)
+        outbox.check_size(weight)
+        async with asyncio.timeout(timeout):
+            while not session.ended and outbox.is_open and not outbox.has_room(weight):
+                await self._room.wait()
+        if session.ended or not outbox.is_open or session.durable is None:
+            raise session.error()
+        session.durable.applying += 1
+        kept: asyncio.Future[Receipt] = self._pump.loop.create_future()
+        apply = Apply(session.id, work, send=pack_payload(payload), key=key)
+        self._port.apply(apply, partial(self._applied, kept, (payload, weight, key)))
+        return await asyncio.shield(kept)
+
+    def _applied(
+        self,
+        kept: asyncio.Future[Receipt],
+        sealed: tuple[Any, int, str | None],
+        result: Any,
+        error: BaseException | None,
+    ) -> None:
+        """Give a message that the store has its number."""
+        durable = self.session.durable
+        if durable is None:
+            return
+        durable.applying -= 1
+        if isinstance(error, KeyExists):  # another session of this store was quicker
+            _session_id, number, facts = error.found
+            outcome = StoredSession.outcome_of(facts, number)
+            _settle(kept, EarlierReceipt(self, number, outcome), None)
+        elif error is not None:
+            _settle(kept, None, error)
+        elif durable.closed:
+            _settle(kept, EarlierReceipt(self, 0, Outcome.KEPT), None)
+        else:
+            row, _value = result
+            number = self.session.accept_kept(row, *sealed)
+            _settle(kept, Receipt(self, number), None)
+        self._pump.wake()
+
+
+def _settle(
+    kept: asyncio.Future[Receipt], receipt: Receipt | None, error: BaseException | None
+) -> None:
+    if kept.done():  # its caller was cancelled
+        return
+    if receipt is not None:
+        kept.set_result(receipt)
+    elif error is not None:
+        kept.set_exception(error)
+
+
+class EarlierReceipt(Receipt):
+    """The receipt of a message that an earlier session of the same store has sent."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, sender: Sender, number: int, outcome: Outcome) -> None:
+        super().__init__(sender, number)
+        self._outcome = outcome
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Return if it is confirmed, else raise what is known."""
+        yield from ()
+        if self._outcome is not Outcome.CONFIRMED:
+            raise DeliveryError.of(
+                Report(1, 0, (Undelivered(self.number, self._outcome, None),), None)
+            )
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the store knows of it."""
+        return self._outcome

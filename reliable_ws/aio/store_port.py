@@ -1,0 +1,96 @@
+"""The way from the sessions of an event loop to a store, and back.
+
+Theory of operation. A store blocks, and has a thread of its own. What changed in one turn of the
+loop is handed to it together, and is kept together. It answers from its thread, and the answer is
+taken in a turn of the loop. While it works, the loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from reliable_ws.protocol.errors import StoreError
+from reliable_ws.protocol.stored import Change, Stored
+from reliable_ws.store import Apply, Store
+
+__all__ = ["STORE_SLOW", "StorePort"]
+
+STORE_SLOW = 5.0
+"""Seconds that one commit may take before ``store_slow`` is told."""
+
+Done = Callable[[StoreError | None], None]
+
+
+class StorePort:
+    """Hands changes to one store, once in a turn of the event loop."""
+
+    __slots__ = ("_loop", "_queued", "on_slow", "store", "timer", "waiting")
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self.store = store
+        self._loop = loop
+        self._queued: list[tuple[Change, Done]] = []
+        self.waiting = 0
+        "How many batches the store has not answered."
+        self.on_slow: set[Callable[[], None]] = set()
+        "Called when the store has worked on one for :data:`STORE_SLOW` seconds."
+        self.timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> Sequence[Stored]:
+        """Open the store, and return what it has.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        return await self._loop.run_in_executor(None, self.store.open)
+
+    async def find(self, key: str) -> tuple[bytes, int, bytes] | None:
+        """Return the session, the number and the session's facts of a key."""
+        return await self._loop.run_in_executor(None, self.store.find, key)
+
+    def submit(self, change: Change, done: Done) -> None:
+        """Have a change kept with the others of this turn; ``done`` is called in the loop."""
+        self._queued.append((change, done))
+        if len(self._queued) == 1:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if not self._queued:  # they went before the application's work
+            return
+        queued, self._queued = self._queued, []
+        self.waiting += 1
+        if self.timer is None:
+            self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
+        changes = [change for change, _done in queued]
+        answers = [done for _change, done in queued]
+        self.store.submit(changes, partial(self._answered, self._said, answers))
+
+    def apply(self, apply: Apply, done: Callable[[Any, BaseException | None], None]) -> None:
+        """Have the application's work done by the store; ``done`` is called in the loop."""
+        self._hand_over()  # what was changed before goes to the store before
+        self.store.apply(apply, partial(self._answered, done))
+
+    def _answered(self, then: Callable[..., None], *values: Any) -> None:
+        """Take an answer from the store's thread to the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(then, *values)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            pass
+
+    def _said(self, answers: list[Done], error: StoreError | None) -> None:
+        self.waiting -= 1
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.waiting:
+            self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
+        for done in answers:
+            done(error)
+
+    def _tell_slow(self) -> None:
+        self.timer = None
+        for call in list(self.on_slow):
+            call()

@@ -1,0 +1,449 @@
+"""Connections whose sessions a store keeps, over real sockets, with a real file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reliable_ws
+from reliable_ws import Outcome, SQLiteStore
+from reliable_ws.store import StoreFailed, StoreFull
+from reliable_ws.testing.memory import pair as memory_pair
+from tests.support.stores import MemoryStore
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+class Server:
+    """A server with a store; its process can be replaced."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.port = 0
+        self.got: list[Any] = []
+        self.restored: list[Any] = []
+        self.connections: list[reliable_ws.Connection] = []
+        self.inner: reliable_ws.Server | None = None
+        self.store: Any = None
+        self.handler = self.take_all
+
+    async def take_all(self, conn: reliable_ws.Connection) -> None:
+        self.restored.append(conn.restored)
+        self.connections.append(conn)
+        async for message in conn:
+            self.got.append(message)
+
+    async def handle(self, conn: reliable_ws.Connection) -> None:
+        await self.handler(conn)
+
+    async def start(self) -> None:
+        if self.path is not None:
+            self.store = SQLiteStore(self.path)
+        self.inner = await reliable_ws.serve(
+            self.handle, "127.0.0.1", self.port, store=self.store, drain_timeout=2
+        )
+        self.port = self.inner.port
+
+    async def stop(self) -> None:
+        await self.inner.drain(2, sessions="keep" if self.store is not None else "close")
+        if self.store is not None:
+            self.store.close()
+
+    @property
+    def uri(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def serving(path: Path | None = None) -> AsyncIterator[Server]:
+    server = Server(path)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.inner.drain(1)
+        if server.store is not None:
+            server.store.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    with SQLiteStore(tmp_path / "client.db") as store:
+        yield store
+
+
+def orders(server: Server, store: Any, **options: Any) -> reliable_ws.connect:
+    return reliable_ws.connect(server.uri, store=store, name="orders", **options)
+
+
+async def test_a_message_is_kept_when_send_returns(store):
+    async with serving() as server, orders(server, store) as conn:
+        receipt = await conn.send("one", key="k")
+        assert store.outcome("k") is Outcome.KEPT
+        await receipt
+        assert receipt.outcome is Outcome.CONFIRMED
+    assert store.outcome("k") is Outcome.CONFIRMED
+    assert store.outcome("another") is None
+
+
+async def test_the_session_of_a_name_goes_on(store):
+    async with serving() as server:
+        async with orders(server, store) as conn:
+            assert conn.restored is None
+            await (await conn.send("taken"))
+            first = conn.id
+            conn.send_nowait("kept")
+            await conn.keep()
+            assert conn.report.count(Outcome.KEPT) <= 1
+        async with orders(server, store) as conn:
+            assert conn.id == first
+            assert conn.restored.uncertain is False
+            await (await conn.send("more"))
+        assert server.got == ["taken", "kept", "more"]
+
+
+async def test_what_is_owed_is_said(store, tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        async with orders(server, store) as conn:
+            await (await conn.send("taken", key="a"))
+            await server.stop()
+            await conn.send({"order": 17}, key="b")
+            await conn.keep()
+            assert conn.report.count(Outcome.KEPT) == 1
+        await server.start()
+        async with orders(server, store) as conn:
+            (entry,) = conn.restored.unconfirmed
+            assert entry == (2, "b", {"order": 17})
+            await conn.flush()
+        assert server.got == ["taken", {"order": 17}]
+        assert [one is None for one in server.restored] == [True, False]
+
+
+async def test_a_block_that_ends_well_ends_the_session(store):
+    async with serving() as server:
+        async with orders(server, store) as conn:
+            first = conn.id
+        async with orders(server, store) as conn:
+            assert conn.id != first
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
+async def test_a_block_that_raises_keeps_the_session(store, error):
+    async with serving() as server:
+        with pytest.raises(error):  # noqa: PT012 - it is about the block
+            async with orders(server, store) as conn:
+                first = conn.id
+                raise error("x")
+        async with orders(server, store) as conn:
+            assert conn.id == first
+
+
+async def test_a_key_is_accepted_once(store):
+    async with serving() as server:
+        async with orders(server, store) as conn:
+            one, two = await asyncio.gather(conn.send("x", key="k"), conn.send("x", key="k"))
+            assert one.number == two.number == 1
+            await two
+        async with orders(server, store) as conn:  # another session
+            again = await conn.send("x", key="k")
+            assert again.outcome is Outcome.CONFIRMED
+            await again
+        assert server.got == ["x"]
+
+
+async def test_many_sends_share_commits(store):
+    async with serving() as server, orders(server, store) as conn:
+        await asyncio.gather(*(conn.send(str(number)) for number in range(300)))
+        await conn.flush()
+        assert server.got == [str(number) for number in range(300)]
+
+
+async def test_receipts_say_when_they_are_stored(store):
+    async with serving() as server, orders(server, store) as conn:
+        receipt = conn.send_nowait("x")
+        await receipt.stored
+        await receipt
+    async with serving() as server, reliable_ws.connect(server.uri) as conn:
+        receipt = await conn.send("x")
+        with pytest.raises(TypeError, match="store="):
+            await receipt.stored
+
+
+async def test_work_of_the_sender_is_kept_with_the_message(store):
+    async with serving() as server, orders(server, store) as conn:
+        await conn.send("order", apply=lambda db: db.execute("create table mine (number integer)"))
+        receipt = await conn.send(
+            "second", key="k", apply=lambda db: db.execute("insert into mine values (2)")
+        )
+        await receipt
+        again = await conn.send("second", key="k", apply=lambda db: 1 / 0)  # not done again
+        assert again.number == receipt.number
+
+        with pytest.raises(ZeroDivisionError):
+            await conn.send("never", apply=lambda db: 1 / 0)
+        rows = []
+        await conn.send("x", apply=lambda db: rows.extend(db.execute("select * from mine")))
+        assert rows == [(2,)]
+        await conn.flush()
+        assert server.got == ["order", "second", "x"]
+
+
+async def test_work_of_the_receiver_is_kept_with_the_confirmation(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        results = []
+
+        async def handler(conn):
+            await asyncio.sleep(0)
+            async for delivery in conn.deliveries():
+                number = delivery.number
+
+                def work(db, number=number, key=delivery.key):
+                    db.execute("create table if not exists took (key text primary key)")
+                    db.execute("insert into took values (?)", (key,))
+                    if number == 2 and not results.count("raised"):
+                        raise ValueError("bad row")
+                    return number
+
+                try:
+                    results.append(await delivery.confirm(apply=work))
+                except ValueError:
+                    results.append("raised")
+                    results.append(await delivery.confirm(apply=work))
+                assert await delivery.confirm(apply=work) is None  # it is confirmed
+
+        server.handler = handler
+        async with reliable_ws.connect(server.uri) as conn:
+            for number in range(3):
+                await conn.send(str(number))
+            await conn.flush()
+        assert results == [1, "raised", 2, 3]
+
+
+async def test_apply_needs_a_store():
+    async with serving() as server:
+        server.connections.clear()
+        caught = []
+
+        async def handler(conn):
+            async for delivery in conn.deliveries():
+                with pytest.raises(TypeError, match="store="):
+                    await delivery.confirm(apply=lambda db: None)
+                caught.append(delivery)
+                delivery.confirm()
+
+        server.handler = handler
+        async with reliable_ws.connect(server.uri) as conn:
+            with pytest.raises(TypeError, match="store="):
+                await conn.send("x", key="k")
+            with pytest.raises(TypeError, match="store="):
+                await conn.send("x", apply=lambda db: None)
+            with pytest.raises(RuntimeError, match="store="):
+                await conn.keep()
+            await (await conn.send("y"))
+        assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"key": 1}, TypeError),
+        ({"key": ""}, ValueError),
+        ({"key": "k" * 513}, ValueError),
+        ({"apply": 1}, TypeError),
+        ({"apply": test_apply_needs_a_store}, TypeError),
+    ],
+)
+async def test_mistakes_raise_at_the_call(store, options, error):
+    async with serving() as server, orders(server, store) as conn:
+        with pytest.raises(error):
+            await conn.send("x", **options)
+        assert conn.report.sent == 0
+
+
+def test_a_store_and_a_name_go_together():
+    for options in ({"store": MemoryStore()}, {"name": "n"}, {"store": 1, "name": "n"}):
+        with pytest.raises(TypeError):
+            reliable_ws.connect("ws://localhost", **options)
+    with pytest.raises(TypeError):
+        reliable_ws.Sessions(store=1)
+
+
+async def test_a_name_is_used_once_at_a_time(store):
+    async with serving() as server, orders(server, store):
+        with pytest.raises(ValueError, match="in use"):
+            await orders(server, store)
+
+
+async def test_a_session_that_was_being_closed_is_brought_to_its_end_first(store, tmp_path):
+    config = reliable_ws.Config(open_timeout=1, close_progress_timeout=1)
+    async with serving(tmp_path / "server.db") as server:
+        with pytest.raises(reliable_ws.Kept):  # noqa: PT012 - it is about the block
+            async with orders(server, store, config=config) as conn:
+                first = conn.id
+                await (await conn.send("taken"))
+                await server.stop()
+                await conn.send("kept")
+        await server.start()
+        async with orders(server, store) as conn:
+            assert conn.id != first
+            assert conn.restored.previous.confirmed == 2
+            assert conn.restored.unconfirmed == ()
+        assert server.got == ["taken", "kept"]
+
+
+async def test_a_server_goes_on_where_it_was(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+
+        async def handler(conn):
+            server.restored.append(conn.restored)
+            await conn.send("welcome" if conn.restored is None else "again")
+            async for message in conn:
+                server.got.append(message)
+
+        server.handler = handler
+        async with reliable_ws.connect(server.uri) as conn:
+            assert await conn.recv() == "welcome"
+            await (await conn.send("one"))
+            await server.stop()
+            assert server.inner.sessions.connections == []
+            await conn.send("two")
+            await server.start()
+            assert await conn.recv() == "again"
+            await conn.flush()
+        assert server.got == ["one", "two"]
+        assert len(server.restored) == 2
+
+
+async def test_what_was_not_confirmed_comes_again_and_says_so(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        seen = []
+        ready = asyncio.Event()
+
+        async def handler(conn):
+            async for delivery in conn.deliveries():
+                seen.append((delivery.message, delivery.redelivered))
+                if delivery.message == "a" or conn.restored is not None:
+                    delivery.confirm()
+                ready.set() if len(seen) >= 2 else None
+
+        server.handler = handler
+        async with reliable_ws.connect(server.uri) as conn:
+            await conn.send("a")
+            await conn.send("b")
+            await ready.wait()
+            await server.stop()
+            await server.start()
+            await conn.flush()
+        assert seen == [("a", False), ("b", False), ("b", True)]
+
+
+async def test_a_principal_that_cannot_be_kept_is_refused(tmp_path):
+    store = SQLiteStore(tmp_path / "server.db")
+    sessions = reliable_ws.Sessions(store=store)
+    _client, transport = memory_pair()
+    with pytest.raises(TypeError, match="principal"):
+        await sessions.handle(transport, Server(None).handle, principal=object())
+    store.close()
+
+
+# ----------------------------------------------------------- stores that are full, slow, broken
+
+
+class HeldStore(MemoryStore):
+    """A store that says what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic = True
+        self.error: Any = None
+
+    def submit(self, changes: Any, done: Any) -> None:
+        super().submit(changes, done)
+        if self.error is not None:
+            self.fail(self.error)
+        elif self.automatic:
+            self.commit()
+
+
+async def test_a_full_store_refuses_and_goes_on():
+    store = HeldStore()
+    async with serving() as server, orders(server, store) as conn:
+        await (await conn.send("one"))
+        store.error = StoreFull("no room")
+        with pytest.raises(StoreFull):
+            await conn.send("two")
+        with pytest.raises(StoreFull):
+            conn.send_nowait("three")
+        store.error = None
+        while True:
+            try:
+                await conn.send("four")
+            except StoreFull:
+                await asyncio.sleep(0.1)
+            else:
+                break
+        await conn.flush()
+        assert server.got == ["one", "four"]
+
+
+async def test_receipts_of_what_had_no_room_say_so():
+    store = HeldStore()
+    async with serving() as server, orders(server, store) as conn:
+        await (await conn.send("one"))
+        store.error = StoreFull("no room")
+        receipt = conn.send_nowait("two")
+        with pytest.raises(StoreFull):
+            await receipt.stored
+        assert receipt.outcome is Outcome.NOT_TAKEN
+        with pytest.raises(StoreFull):
+            await receipt
+        store.error = None
+
+
+async def test_a_store_that_failed_ends_its_sessions_here(caplog):
+    store = HeldStore()
+    async with serving() as server:
+        conn = await orders(server, store)
+        await (await conn.send("one"))
+        store.error = StoreFailed("disk broken")
+        with pytest.raises(reliable_ws.ConnectionClosed) as caught:
+            await conn.send("two")
+        assert isinstance(caught.value.__cause__, StoreFailed)
+        assert conn.report.count(Outcome.UNKNOWN) == 1
+        assert conn.close_code == 1012
+        with pytest.raises(reliable_ws.OutcomeUnknown):
+            await conn.close()
+        store.error = None
+        store.pending.clear()
+        async with orders(server, store) as conn:
+            assert conn.restored is not None
+            await (await conn.send("three"))
+        assert server.got == ["one", "three"]
+
+
+async def test_a_slow_store_delays_only_what_it_keeps(caplog, monkeypatch):
+    monkeypatch.setattr("reliable_ws.aio.store_port.STORE_SLOW", 0.05)
+    store = HeldStore()
+    events = []
+    async with serving() as server:
+        async with orders(server, store, on_event=events.append) as conn:
+            await (await conn.send("one"))
+            store.automatic = False
+            with (
+                caplog.at_level(logging.WARNING),
+                pytest.raises(reliable_ws.StoreSlow) as caught,
+            ):
+                await conn.send("two", timeout=0.2)
+            assert conn.state is reliable_ws.State.OPEN
+            assert [event.name for event in events].count("store_slow") == 1
+            store.automatic = True
+            store.commit()
+            await caught.value.receipt.stored
+            await caught.value.receipt
+        assert server.got == ["one", "two"]
