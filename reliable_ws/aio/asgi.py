@@ -15,6 +15,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.store import Store
 from reliable_ws.transport import select_subprotocol
 
+from .serve import KEEP_TIMEOUT
 from .sessions import Handler, Sessions
 from .sigterm import drain_on_sigterm
 
@@ -47,7 +48,8 @@ class ASGIApp:
             back, with ``conn.restored``.
         max_frame: The largest WebSocket message that the ASGI server takes, in bytes.
         drain_timeout: On SIGTERM the sessions drain for so many seconds before the server gets the
-            signal (see :func:`~reliable_ws.drain_on_sigterm`). With ``None`` they do not drain.
+            signal (see :func:`~reliable_ws.drain_on_sigterm`). With a store they are kept for the
+            next process, and so they are at the end of lifespan. With ``None`` they do not drain.
 
     Attributes:
         sessions: The sessions that the application serves.
@@ -132,7 +134,11 @@ class ASGIApp:
                     self._watch_sigterm()
                     await send({"type": "lifespan.startup.complete"})
                 case "lifespan.shutdown":
-                    await self.sessions.drain(0.0)  # no WebSocket is left, and none can come
+                    # No WebSocket is left, and none can come.
+                    if self.sessions.has_store:
+                        await self.sessions.drain(KEEP_TIMEOUT, sessions="keep")
+                    else:
+                        await self.sessions.drain(0.0)
                     await send({"type": "lifespan.shutdown.complete"})
                     return
 
@@ -142,7 +148,7 @@ class ASGIApp:
         if timeout is None or threading.current_thread() is not threading.main_thread():
             return
         try:
-            drain_on_sigterm(self.sessions, timeout=timeout)
+            drain_on_sigterm(self.sessions, timeout=timeout, keep=self.sessions.has_store)
         except RuntimeError as error:
             logger.warning("SIGTERM will not drain: %s", error)
 

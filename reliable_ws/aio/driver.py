@@ -166,7 +166,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         if not self.loop.is_running():  # a coroutine is closed behind the end of its event loop
             return
         self.is_told = True
-        if self.store is not None:  # the next process goes on
+        if self.is_kept_when_interrupted:
             try:
                 await self.keep()
             finally:
@@ -177,6 +177,11 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         finally:
             self.abort(*GOING_AWAY)  # no effect on a session that has ended
             tell_interrupted(self.session, self.name, error)
+
+    @property
+    def is_kept_when_interrupted(self) -> bool:
+        """Whether a cancellation, or its like, leaves the session to the next process."""
+        return self.store is not None
 
     async def keep(self) -> None:
         """Leave the session to the next process; return when its transport is gone.

@@ -104,6 +104,8 @@ class DurableSender(Sender):
         while unstored and unstored[-1].number > number:
             unstored.pop().number = WITHDRAWN
         self._stored.fail(number, no_room)
+        if self._confirmations is not None:
+            self._confirmations.fail(number, no_room)
         for watcher in self.watchers:
             watcher.withdrawn(number)
         self.try_again()

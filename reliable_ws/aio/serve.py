@@ -105,6 +105,10 @@ class Server:
         await asyncio.get_running_loop().create_future()
 
 
+KEEP_TIMEOUT = 3.0
+"""Seconds that a server has to leave its sessions to the next process, after a cancellation."""
+
+
 class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Serve sessions: ``handler(conn)`` runs once per session, not once per WebSocket.
 
@@ -226,10 +230,14 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Drain; at once if the block was left by cancellation."""
+        """Drain. If the block was left by cancellation: at once, and a store keeps the sessions."""
         if self._server is not None:
-            graceful = kind is None or issubclass(kind, Exception)
-            await self._server.drain(None if graceful else 0.0)
+            if kind is None or issubclass(kind, Exception):
+                await self._server.drain()
+            elif self._server.sessions.has_store:
+                await self._server.drain(KEEP_TIMEOUT, sessions="keep")
+            else:
+                await self._server.drain(0.0)
 
 
 def unix_serve(handler: Handler, path: Any = None, **options: Any) -> serve:

@@ -32,7 +32,7 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Store
@@ -42,7 +42,7 @@ from .connection import Connection, abort_silently
 from .driver import KEPT_FOR_NEXT, Driver
 from .link_io import LinkIO
 from .store_port import StorePort
-from .waiters import Condition, is_cancelled
+from .waiters import Condition, is_cancelled, is_loop_ending
 
 __all__ = ["Handler", "Sessions", "abort_all"]
 
@@ -95,6 +95,7 @@ class Sessions:
         self._end_of_handler = self._handled  # one for all tasks
         self._port: StorePort | None = None
         self._opening: asyncio.Task[None] | None = None  # of the store
+        self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
         self.keeps = False
         "Whether sessions are left to the next process when their handlers end."
         watch_forks(self)
@@ -111,6 +112,11 @@ class Sessions:
     def draining(self) -> bool:
         """Whether :meth:`drain` was called. New sessions are refused."""
         return self._registry.draining
+
+    @property
+    def has_store(self) -> bool:
+        """Whether a store keeps the sessions."""
+        return self._options.store is not None
 
     @property
     def connections(self) -> list[Connection]:
@@ -296,7 +302,15 @@ class Sessions:
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
         self._table.retire(acceptor, acceptor.loop.time())
+        if acceptor.store is not None and not acceptor.session.is_kept:
+            self._unkept.add(acceptor)
         self._change.notify_all()
+
+    def has_kept(self, acceptor: Acceptor) -> None:
+        """Take note that the store has the end of a session."""
+        if acceptor in self._unkept:
+            self._unkept.discard(acceptor)
+            self._change.notify_all()
 
     def _handled(self, handling: asyncio.Task[None]) -> None:
         self._table.handlers.discard(handling)
@@ -391,18 +405,17 @@ class Sessions:
         self._table.acceptors[session.id] = acceptor
         acceptor.pump.rearm()
 
-    async def _keep(self, timeout: float) -> dict[bytes, Report]:
+    async def _keep(self, timeout: float) -> None:
         """Leave every session to the next process."""
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
         self.keeps = True
-        reports = self._table.begin_drain()
+        self._registry.leaving = True
         acceptors = list(self._table.acceptors.values())
         self._cancel_handlers()
-        me = asyncio.current_task()
         try:
             async with asyncio.timeout(timeout / 2):
-                await self._change.wait_for(lambda: not self._table.handlers - {me})
+                await self._change.wait_for(lambda: not self._table.waited_for)
         except TimeoutError:
             pass
         for acceptor in acceptors:
@@ -410,9 +423,17 @@ class Sessions:
                 await acceptor.store.keep(max(0.0, by - loop.time()))
                 acceptor.store.leave(KEPT_FOR_NEXT)
         await self._is_empty_within(max(0.0, by - loop.time()))
-        if self._port is not None:
-            claims_of(self._port.store).release(SERVER)
-        return reports
+
+    async def _leave_store(self) -> None:
+        """Return when the store has the ends of all sessions, and let others use it."""
+        if self._port is None:
+            return
+        try:
+            async with asyncio.timeout(self.config.close_cancelled_timeout):
+                await self._change.wait_for(lambda: not self._unkept)
+        except TimeoutError:
+            logger.warning("%r: the store has not kept the ends of all sessions in time", self)
+        claims_of(self._port.store).release(SERVER)
 
     async def drain(
         self, timeout: float = 10.0, *, sessions: Literal["close", "keep"] = "close"
@@ -439,10 +460,8 @@ class Sessions:
         check_seconds(timeout)
         if sessions not in ("close", "keep"):
             raise ValueError(f"sessions= must be 'close' or 'keep', not {sessions!r}")
-        if sessions == "keep":
-            if self._options.store is None:
-                raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
-            return await self._keep(timeout)
+        if sessions == "keep" and self._options.store is None:
+            raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
         for acceptor in self._table.acceptors.values():
             acceptor.pump.check_thread()  # one loop has them all
             break
@@ -450,11 +469,15 @@ class Sessions:
         me: Any = asyncio.current_task()
         self._table.callers.add(me)
         try:
+            if sessions == "keep":
+                await self._keep(timeout)
+                return reports
             for seconds in self._table.drain(timeout, self._cancel_handlers):
                 if await self._is_empty_within(seconds):
                     break
         finally:
             self._table.callers.discard(me)
+            await self._leave_store()
         return reports
 
     def _waits_for_drain(self, task: asyncio.Task[Any]) -> None:
@@ -505,9 +528,25 @@ class Acceptor(Driver):
         self._overdue: asyncio.TimerHandle | None = None  # cancels the handler of an ended session
 
     def _on_ended(self, ending: Ending) -> None:
+        if ending.kind is End.KEPT:  # this process takes no part any more
+            self._sessions._registry.leaving = True
         self._sessions._retire(self)
         super()._on_ended(ending)
         self._limit_handler()
+
+    def changed(self) -> None:
+        """Wake the tasks that wait for the session's state."""
+        super().changed()
+        if self.store is not None and self.session.ended and self.session.is_kept:
+            self._sessions.has_kept(self)
+
+    @property
+    def is_kept_when_interrupted(self) -> bool:
+        """Whether a cancelled handler leaves its session to the next process.
+
+        It does when the event loop ends. A handler that the application cancels ends its session.
+        """
+        return self.store is not None and is_loop_ending()
 
     def _limit_handler(self) -> None:
         """Cancel the handler in a while, if it runs and its session has ended."""

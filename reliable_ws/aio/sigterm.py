@@ -14,6 +14,7 @@ from typing import Any, cast
 from reliable_ws.driver.session_table import OnDrained
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_seconds, check_sessions
+from reliable_ws.protocol.report import Report
 
 from .sessions import Sessions
 
@@ -29,6 +30,7 @@ def drain_on_sigterm(
     timeout: float = 10.0,
     on_drained: OnDrained | None = None,
     then: Callable[[], object] | None = None,
+    keep: bool = False,
 ) -> None:
     """Let SIGTERM drain ``sessions`` first, and then do what it did before this call.
 
@@ -51,15 +53,20 @@ def drain_on_sigterm(
         timeout: The timeout of :meth:`Sessions.drain`, in seconds.
         on_drained: Called with the reports, one for each session that ended.
         then: Stops the server. If several calls give it, the last one counts.
+        keep: Leave the sessions to the next process, as ``drain(sessions="keep")`` does. They need
+            a store.
 
     Raises:
         RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not
             given.
         TypeError: An argument has the wrong type.
+        ValueError: ``keep`` is given, and there is no store.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
     check_sessions(sessions, Sessions)
     check_seconds(timeout)
+    if keep and not sessions.has_store:
+        raise ValueError("keep=True needs a store: Sessions(store=…)")
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:
         if threading.current_thread() is not threading.main_thread():
@@ -72,12 +79,15 @@ def drain_on_sigterm(
             return
     elif then is not None:
         _watch.go_on = then
-    _watch.drains.setdefault(sessions, lambda: _drained(sessions, timeout, on_drained))
+    drain = partial(sessions.drain, timeout, sessions="keep" if keep else "close")
+    _watch.drains.setdefault(sessions, lambda: _drained(drain, on_drained))
 
 
-async def _drained(sessions: Sessions, timeout: float, on_drained: OnDrained | None) -> None:
+async def _drained(
+    drain: Callable[[], Coroutine[Any, Any, dict[bytes, Report]]], on_drained: OnDrained | None
+) -> None:
     try:
-        reports = await sessions.drain(timeout)
+        reports = await drain()
         if on_drained is not None:
             on_drained(reports)
     except Exception:  # noqa: BLE001 - on_drained is the application's, and the process must go

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import TypeAlias
 
-__all__ = ["Condition", "Signal", "Thresholds", "WaitQueue", "is_cancelled"]
+__all__ = ["Condition", "Signal", "Thresholds", "WaitQueue", "is_cancelled", "is_loop_ending"]
 
 Threshold: TypeAlias = tuple[int, asyncio.Future[None]]
 """A number, and who waits for it."""
@@ -23,6 +23,12 @@ def is_cancelled() -> bool:
     """Whether this task was cancelled, and not only something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def is_loop_ending() -> bool:
+    """Whether every other task was cancelled as well: ``asyncio.run`` does so at its end."""
+    me = asyncio.current_task()
+    return all(task.cancelling() for task in asyncio.all_tasks() if task is not me)
 
 
 class WaitQueue:

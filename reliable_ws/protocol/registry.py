@@ -160,6 +160,9 @@ class SessionRegistry:
         "Whether new sessions are refused; resumes are still answered."
         self.evicted: list[tuple[Session, list[Event]]] = []
         "Sessions that were ended here since :meth:`take_evicted`, each with what happened."
+        self.leaving = False
+        "Whether the next process takes over: whoever comes is told to come again (STORE-9)."
+        self._left: set[bytes] = set()  # sessions that are left to it
         self.about: Callable[[Hashable], dict[str, Any]] | None = None
         """With a store: returns what is kept beside a new session of a principal. It raises
         :class:`~.errors.Violation` to refuse one that cannot be kept."""
@@ -200,6 +203,8 @@ class SessionRegistry:
             fault = codecs_differ(hello.codec, self._told_codec)
             self._note(arrival, hello, fault, now, "both sides need the same payload_codec=")
             raise fault
+        if self.leaving or hello.session in self._left:
+            raise Violation(Code.BUSY, "the next process goes on with it")
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
             self.retire(session, now)
@@ -308,6 +313,9 @@ class SessionRegistry:
         del theirs[session.id]
         if not theirs:
             del self._by_principal[principal]
+        if session.ended is not None and session.ended.kind is End.KEPT:
+            self._left.add(session.id)  # it has not ended: the store has it
+            return
         ttl = max(self.config.session_ttl, min(session.outbox.peer.ttl_ms / 1000, LONGEST_TTL))
         self._tombstones[session.id] = Tombstone(
             session.key,

@@ -13,11 +13,12 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Outcome, SQLiteStore
+from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
 from tests.support.stores import MemoryStore
 
-pytestmark = pytest.mark.usefixtures("clean")
+clean = pytest.mark.usefixtures("clean")
 
 
 class Server:
@@ -82,6 +83,7 @@ def orders(server: Server, store: Any, **options: Any) -> reliable_ws.connect:
     return reliable_ws.connect(server.uri, store=store, name="orders", **options)
 
 
+@clean
 async def test_a_message_is_kept_when_send_returns(store):
     async with serving() as server, orders(server, store) as conn:
         receipt = await conn.send("one", key="k")
@@ -92,6 +94,7 @@ async def test_a_message_is_kept_when_send_returns(store):
     assert store.outcome("another") is None
 
 
+@clean
 async def test_the_session_of_a_name_goes_on(store):
     async with serving() as server:
         async with orders(server, store) as conn:
@@ -108,6 +111,7 @@ async def test_the_session_of_a_name_goes_on(store):
         assert server.got == ["taken", "kept", "more"]
 
 
+@clean
 async def test_what_is_owed_is_said(store, tmp_path):
     async with serving(tmp_path / "server.db") as server:
         async with orders(server, store) as conn:
@@ -125,6 +129,7 @@ async def test_what_is_owed_is_said(store, tmp_path):
         assert [one is None for one in server.restored] == [True, False]
 
 
+@clean
 async def test_a_block_that_ends_well_ends_the_session(store):
     async with serving() as server:
         async with orders(server, store) as conn:
@@ -134,6 +139,7 @@ async def test_a_block_that_ends_well_ends_the_session(store):
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
+@clean
 async def test_a_block_that_raises_keeps_the_session(store, error):
     async with serving() as server:
         with pytest.raises(error):  # noqa: PT012 - it is about the block
@@ -144,6 +150,7 @@ async def test_a_block_that_raises_keeps_the_session(store, error):
             assert conn.id == first
 
 
+@clean
 async def test_a_key_is_accepted_once(store):
     async with serving() as server:
         async with orders(server, store) as conn:
@@ -157,6 +164,7 @@ async def test_a_key_is_accepted_once(store):
         assert server.got == ["x"]
 
 
+@clean
 async def test_many_sends_share_commits(store):
     async with serving() as server, orders(server, store) as conn:
         await asyncio.gather(*(conn.send(str(number)) for number in range(300)))
@@ -164,6 +172,7 @@ async def test_many_sends_share_commits(store):
         assert server.got == [str(number) for number in range(300)]
 
 
+@clean
 async def test_receipts_say_when_they_are_stored(store):
     async with serving() as server, orders(server, store) as conn:
         receipt = conn.send_nowait("x")
@@ -175,6 +184,7 @@ async def test_receipts_say_when_they_are_stored(store):
             await receipt.stored
 
 
+@clean
 async def test_work_of_the_sender_is_kept_with_the_message(store):
     async with serving() as server, orders(server, store) as conn:
         await conn.send("order", apply=lambda db: db.execute("create table mine (number integer)"))
@@ -194,6 +204,7 @@ async def test_work_of_the_sender_is_kept_with_the_message(store):
         assert server.got == ["order", "second", "x"]
 
 
+@clean
 async def test_work_of_the_receiver_is_kept_with_the_confirmation(tmp_path):
     async with serving(tmp_path / "server.db") as server:
         results = []
@@ -225,6 +236,7 @@ async def test_work_of_the_receiver_is_kept_with_the_confirmation(tmp_path):
         assert results == [1, "raised", 2, 3]
 
 
+@clean
 async def test_apply_needs_a_store():
     async with serving() as server:
         server.connections.clear()
@@ -259,6 +271,7 @@ async def test_apply_needs_a_store():
         ({"apply": test_apply_needs_a_store}, TypeError),
     ],
 )
+@clean
 async def test_mistakes_raise_at_the_call(store, options, error):
     async with serving() as server, orders(server, store) as conn:
         with pytest.raises(error):
@@ -274,12 +287,14 @@ def test_a_store_and_a_name_go_together():
         reliable_ws.Sessions(store=1)
 
 
+@clean
 async def test_a_name_is_used_once_at_a_time(store):
     async with serving() as server, orders(server, store):
         with pytest.raises(ValueError, match="in use"):
             await orders(server, store)
 
 
+@clean
 async def test_a_session_that_was_being_closed_is_brought_to_its_end_first(store, tmp_path):
     config = reliable_ws.Config(open_timeout=1, close_progress_timeout=1)
     async with serving(tmp_path / "server.db") as server:
@@ -297,6 +312,7 @@ async def test_a_session_that_was_being_closed_is_brought_to_its_end_first(store
         assert server.got == ["taken", "kept"]
 
 
+@clean
 async def test_a_server_goes_on_where_it_was(tmp_path):
     async with serving(tmp_path / "server.db") as server:
 
@@ -320,6 +336,7 @@ async def test_a_server_goes_on_where_it_was(tmp_path):
         assert len(server.restored) == 2
 
 
+@clean
 async def test_what_was_not_confirmed_comes_again_and_says_so(tmp_path):
     async with serving(tmp_path / "server.db") as server:
         seen = []
@@ -343,6 +360,7 @@ async def test_what_was_not_confirmed_comes_again_and_says_so(tmp_path):
         assert seen == [("a", False), ("b", False), ("b", True)]
 
 
+@clean
 async def test_a_principal_that_cannot_be_kept_is_refused(tmp_path):
     store = SQLiteStore(tmp_path / "server.db")
     sessions = reliable_ws.Sessions(store=store)
@@ -371,6 +389,7 @@ class HeldStore(MemoryStore):
             self.commit()
 
 
+@clean
 async def test_a_full_store_refuses_and_goes_on():
     store = HeldStore()
     async with serving() as server, orders(server, store) as conn:
@@ -392,6 +411,7 @@ async def test_a_full_store_refuses_and_goes_on():
         assert server.got == ["one", "four"]
 
 
+@clean
 async def test_receipts_of_what_had_no_room_say_so():
     store = HeldStore()
     async with serving() as server, orders(server, store) as conn:
@@ -406,6 +426,7 @@ async def test_receipts_of_what_had_no_room_say_so():
         store.error = None
 
 
+@clean
 async def test_a_store_that_failed_ends_its_sessions_here(caplog):
     store = HeldStore()
     async with serving() as server:
@@ -427,6 +448,7 @@ async def test_a_store_that_failed_ends_its_sessions_here(caplog):
         assert server.got == ["one", "three"]
 
 
+@clean
 async def test_a_slow_store_delays_only_what_it_keeps(caplog, monkeypatch):
     monkeypatch.setattr("reliable_ws.aio.store_port.STORE_SLOW", 0.05)
     store = HeldStore()
@@ -447,3 +469,105 @@ async def test_a_slow_store_delays_only_what_it_keeps(caplog, monkeypatch):
             await caught.value.receipt.stored
             await caught.value.receipt
         assert server.got == ["one", "two"]
+
+
+@clean
+async def test_a_peer_that_comes_back_too_early_is_told_to_come_again(tmp_path):
+    """STORE-9: the process that leaves its sessions does not answer for them any more."""
+    async with serving(tmp_path / "server.db") as server:
+        async with reliable_ws.connect(server.uri) as conn:
+            await (await conn.send("one"))
+            await server.inner.sessions.drain(2, sessions="keep")
+            conn.reconnect_now()
+            await conn.send("two")
+            with pytest.raises(TimeoutError):
+                await conn.flush(timeout=0.3)
+            assert conn.state is reliable_ws.State.DETACHED
+            server.inner.inner.close()
+            await server.inner.inner.wait_closed()
+            server.store.close()
+            await server.start()
+            conn.reconnect_now()
+            await conn.flush()
+        assert server.got == ["one", "two"]
+
+
+@clean
+async def test_a_flush_does_not_wait_for_what_had_no_room():
+    store = HeldStore()
+    async with serving() as server, orders(server, store) as conn:
+        await (await conn.send("one"))
+        store.automatic = False
+        conn.send_nowait("two")
+        flushing = asyncio.ensure_future(conn.flush())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        store.fail(StoreFull("no room"))
+        with pytest.raises(StoreFull):
+            await flushing
+        store.automatic = True
+
+
+@clean
+async def test_the_end_of_a_session_is_kept_when_draining_returns(tmp_path):
+    server = Server(tmp_path / "server.db")
+    await server.start()
+    conn = await reliable_ws.connect(server.uri)
+    await (await conn.send("one"))
+    await server.inner.drain(2)
+    await conn.wait_closed()
+    (stored,) = server.store.open()
+    server.store.close()
+    assert StoredSession(stored).ending is not None
+
+
+@clean
+async def test_a_handler_that_the_application_cancels_ends_its_session(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        began = asyncio.Event()
+        tasks = []
+
+        async def handler(conn):
+            tasks.append(asyncio.current_task())
+            began.set()
+            await asyncio.sleep(60)
+
+        server.handler = handler
+        async with reliable_ws.connect(server.uri) as conn:
+            await began.wait()
+            tasks[0].cancel()
+            with pytest.raises(reliable_ws.ConnectionClosed):
+                await conn.recv()
+
+
+def test_a_server_that_is_interrupted_keeps_its_sessions(tmp_path):
+    """As Ctrl-C does: the main task is cancelled."""
+    path = tmp_path / "server.db"
+
+    async def process() -> None:
+        with SQLiteStore(path) as store:
+            await serve(store)
+
+    async def serve(store: Any) -> None:
+        async with reliable_ws.serve(hold, "127.0.0.1", 0, store=store) as server:
+            conn = await reliable_ws.connect(f"ws://127.0.0.1:{server.port}")
+            await (await conn.send("x"))
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+
+    async def hold(conn: reliable_ws.Connection) -> None:
+        async for _message in conn:
+            pass
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(process())
+    with SQLiteStore(path) as store:
+        (stored,) = store.open()
+        assert StoredSession(stored).ending is None
+        assert StoredSession(stored).facts["confirmed"] == 1
+
+
+@clean
+async def test_sigterm_may_keep_only_with_a_store():
+    with pytest.raises(ValueError, match="store"):
+        reliable_ws.drain_on_sigterm(reliable_ws.Sessions(), keep=True)

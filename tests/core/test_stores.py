@@ -1032,3 +1032,22 @@ def test_a_link_that_takes_over_lets_the_held_one_go():
     second = pair.dial()
     assert not first.dialer.held
     assert second.dialer.held
+
+
+def test_a_session_that_was_left_is_answered_by_the_next_process():
+    """STORE-9"""
+    pair = by_hand(client=False)
+    pair.cut()
+    pair.server.leave(pair.now, "the process ends")
+    pair._server_said([])
+    pair.dial()
+    say(pair, "client")
+    pair.deliver_up()
+    (refuse,) = say(pair, "server")
+    assert (refuse.code, refuse.counters) == (Code.BUSY, None)
+    pair.registry.leaving = True
+    pair.cut()
+    pair.dial()
+    say(pair, "client")
+    pair.deliver_up()
+    assert say(pair, "server")[0].code == Code.BUSY
