@@ -365,6 +365,18 @@ class Ledger:
             known.applied.add(apply.delivery)
         return value
 
+    def run(self, work: Callable[[Any], Any]) -> Any:
+        """Run work of the application that belongs to no session.
+
+        Raises:
+            WorkRaised: What the work raised is in it. The work is undone.
+            sqlite3.Error: The whole group is undone.
+        """
+        self.connection.execute("SAVEPOINT rws")
+        value = self._work(work)
+        self.connection.execute("RELEASE rws")
+        return value
+
     def _work(self, work: Callable[[Any], Any]) -> Any:
         connection = self.connection
         before = connection.total_changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
 import threading
@@ -10,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.snapshot import StoredSession
@@ -38,6 +39,7 @@ _WITHDRAWN = (3, 52, 0)
 _MENDED = ((3, 44, 6), (3, 50, 7))
 _SAFE = "3.51.3 and later (without 3.52.0), 3.50.7, 3.44.6"
 
+T = TypeVar("T")
 Done = Callable[[StoreError | None], None]
 Applied = Callable[[Any, BaseException | None], None]
 
@@ -229,6 +231,31 @@ class SQLiteStore:
             StoreError: The store is not open, or this is a forked process.
         """
         self._put(_Work(apply, done))
+
+    def run(self, work: Callable[[Any], T], /) -> T:
+        """Run work of the application in a commit, and return what it returned. It blocks.
+
+        It is for tables of the application that are in the same file: to make them, and to read
+        them, before there is a session or beside one. The work is called as that of ``apply=``: in
+        the store's thread, in order with everything that was submitted before. If it raises,
+        nothing of it is kept. In an event loop: ``await asyncio.to_thread(store.run, work)``.
+
+        Raises:
+            StoreFull: There is no room on the disk. The work was undone.
+            StoreFailed: The store has stopped. It is not known whether the work was kept.
+            StoreError: It is not open, this is a forked process, or it is called by the work of
+                ``apply=``.
+            TypeError: ``work`` is no plain function.
+            Exception: What the work raised.
+        """
+        given: object = work
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            raise TypeError(f"work must be a plain function, called with the database: {work!r}")
+        self._check_thread()
+        answer = _Answer()
+        self._put(_OwnWork(work, answer))
+        value: T = answer.wait()
+        return value
 
     def find(self, key: str) -> tuple[bytes, int, bytes] | None:
         """Return the session, the number and the session's facts of a key. It blocks.
@@ -515,6 +542,29 @@ class _Work(_Item):
     def tell(self, error: StoreError | None) -> None:
         raised = error or self.raised
         self.done(None if raised is not None else self.value, raised)
+
+
+class _OwnWork(_Item):
+    def __init__(self, work: Callable[[Any], Any], given: _Answer) -> None:
+        self.work = work
+        self.given = given
+        self.value: Any = None
+        self.raised: BaseException | None = None
+
+    def write(self, ledger: Ledger) -> None:
+        from .ledger import WorkRaised
+
+        try:
+            self.value = ledger.run(self.work)
+        except WorkRaised as exc:
+            self.raised = exc.args[0]
+
+    def tell(self, error: StoreError | None) -> None:
+        raised = error or self.raised
+        if raised is not None:
+            self.given.fail(raised)
+        else:
+            self.given.give(self.value)
 
 
 class _Question(_Item):

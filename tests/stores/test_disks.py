@@ -53,6 +53,9 @@ def test_a_full_disk_refuses_and_goes_on_when_there_is_room(small):
         with pytest.raises(StoreFull):
             apply(store, lambda db: db.execute("insert into t values (zeroblob(3000000))"))
 
+        with pytest.raises(StoreFull):
+            store.run(lambda db: db.execute("insert into t values (zeroblob(3000000))"))
+
         def swallow(db):
             try:
                 db.execute("insert into t values (zeroblob(3000000))")

@@ -127,6 +127,10 @@ def test_a_done_that_raises_stops_nothing(store, caplog):
 # ---------------------------------------------------------------------------------- apply
 
 
+async def keep_later(_db):
+    """Is no work for a thread."""
+
+
 def table(db):
     db.execute("create table orders (id integer primary key, what text)")
 
@@ -267,6 +271,34 @@ def test_what_only_tells_something_is_allowed(store):
     assert apply(store, lambda db: list(db.execute("select count(*) from rws_runs"))) == [(1,)]
 
 
+def test_work_of_the_application_needs_no_session(store, path):
+    assert store.run(table) is None
+    keep(store, change())
+    store.run(lambda db: db.execute("insert into orders values (?, ?)", (1, "a")))
+
+    def bad(db):
+        db.execute("insert into orders values (2, 'b')")
+        raise LookupError("undone")
+
+    with pytest.raises(LookupError, match="undone"):
+        store.run(bad)
+    with pytest.raises(StoreError, match="rws_"):
+        store.run(lambda db: db.execute("delete from rws_sessions"))
+    with pytest.raises(StoreError, match="own thread"):
+        store.run(lambda _: store.run(table))
+    store.close()
+    with pytest.raises(StoreError, match="not open"):
+        store.run(table)
+    with SQLiteStore(path) as opened:
+        assert opened.run(lambda db: db.execute("select * from orders").fetchall()) == [(1, "a")]
+
+
+@pytest.mark.parametrize("work", [None, "select 1", keep_later])
+def test_work_that_the_thread_cannot_do_is_refused(store, work):
+    with pytest.raises(TypeError, match="plain function"):
+        store.run(work)
+
+
 def test_the_database_is_gone_when_the_work_has_returned(store):
     keep(store, change())
     kept = []
@@ -277,7 +309,7 @@ def test_the_database_is_gone_when_the_work_has_returned(store):
 
 def test_the_work_cannot_wait_for_the_store(store):
     keep(store, change())
-    for wait in (lambda _: store.find("k"), lambda _: store.open()):
+    for wait in (lambda _: store.find("k"), lambda _: store.open(), lambda _: store.run(table)):
         with pytest.raises(StoreError, match="own thread"):
             apply(store, wait, delivery=1)
 
