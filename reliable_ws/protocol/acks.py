@@ -88,6 +88,8 @@ class Acks:
         """There is news: arm the delay, unless it is armed, and watch for what cannot wait."""
         inbox = self.inbox
         if self.by is None:
+            if inbox.stored_confirmed <= self.confirmed and inbox.received == self.received:
+                return  # the news may not be told before it is kept (STORE-3)
             self.by = now + self._delay
         elif inbox.due:  # while the delay runs, the mark is what cannot wait
             self.now = True

@@ -250,6 +250,23 @@ def test_a_heartbeat_tells_only_what_is_kept():
     assert say(pair, "server") == [Ack(1, 0)]
 
 
+def test_nothing_is_said_again_and_again_while_a_store_is_slow():
+    """STORE-3"""
+    pair = by_hand(client=False)
+    pair.client.send(b"x")
+    say(pair, "client")
+    arrive(pair)
+    pair.server_take()
+    said = []
+    for _ in range(10):
+        pair.now += 0.03
+        pair.tick()
+        said += say(pair, "server")
+    assert said == [Ack(1, 0)]
+    pair.keep("server")
+    assert say(pair, "server") == [Ack(1, 1)]
+
+
 def test_a_greeting_tells_only_what_is_kept():
     """STORE-3"""
     pair = by_hand(client=False)
