@@ -1,0 +1,1 @@
+"""Real processes, with real stores, that are killed at any time. See :mod:`.harness`."""

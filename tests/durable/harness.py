@@ -1,0 +1,233 @@
+"""Kill both sides of a conversation, again and again, and compare what they wrote down.
+
+``python -m tests.durable.harness --kills 300``. The parent has loaded everything, and forks each
+process: so a start takes milliseconds. It listens, and its children accept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from reliable_ws.adapters.websockets import asyncio as _websockets  # noqa: F401 - loaded once
+
+from . import points
+from .audit import audit
+from .board import APPLICATION, KINDS, POINTS, SIDES, STAGES, Board
+from .sides import Life, live
+
+__all__ = ["World", "main", "plan"]
+
+NOT_ON = {
+    "initiator": {"transmit welcome", "written welcome"},
+    "acceptor": {"transmit attempt", "written attempt"},
+}
+"What a side does not say."
+
+UNSAID = {"transmit forgotten", "written forgotten"}
+
+PATIENCE = 3.0
+"So long a side has to come to the point at which it is to die."
+
+END = 25.0
+"So long both sides have to come to an end when nobody is killed any more."
+
+Kill = tuple[str, str, int]
+
+
+def all_points() -> list[tuple[str, str]]:
+    return [
+        (side, point)
+        for side in SIDES
+        for point in POINTS
+        if point not in NOT_ON[side] and point not in UNSAID
+    ]
+
+
+def plan(kills: int, chance: random.Random) -> list[Kill | None]:
+    """Which kills to make: each point in turn, and a third of them at any time (``None``)."""
+    each = all_points()
+    chance.shuffle(each)
+    places = itertools.cycle(each)
+    planned: list[Kill | None] = []
+    while len(planned) < kills:
+        if chance.random() < 0.3:
+            planned.append(None)
+        else:
+            side, point = next(places)
+            planned.append((side, point, chance.choice((1, 1, 2, 3, 5))))
+    return planned
+
+
+class World:
+    """Two files and the processes that have them, one after the other."""
+
+    def __init__(self, directory: Path, seed: int, survives: str) -> None:
+        self.directory = directory
+        self.chance = random.Random(seed)
+        self.survives = survives
+        self.board = Board()
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listening.setblocking(False)
+        self.lives = dict.fromkeys(SIDES, 0)
+        self.children: dict[str, int] = {}
+        self.kills = self.missed = 0
+        self.wrong: list[str] = []
+
+    def start(self, side: str) -> None:
+        """Start the next process of a side."""
+        self.lives[side] += 1
+        life = Life(
+            self.directory,
+            side,
+            self.lives[side],
+            self.chance.getrandbits(32),
+            self.board,
+            self.listening,
+            self.survives,
+        )
+        process = os.fork()
+        if process:
+            self.children[side] = process
+            return
+        status = 1
+        try:
+            live(life)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def reap(self) -> list[tuple[str, int]]:
+        """Return which children have ended, and how."""
+        ended = []
+        for side, process in list(self.children.items()):
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                del self.children[side]
+                ended.append((side, status))
+        return ended
+
+    def check(self, ended: list[tuple[str, int]]) -> None:
+        for side, status in ended:
+            if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+                log = (self.directory / f"{side}.log").read_text()[-3000:]
+                self.wrong.append(f"{side} ended by itself with {status}: {log}")
+
+    def kill(self, planned: Kill | None) -> None:
+        """Have a side die, and start it again."""
+        for side in SIDES:
+            if side not in self.children:
+                self.start(side)
+        ended: list[tuple[str, int]] = []
+        if planned is None:
+            until = time.monotonic() + self.chance.uniform(0.0, 0.12)
+        else:
+            self.board.arm(*planned)
+            until = time.monotonic() + PATIENCE
+        while not ended and time.monotonic() < until:
+            time.sleep(0.001)
+            ended = self.reap()
+        self.board.disarm()
+        self.kills += 1
+        if not ended:
+            if planned is not None:
+                self.missed += 1
+            victims = self.chance.choice((SIDES[:1], SIDES[1:], SIDES))
+            for side in victims:
+                os.kill(self.children[side], signal.SIGKILL)
+                os.waitpid(self.children.pop(side), 0)
+        self.check(ended)
+
+    def finish(self) -> None:
+        """Let both sides come to an end, and compare what they wrote down."""
+        self.board.finishing = True
+        for side in SIDES:
+            if side not in self.children:
+                self.start(side)
+        until = time.monotonic() + END
+        while self.children and time.monotonic() < until:
+            time.sleep(0.002)
+            for side, status in self.reap():
+                if status:
+                    self.check([(side, status)])
+        for side, process in self.children.items():
+            self.wrong.append(f"{side} did not come to an end in {END} s")
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        self.children.clear()
+        self.listening.close()
+
+
+def run(kills: int, seed: int, *, per_world: int, keep: Path | None) -> dict[str, Any]:
+    """Make so many kills, in one world after the other; return the figures."""
+    points.install()
+    gc.collect()
+    gc.freeze()
+    chance = random.Random(seed)
+    planned = plan(kills, chance)
+    hits: Counter[tuple[str, str]] = Counter()
+    counts: Counter[str] = Counter()
+    strange: Counter[str] = Counter()
+    died: Counter[str] = Counter()
+    wrong: list[str] = []
+    began = time.monotonic()
+    for at in range(0, kills, per_world):
+        directory = Path(tempfile.mkdtemp(prefix="durable"))
+        world = World(directory, seed + at, chance.choice(("power", "process")))
+        for one in planned[at : at + per_world]:
+            world.kill(one)
+        world.finish()
+        for side in SIDES:
+            hits.update({(side, point): n for point, n in world.board.hits(side).items()})
+        counts["kills"] += world.kills
+        counts["missed"] += world.missed
+        found = audit(directory)
+        counts.update(found.counts)
+        strange.update(found.strange)
+        bad = world.wrong + found.wrong
+        wrong += [f"world {at} (seed {seed}): {line}" for line in bad]
+        if bad and keep is not None:
+            shutil.copytree(directory, keep / f"{seed}.{at}", dirs_exist_ok=True)
+        shutil.rmtree(directory)
+    counts["seconds"] = round(time.monotonic() - began)
+    never = [f"{side}: {point}" for side, point in all_points() if not hits[side, point]]
+    return {"counts": counts, "strange": strange, "never": never, "wrong": wrong, "died": died}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--per-world", type=int, default=25)
+    parser.add_argument("--keep", type=Path, help="where to put what failed")
+    options = parser.parse_args()
+    seed = random.randrange(1 << 30) if options.seed is None else options.seed
+    figures = run(options.kills, seed, per_world=options.per_world, keep=options.keep)
+    print(f"seed {seed}:", dict(figures["counts"]))
+    print("strange:", dict(figures["strange"].most_common(20)))
+    print("points that nobody came to:", figures["never"])
+    for line in figures["wrong"][:30]:
+        print("WRONG", line)
+    print(len(figures["wrong"]), "wrong")
+    return 1 if figures["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
