@@ -3,6 +3,7 @@
 #   make demo [FILE=path]    see it work, on this machine
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
+#   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
@@ -32,7 +33,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check explore bench bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check explore soak bench bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -75,6 +76,11 @@ pytest: $(DEV)
 explore: $(DEV)
 	RELIABLE_WS_SCHEDULES=$${RELIABLE_WS_SCHEDULES:-60000} $(PYTEST) tests/sim -m "" -n $(WORKERS)
 	RELIABLE_WS_ORDERS=4 $(PYTEST) tests/aio -m "" -n $(WAITERS)
+
+# It says how many kills it is to do, and stops with a fault's files in .venv/soak.
+soak: $(DEV)
+	$(BIN)/python -m tests.durable.harness --kills $(or $(KILLS),10000) --jobs $(WAITERS) \
+		--keep .venv/soak
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

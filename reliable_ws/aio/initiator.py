@@ -105,7 +105,7 @@ class Initiator(Driver):
         try:
             await self.change.wait_for(lambda: self.attempt_over)
         except BaseException:
-            if self.store is not None and self.is_revived:
+            if self.store is not None and not self.session.ended:
                 self.store.leave("the connection was not opened")
             self.abort()  # no effect on a session that has ended
             raise
@@ -120,9 +120,11 @@ class Initiator(Driver):
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
-        return ending_before_welcome(self.session, code, reason) or super()._ending_for(
-            code, reason
-        )
+        ending = ending_before_welcome(self.session, code, reason)
+        if ending is not None and ending.kind is End.LOST:
+            # With a store: the peer may have begun it, and the next connect() goes on with it.
+            self.session.leave_store()
+        return ending or super()._ending_for(code, reason)
 
     def _on_ended(self, ending: Ending) -> None:
         super()._on_ended(ending)

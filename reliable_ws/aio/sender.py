@@ -251,7 +251,9 @@ class Receipt:
     def __init__(self, sender: Sender, number: int) -> None:
         self._sender = sender
         self.number = number
-        "The message's sequence number; -1 for one that the store had no room for."
+        """The message's sequence number; -1 for one that the store had no room for. That of
+        ``send(apply=)`` is final once ``stored`` is done: if the process dies before, the next one
+        gives the message a number."""
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""
@@ -268,7 +270,8 @@ class Receipt:
     def stored(self) -> Awaitable[None]:
         """Await this to wait until the store has the message (``connect(…, store=…)``).
 
-        ``await send()`` has waited for that already; :meth:`Connection.send_nowait` has not.
+        ``await send()`` has waited for that already; :meth:`Connection.send_nowait` has not. After
+        ``send(apply=)`` it waits until the store has the message's number, too.
 
         Raises:
             StoreFull: The store had no room for it. It was not accepted.

@@ -451,9 +451,13 @@ class Session:
 
         The peer is told that this side restarts. Messages that the store has are *kept*.
         """
+        self.leave_store()
+        return self.end(now, Ending(End.KEPT, Code.RESTART, reason), cause)
+
+    def leave_store(self) -> None:
+        """Give the store nothing more: the session goes on there, whatever becomes of it here."""
         if self.durable is not None:
             self.durable.close()
-        return self.end(now, Ending(End.KEPT, Code.RESTART, reason), cause)
 
     def drop_partial(self) -> int:
         """Drop what is held of a message in parts, while detached; how many bytes (PART-4)."""

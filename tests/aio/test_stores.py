@@ -13,6 +13,7 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Outcome, SQLiteStore
+from reliable_ws.aio.sessions import Acceptor
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
@@ -571,3 +572,24 @@ def test_a_server_that_is_interrupted_keeps_its_sessions(tmp_path):
 async def test_sigterm_may_keep_only_with_a_store():
     with pytest.raises(ValueError, match="store"):
         reliable_ws.drain_on_sigterm(reliable_ws.Sessions(), keep=True)
+
+
+async def test_a_session_whose_welcome_was_lost_is_gone_on_with(store, tmp_path, monkeypatch):
+    """The server may have begun it: without this, it and its handler would wait for a week."""
+    async with serving(tmp_path / "server.db") as server:
+        sessions = server.inner.sessions
+        with monkeypatch.context() as patch:
+            attach = Acceptor.attach
+
+            def cut(acceptor, transport, link):
+                transport.abort()
+                return attach(acceptor, transport, link)
+
+            patch.setattr(Acceptor, "attach", cut)
+            with pytest.raises(reliable_ws.SessionLost):
+                await orders(server, store)
+        assert len(sessions) == 1
+        async with orders(server, store) as conn:
+            assert len(sessions) == 1
+            await (await conn.send("x"))
+        assert server.got == ["x"]

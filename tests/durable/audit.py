@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.stores.ledger import read_sessions
@@ -18,6 +18,14 @@ OTHER = {"initiator": "acceptor", "acceptor": "initiator"}
 
 BAD_WORDS = ("Traceback", "please report", "has stopped", "exception was never retrieved")
 "What no log of a side may have."
+
+
+class Message(NamedTuple):
+    """One message of a side, and where it is."""
+
+    id: str
+    session: str
+    number: int
 
 
 class Facts:
@@ -175,49 +183,54 @@ def _look_at_messages(facts: Facts, peer: Facts, say: Any, counts: Counter[str])
     for id_ in facts.mine:
         if id_ not in facts.keys:
             say(f"{id_}: send(apply=) wrote, and there is no message")
-    # Everything that was accepted, with its final outcome.
     for id_, style in facts.style.items():
-        place: tuple[str | None, int] | None = facts.keys.get(id_)
+        place = facts.keys.get(id_)
         if place is None and style in ("key", "apply"):
             if id_ in facts.accepted:
                 say(f"{id_} was accepted, and its key is lost")
-            continue
-        place = place or facts.accepted.get(id_)
-        if place is None or place[0] is None:
-            continue
-        session, number = place
-        where = f"{id_} ({session}:{number})"
-        said = facts.accepted.get(id_)
-        if said is not None and said[0] is not None and said != place:
-            say(f"{where} was accepted as {said}")
-        if session not in facts.sessions:
-            say(f"{where}: its session is lost")
-            continue
-        outcome = facts.sessions[session].outcome(number).value
-        counts[outcome] += 1
-        key = f"{session}:{number}"
-        if arrived[id_] - {key}:
-            say(f"{where} arrived as {arrived[id_]}")
-        _compare(where, outcome, id_, key, peer, say)
-        known = facts.known.get(id_)
+        elif place is not None or facts.accepted.get(id_, (None,))[0] is not None:
+            session, number = place or facts.accepted[id_]
+            if arrived[id_] - {f"{session}:{number}"}:
+                say(f"{id_} ({session}:{number}) arrived as {arrived[id_]}")
+            _look_at_message(facts, peer, say, counts, Message(id_, str(session), number))
+
+
+def _look_at_message(
+    facts: Facts, peer: Facts, say: Any, counts: Counter[str], message: Message
+) -> None:
+    """Has it one number, and is its outcome true in the file and in the receipt?"""
+    id_, session, number = message
+    said = facts.accepted.get(id_)
+    if said is not None and said[0] is not None and said != (session, number):
+        say(f"{message} was accepted as {said}")
+    if session not in facts.sessions:
+        say(f"{message}: its session is lost")
+        return
+    outcome = facts.sessions[session].outcome(number).value
+    counts[f"messages {outcome}"] += 1
+    if outcome in ("kept", "pending"):
+        say(f"{message} is {outcome}, and both sides have come to an end")
+    _compare("the file", outcome, message, peer, say)
+    known = facts.known.get(id_)
+    if known is not None:
+        _compare("the receipt", known, message, peer, say)
         if known in ("confirmed", "not taken") and known != outcome:
-            say(f"{where}: the receipt said {known}, the file {outcome}")
-        if known is not None:
-            _compare(f"{where} by its receipt", known, id_, key, peer, say)
+            say(f"{message}: the receipt said {known}, the file {outcome}")
 
 
-def _compare(where: str, outcome: str, id_: str, key: str, peer: Facts, say: Any) -> None:
+def _compare(source: str, outcome: str, message: Message, peer: Facts, say: Any) -> None:
     """Is this outcome what the peer wrote down?"""
+    key = f"{message.session}:{message.number}"
     got, took = peer.got.get(key, []), peer.took[key]
-    if any(other != id_ for other, _flag in got):
-        say(f"{where}: the number has two meanings: {got}")
+    if any(id_ != message.id for id_, _flag in got):
+        say(f"{message}: the number has two meanings: {got}")
     if outcome == "confirmed":
         if not got:
-            say(f"{where} is confirmed, and never came")
-        if int(id_.split(".")[1]) % 2 and not took:
-            say(f"{where} is confirmed, and was not applied")
+            say(f"{message} is confirmed, says {source}, and never came")
+        if int(message.id.split(".")[1]) % 2 and not took:
+            say(f"{message} is confirmed, says {source}, and was not applied")
     elif outcome == "not taken" and (got or took):
-        say(f"{where} is not taken, and came: {got}, applied {took}")
+        say(f"{message} is not taken, says {source}, and came: {got}, applied {took}")
 
 
 def _look_at_reports(facts: Facts, peer: Facts, say: Any, counts: Counter[str]) -> None:
@@ -230,7 +243,8 @@ def _look_at_reports(facts: Facts, peer: Facts, say: Any, counts: Counter[str]) 
             key = f"{session}:{number}"
             got = peer.got.get(key, [])
             if id_ is not None:
-                _compare(f"{key} by the report ({ending})", outcome, id_, key, peer, say)
+                message = Message(id_, session, number)
+                _compare(f"the report ({ending})", outcome, message, peer, say)
             elif (outcome == "confirmed" and not got) or (outcome == "not taken" and got):
                 say(f"{key} is {outcome} by the report ({ending}), and came: {got}")
 

@@ -173,4 +173,3 @@ def install() -> None:
     def applied(inner: Any, driver: Any, *arguments: Any) -> None:
         _cross("applied")
         inner(driver, *arguments)
-

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from websockets.exceptions import InvalidHandshake
+
 import reliable_ws
 from reliable_ws import Backoff, Config, Methods, SQLiteStore
 
@@ -142,6 +144,9 @@ class Side:
             await receipt.stored
         cross("sent")
         earlier = type(receipt) is not reliable_ws.Receipt
+        if style == "apply" and not earlier:  # accepted; its number may change with the process
+            self.note("accepted", id_, None, 0)
+            await receipt.stored
         self.note("accepted", id_, None if earlier else conn.id.hex(), receipt.number)
         watcher = asyncio.ensure_future(self.watch(id_, receipt))
         self.watched.add(watcher)
@@ -227,11 +232,13 @@ class Initiator(Side):
         self.uri = f"ws://127.0.0.1:{port}"
         opened = [line[1] for line in self.before if line[0] == "open"]
         self.newest = opened[-1] if opened else None
-        while not (self.life.board.finishing and self.count):
+        while True:
             try:
                 await self.one_session()
-            except (OSError, reliable_ws.ReliableWSError) as error:
-                self.note("oops", repr(error))
+                if self.life.board.finishing:
+                    break
+            except (OSError, InvalidHandshake, reliable_ws.ReliableWSError) as error:
+                self.note("oops", type(error).__name__)  # the acceptor has just died
                 await asyncio.sleep(0.01)
         self.store.close()
         self.note("end")
@@ -253,7 +260,7 @@ class Initiator(Side):
         self.note("open", self.newest, restored is not None)
         taking = asyncio.create_task(self.take(conn))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 4)))
-        await self.send_some(conn, self.chance.randint(1, 20))
+        await self.send_some(conn, self.chance.randint(1, 15))
         polite = self.chance.random() < 0.7
         if polite:
             with contextlib.suppress(reliable_ws.DeliveryError):
@@ -304,7 +311,7 @@ class Acceptor(Side):
 
     async def handler(self, conn: reliable_ws.Connection) -> None:
         self.note("handler", conn.id.hex(), conn.restored is not None)
-        limit = self.chance.randint(1, 15) if self.chance.random() < 0.25 else None
+        limit = self.chance.randint(1, 12) if self.chance.random() < 0.35 else None
         taking = asyncio.create_task(self.take(conn, limit))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 2)))
         try:
