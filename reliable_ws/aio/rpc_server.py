@@ -23,6 +23,7 @@ from reliable_ws.driver.rpc_server import (
 from reliable_ws.protocol.errors import InvalidParams, NotSerializable
 from reliable_ws.protocol.events import Cancelled, Requested
 from reliable_ws.protocol.payload import open_payload, seal
+from reliable_ws.protocol.unused import UNUSED
 
 from .pump import Pump
 from .thread_call import run_in_thread
@@ -70,6 +71,8 @@ class RpcServer(RunningRequests[Running]):
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a task of its own."""
+        if self.running is UNUSED:
+            self.running = {}
         running = self.running[event.id] = Running(event.credit)
         task = start(self._pump.loop, self._run(event, method, running), event.method)
         running.worker = task

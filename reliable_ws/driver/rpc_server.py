@@ -19,6 +19,7 @@ from reliable_ws.protocol.events import Cancelled, Granted, Requested
 from reliable_ws.protocol.frames import EXT_VALUE, LONGEST_NAME, LONGEST_WORDS, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.unused import UNUSED
 
 from .log_limit import LogLimit
 from .methods import Method, Methods
@@ -110,7 +111,7 @@ class RunningRequests(Generic[R]):
         self._codec = session.codec
         self._methods = methods or NO_METHODS
         self._log_limit: LogLimit | None = None  # until a line is to be logged
-        self.running: dict[int, R] = {}
+        self.running: dict[int, R] = UNUSED
         "Handlers that run and owe an answer, by the number of their request."
         # Both are made when they are needed. Nobody waits for these, but their threads run on.
         self._abandoned: list[int] | tuple[()] = ()

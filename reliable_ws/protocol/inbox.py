@@ -38,10 +38,11 @@ from .frames import (
     Range,
 )
 from .state import RECEIVING, Receiving, Trigger
+from .unused import UNUSED
 
 __all__ = ["MESSAGE_WEIGHT", "Inbox"]
 
-UNUSED: deque[Any] = deque(maxlen=0)
+NO_QUEUE: deque[Any] = deque(maxlen=0)
 """Stands for each queue that nothing was put in yet: one of its own takes 0.7 KiB."""
 
 MESSAGE_WEIGHT = 96
@@ -120,17 +121,17 @@ class Inbox:
         "Whether the marked number has been confirmed since the session looked."
         self.mark = BEYOND
         "Confirming this number is news that somebody waits for."
-        self.byte_marks: deque[int] = UNUSED
+        self.byte_marks: deque[int] = NO_QUEUE
         "Numbers whose confirmation frees a quarter of the byte window (ACK-3)."
         self._unmarked = 0
-        self.queue: deque[Payload] = UNUSED
+        self.queue: deque[Payload] = NO_QUEUE
         "Messages that can be taken."
-        self._sizes: deque[tuple[int, int]] = UNUSED  # last number of an arrival, its bytes
+        self._sizes: deque[tuple[int, int]] = NO_QUEUE  # last number of an arrival, its bytes
         # The same for text, with the bytes of memory that it takes besides.
-        self._wide: deque[tuple[int, int]] = UNUSED
+        self._wide: deque[tuple[int, int]] = NO_QUEUE
         self._extra = 0  # all of these
         # Handed over above `confirmed` -> whether confirmed; the numbers ascend.
-        self._ahead: dict[int, bool] = {}
+        self._ahead: dict[int, bool] = UNUSED
         self._partial: bytearray | None = None  # what is held of the next message
         self._partial_total = 0
         self._partial_kind = 0
@@ -190,7 +191,7 @@ class Inbox:
         if size >= SHORT * len(payloads):
             self._count_wide(last, size, payloads)
         self._count(last, size)
-        if self.queue is UNUSED:
+        if self.queue is NO_QUEUE:
             self.queue = deque()
         self.queue.extend(payloads)
         self.received = last
@@ -214,7 +215,7 @@ class Inbox:
         held += part.data
         if len(held) < part.total:
             return False
-        if self.queue is UNUSED:
+        if self.queue is NO_QUEUE:
             self.queue = deque()
         payload = _whole(bytes(held), part.kind)
         self.queue.append(payload)
@@ -261,21 +262,21 @@ class Inbox:
         """Note what text takes in memory above its bytes: one wide character widens all."""
         extra = sum(map(getsizeof, payloads)) - size - MESSAGE_WEIGHT * len(payloads)
         if extra > 0:
-            if self._wide is UNUSED:
+            if self._wide is NO_QUEUE:
                 self._wide = deque()
             self._wide.append((last, extra))
             self._extra += extra
 
     def _count(self, last: int, size: int) -> None:
         """Count what is held, and mark each quarter of the window (ACK-3)."""
-        if self._sizes is UNUSED:
+        if self._sizes is NO_QUEUE:
             self._sizes = deque()
         self._sizes.append((last, size))
         self._held += size
         self._unmarked += size
         if self._unmarked >= self.max_bytes // 4:
             self._unmarked = 0
-            if self.byte_marks is UNUSED:
+            if self.byte_marks is NO_QUEUE:
                 self.byte_marks = deque()
             self.byte_marks.append(last)
 
@@ -295,6 +296,8 @@ class Inbox:
             if number >= self.mark:
                 self.due = True
         else:  # deliveries before it are still open
+            if self._ahead is UNUSED:
+                self._ahead = {}
             self._ahead[number] = True
             self.out_of_order += 1
         return payload
@@ -307,6 +310,8 @@ class Inbox:
         while True:
             payload = self.queue.popleft()
             self.handed = number = self.handed + 1
+            if self._ahead is UNUSED:
+                self._ahead = {}
             self._ahead[number] = False
             if number not in self.applied:
                 return number, payload
@@ -425,7 +430,7 @@ class Inbox:
             self.received, self.confirmed, self.redelivered_upto = stopped[:3]
             self.handed = min(self.received, self.redelivered_upto)
             for first, last in stopped.ranges:
-                self._ahead |= dict.fromkeys(range(first, last + 1), True)
+                self._ahead = self._ahead | dict.fromkeys(range(first, last + 1), True)
             self._freeze()
             self._move(Trigger.STOP)
 

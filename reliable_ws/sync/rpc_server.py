@@ -21,6 +21,7 @@ from reliable_ws.protocol.errors import InvalidParams, NotSerializable
 from reliable_ws.protocol.events import Cancelled, Requested
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import open_payload, seal
+from reliable_ws.protocol.unused import UNUSED
 
 from .pump import Pump
 from .thread_pool import HandlerThreads, Job
@@ -74,6 +75,8 @@ class RpcServer(RunningRequests[Running]):
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a thread, once there is one."""
+        if self.running is UNUSED:
+            self.running = {}
         running = self.running[event.id] = Running(event.credit, self._change)
         self._waiting.append((event, method, running))
         if self._threads < self._session.config.max_handlers:

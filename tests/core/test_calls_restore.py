@@ -196,7 +196,7 @@ def test_nothing_comes_behind_a_finish_that_may_have_gone(side, owes):
     lone = calling(side)
     session_calls(lone.session).limit = 1
     if owes:
-        session_calls(lone.session).served[1] = (0, 0)
+        session_calls(lone.session).incoming.served = {1: (0, 0)}
         session_calls(lone.session).received = 1
     lone.session.finish(NOW)
     calls = session_calls(restore(kept_by(lone.session), NOW))

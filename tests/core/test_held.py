@@ -19,6 +19,7 @@ from reliable_ws.protocol.frames import (
     Void,
 )
 from reliable_ws.protocol.inbox import MESSAGE_WEIGHT
+from reliable_ws.protocol.unused import UNUSED
 from tests.support.calls import session_calls
 
 from .calling import a_request, ask, calling, entries_of, heard
@@ -220,3 +221,9 @@ def test_entries_without_bytes_are_held_until_they_are_received(side):
     for _ in range(10):
         ask(lone)
     assert lone.session.held > 1000
+
+
+def test_nothing_can_be_put_into_what_stands_for_many():
+    with pytest.raises(TypeError, match="make one first"):
+        UNUSED[1] = 2
+    assert UNUSED == {}

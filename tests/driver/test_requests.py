@@ -44,7 +44,7 @@ class Server(RunningRequests[Running]):
         self.begun = []
 
     def start(self, event, method):
-        self.running[event.id] = Running(event.credit)
+        self.running = {**self.running, event.id: Running(event.credit)}
         self.running[event.id].worker = f"worker {event.id}"
         self.begun.append(event.id)
 

@@ -51,7 +51,7 @@ class Server(RunningRequests[Running]):
         self.fault = notes.of("fault")
 
     def start(self, event, method):
-        self.running[event.id] = Running(event.credit)
+        self.running = {**self.running, event.id: Running(event.credit)}
         self.notes.append(("start", method.name))
 
     def cancelled(self, event):

@@ -18,7 +18,7 @@ from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.frame_size import FrameSize
 from reliable_ws.protocol.idle_cuts import IdleCuts
-from reliable_ws.protocol.inbox import UNUSED, Inbox
+from reliable_ws.protocol.inbox import NO_QUEUE, Inbox
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
@@ -26,6 +26,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.stall import StallTimer
 from reliable_ws.protocol.state import Phase
 from reliable_ws.protocol.timers import Timers
+from reliable_ws.protocol.unused import UNUSED
 
 CORE = (
     Session,
@@ -186,7 +187,7 @@ class Tools:
             copies.append("n.__dict__.update(o.__dict__)")
         for name in names:
             value = getattr(sample, name)
-            kind = type(value)
+            kind = dict if value is UNUSED else type(value)
             if name in SPECIAL:
                 copied, plain = SPECIAL[name]
                 copies.append(f"n.{name} = {copied}")
@@ -205,7 +206,7 @@ class Tools:
             if own or not whole:
                 copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
                 if kind is deque:  # all inboxes share one that is never used
-                    copies[-1] += f" if o.{name} is not UNUSED else UNUSED"
+                    copies[-1] += f" if o.{name} is not NO_QUEUE else NO_QUEUE"
             if (
                 name in TIMES
                 or name in CONSTANT
@@ -226,7 +227,7 @@ class Tools:
             plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
         space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample)}
-        space |= {"copy": copy, "UNUSED": UNUSED}
+        space |= {"copy": copy, "NO_QUEUE": NO_QUEUE}
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",

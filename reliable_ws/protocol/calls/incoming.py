@@ -42,6 +42,7 @@ from reliable_ws.protocol.frames import (
     new_unchecked,
 )
 from reliable_ws.protocol.payload import seal_weight, text_length
+from reliable_ws.protocol.unused import UNUSED
 
 from .codec import clipped
 from .fragments import Pieces, whole
@@ -86,7 +87,7 @@ class IncomingCalls:
         "Highest number that arrived."
         self.stored = BEYOND
         "With a store: the part of ``received`` that is kept. The peer is told no more (CALL-12)."
-        self.served: dict[int, tuple[int, int]] = {}
+        self.served: dict[int, tuple[int, int]] = UNUSED
         "The peer's requests that we owe an answer (CALL-26): their weight, their bytes in memory."
         self.weight = 0
         "Weight of them."
@@ -144,6 +145,8 @@ class IncomingCalls:
         if len(self.served) + len(self._queue.answers) >= self._max_requests:  # CALL-6
             raise Violation(Code.VIOLATION, "more open requests than announced")
         number = self.received
+        if self.served is UNUSED:
+            self.served = {}
         if self.weight >= REQUESTS_WINDOW * self._window_bytes:  # CALL-44
             self.served[number] = (0, 0)
             self.fault(number, OVERLOADED, "the open requests take too much memory")

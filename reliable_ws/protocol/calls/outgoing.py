@@ -22,6 +22,7 @@ from reliable_ws.protocol.frames import (
     new_unchecked,
 )
 from reliable_ws.protocol.payload import text_length
+from reliable_ws.protocol.unused import UNUSED
 
 from .codec import clipped
 from .flow import Streams
@@ -65,7 +66,7 @@ class OutgoingCalls:
         "Bytes of open requests."
         self.peer_stopped = False
         "Whether the peer takes no more calls: what it has not acked, it never got (CALL-37)."
-        self.open: dict[int, int] = {}
+        self.open: dict[int, int] = UNUSED
         "Requests without a final answer -> the weight of their parameters."
         self._given_up: (
             dict[int, None] | tuple[()]
@@ -109,6 +110,8 @@ class OutgoingCalls:
         entry = new_unchecked(Request, (method, None, credit, payload))
         size = REQUEST_HEADER + (len(method) if short else text_length(method)) + weight
         number = self._queue.put(entry, size, weight, by)
+        if self.open is UNUSED:
+            self.open = {}
         self.open[number] = weight
         self.weight += weight
         if credit:

@@ -29,6 +29,7 @@ from reliable_ws.protocol.frames import (
     Void,
     new_unchecked,
 )
+from reliable_ws.protocol.unused import UNUSED
 
 from .codec import read_calls, wire_calls
 from .fragments import LARGEST_ENTRY, PIECE_HEADER, cut
@@ -90,7 +91,7 @@ class CallQueue:
     )
 
     def __init__(self, config: Config) -> None:
-        self._kept: dict[int, tuple[Entry, int, float | None]] = {}  # its bytes; its time is up
+        self._kept: dict[int, tuple[Entry, int, float | None]] = UNUSED  # its bytes; its time is up
         self.most_held = config.outbox_bytes or config.window_bytes
         "Bytes of entries above which items of streams, and new handlers, wait (CALL-29, CALL-45)."
         self.weight = 0
@@ -153,6 +154,8 @@ class CallQueue:
             entry = entry._replace(payload=None)  # type: ignore[call-arg]
             size -= weight
         number = self.last = self.last + 1  # as `_append`, without a call
+        if self._kept is UNUSED:
+            self._kept = {}
         self._kept[number] = (entry, size, by)
         self.weight += size
         if type(entry) in ANSWERS:
@@ -164,6 +167,8 @@ class CallQueue:
 
     def _append(self, entry: Entry, size: int, by: float | None) -> int:
         number = self.last = self.last + 1
+        if self._kept is UNUSED:
+            self._kept = {}
         self._kept[number] = (entry, size, by)
         self.weight += size
         return number
