@@ -35,6 +35,7 @@ from reliable_ws.protocol.events import (
     Detached,
     Eased,
     Ended,
+    EndKept,
     Event,
     Faulted,
     Granted,
@@ -307,6 +308,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 self.rpc_server.eased(self.now())
             case SilenceLearned(limit):
                 log_silence(self.name, limit)
+            case EndKept():
+                self._on_end_kept()
             case Stored(number):
                 self.sender.stored(number)
             case Withdrawn(number):
@@ -334,12 +337,17 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
 
     def _on_ended(self, ending: Ending) -> None:
         self.attempt_over = True
-        self._tell_end()
-        self._on_settled()
+        if self.session.is_kept:
+            self._on_end_kept()
         self.rpc_server.abort()
         self.flush_last_frames()
         if ending.kind is End.EXPIRED:  # the peer would not answer a closing handshake
             self.drop_transport()
+
+    def _on_end_kept(self) -> None:
+        """Tell the end. With a store: once it has it, since before, another process could go on."""
+        self._tell_end()
+        self._on_settled()
 
     def _tell(self, name: EventName, code: int | None, reason: str, replayed: int) -> None:
         """Tell what happened to the session as a whole, if anybody listens."""

@@ -97,6 +97,7 @@ class Durable:
         "applied",
         "applying",
         "closed",
+        "give_up_at",
         "inbox",
         "is_full",
         "keys",
@@ -131,6 +132,8 @@ class Durable:
         "Whether the store had no room for the last change: nothing is accepted until it has."
         self.closed = False
         "Whether the store is not given anything more."
+        self.give_up_at: float = NEVER
+        "When a session that has ended waits no longer for its end to be kept."
         self.lazy_by: float = NEVER
         "When what the peer has confirmed is kept at the latest."
         self.retry_by: float = NEVER
@@ -168,7 +171,7 @@ class Durable:
     @property
     def deadline(self) -> float:
         """When to call :meth:`tick`."""
-        return NEVER if self.closed else min(self.lazy_by, self.retry_by)
+        return NEVER if self.closed else min(self.lazy_by, self.retry_by, self.give_up_at)
 
     def tick(self, now: float) -> None:
         """Have a change made that nothing else has made necessary, when it is time."""
@@ -275,6 +278,9 @@ class Durable:
         if self.is_full:
             self.is_full = False
             self.outbox.hold_for_store(full=False)
+        if not mark[-1]:  # the end is kept: nobody goes on
+            self.outbox.kept = 0
+            self.give_up_at = NEVER
         if version == self._version and self._held is not None:
             self._held.held = False
             self._held = None
@@ -305,6 +311,10 @@ class Durable:
             inbox.stored_confirmed += 1
             self.applied.discard(inbox.stored_confirmed)
         return inbox.stored_confirmed > before
+
+    def end(self) -> None:
+        """Note that the session has ended: until that is kept, another process could go on."""
+        self.outbox.kept = min(self.outbox.stored, self.outbox.messages)
 
     def close(self) -> None:
         """Give the store nothing more: another process goes on, or the store has failed."""

@@ -18,6 +18,7 @@ __all__ = [
     "Confirmed",
     "Detached",
     "Eased",
+    "EndKept",
     "Ended",
     "Event",
     "Faulted",
@@ -89,6 +90,13 @@ class Stored(NamedTuple):
     """With a store: our messages up to this number are kept (STORE-2)."""
 
     number: int
+
+
+class EndKept(NamedTuple):
+    """With a store: it has the end of the session, or it is given nothing more.
+
+    From here on the report is final. Until then, another process could go on with the session.
+    """
 
 
 class Withdrawn(NamedTuple):
@@ -170,6 +178,7 @@ Event: TypeAlias = (
     | Detached
     | SilenceLearned
     | Stored
+    | EndKept
     | Withdrawn
     | Ended
     | CallEvent

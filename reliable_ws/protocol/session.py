@@ -35,6 +35,7 @@ from .events import (
     Detached,
     Eased,
     Ended,
+    EndKept,
     Event,
     Opened,
     PeerFinished,
@@ -400,6 +401,8 @@ class Session:
             self._events += events
         if self.outbox.stored > stored:
             self._events.append(Stored(self.outbox.stored))
+        if self.ended and self.is_kept:
+            self._events.append(EndKept())
         self._tell_kept()
         return self.poll(now)
 
@@ -456,8 +459,10 @@ class Session:
 
     def leave_store(self) -> None:
         """Give the store nothing more: the session goes on there, whatever becomes of it here."""
-        if self.durable is not None:
+        if self.durable is not None and not self.durable.closed:
             self.durable.close()
+            if self.ended:
+                self._events.append(EndKept())
 
     def drop_partial(self) -> int:
         """Drop what is held of a message in parts, while detached; how many bytes (PART-4)."""
@@ -920,6 +925,8 @@ class Session:
         self.outbox.end()
         self.outgoing_calls.end()
         self.ended = ending
+        if self.durable is not None and not self.durable.closed:
+            self.durable.end()
         link, self.link = self.link, None
         if link is not None:
             self._take_leave(link, ending)
@@ -984,6 +991,8 @@ class Session:
         """Do what is due; every deadline that has passed moves."""
         if self.durable is not None:
             self.durable.tick(now)
+            if now >= self.durable.give_up_at:
+                return self.leave(now, "the store is too slow, or full")
         if not self.ended:
             link = self.link
             if link is not None and link.tick(now):
@@ -1038,6 +1047,9 @@ class Session:
             ):
                 acks.note(now)
         inbox.due = False
+        if self.ended and self.durable is not None and not self.is_kept:
+            give_up_at = now + self.config.close_progress_timeout
+            self.durable.give_up_at = min(self.durable.give_up_at, give_up_at)
         if self.call_queue.eased:
             self.call_queue.eased = False
             self._events.append(Eased())

@@ -593,3 +593,32 @@ async def test_a_session_whose_welcome_was_lost_is_gone_on_with(store, tmp_path,
             assert len(sessions) == 1
             await (await conn.send("x"))
         assert server.got == ["x"]
+
+
+@clean
+async def test_a_receipt_tells_the_end_when_the_store_has_it():
+    store = HeldStore()
+    events = []
+    async with serving() as server:
+        conn = await orders(server, store, on_event=events.append)
+        await (await conn.send("one"))
+        server.inner.close()
+        conn._driver.drop_transport()  # so nothing more arrives
+        receipt = await conn.send("two")
+        waiting = asyncio.ensure_future(_awaited(receipt))
+        await asyncio.sleep(0)
+        store.automatic = False
+        conn.abort()
+        await asyncio.sleep(0.05)
+        assert receipt.outcome is Outcome.KEPT
+        assert not waiting.done()
+        store.automatic = True
+        store.commit()
+        with pytest.raises(reliable_ws.NotTaken):
+            await waiting
+        assert [event.name for event in events][-1] == "closed"
+        assert events[-1].report.count(Outcome.NOT_TAKEN) == 1
+
+
+async def _awaited(receipt: reliable_ws.Receipt) -> None:
+    await receipt

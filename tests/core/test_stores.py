@@ -6,9 +6,10 @@ import pytest
 
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.durable import pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
-from reliable_ws.protocol.events import Replied, Requested, Stored, Withdrawn
+from reliable_ws.protocol.events import EndKept, Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
     Ack,
     CallAck,
@@ -1068,3 +1069,36 @@ def test_a_session_that_was_left_is_answered_by_the_next_process():
     say(pair, "client")
     pair.deliver_up()
     assert say(pair, "server")[0].code == Code.BUSY
+
+
+def test_until_the_end_is_kept_another_process_could_go_on():
+    """STORE-4: what is told to the application is not contradicted by the next process."""
+    pair = by_hand(server=False)
+    pair.client.send(b"kept")
+    pair.submit("client")
+    pair.keep("client")
+    pair.cut()
+    pair.submit("client")
+    pair.keep("client")
+    pair.client.abort(pair.now)
+    assert pair.client.outcome(1) is Outcome.KEPT
+    pair.submit("client")
+    pair.keep("client")
+    assert pair.client.outcome(1) is Outcome.NOT_TAKEN
+    assert EndKept() in pair.client_events
+    assert pair.client.deadline == NEVER
+
+
+def test_no_end_waits_for_a_store_for_ever():
+    pair = by_hand(server=False)
+    pair.client.send(b"kept")
+    pair.submit("client")
+    pair.keep("client")
+    pair.client.abort(pair.now)
+    pair.submit("client")  # and the store never answers
+    pair.advance(pair.config.close_progress_timeout - 1)
+    assert EndKept() not in pair.client_events
+    pair.advance(2)
+    assert EndKept() in pair.client_events
+    assert pair.client.outcome(1) is Outcome.KEPT
+    assert pair.client.ended.kind is End.ABORTED
