@@ -150,6 +150,8 @@ class Sender:
             if pump.link_io is not None:
                 pump.link_io.flush()
         weight = total - outbox.end_of(last - 1) if outbox.finish is None else SEND_AT_ONCE
+        if weight == 0:  # it took a store so long to keep the last one that it is confirmed
+            weight = SEND_AT_ONCE
         pump.check_after = max(1, min(MAX_SENDS, (pump.flush_at - total) // weight))
         after = min(pump.check_after, pump.clock_after)
         pump.check_at = min(last + after, max(pump.yield_at, last + 1))

@@ -13,6 +13,7 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Outcome, SQLiteStore
+from reliable_ws.aio.durable_sender import DurableSender
 from reliable_ws.aio.sessions import Acceptor
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import StoreFailed, StoreFull
@@ -622,3 +623,21 @@ async def test_a_receipt_tells_the_end_when_the_store_has_it():
 
 async def _awaited(receipt: reliable_ws.Receipt) -> None:
     await receipt
+
+
+async def test_a_message_may_be_confirmed_before_its_send_returns(store, monkeypatch):
+    """The task of the caller runs late: then nothing is left that weighs anything."""
+    accept = DurableSender.accept
+
+    async def accept_late(sender, message, timeout):
+        number = await accept(sender, message, timeout)
+        await sender.receipt(number)
+        return number
+
+    monkeypatch.setattr(DurableSender, "accept", accept_late)
+    async with serving() as server, orders(server, store) as conn:
+        for number in range(3):
+            await conn.send(str(number))
+            conn._pump.wake()
+            await conn.send(str(number))
+        assert server.got == list("001122")

@@ -33,10 +33,13 @@ class Disk(apsw.VFS):
         self.log.append(("delete", Path(name).name))
         super().xDelete(name, syncdir)
 
-    def image(self, directory: Path, upto: int, chance: random.Random) -> None:
+    def image(
+        self, directory: Path, upto: int, chance: random.Random, keeps: str | None = None
+    ) -> None:
         """Write what a disk has that lost its power after so many steps of the log.
 
-        What was synced is there. Of the rest each sector may be, or not, in any order.
+        What was synced is there. Of the rest each sector may be, or not, in any order. Files whose
+        names begin with ``keeps`` are on another disk, which had power.
         """
         durable: dict[str, bytearray] = {}
         pending: dict[str, list[tuple[Any, ...]]] = {}
@@ -52,6 +55,8 @@ class Disk(apsw.VFS):
                 pending.setdefault(name, []).append((what, *rest))
         for name, steps in pending.items():
             much = chance.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+            if keeps is not None and name.startswith(keeps):
+                much = 1.1
             for step in steps:
                 if step[0] == "truncate":
                     if chance.random() < much:
@@ -119,6 +124,18 @@ def _calling(call, *arguments):
 
 
 class _Rows(list):
+    """What is used of :class:`sqlite3.Cursor`."""
+
+    rowcount = -1
+    lastrowid = None
+
+    def __init__(self, cursor):
+        try:
+            self.description = cursor.description
+        except apsw.ExecutionCompleteError:  # it gave no rows
+            self.description = None
+        super().__init__(cursor)
+
     def fetchone(self):
         return self[0] if self else None
 
