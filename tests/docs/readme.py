@@ -1,4 +1,4 @@
-"""README.md, and its blocks."""
+"""README.md and docs/broadcast.md, and their blocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from .test_examples import ROOT
 
 README = (ROOT / "README.md").read_text()
+BROADCAST = (ROOT / "docs" / "broadcast.md").read_text()
 PORT = "8765"
 SECONDS = 30
 
@@ -28,13 +29,13 @@ class Block:
         return re.findall(r"^ *print\(.*?\)  # (.+)$", self.text, re.MULTILINE)
 
 
-def read(language: str, mark: str) -> Iterator[Block]:
+def read(language: str, mark: str, page: str = README) -> Iterator[Block]:
     pattern = rf"(?:<!-- {mark}: (\S+) -->\n)?```{language}\n(.*?)```"
-    for found in re.finditer(pattern, README, re.DOTALL):
-        yield Block(found[1], found[2], README.count("\n", 0, found.start(2)))
+    for found in re.finditer(pattern, page, re.DOTALL):
+        yield Block(found[1], found[2], page.count("\n", 0, found.start(2)))
 
 
-BLOCKS = list(read("python", "run"))
+BLOCKS = [*read("python", "run"), *read("python", "run", BROADCAST)]
 
 
 def blocks(name: str) -> list[Block]:

@@ -1,4 +1,4 @@
-"""README.md is run: each Python block for real, and its outputs are compared.
+"""README.md and docs/broadcast.md are run: each Python block for real; outputs are compared.
 
 A hidden comment ``<!-- run: name -->`` stands above each Python block and names the test here that
 runs it; blocks of one name run together, in their order. Where a block says port 8765, a free one
@@ -213,6 +213,15 @@ async def test_run_network():
     (events,) = re.findall(r"print\(event\.name\)  # (.*)", block.text)
     assert [word for word in said if word not in {"before", "after"}] == events.split(", ")
     assert [word for word in said if word in {"before", "after"}] == ["before", "after"]
+
+
+async def test_run_durable(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("durable")
+    async with reliable_ws.serve(take_all, "127.0.0.1", 0) as server:
+        made, printed = await run(block, server.port)
+    made["store"].close()
+    assert printed.splitlines() == block.promised()
 
 
 async def test_run_tokens():

@@ -42,7 +42,7 @@ def default_of(cell: str) -> object:
 
 
 def test_the_table_is_config():
-    table = README.partition("## Configuration")[2].partition("\n## ")[0]
+    table = (ROOT / "docs" / "configuration.md").read_text().partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
     said = {name: default_of(cell) for name, cell in rows}
     fields = {field.name: field.default for field in dataclasses.fields(reliable_ws.Config)}
@@ -75,10 +75,16 @@ def test_make_has_these_targets():
 
 
 def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README)
     assert links
     for link in links:
         assert (ROOT / link).is_file(), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
 
 
 def test_names_that_it_uses_exist():
