@@ -62,7 +62,7 @@ def test_what_is_told_of_an_attribute_or_option_is_on_the_page():
 
 def test_the_errors_are_there():
     table = rows("Which error where")
-    assert len(table) == 8
+    assert len(table) == 9
     for _, errors in table:
         for name in re.findall(r"`([A-Z]\w+)`", errors):
             assert name in reliable_ws.__all__ or name in BUILTINS
