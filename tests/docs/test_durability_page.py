@@ -30,6 +30,7 @@ PAGE = (ROOT / "docs" / "durability.md").read_text()
 SAID = " ".join(PAGE.split())
 BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
 SECONDS = 60
+TABLE = "create table orders (id integer primary key, item text)"
 ORDERS = [(number, "apples") for number in range(1, 101)]
 
 
@@ -120,15 +121,14 @@ async def test_run_outbox(here):
                 f"ws://127.0.0.1:{server.port}", store=store, name="orders"
             ) as conn,
         ):
-            table = "create table orders (id integer primary key, item text)"
-            await conn.send("first", apply=lambda db: db.execute(table))
+            store.run(lambda db: db.execute(TABLE))
             await buy(conn, 17, "apples")
             await buy(conn, 17, "apples")
             with pytest.raises(sqlite3.IntegrityError):
                 await conn.send(
                     "never", apply=lambda db: db.execute("insert into orders select * from orders")
                 )
-    assert got == ["first", {"id": 17, "item": "apples"}]
+    assert got == [{"id": 17, "item": "apples"}]
     with sqlite3.connect("shop.db") as database:
         assert database.execute("select * from orders").fetchall() == [(17, "apples")]
 
