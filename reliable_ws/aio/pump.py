@@ -214,6 +214,8 @@ class Pump:
             self.give_to_store()
         if link_io is not None:
             link_io.flush()
+            if self.give_to_store is not None:
+                self.give_to_store()  # requests may have been taken back (CALL-12)
         # Allow the application another run of messages.
         outbox = self._outbox
         self.yield_at = outbox.last + MAX_SENDS

@@ -24,7 +24,7 @@ from .calls.outgoing import OutgoingCalls
 from .calls.queue import CallQueue
 from .deadline import NEVER
 from .events import Cancelled, Event, Granted, Requested
-from .frames import Payload
+from .frames import BEYOND, Payload
 from .inbox import Inbox
 from .link import Link
 from .outbox import Outbox
@@ -87,6 +87,7 @@ class Durable:
     __slots__ = (
         "_call_events",
         "_change",
+        "_entries",
         "_held",
         "_incoming",
         "_kept_mark",
@@ -118,7 +119,8 @@ class Durable:
         self.outbox.stored = self.outbox.transmitted
         self.inbox.stored_confirmed = self.inbox.confirmed
         self.inbox.is_stop_kept = self.inbox.stopped
-        self.queue.stored = self.queue.transmitted
+        self.queue.stored = self._entries = self.queue.transmitted  # what the store has
+        self.queue.taken_back = BEYOND
         self._incoming.stored = self._incoming.received
         self.keys: dict[str, int] = {}
         "Keys of messages that are not kept yet, with the number of each."
@@ -197,6 +199,7 @@ class Durable:
             inbox.out_of_order,
             inbox.stopped,
             self.queue.last,
+            self.queue.taken_back,
             self._incoming.received,
             identity.ended is None,
         )
@@ -221,8 +224,8 @@ class Durable:
         if last >= first:
             payloads = [outbox.payload(number) for number in range(first, last + 1)]
             messages = pack_run(first, payloads)
-        if queue.last > queue.stored and (items := queue.entries(queue.stored + 1)):
-            entries = pack_run(queue.stored + 1, items)
+        if queue.last > self._entries and (items := queue.entries(self._entries + 1)):
+            entries = pack_run(self._entries + 1, items)
         change = Change(
             identity.id,
             msgpack.packb(self._facts(identity)),
@@ -235,7 +238,8 @@ class Durable:
             self.inbox.confirmed,
             None if identity.ended is None else until,
         )
-        self._change, self._mark = change, mark
+        queue.taken_back = BEYOND  # the facts say which requests are open
+        self._change, self._mark = change, self._look(identity)
         self.lazy_by = NEVER
         return change
 
@@ -265,12 +269,13 @@ class Durable:
         mark, self._kept_mark = self._mark, self._mark
         self._change = None
         version, _incarnation, _attached, sent, _final, confirmed, _apart, stopped = mark[:8]
-        calls, received = mark[8:10]
+        calls, _taken_back, received = mark[8:11]
         self.outbox.stored = sent
         inbox = self.inbox
         inbox.stored_confirmed = max(inbox.stored_confirmed, confirmed)
         inbox.is_stop_kept = inbox.is_stop_kept or stopped
-        self.queue.stored = calls
+        self._entries = calls
+        self.queue.stored = min(calls, self.queue.taken_back)
         self._incoming.stored = received
         self.keys = {key: number for key, number in self.keys.items() if number > sent}
         self.sends = [send for send in self.sends if send[1] > sent]

@@ -297,7 +297,8 @@ class Link:
                 and calls.has_run
             ):
                 frame, used = calls.cut(cursor.frame_size.size, now)
-                frames.append(frame)
+                if frame.entries:
+                    frames.append(frame)
             # 3. Messages in what is left of the frame, Want, Finish.
             if cursor.number <= outbox.last or outbox.wanted > self._asked or outbox.finish:
                 self._add_sequenced(frames, now, used)

@@ -357,8 +357,8 @@ class Session:
         """Say nothing from now on that a store has not kept (protocol.md, "Stores").
 
         Call it before the first link. From then on, give the store what :meth:`take_change`
-        returns, behind every verb, and before ``Link.transmit``. ``about`` is kept beside: plain
-        values.
+        returns, behind every verb, and both before and behind ``Link.transmit``, which takes back
+        requests for which nobody waits. ``about`` is kept beside: plain values.
         """
         self.durable = Durable(self._ledgers, about)
 

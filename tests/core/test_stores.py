@@ -20,7 +20,9 @@ from reliable_ws.protocol.frames import (
     Hello,
     Messages,
     Refuse,
+    Request,
     Stop,
+    Void,
     Welcome,
 )
 from reliable_ws.protocol.payload import seal
@@ -467,6 +469,55 @@ def test_a_request_that_was_taken_back_stays_so():
     pair.connect()
     assert not [event for event in pair.server_events if isinstance(event, Requested)]
     assert pair.server_take() == [b"x"]
+
+
+@pytest.mark.parametrize("when", ["submitted", "kept"])
+def test_a_place_is_taken_back_when_that_is_kept(when):
+    """CALL-12: else the next process waits for ever for an answer to what the peer never got."""
+    pair = by_hand(server=False)
+    number = pair.client.request("method", *seal(b"x", CODEC))
+    pair.submit("client")
+    if when == "kept":
+        pair.keep("client")
+    assert pair.client.cancel(number)
+    pair.keep("client")
+    assert say(pair, "client") == []
+    pair.keep("client")
+    assert say(pair, "client") == [Calls(1, [Void()])]
+    arrive(pair)
+    pair.crash("client")
+    pair.automatic = True
+    pair.connect()
+    assert not pair.client.outgoing_calls.open
+
+
+def test_what_is_taken_back_while_it_is_sent_waits_until_that_is_kept():
+    """CALL-9, CALL-12"""
+    pair = by_hand(server=False)
+    pair.client.request("early", *seal(b"w", CODEC))
+    pair.client.request("method", *seal(b"x", CODEC), pair.now + 1)
+    pair.submit("client")
+    pair.keep("client")
+    pair.now += 2
+    (calls,) = say(pair, "client")
+    assert [type(entry) for entry in calls.entries] == [Request]
+    assert say(pair, "client") == []
+    pair.keep("client")
+    assert say(pair, "client") == [Calls(2, [Void()])]
+
+
+def test_nothing_is_sent_for_what_is_taken_back_while_it_is_sent():
+    """CALL-9, CALL-12"""
+    pair = by_hand(server=False)
+    pair.client.request("method", *seal(b"x", CODEC), pair.now + 1)
+    pair.submit("client")
+    pair.keep("client")
+    pair.now += 2
+    assert say(pair, "client") == []
+    assert not pair.client.is_kept
+    assert say(pair, "client") == []
+    pair.keep("client")
+    assert say(pair, "client") == [Calls(1, [Void()])]
 
 
 # ---------------------------------------------------------------- 4: the end

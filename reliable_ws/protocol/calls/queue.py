@@ -86,6 +86,7 @@ class CallQueue:
         "max_there",
         "most_held",
         "stored",
+        "taken_back",
         "transmitted",
         "weight",
     )
@@ -102,6 +103,8 @@ class CallQueue:
         "Highest number ever handed to a link."
         self.stored = BEYOND
         "With a store: entries up to here are kept, and no others are transmitted (CALL-12)."
+        self.taken_back = BEYOND
+        "With a store: entries up to here are what they were when the last change was taken."
         self.acked = 0
         "Highest number that the peer has received, as far as it told."
         self.answers: list[int] | tuple[()] = ()
@@ -181,6 +184,10 @@ class CallQueue:
             self.weight -= kept[number][1]
             kept[number] = TAKEN_BACK
             number -= 1
+        # Nor is it said that they were taken back, before that is kept.
+        self.taken_back = min(self.taken_back, number)
+        if self.stored < BEYOND:
+            self.stored = min(self.stored, number)
         self.eased |= crowded and not self.crowded
 
     # ------------------------------------------------------------------ sent, and received there
@@ -190,7 +197,8 @@ class CallQueue:
     ) -> tuple[list[Entry], int]:
         """Return entries from ``number`` on, at most so many in so many bytes, and their size.
 
-        The first one goes in any case. ``refresh`` says what goes in the place of a request that
+        The first one goes in any case, but for one that has just been taken back, where a store has
+        to keep that before. ``refresh`` says what goes in the place of a request that
         has a time, or went before.
         """
         kept, last, before = self._kept, self.last, self.transmitted
@@ -202,6 +210,8 @@ class CallQueue:
             entry, size, by = kept[number]
             if type(entry) is Request and (by is not None or number <= before):
                 entry = refresh(number, entry, by, now)
+                if number > self.stored:  # it was taken back just now, which is not kept
+                    break
                 size = kept[number][1]
             size = size or SMALL_ENTRY
             if used + size > room and entries:
