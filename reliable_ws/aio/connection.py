@@ -131,12 +131,14 @@ class Connection(Status):
             ConnectionClosed: The session, or this direction of it, has ended.
             RuntimeError: This is not the event loop's thread.
         """
-        sender = self._sender
-        self._pump.check_thread()
+        sender, pump, session = self._sender, self._pump, self._session
+        if not pump.check_at:  # the first one of a turn: before it is accepted
+            pump.check_thread()
         if sender.waiting:
             raise OutboxFull(f"{sender.waiting} callers of send() are before this one")
-        number = self._session.send(message)
-        self._pump.wake()
+        number = session.offer(message) or session.send(message)
+        if number >= pump.check_at:
+            sender.check_turn(yields=False)
         return sender.receipt(number)
 
     async def flush(self, *, timeout: float | None = None) -> None:
@@ -148,6 +150,7 @@ class Connection(Status):
             TimeoutError: Some messages were still unconfirmed after ``timeout`` seconds. They stay
                 accepted.
             DeliveryError: Some of these messages will never be confirmed. ``report`` names them.
+            StoreFull: The store had no room for some, and they were not accepted.
             TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)

@@ -12,7 +12,6 @@ message in one commit, and only then it gets its number.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
@@ -36,22 +35,20 @@ __all__ = ["DurableSender"]
 class DurableSender(Sender):
     """The messages of one connection whose session is kept by a store."""
 
-    __slots__ = ("_keys", "_port", "_room", "_stored", "_unstored")
+    __slots__ = ("_keys", "_port", "_room", "_stored", "withdrawals")
 
     def __init__(self, pump: Pump, port: StorePort) -> None:
         super().__init__(pump)
         self._port = port
         self._stored = Thresholds(pump.loop)
         self._room = WaitQueue(pump.loop)  # who has work of its own to do
-        self._unstored: deque[Receipt] = deque()  # in order of their numbers
+        self.withdrawals: list[int] = []
+        "For each time that messages were taken back: the number of the last one that was not."
         self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
 
     def receipt(self, number: int) -> Receipt:
         """Return a receipt that learns of it when its message is taken back."""
-        receipt = Receipt(self, number)
-        if number > self._outbox.stored:
-            self._unstored.append(receipt)
-        return receipt
+        return KeptReceipt(self, number)
 
     async def accept(self, message: Any, timeout: float | None) -> int:
         """Accept a message, and return when the store has it."""
@@ -93,18 +90,13 @@ class DurableSender(Sender):
 
     def stored(self, number: int) -> None:
         """Wake the tasks that wait until a message is kept."""
-        unstored = self._unstored
-        while unstored and unstored[0].number <= number:
-            unstored.popleft()
         self._stored.reach(number)
 
     def withdrawn(self, number: int) -> None:
         """Tell everybody whose message was taken back."""
-        unstored = self._unstored
-        while unstored and unstored[-1].number > number:
-            unstored.pop().number = WITHDRAWN
+        self.withdrawals.append(number)
         self._stored.fail(number, no_room)
-        if self._confirmations is not None:
+        if self._confirmations is not None:  # the number is another message's from now on
             self._confirmations.fail(number, no_room)
         for watcher in self.watchers:
             watcher.withdrawn(number)
@@ -220,7 +212,7 @@ class DurableSender(Sender):
         else:
             row, _value = result
             number = self.session.accept_kept(row, *sealed)
-            _settle(kept, Receipt(self, number), None)
+            _settle(kept, self.receipt(number), None)
         self._pump.wake()
 
 
@@ -233,6 +225,39 @@ def _settle(
         kept.set_result(receipt)
     elif error is not None:
         kept.set_exception(error)
+
+
+class KeptReceipt(Receipt):
+    """The receipt of a message of a session with a store: the store may have no room for it.
+
+    Nothing leads from the sender to its receipts: most are dropped at once, and thousands that live
+    until their messages are kept cost as much time as all the rest of a stream.
+    """
+
+    __slots__ = ("_seen",)
+
+    _sender: DurableSender
+
+    def __init__(self, sender: DurableSender, number: int) -> None:
+        self._sender = sender
+        self._number = number
+        self._seen = len(sender.withdrawals)
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for."""
+        withdrawals = self._sender.withdrawals
+        if self._seen < len(withdrawals):
+            if self._number > min(withdrawals[self._seen :]):
+                self._number = WITHDRAWN
+            self._seen = len(withdrawals)
+        return self._number
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait for the confirmation."""
+        if self.number == WITHDRAWN:
+            raise no_room()
+        yield from super().__await__()
 
 
 class EarlierReceipt(Receipt):

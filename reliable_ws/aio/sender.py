@@ -123,8 +123,10 @@ class Sender:
         """Whether so much was accepted in this turn of the loop that others run first."""
         return self._outbox.last >= self._pump.yield_at
 
-    def check_turn(self) -> None:
+    def check_turn(self, *, yields: bool = True) -> None:
         """Have the messages of this turn sent at its end; if it is full, send, and yield next.
+
+        ``yields``: the caller may wait, so others can run before the next message.
 
         This is called for the first and the second message of a turn, and then once for a number of
         messages: as many as will weigh what is left, if they weigh what the last ones did. They are
@@ -143,7 +145,7 @@ class Sender:
         else:
             pump.clock_after = min(4 * pump.clock_after, MAX_UNTIMED)
         total = outbox.total
-        if last >= pump.yield_at:
+        if last >= pump.yield_at and yields:
             self.session.hold_offers()  # so the next send takes the long way
         if total >= pump.flush_at:
             pump.flush_at = total + SEND_AT_ONCE
@@ -154,7 +156,9 @@ class Sender:
             weight = SEND_AT_ONCE
         pump.check_after = max(1, min(MAX_SENDS, (pump.flush_at - total) // weight))
         after = min(pump.check_after, pump.clock_after)
-        pump.check_at = min(last + after, max(pump.yield_at, last + 1))
+        pump.check_at = last + after
+        if yields:
+            pump.check_at = min(pump.check_at, max(pump.yield_at, last + 1))
 
     def try_again(self) -> None:
         """Let who waits for room see whether there is some, or that it is too late."""
@@ -248,20 +252,24 @@ class Receipt:
         StoreFull: The store had no room for the message. It was not accepted.
     """
 
-    __slots__ = ("_sender", "number")
+    __slots__ = ("_number", "_sender")
 
     def __init__(self, sender: Sender, number: int) -> None:
         self._sender = sender
-        self.number = number
-        """The message's sequence number; -1 for one that the store had no room for. That of
-        ``send(apply=)`` is final once ``stored`` is done: if the process dies before, the next one
-        gives the message a number."""
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for.
+
+        That of ``send(apply=)`` is final once ``stored`` is done: if the process dies before, the
+        next one gives the message a number.
+        """
+        return self._number
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""
-        sender, number = self._sender, self.number
-        if number == WITHDRAWN:
-            raise no_room()
+        sender, number = self._sender, self._number
         outbox = sender.session.outbox
         if outbox.confirmed < number:
             yield from sender.known(number)

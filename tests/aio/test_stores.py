@@ -429,6 +429,38 @@ async def test_receipts_of_what_had_no_room_say_so():
 
 
 @clean
+async def test_who_waits_for_the_confirmation_of_what_had_no_room_is_told():
+    """Its number goes to the next message, whose confirmation is not for it."""
+    store = HeldStore()
+    async with serving() as server, orders(server, store) as conn:
+        await (await conn.send("one"))
+        store.error = StoreFull("no room")
+        receipt = conn.send_nowait("two")
+
+        async def confirmed() -> None:
+            await receipt
+
+        waits = asyncio.create_task(confirmed())
+        flushes = asyncio.create_task(conn.flush())
+        for waiting in (waits, flushes):
+            with pytest.raises(StoreFull):
+                await waiting
+        store.error = None
+        while True:
+            try:
+                later = await conn.send("three")
+            except StoreFull:
+                await asyncio.sleep(0.1)
+            else:
+                break
+        await later
+        assert later.number == 2
+        assert receipt.number == -1
+        assert receipt.outcome is Outcome.NOT_TAKEN
+        assert server.got == ["one", "three"]
+
+
+@clean
 async def test_a_store_that_failed_ends_its_sessions_here(caplog):
     store = HeldStore()
     async with serving() as server:
