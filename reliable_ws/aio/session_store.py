@@ -40,9 +40,9 @@ class SessionStore:
         change = driver.session.take_change(driver.now(), time.time())
         if change is not None:
             self.port.on_slow.add(self._slow)
-            self.port.submit(change, self._answered)
+            self.port.submit(change, self)
 
-    def _answered(self, error: StoreError | None) -> None:
+    def answered(self, error: StoreError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         driver = self._driver
         session, now = driver.session, driver.now()
@@ -55,8 +55,12 @@ class SessionStore:
             driver.dispatch(session.unkept(now))
         else:
             self.leave(str(error), error)
-        driver.pump.flush()
-        driver.changed()
+        self.give()
+
+    def resume(self) -> None:
+        """Send what is kept now."""
+        self._driver.pump.flush()
+        self._driver.changed()
 
     def _slow(self) -> None:
         if not self._is_slow:
