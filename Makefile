@@ -6,6 +6,7 @@
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
+#   make bench-durable       compare what survives a power cut with plain websockets and with brokers
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make trips               count the calls of a confirmed send, a request and a resume
@@ -33,7 +34,7 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 
-.PHONY: help demo test check explore soak bench bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,11 @@ demo: $(RUNTIME)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# Brokers: apt-get install nats-server mosquitto
+bench-durable: $(DEV)
+	$(PIP) install -qq --group bench
+	$(BIN)/python -m benchmarks.durable $(BENCH_ARGS)
 
 bench-hostile: $(DEV)
 	$(BIN)/python -m benchmarks.hostile

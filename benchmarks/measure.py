@@ -12,6 +12,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -27,20 +28,28 @@ Pair = tuple[float, float]
 
 
 class Peers:
-    """The receiving process, for the time of a block."""
+    """The receiving process, for the time of a block.
+
+    Args:
+        store: Path of a file: the process also serves sessions that are kept there.
+    """
+
+    def __init__(self, store: Path | None = None) -> None:
+        self._arguments = [] if store is None else [str(store)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers"],
+            [sys.executable, "-m", "benchmarks.peers", *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
-        echo, sink, reliable = self._process.stdout.readline().split()
+        echo, sink, reliable, durable = self._process.stdout.readline().split()
         self.echo = f"ws://127.0.0.1:{echo}"
         self.sink = f"ws://127.0.0.1:{sink}"
         self.reliable = f"ws://127.0.0.1:{reliable}"
+        self.durable = f"ws://127.0.0.1:{durable}"
         return self
 
     def __exit__(

@@ -1,12 +1,15 @@
 """The receiving process: a plain echo, a plain sink, and a reliable_ws handler.
 
-Started by ``benchmarks.measure``; prints its three ports and serves until its input ends.
+Started by ``benchmarks.measure``; prints its three ports and serves until its input ends. With the
+path of a file as argument it also serves sessions that are kept there, and prints a fourth port.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -42,6 +45,19 @@ async def echo(value: bytes) -> bytes:
     return value
 
 
+@contextlib.asynccontextmanager
+async def durable(path: str | None = None) -> AsyncIterator[int]:
+    """Serve sessions that survive a power cut, if there is a path; give the port, else 0."""
+    if path is None:
+        yield 0
+        return
+    with reliable_ws.SQLiteStore(path, survives="power") as store:
+        async with reliable_ws.serve(
+            reliable_sink, "127.0.0.1", 0, store=store, drain_timeout=1
+        ) as server:
+            yield server.port
+
+
 async def main() -> None:
     methods = reliable_ws.Methods()
     methods.register(echo)
@@ -51,9 +67,10 @@ async def main() -> None:
         reliable_ws.serve(
             reliable_sink, "127.0.0.1", 0, methods=methods, drain_timeout=1
         ) as server,
+        durable(*sys.argv[1:]) as port,
     ):
         ports = [next(iter(plain.sockets)).getsockname()[1] for plain in (echoes, sink)]
-        print(*ports, server.port, flush=True)
+        print(*ports, server.port, port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

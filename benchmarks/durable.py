@@ -1,0 +1,200 @@
+"""``make bench-durable``: what it costs that messages survive a power cut.
+
+Every round measures all contestants, one after another, in this order: plain websockets, a session
+with a store at both ends, NATS JetStream with file storage, MQTT (QoS 1) with persistence. All
+files are on one disk. Servers of others run with the settings that they come with, but for ports,
+paths, and limits that would drop messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import sqlite3
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as plain_connect
+
+import reliable_ws
+
+from . import brokers
+from .measure import Peers, echoes, timed
+from .peers import PLAIN
+
+SIZE = 256
+STREAM = 50_000
+"Messages of a round, for plain websockets and for sessions with a store."
+
+BROKERS = 20_000
+"Messages of a round for NATS; MQTT gets a fifth. They are slower, and their rates are compared."
+
+ONE_BY_ONE = 300
+COMMITS = 300
+
+RUN = 1024
+"After so many messages a stream lets others run."
+
+AHEAD = 14
+"So many runs may be unconfirmed: nearly what the outbox takes."
+
+
+class Round(NamedTuple):
+    """Seconds for one message, of each contestant; ``None``: it is absent."""
+
+    plain: float
+    durable: float
+    nats: float | None
+    mqtt: float | None
+    echo: float
+    confirmed: float
+    commit: float
+
+
+async def stream(conn: reliable_ws.Connection, payload: bytes, count: int) -> None:
+    """Send one way, and wait until everything is confirmed."""
+    marks: deque[reliable_ws.Receipt] = deque()
+    for number in range(count):
+        receipt = conn.send_nowait(payload)
+        if number % RUN == 0:
+            marks.append(receipt)
+            await (marks.popleft() if len(marks) > AHEAD else asyncio.sleep(0))
+    await conn.flush()
+
+
+async def plain_stream(ws: ClientConnection, payload: bytes, count: int) -> None:
+    """Send one way, and wait for the answer to the last one."""
+    for _ in range(count):
+        await ws.send(payload)
+    await ws.send(b"")
+    await ws.recv()
+
+
+async def one_by_one(conn: reliable_ws.Connection, payload: bytes, count: int) -> None:
+    """Send, wait for the confirmation, and so on."""
+    for _ in range(count):
+        await (await conn.send(payload))
+
+
+def commits(path: Path, payload: bytes, count: int) -> None:
+    """Keep messages in a file of the same kind, one with each commit, and nothing else."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        run = connection.execute
+        for pragma in (
+            "locking_mode=EXCLUSIVE",
+            "page_size=8192",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+        ):
+            run(f"PRAGMA {pragma}").fetchall()
+        run("CREATE TABLE IF NOT EXISTS messages (number INTEGER PRIMARY KEY, data BLOB)")
+        for _ in range(count):
+            run("BEGIN IMMEDIATE")
+            run("INSERT INTO messages (data) VALUES (?)", (payload,))
+            run("COMMIT")
+
+
+@asynccontextmanager
+async def connected(
+    peers: Peers, store: reliable_ws.SQLiteStore
+) -> AsyncIterator[tuple[ClientConnection, ClientConnection, reliable_ws.Connection]]:
+    """Connect to the plain sink, the plain echo, and the server with a store."""
+    async with (
+        plain_connect(peers.sink, proxy=None, **PLAIN) as sink,
+        plain_connect(peers.echo, proxy=None, **PLAIN) as echo,
+        reliable_ws.connect(peers.durable, proxy=None, store=store, name="bench") as conn,
+    ):
+        yield sink, echo, conn
+
+
+async def measure(directory: Path, rounds: int) -> list[Round]:
+    """Measure so many rounds, and one before them that warms up."""
+    payload = b"x" * SIZE
+    found: list[Round] = []
+    async with AsyncExitStack() as stack:
+        peers = stack.enter_context(Peers(directory / "receiver.db"))
+        store = stack.enter_context(
+            reliable_ws.SQLiteStore(directory / "sender.db", survives="power")
+        )
+        nats = await brokers.start_nats(stack, directory)
+        mqtt = await brokers.start_mqtt(stack, directory)
+        sink, echo, conn = await stack.enter_async_context(connected(peers, store))
+
+        async def each(count: int, work: Callable[[], Awaitable[None]]) -> float:
+            return await timed(work) / count
+
+        for _ in range(rounds + 1):
+            plain = await each(STREAM, lambda: plain_stream(sink, payload, STREAM))
+            durable = await each(STREAM, lambda: stream(conn, payload, STREAM))
+            over_nats = over_mqtt = None
+            if nats is not None:
+                over_nats = await each(BROKERS, lambda: nats(payload, BROKERS))
+            if mqtt is not None:
+                over_mqtt = await each(BROKERS // 5, lambda: mqtt(payload, BROKERS // 5))
+            echoed = await each(ONE_BY_ONE, lambda: echoes(echo, payload, ONE_BY_ONE))
+            confirmed = await each(ONE_BY_ONE, lambda: one_by_one(conn, payload, ONE_BY_ONE))
+            began = perf_counter()
+            commits(directory / "commits.db", payload, COMMITS)
+            commit = (perf_counter() - began) / COMMITS
+            found.append(Round(plain, durable, over_nats, over_mqtt, echoed, confirmed, commit))
+    return found[1:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.durable", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each (default 7)")
+    parser.add_argument("--dir", default=".", help="a directory on the disk (default: this one)")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    print(
+        f"Python {platform.python_version()}, websockets {version('websockets')}, "
+        f"SQLite {sqlite3.sqlite_version}; medians of {rounds} rounds, range in brackets.\n"
+        "plain = websockets, compression and pings off. durable = stores that survive a power cut "
+        f"at both ends.\nMessages of {SIZE} B.\n"
+    )
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=arguments.dir) as directory:
+        found = asyncio.run(measure(Path(directory), rounds))
+    print("| what | ratio | range | target |")
+    print("|---|---|---|---|")
+    _row("durable stream / plain", [r.plain / r.durable for r in found], "≥ 4x")
+    nats = [r.nats / r.durable for r in found if r.nats is not None]
+    _row("durable stream / NATS JetStream, file storage", nats, "≥ 8x")
+    mqtt = [r.mqtt / r.durable for r in found if r.mqtt is not None]
+    _row("durable stream / MQTT QoS 1, persistence", mqtt, "≥ 30x")
+    spent = [(r.confirmed - r.echo) / r.commit for r in found]
+    _row("durable confirmed send: time above plain echo, in commits", spent, "≤ 2.2x")
+    print("\n| a second | messages, or commits |")
+    print("|---|---|")
+    for name, field in (
+        ("plain stream", "plain"),
+        ("durable stream", "durable"),
+        ("NATS JetStream", "nats"),
+        ("MQTT", "mqtt"),
+        ("plain echo", "echo"),
+        ("durable confirmed send", "confirmed"),
+        ("commit", "commit"),
+    ):
+        times = [getattr(one, field) for one in found]
+        if None not in times:
+            print(f"| {name} | {1 / median(times):,.0f} |")
+
+
+def _row(what: str, ratios: list[float], target: str) -> None:
+    if not ratios:
+        print(f"| {what} | {brokers.ABSENT} | | {target} |")
+        return
+    span = f"{min(ratios):.2f} - {max(ratios):.2f}"
+    print(f"| {what} | {median(ratios):.2f}x | {span} | {target} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
