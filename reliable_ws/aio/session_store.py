@@ -40,9 +40,9 @@ class SessionStore:
         change = driver.session.take_change(driver.now(), time.time())
         if change is not None:
             self.port.on_slow.add(self._slow)
-            self.port.submit(change, self)
+            self.port.submit(change, self._answered)
 
-    def answered(self, error: StoreError | None) -> None:
+    def _answered(self, error: StoreError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         driver = self._driver
         session, now = driver.session, driver.now()
@@ -56,11 +56,9 @@ class SessionStore:
         else:
             self.leave(str(error), error)
         self.give()
-
-    def resume(self) -> None:
-        """Send what is kept now."""
-        self._driver.pump.flush()
-        self._driver.changed()
+        # At the end of the turn: who has waited for this says first whether it waits for the peer.
+        driver.pump.wake()
+        driver.changed()
 
     def _slow(self) -> None:
         if not self._is_slow:

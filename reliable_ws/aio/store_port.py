@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from reliable_ws.protocol.errors import StoreError
 from reliable_ws.protocol.stored import Change, Stored
@@ -21,15 +21,7 @@ __all__ = ["STORE_SLOW", "StorePort"]
 STORE_SLOW = 5.0
 """Seconds that one commit may take before ``store_slow`` is told."""
 
-
-class Asker(Protocol):
-    """One who has something kept."""
-
-    def answered(self, error: StoreError | None, /) -> None:
-        """Take note of the answer, and submit what is to be kept next."""
-
-    def resume(self) -> None:
-        """Go on with the rest: the store works again."""
+Done = Callable[[StoreError | None], None]
 
 
 class StorePort:
@@ -40,7 +32,7 @@ class StorePort:
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
         self._loop = loop
-        self._queued: list[tuple[Change, Asker]] = []
+        self._queued: list[tuple[Change, Done]] = []
         self.waiting = 0
         "How many batches the store has not answered."
         self.on_slow: set[Callable[[], None]] = set()
@@ -59,9 +51,9 @@ class StorePort:
         """Return the session, the number and the session's facts of a key."""
         return await self._loop.run_in_executor(None, self.store.find, key)
 
-    def submit(self, change: Change, asker: Asker) -> None:
-        """Have a change kept with the others of this turn; ``asker`` is told in the loop."""
-        self._queued.append((change, asker))
+    def submit(self, change: Change, done: Done) -> None:
+        """Have a change kept with the others of this turn; ``done`` is called in the loop."""
+        self._queued.append((change, done))
         if len(self._queued) == 1:
             self._loop.call_soon(self._hand_over)
 
@@ -72,9 +64,9 @@ class StorePort:
         self.waiting += 1
         if self.timer is None:
             self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
-        changes = [change for change, _asker in queued]
-        askers = [asker for _change, asker in queued]
-        self.store.submit(changes, partial(self._answered, self._said, askers))
+        changes = [change for change, _done in queued]
+        answers = [done for _change, done in queued]
+        self.store.submit(changes, partial(self._answered, self._said, answers))
 
     def apply(self, apply: Apply, done: Callable[[Any, BaseException | None], None]) -> None:
         """Have the application's work done by the store; ``done`` is called in the loop."""
@@ -88,18 +80,16 @@ class StorePort:
         except RuntimeError:  # the loop is closed: nobody waits any more
             pass
 
-    def _said(self, askers: list[Asker], error: StoreError | None) -> None:
+    def _said(self, answers: list[Done], error: StoreError | None) -> None:
         self.waiting -= 1
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         if self.waiting:
             self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
-        for asker in askers:
-            asker.answered(error)
-        self._hand_over()  # first: the disk is busy while what is kept now is written to sockets
-        for asker in askers:
-            asker.resume()
+        for done in answers:
+            done(error)
+        self._hand_over()  # at once: the disk is busy while what is kept now is written to sockets
 
     def _tell_slow(self) -> None:
         self.timer = None
