@@ -222,7 +222,8 @@ class SessionRegistry:
             raise Violation(Code.BUSY, "the end of this session is being stored")
         if tombstone is not None:  # TOMB-4
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
-            arrival.refuse(Code.ENDED, "this session has ended", tombstone.counters)
+            final = _final_counters(tombstone.counters, hello)
+            arrival.refuse(Code.ENDED, "this session has ended", final)
             return []
         arrival.fresh = session is None
         if session is None:  # only a new one can be one too many (REFUSE-6)
@@ -299,7 +300,8 @@ class SessionRegistry:
             arrival.link = session.answer(hello, now, arrival.max_frame, resumed=not arrival.fresh)
         except Violation as fault:  # its true holder has lost the state (RESUME-11)
             events = session.end(now, Ending(End.VIOLATION, fault.code, fault.reason))
-            arrival.refuse(fault.code, fault.reason, session.inbox.counters())
+            final = _final_counters(session.inbox.counters(), hello)
+            arrival.refuse(fault.code, fault.reason, final)
             return events
         return session.poll(now)
 
@@ -475,6 +477,11 @@ Worth = tuple[bool, float]
 def _worth(session: Session) -> Worth:
     used = session.outbox.last or session.inbox.received or session.call_queue.last
     return bool(used or session.incoming_calls.received), session.timers.contact_at
+
+
+def _final_counters(counters: Counters, hello: Hello) -> Counters | None:
+    """Return the counters for a Refuse; ``None``: the initiator knows better (RESUME-13)."""
+    return None if counters.confirmed < hello.position.first - 1 else counters
 
 
 def _spare(sessions: Iterable[Session]) -> list[tuple[Worth, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -339,6 +340,26 @@ async def test_a_server_goes_on_where_it_was(tmp_path):
 
 
 @clean
+async def test_an_old_copy_of_a_servers_file_ends_the_session(tmp_path):
+    """RESUME-13"""
+    async with serving(tmp_path / "server.db") as server:
+        conn = await reliable_ws.connect(server.uri)
+        await (await conn.send("one"))
+        await server.stop()
+        shutil.copy(tmp_path / "server.db", tmp_path / "old.db")
+        await server.start()
+        await (await conn.send("two"))
+        await server.stop()
+        server.path = tmp_path / "old.db"
+        await server.start()
+        await conn.send("three")
+        with pytest.raises(reliable_ws.DeliveryError):
+            await conn.flush()
+        assert conn.close_code == 4422
+        with pytest.raises(reliable_ws.DeliveryError):
+            await conn.close()
+
+
 async def test_what_was_not_confirmed_comes_again_and_says_so(tmp_path):
     async with serving(tmp_path / "server.db") as server:
         seen = []

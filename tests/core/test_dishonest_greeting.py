@@ -265,13 +265,16 @@ def test_a_good_hello_after_that():
     ],
 )
 def test_state_lost_at_the_initiator(wrong, words):
-    """RESUME-3, PART-11: decided before Welcome; refused with final counters."""
+    """RESUME-3, RESUME-13, PART-11: decided before Welcome; refused with counters, if true."""
     lone = holding()
     assert lone.registry is not None
     arrival, events = arrive(lone.registry, encode([hello(attempt=2, position=wrong)]))
     refuse = refusal(arrival)
     assert (refuse.code, words in refuse.reason) == (Code.VIOLATION, True)
-    assert refuse.counters == counters(3, 2, stopped=True)
+    true = wrong.first <= 3
+    assert refuse.counters == (counters(3, 2, stopped=True) if true else None)
+    again, _events = arrive(lone.registry, encode([hello(attempt=3, position=wrong)]))
+    assert refusal(again) == Refuse(4410, "this session has ended", 0, refuse.counters)  # TOMB-4
     (ended,) = (event for event in events if isinstance(event, Ended))
     assert ended.ending.kind is End.VIOLATION
     assert lone.outcomes() == [CONFIRMED, UNKNOWN]
