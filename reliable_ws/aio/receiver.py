@@ -166,10 +166,7 @@ class Receiver:
                 if self._ends_iteration(error):
                     return
                 raise
-            try:
-                number, payload = self._session.deliver()
-            except IndexError:  # it was confirmed before a crash of ours (STORE-8)
-                continue
+            number, payload = self._session.deliver()
             if self.waiters.waiting:
                 self.wake_if_over()
             try:

@@ -195,6 +195,8 @@ class Inbox:
             self.queue = deque()
         self.queue.extend(payloads)
         self.received = last
+        if self.applied:
+            self._leave_out()
 
     def arrived_part(self, part: Part) -> bool:
         """Take in a slice; return whether it completed its message (PART-3)."""
@@ -223,6 +225,8 @@ class Inbox:
         self.received = part.number
         self._count_wide(part.number, part.total, [payload])
         self._count(part.number, part.total)
+        if self.applied:
+            self._leave_out()
         return True
 
     def drop_partial(self) -> int:
@@ -305,16 +309,35 @@ class Inbox:
     def deliver(self) -> tuple[int, Payload]:
         """Hand over the next message without confirming it: its number, and itself.
 
-        What was confirmed before a crash of ours is left out. Raises IndexError if nothing is left.
+        Raises:
+            IndexError: There is none.
         """
-        while True:
-            payload = self.queue.popleft()
+        payload = self.queue.popleft()
+        self.handed = number = self.handed + 1
+        if self._ahead is UNUSED:
+            self._ahead = {}
+        self._ahead[number] = False
+        if self.applied:
+            self._leave_out()
+        return number, payload
+
+    def take_unless_applied(self) -> Payload:
+        """Do the same as :meth:`take`, in a session whose last process has confirmed ahead."""
+        payload = self.take()
+        self._leave_out()
+        return payload
+
+    def _leave_out(self) -> None:
+        """Hand over to nobody what was confirmed before a crash of ours, once it is next (STORE-8).
+
+        So whatever is in :attr:`queue` first can be taken.
+        """
+        while self.queue and self.handed + 1 in self.applied:
+            self.queue.popleft()
             self.handed = number = self.handed + 1
             if self._ahead is UNUSED:
                 self._ahead = {}
             self._ahead[number] = False
-            if number not in self.applied:
-                return number, payload
             self.confirm(number)
 
     def confirm(self, number: int) -> bool:

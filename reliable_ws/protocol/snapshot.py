@@ -222,6 +222,8 @@ class StoredSession:
         }
         session = restore(values, now, config, codec)
         session.inbox.applied = frozenset(number for number in applied if number > confirmed)
+        if session.inbox.applied:
+            session.take = session.inbox.take_unless_applied
         # How long it was out of contact.
         contact = self.contact
         if self.attached and alive_at is not None:

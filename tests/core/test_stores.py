@@ -11,6 +11,7 @@ from reliable_ws.protocol.durable import pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
 from reliable_ws.protocol.events import EndKept, Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
+    KIND_BYTES,
     Ack,
     CallAck,
     Calls,
@@ -19,12 +20,14 @@ from reliable_ws.protocol.frames import (
     Finish,
     Hello,
     Messages,
+    Part,
     Refuse,
     Request,
     Stop,
     Void,
     Welcome,
 )
+from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.snapshot import StoredSession
@@ -345,6 +348,46 @@ def test_what_was_confirmed_out_of_order_is_not_handed_over_again():
     for number in (1, 3, 4):
         pair.server.confirm(number)
     assert pair.server.inbox.confirmed == 4
+
+
+@pytest.mark.parametrize("ahead", [[2, 3], [2, 4], [3, 4]])
+def test_recv_leaves_out_what_was_confirmed_out_of_order(ahead):
+    """STORE-8"""
+    pair = by_hand(client=False)
+    pair.automatic = True
+    for number in range(1, 5):
+        pair.client.send(str(number))
+    pair.run()
+    for _ in range(4):
+        pair.server.deliver()
+    for number in ahead:
+        pair.server.confirm(number)
+    pair.submit("server")
+    pair.crash("server")
+    pair.connect()
+    left = [str(number) for number in range(1, 5) if number not in ahead]
+    assert pair.server_take() == left
+    assert pair.server.inbox.confirmed == 4
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_was_confirmed_ahead_is_left_out_when_it_arrives_later(in_parts):
+    """STORE-8"""
+    inbox = Inbox(Config())
+    inbox.restore(0)
+    inbox.applied = frozenset((2,))
+    inbox.arrived(1, [b"a"], 1)
+    assert inbox.deliver() == (1, b"a")
+    if in_parts:
+        assert inbox.arrived_part(Part(2, 0, 1, KIND_BYTES, b"b"))
+    else:
+        inbox.arrived(2, [b"b"], 1)
+    assert len(inbox) == 0
+    assert inbox.counters().ranges == ((2, 2),)
+    inbox.arrived(3, [b"c"], 1)
+    assert inbox.deliver() == (3, b"c")
+    inbox.confirm(1)
+    assert inbox.confirmed == 2
 
 
 def test_a_greeting_names_no_ranges_that_are_not_kept():

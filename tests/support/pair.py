@@ -196,5 +196,5 @@ def take_all(session: Session) -> list[Any]:
     """Take every message that waits in a session's inbox."""
     taken = []
     while len(session.inbox):
-        taken.append(session.inbox.take())
+        taken.append(session.take())
     return taken
