@@ -1,4 +1,4 @@
-"""The command line: ``python -m reliable_ws listen | send | demo``."""
+"""The command line: ``python -m reliable_ws listen | send | store | demo``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 import reliable_ws
 
-from . import demo, listen, send
+from . import demo, listen, send, store
 from .common import INTERRUPTED, USAGE, Failure, complain
 
 __all__ = ["main"]
 
 DESCRIPTION = """\
 Send lines over a WebSocket, or write down what arrives: in order, each once, confirmed when it
-has been written, across any number of lost connections.
+has been written, across any number of lost connections. With --store FILE also when processes are
+killed and started again.
 """
 
 EXAMPLES = """\
@@ -25,6 +26,8 @@ examples:
   python -m reliable_ws listen --port 8765 --output received.txt
   python -m reliable_ws send ws://127.0.0.1:8765 --file access.log
   tail -f access.log | python -m reliable_ws send ws://127.0.0.1:8765
+  python -m reliable_ws send ws://127.0.0.1:8765 --file access.log --store send.db
+  python -m reliable_ws store send.db
   python -m reliable_ws demo
 
 exit codes, of every command:
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=reliable_ws.__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (listen, send, demo):
+    for command in (listen, send, store, demo):
         command.add_to(commands)
     args = parser.parse_args(argv)
     try:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import StoreError
+from reliable_ws.stores import SQLiteStore
 
 __all__ = [
     "FINE",
@@ -19,9 +23,12 @@ __all__ = [
     "USAGE",
     "Failure",
     "add_limits",
+    "add_store",
+    "close_store",
     "complain",
     "config_of",
     "on_signals",
+    "open_store",
     "seconds",
 ]
 
@@ -104,3 +111,52 @@ def config_of(args: argparse.Namespace, **defaults: float) -> Config:
         return Config(**values)
     except ValueError as error:
         raise Failure(str(error)) from None
+
+
+def add_store(parser: argparse.ArgumentParser, what: str) -> Any:
+    """Add the options that :func:`open_store` reads; return their group."""
+    group = parser.add_argument_group("going on after the death of the process")
+    group.add_argument(
+        "--store",
+        metavar="FILE",
+        help=f"keep {what} in FILE; it is made if it is absent, and has its own lock",
+    )
+    group.add_argument(
+        "--survives",
+        choices=("power", "process"),
+        default="power",
+        help="what the store survives: a power cut as well, or only the death of the process, "
+        "which is faster on most disks (default: power)",
+    )
+    return group
+
+
+def open_store(args: argparse.Namespace) -> SQLiteStore:
+    """Open the store that was asked for."""
+    try:
+        store = SQLiteStore(args.store, survives=args.survives)
+        with _no_warning():
+            store.open()
+    except (StoreError, ValueError) as error:
+        raise Failure(str(error)) from None
+    return store
+
+
+def close_store(store: SQLiteStore) -> None:
+    """Close a store; say if that fails. What it has kept is kept."""
+    try:
+        store.close()
+    except StoreError as error:
+        complain(str(error))
+
+
+@contextmanager
+def _no_warning() -> Iterator[None]:
+    """Leave out which releases of SQLite have a fault: these commands lock the file."""
+    logger = logging.getLogger("reliable_ws")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 from typing import Any
 
-from reliable_ws.aio.connection import Connection
-from reliable_ws.aio.receiver import Delivery
 from reliable_ws.aio.serve import serve
-from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.protocol.errors import (
-    ConfirmTooLate,
-    ConnectionClosed,
-    ConnectionClosedOK,
-    PayloadError,
-)
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.errors import StoreError
+from reliable_ws.stores import SQLiteStore
 
-from .common import FINE, UNDELIVERED, Failure, add_limits, complain, config_of, on_signals, seconds
+from .common import (
+    Failure,
+    add_limits,
+    add_store,
+    close_store,
+    complain,
+    config_of,
+    on_signals,
+    open_store,
+    seconds,
+)
+from .listen_kept import KeptListener
+from .listener import Listener
 from .sink import Sink
 
 __all__ = ["add_to"]
@@ -34,12 +38,22 @@ what "send" reads from a file arrives here byte for byte. An existing output fil
 
 SIGINT and SIGTERM drain: senders are told to stop, what they have sent is still written; a second
 signal ends at once. "listening on URI" goes to standard error once senders may come.
+
+With --store the sessions are kept in a file. A process that was killed, or stopped, goes on where
+it was when it is started again with the same file and the same port; senders come back by
+themselves. What it may have written twice depends on the output:
+  --output FILE: nothing. The length of the file is kept together with what is confirmed, and a
+      tail that a killed process has left is cut off. Nobody else may write to it meanwhile.
+  standard output, a pipe: a message that was written and not confirmed when the process died is
+      written again. Standard error says which ones may be twice.
+A signal then ends no session: senders are cut off, and wait for the next process.
 """
 
 EXAMPLES = """\
 examples:
   python -m reliable_ws listen --port 8765
   python -m reliable_ws listen --port 0 --output received.txt --once
+  python -m reliable_ws listen --output received.txt --store listen.db
 
 exit codes:
   0  stopped by a signal; with --once: the sender finished
@@ -68,6 +82,7 @@ def add_to(commands: Any) -> None:
         metavar="SECONDS",
         help="how long senders may take to stop after a signal (default: 5)",
     )
+    add_store(parser, "the sessions")
     parser.add_argument("--late", type=seconds, default=0.0, help=argparse.SUPPRESS)
     add_limits(parser)
     parser.set_defaults(run=run)
@@ -76,8 +91,25 @@ def add_to(commands: Any) -> None:
 async def run(args: argparse.Namespace) -> int:
     """Listen until a signal, or until the first session is over."""
     config = config_of(args)
-    listener = Listener(Sink(args.output), late=args.late, once=args.once)
-    server = serve(listener.handle, args.host, args.port, config=config, on_event=listener.note)
+    sink = Sink(args.output)
+    if args.store is None:
+        return await _run(Listener(sink, late=args.late, once=args.once), args, config, None)
+    store = open_store(args)
+    synced = args.survives == "power"
+    try:
+        listener = KeptListener(sink, store, synced=synced, late=args.late, once=args.once)
+        return await _run(listener, args, config, store)
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    finally:
+        close_store(store)
+
+
+async def _run(
+    listener: Listener, args: argparse.Namespace, config: Config, store: SQLiteStore | None
+) -> int:
+    options: dict[str, Any] = {"config": config, "on_event": listener.note, "store": store}
+    server = serve(listener.handle, args.host, args.port, **options)
     try:
         running = await server
     except (OSError, OverflowError) as error:
@@ -87,101 +119,14 @@ async def run(args: argparse.Namespace) -> int:
     host = f"[{args.host}]" if ":" in args.host else args.host
     complain(f"listening on ws://{host}:{running.port}")
     await listener.stopping.wait()
-    draining = asyncio.ensure_future(running.drain(args.drain_timeout))
+    drain = running.drain(args.drain_timeout, sessions="close" if store is None else "keep")
+    draining = asyncio.ensure_future(drain)
     hurry = asyncio.ensure_future(listener.hurry.wait())
     await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
     draining.cancel()
     hurry.cancel()
     listener.sink.close()
     complain(f"{listener.written:,} messages written to {listener.sink.name}")
+    if store is not None:
+        complain(f"senders that have not finished go on with the next process: {store.path}")
     return listener.code
-
-
-class Listener:
-    """Writes what all sessions receive."""
-
-    def __init__(self, sink: Sink, *, late: float, once: bool) -> None:
-        self.sink = sink
-        self.written = 0
-        self.code = FINE
-        self.stopping = asyncio.Event()
-        self.hurry = asyncio.Event()
-        "Set when waiting for senders is over: a second signal, or an output that fails."
-        self._late = late
-        self._once = once
-
-    def stop(self) -> None:
-        """Begin to stop; called again: at once."""
-        if self.stopping.is_set():
-            self.hurry.set()
-        self.stopping.set()
-
-    def note(self, event: ConnectionEvent) -> None:
-        """Look at how sessions end."""
-        if event.name == "session_lost":
-            complain(f"a session was lost: {event.reason} ({event.code})")
-        if event.name == "closed" and self._once:
-            ending = event.report.ending if event.report else None
-            if ending is None or ending.kind is not End.FINISHED:
-                self.code = UNDELIVERED
-            self.stopping.set()
-
-    async def handle(self, conn: Connection) -> None:
-        """Write down what one session receives."""
-        if self._late:
-            await asyncio.sleep(self._late)
-        try:
-            await self._copy(conn)
-        except ConnectionClosedOK:
-            pass
-        except ConnectionClosed as error:
-            complain(str(error))
-        except OSError as error:
-            why = error.strerror
-            complain(f"cannot write to {self.sink.name}: {why}; nothing more is confirmed")
-            self.code = UNDELIVERED
-            conn.start_closing(1011, "the output failed")
-            self.stopping.set()
-
-    async def _copy(self, conn: Connection) -> None:
-        batch: list[Delivery] = []
-        try:
-            while True:
-                left = 0  # messages known to be queued
-                try:
-                    async for delivery in conn.deliveries():
-                        batch.append(delivery)
-                        left -= 1
-                        if left <= 0:
-                            stats = conn.stats
-                            left = min(stats.received - stats.taken, MAX_BATCH - len(batch))
-                            if left <= 0:
-                                self._write(batch)
-                    return
-                except PayloadError as error:
-                    raw = base64.b64encode(error.raw).decode()
-                    complain(f"{error}; written as JSON")
-                    self._write(batch)
-                    self.sink.write([{"$undecodable": raw}])
-        finally:
-            self._write(batch)
-
-    def _write(self, batch: list[Delivery]) -> None:
-        """Write what has been taken, and only then confirm it."""
-        if not batch:
-            return
-        done = batch.copy()
-        batch.clear()
-        if self.code != FINE:
-            return
-        self.sink.write([delivery.message for delivery in done])
-        self.written += len(done)
-        try:
-            for delivery in done:
-                delivery.confirm()
-        except ConfirmTooLate:
-            complain("the session ended before the last messages written could be confirmed")
-
-
-MAX_BATCH = 8192
-"""Messages that are written and flushed together at most."""

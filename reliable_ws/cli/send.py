@@ -7,9 +7,7 @@ import asyncio
 import json
 import random
 import sys
-from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from websockets.exceptions import WebSocketException
@@ -18,12 +16,7 @@ from reliable_ws.aio.connect import connect
 from reliable_ws.aio.connection import Connection
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.failures import FailedAttempts, Stage
-from reliable_ws.protocol.errors import (
-    ConnectionClosed,
-    DeliveryError,
-    MessageTooLarge,
-    ReliableWSError,
-)
+from reliable_ws.protocol.errors import ReliableWSError
 from reliable_ws.protocol.report import End, Outcome, Report
 
 from . import progress
@@ -33,12 +26,17 @@ from .common import (
     UNDELIVERED,
     Failure,
     add_limits,
+    add_store,
+    close_store,
     complain,
     config_of,
     on_signals,
+    open_store,
     seconds,
 )
-from .source import LineTooLong, Source, as_message
+from .send_kept import KeptSender
+from .sender import Sender
+from .source import Source
 
 __all__ = ["add_to"]
 
@@ -49,6 +47,16 @@ of lost connections. The input is read no further ahead than messages are confir
 A line goes with its line feed (the last one may have none), as text if it is valid UTF-8, else as
 bytes; "listen" writes it down unchanged, so that its file is the same byte for byte. The number
 of a message is the number of its line.
+
+With --store the session is kept in a file. A process that was killed, or stopped, goes on where it
+was when the same command is run again:
+  a regular file, also as "< file": lines that were accepted are left out, the others are sent. So
+      each line is sent once, and if the file has grown, what was added. The beginning is compared.
+  a pipe: what was accepted is in the store and is sent. What comes out of the pipe now is sent
+      behind it. What was in the pipe when the process died is gone with the pipe: up to 128 KiB
+      that were read and not accepted, and what was not read. If the pipe brings the same input
+      from its beginning, say so (--input same): then it is as a file, and nothing is missing.
+Exit code 0 then means that everything was confirmed, by this process and those before.
 """
 
 EXAMPLES = """\
@@ -57,16 +65,17 @@ examples:
   tail -f access.log | python -m reliable_ws send ws://127.0.0.1:8765 --session-ttl 3600
   python -m reliable_ws send ws://127.0.0.1:8765 --whole < image.png
   producer | python -m reliable_ws send ws://127.0.0.1:8765 --undelivered rest.txt
+  python -m reliable_ws send ws://127.0.0.1:8765 --file access.log --store send.db
+  until python -m reliable_ws send URI --file big.csv --store send.db; do sleep 1; done
 
 exit codes:
   0    every message was taken by the receiver's application, and confirmed
   1    not every one: standard error names the first one, and how many were not taken (sending
-       those again is safe) and of how many nobody can say (unknown)
+       those again is safe) and of how many nobody can say (unknown); with --store, how many are
+       kept: the same command goes on with them, and sends again what was not taken
   2    nothing was sent: wrong usage, cannot read, cannot connect, not a peer of this protocol
   130  interrupted (SIGINT, SIGTERM): standard error says what is known
 """
-
-RECEIVER_ENDED = "the receiver has ended the session"
 
 
 def add_to(commands: Any) -> None:
@@ -118,6 +127,18 @@ def add_to(commands: Any) -> None:
         "lines that are unknown nobody can say whether the receiver has them already",
     )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON, too")
+    store = add_store(parser, "the session")
+    store.add_argument(
+        "--name",
+        default="send",
+        help="which session of the store: each name has an input of its own (default: send)",
+    )
+    store.add_argument(
+        "--input",
+        choices=("same", "more"),
+        help="same: the input begins with what was accepted before, which is left out; more: all "
+        "of it is new (default: same for a regular file, more for a pipe)",
+    )
     add_limits(parser)
     parser.set_defaults(run=run)
 
@@ -131,9 +152,23 @@ async def run(args: argparse.Namespace) -> int:
     )
     source = Source(args.file, config.max_message)
     backoff = Backoff(initial=min(Backoff().initial, args.retry_delay), longest=args.retry_delay)
-    dialling = connect(args.uri, config=config, reconnect=backoff)
+    if args.store is None:
+        dialling = connect(args.uri, config=config, reconnect=backoff)
+        sender = Sender(await _open(dialling, args.uri, backoff, args.retry), source)
+        return await _run(sender, args)
+    store = open_store(args)
+    name = args.name
+    dialling = connect(args.uri, config=config, reconnect=backoff, store=store, name=name)
+    again = source.is_file if args.input is None else args.input == "same"
+    try:
+        conn = await _open(dialling, args.uri, backoff, args.retry)
+        return await _run(KeptSender(conn, source, store, name, again=again), args)
+    finally:
+        close_store(store)
+
+
+async def _run(sender: Sender, args: argparse.Namespace) -> int:
     began = asyncio.get_running_loop().time()
-    sender = Sender(await _open(dialling, args.uri, backoff, args.retry), source)
     on_signals(sender.interrupt)
     showing = asyncio.ensure_future(progress.show(sender.conn)) if args.progress else None
     await sender.run(whole=args.whole, patience=args.timeout)
@@ -165,108 +200,6 @@ async def _open(dialling: connect, uri: str, backoff: Backoff, patience: float) 
         await asyncio.sleep(delay)
 
 
-class Sender:
-    """Sends a source over a connection, until the end of either."""
-
-    def __init__(self, conn: Connection, source: Source) -> None:
-        self.conn = conn
-        self.interrupted = False
-        self.why = ""
-        "Why not all of the input was sent, if so."
-        self._source = source
-        self._unsent: deque[bytes] = deque()  # read, and not accepted yet
-        self._stop = asyncio.Event()
-
-    def interrupt(self) -> None:
-        """Stop now."""
-        self.interrupted = True
-        self.why = "interrupted"
-        self._stop.set()
-
-    async def run(self, *, whole: bool, patience: float) -> None:
-        """Send all, then close; ``conn.report`` says how it went."""
-        conn = self.conn
-        sending = asyncio.ensure_future(self._send(whole=whole))
-        watching = [
-            asyncio.ensure_future(work)
-            for work in (self._stop.wait(), self._listen(), self._watch(patience))
-        ]
-        await asyncio.wait((sending, *watching), return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done() and not self.why:
-            ending = conn.report.ending
-            is_lost = ending is not None and ending.kind is not End.FINISHED
-            self.why = f"the session is over: {ending}" if is_lost else RECEIVER_ENDED
-        sending.cancel()
-        with suppress(asyncio.CancelledError):
-            await sending
-        if not self._stop.is_set():
-            closing = asyncio.ensure_future(_close(conn))
-            await asyncio.wait((closing, watching[0]), return_when=asyncio.FIRST_COMPLETED)
-        for work in watching:
-            work.cancel()
-        if self._stop.is_set():
-            conn.abort(4499, self.why)
-
-    async def _send(self, *, whole: bool) -> None:
-        send = self.conn.send
-        try:
-            if whole:
-                self._unsent.append(await self._source.whole())
-                await send(as_message(self._unsent[0]))
-                self._unsent.clear()
-                return
-            async for lines in self._source.batches():
-                unsent = self._unsent = deque(lines)
-                while unsent:
-                    await send(as_message(unsent[0]))
-                    unsent.popleft()
-        except ConnectionClosed as error:
-            self.why = f"the session is over: {error.ending}"
-        except (LineTooLong, MessageTooLarge):
-            number = self.conn.stats.sent + 1
-            self.why = f"line {number:,} is too large to be a message: nothing sent from there on"
-        except OSError as error:
-            self.why = f"cannot read on: {error.strerror}"
-
-    def save(self, path: str) -> None:
-        """Append what was read and is not confirmed to a file, in order."""
-        messages = [entry.message for entry in self.conn.report.undelivered]
-        data = [one.encode() if isinstance(one, str) else one for one in messages]
-        data += [*self._unsent, self._source.begun]
-        if not any(data):
-            return
-        try:
-            with Path(path).open("ab") as file:
-                file.writelines(data)
-        except OSError as error:
-            complain(f"cannot write {path}: {error.strerror}")
-
-    async def _listen(self) -> None:
-        """Return when the peer has no more to say; what it says is not for us."""
-        with suppress(ConnectionClosed):
-            async for _ in self.conn:
-                pass
-
-    async def _watch(self, patience: float) -> None:
-        """Stop when the peer confirms nothing for too long."""
-        loop = asyncio.get_running_loop()
-        before, since = -1, loop.time()
-        while True:
-            stats, now = self.conn.stats, loop.time()
-            if stats.confirmed != before or stats.confirmed == stats.sent:
-                before, since = stats.confirmed, now
-            elif now - since > patience:
-                self.why = f"nothing confirmed for {patience:g} s"
-                self._stop.set()
-                return
-            await asyncio.sleep(min(1.0, patience / 4))
-
-
-async def _close(conn: Connection) -> None:
-    with suppress(DeliveryError):  # the report says the same
-        await conn.close()
-
-
 def _tell(sender: Sender, took: float, *, as_json: bool) -> int:
     """Say how it went; return the exit code."""
     report, stats = sender.conn.report, sender.conn.stats
@@ -277,16 +210,20 @@ def _tell(sender: Sender, took: float, *, as_json: bool) -> int:
             "confirmed": report.confirmed,
             "not_taken": report.count(Outcome.NOT_TAKEN),
             "unknown": report.count(Outcome.UNKNOWN) + report.count(Outcome.PENDING),
+            "kept": report.count(Outcome.KEPT),
+            "unknown_before": sender.unknown_before,
             "first_undelivered": first,
             "stopped": sender.why or None,
             "resumes": stats.resumes,
             "seconds": round(took, 3),
         }
         print(json.dumps(facts), flush=True)
-    if not sender.why and not report.undelivered:
+    if not sender.why and not report.undelivered and not sender.unknown_before:
         complain(f"{report.sent:,} messages, all confirmed")
         return FINE
     why = sender.why
+    if not why and sender.unknown_before:
+        why = f"of {sender.unknown_before:,} messages of an earlier session nobody can say more"
     if not why and report.ending is not None and report.ending.kind is not End.FINISHED:
         why = f"the session is over: {report.ending}"
     complain(_undelivered(report, why))
@@ -298,7 +235,7 @@ def _undelivered(report: Report, why: str) -> str:
     if report.undelivered:
         kinds = [
             f"{count:,} {outcome.value}"
-            for outcome in (Outcome.NOT_TAKEN, Outcome.UNKNOWN, Outcome.PENDING)
+            for outcome in (Outcome.NOT_TAKEN, Outcome.UNKNOWN, Outcome.PENDING, Outcome.KEPT)
             if (count := report.count(outcome))
         ]
         first = report.undelivered[0].number

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,9 @@ class Sink:
     def __init__(self, path: str | None) -> None:
         self._eager = False
         self._open_line = False
+        self._has_path = path not in (None, "-")
+        self.is_new = False
+        "Whether this has made the file."
         self.name = "standard output" if path in (None, "-") else str(path)
         if path is None or path == "-":
             self._file = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
@@ -34,10 +38,37 @@ class Sink:
             return
         try:
             # Not buffered: a write that fails half-way must not be repeated when it is closed.
+            self.is_new = not Path(path).exists()
             self._file = io.FileIO(path, "ab")
             self._open_line = _ends_within_a_line(path)
         except OSError as error:
             raise Failure(f"cannot write to {path}: {error.strerror}") from None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file that can be cut, and not a pipe, a terminal or the like."""
+        return stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) and self._has_path
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def cut(self, size: int) -> None:
+        """Cut the file back to so many bytes. Raises ``OSError``."""
+        os.ftruncate(self._file.fileno(), size)
+        self._open_line = _ends_within_a_line(self.name)
+
+    def sync(self) -> None:
+        """Return when all of it is on the disk. Raises ``OSError``."""
+        os.fsync(self._file.fileno())
+        if self.is_new and os.name == "posix":  # and its name as well
+            self.is_new = False
+            directory = os.open(Path(self.name).resolve().parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
     def write(self, messages: Iterable[Any]) -> None:
         """Write these, down to the system. Raises ``OSError``: then some may have been written."""

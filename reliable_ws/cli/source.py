@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import queue
 import select
+import stat
 import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from zlib import crc32
 
 from .common import Failure
 
-__all__ = ["LineTooLong", "Source", "as_message"]
+__all__ = ["InputDiffers", "LineTooLong", "Source", "as_message"]
 
 READ_CHUNK = 128 * 1024
 
 
 class LineTooLong(Exception):
     """A line is larger than any message may be."""
+
+
+class InputDiffers(Exception):
+    """This is not what was read before."""
 
 
 class Source:
@@ -31,6 +38,7 @@ class Source:
     def __init__(self, path: str | None, longest: int) -> None:
         self._longest = longest
         self._begun: list[bytes] = []  # of a line, without its end
+        self._ahead = b""  # read, and not given
         self._requests: queue.SimpleQueue[asyncio.Future[bytes]] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         try:
@@ -58,7 +66,31 @@ class Source:
     def _read(self) -> Any:
         return self._file.read(READ_CHUNK)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file, which begins with the same when it is opened again."""
+        return stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+
+    async def leave_out(self, size: int) -> int:
+        """Read so many bytes, and return their CRC (32 bits).
+
+        Raises ``InputDiffers`` if there are fewer, and ``OSError``.
+        """
+        crc = 0
+        left = size
+        while left:
+            chunk = await self._chunk()
+            if not chunk:
+                raise InputDiffers(f"it has fewer than {size:,} bytes")
+            crc = crc32(chunk[:left], crc)
+            chunk, left = chunk[left:], max(0, left - len(chunk))
+            self._ahead = chunk
+        return crc
+
     async def _chunk(self) -> bytes:
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         request: asyncio.Future[bytes] = self._loop.create_future()
         self._requests.put(request)
         return await request
@@ -95,14 +127,17 @@ class Source:
         """What has been read of a line, without its end."""
         return b"".join(self._begun)
 
-    async def whole(self) -> bytes:
-        """Return everything, as one message. Raises ``LineTooLong`` if that is too much."""
+    async def whole(self) -> AsyncIterator[list[bytes]]:
+        """Iterate over one list with everything in it, as one message.
+
+        Raises ``LineTooLong`` if that is too much, and ``OSError``.
+        """
         data = bytearray()
         while chunk := await self._chunk():
             data += chunk
             if len(data) > self._longest:
                 raise LineTooLong
-        return bytes(data)
+        yield [bytes(data)]
 
 
 def as_message(data: bytes) -> str | bytes:

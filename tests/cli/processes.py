@@ -56,9 +56,11 @@ def started(*args, **options):
 class Listener:
     def __init__(self, process):
         self.process = process
-        first = process.stderr.readline().decode()
-        assert "listening on ws://" in first, first + process.stderr.read().decode()
-        self.uri = first.split()[-1]
+        self.before = ""  # what it said first
+        while "listening on ws://" not in (line := process.stderr.readline().decode()):
+            self.before += line
+            assert line, self.before
+        self.uri = line.split()[-1]
         self.port = int(self.uri.rpartition(":")[2])
 
     def ended(self):
