@@ -57,6 +57,8 @@ class KeptSender(Sender):
                         left_out -= 1
                         if not left_out:
                             await self._move(self._position)
+                    if whole and self._position.lines:
+                        break  # it was sent
                     if self._unsent:
                         await self._send_batch(self._unsent)
                 if left_out:

@@ -50,6 +50,8 @@ def started(*args, **options):
     finally:
         if process.poll() is None:
             process.kill()
+        if process.stdin is not None and process.stdin.closed:
+            process.stdin = None
         process.communicate()
 
 

@@ -99,8 +99,8 @@ def test_a_file_that_is_sent_is_not_sent_again_and_what_was_added_is(files):
         with files.source.open("rb") as stdin:
             assert files.sent(stdin=stdin)[0] == 0
         assert files.target.read_bytes() == b"one\ntwo\n\nthree\n"
-        assert files.sent("--file", files.source, "--input", "more")[1]["sent"] == 4
-        assert files.sent("--file", files.source, "--name", "another")[1]["sent"] == 4
+        assert files.sent("--file", files.source, "--input", "more")[1]["sent"] == 3
+        assert files.sent("--file", files.source, "--name", "another")[1]["sent"] == 3
 
 
 def test_another_input_is_refused_and_nothing_of_it_is_sent(files):
@@ -192,8 +192,8 @@ def test_a_signal_leaves_the_sessions_to_the_next_listener(files):
         assert (code, "lost" in said) == (0, False), said
         with files.listener():
             sending.stdin.write(numbered(10, 10))
-            sending.stdin.close()
-            assert sending.wait(PATIENCE) == 0
+            sending.communicate(timeout=PATIENCE)
+            assert sending.returncode == 0
     assert files.target.read_bytes() == numbered(20)
 
 
@@ -210,11 +210,12 @@ def test_an_interrupted_sender_says_that_the_rest_is_kept(files):
         sending.send_signal(signal.SIGTERM)
         out, err = sending.communicate(timeout=PATIENCE)
         code, facts, said = outcome(sending.returncode, out, err)
-        assert (code, facts["kept"], facts["unknown"]) == (130, 1, 0)
-        assert "1 kept" in said
+        assert (code, facts["unknown"]) == (130, 0)
+        assert facts["kept"] in (1, 2)  # whether the first one is confirmed, it may not know
+        assert f"{facts['kept']} kept" in said
 
 
-def test_what_a_lost_session_did_not_deliver_is_sent_in_the_next_one(files):
+def test_what_a_lost_session_did_not_deliver_is_told(files):
     files.source.write_bytes(b"one\n")
     with files.listener() as listening, started(*files.send(), stdin=-1) as sending:
         sending.stdin.write(b"one\n")
@@ -227,14 +228,14 @@ def test_what_a_lost_session_did_not_deliver_is_sent_in_the_next_one(files):
         eventually(lambda: b"three" in run("store", files.sends, "--export").stdout)
         sending.kill()
         sending.wait()
-    files.listens.unlink()  # nobody knows the session any more
+    for path in files.listens.parent.glob("listen.db*"):
+        path.unlink()  # nobody knows the session any more
     with files.listener():
-        for _ in range(3):
-            code, _facts, said = files.sent(input=b"")
-            if code == 0:
-                break
-    assert code == 0, said
-    assert files.target.read_bytes() == b"one\ntwo\nthree\n"
+        ends = [files.sent(input=b"") for _ in range(3)]
+    # They were perhaps transmitted, before the process died: nobody can say that they were not.
+    assert [code for code, *_ in ends if code] != []
+    assert "unknown" in "".join(said for *_, said in ends)
+    assert ends[-1][0] == 0
 
 
 def test_standard_output_says_what_may_be_twice(files):
@@ -246,8 +247,8 @@ def test_standard_output_says_what_may_be_twice(files):
         first.process.wait()
         with files.listener(output=False) as second:
             sending.stdin.write(b"two\n")
-            sending.stdin.close()
-            assert sending.wait(PATIENCE) == 0
+            sending.communicate(timeout=PATIENCE)
+            assert sending.returncode == 0
             second.process.send_signal(signal.SIGTERM)
             _, out, said = second.ended()
     assert out.endswith(b"two\n")

@@ -85,6 +85,14 @@ SAYS = {
         r"later: slow: confirmed",
         r"members now: 2",
     ],
+    "durable_orders": [
+        "both processes were killed 5 times in mid-stream",
+        "200 orders: 0 lost, 0 packed twice, in order: True",
+    ],
+    "durable_other_database": [
+        "both processes were killed 5 times in mid-stream",
+        "200 orders: each packed once: True",
+    ],
     "prove_it": [
         r"\d+ faults survived",
         r"the longest took \d+ s on the virtual clock: Strike\(.*\)",

@@ -12,7 +12,7 @@ from typing import Any
 from reliable_ws.cli.common import FINE, UNDELIVERED, Failure, on_signals, seconds
 from reliable_ws.protocol.config import Config
 
-from . import table, trial
+from . import kills, table, trial
 from .material import Material, default_text, digest, last_words, make
 
 __all__ = ["add_to"]
@@ -21,7 +21,8 @@ DESCRIPTION = """\
 Send a file from one process to another through a proxy that cuts, resets, stalls and half-opens
 the connection while data flows; then a few last lines, closing at once, to a reader that is late
 and a network that breaks meanwhile. The same with plain websockets and a reconnect loop. Count
-what arrived, and compare it byte by byte with what was sent.
+what arrived, and compare it byte by byte with what was sent. At last, send a file while both
+processes are killed (kill -9) ten times and started again, which "--store" survives.
 """
 
 EXAMPLES = """\
@@ -32,7 +33,8 @@ examples:
 
 exit codes:
   0  reliable_ws lost, repeated, reordered and concealed nothing, and the bytes are identical,
-     though at least 20 connections were broken (an empty input has nothing to break)
+     though at least 20 connections were broken, and both processes were killed ten times (an
+     empty input has nothing to break)
   1  not so
 """
 
@@ -41,6 +43,8 @@ ENOUGH = 20
 IDLE = 2.0
 LONGEST_DELAY = 0.5
 OURS_LIMIT = 120.0
+ENOUGH_TO_KILL = 4 * 1024 * 1024
+KILLED_WINDOW = 64 * 1024
 
 
 def add_to(commands: Any) -> None:
@@ -96,9 +100,18 @@ async def run(args: argparse.Namespace) -> int:
         _introduce(source, material, tell)
         last = last_words(material, Path(folder) / "last words")
         results = await _contest(material, last, Path(folder), args, tell)
+        mortal, killed = await _kill(source, lines, Path(folder), tell)
         for line in table.lines(material, last, results):
             print(line)
-        return _verdict(material, last, results, Path(folder), tell)
+        for line in kills.lines(mortal, killed):
+            print(line)
+        wrong = _wrong(material, last, results, Path(folder)) + _wrong_killed(mortal, killed[0])
+        # Say what is wrong, or that nothing is.
+        for sentence in wrong:
+            tell(f"NOT AS PROMISED: {sentence}")
+        if not wrong:
+            tell("identical, byte by byte: nothing lost, repeated, reordered or concealed")
+        return UNDELIVERED if wrong else FINE
 
 
 def _introduce(source: Path, material: Material, tell: Callable[[str], None]) -> None:
@@ -183,14 +196,70 @@ def _plain(limit: float) -> trial.Contestant:
     return trial.Contestant("plain", listen, send, limit)
 
 
-def _verdict(
+async def _kill(
+    source: Path, count: int | None, folder: Path, tell: Callable[[str], None]
+) -> tuple[Material, list[kills.Killed]]:
+    """Send the input once more, long enough for ten kills; each contestant in its turn."""
+    material = make(source, count, folder / "input of the killed")
+    if 0 < material.size < ENOUGH_TO_KILL:
+        times = -(-ENOUGH_TO_KILL // material.size)
+        material = make(source, material.lines * times, folder / "input of the killed")
+    results = []
+    for mortal in (_our_mortal(folder), _plain_mortal(folder)):
+        tell(f"{mortal.name}: {material.lines:,} lines, both processes are killed meanwhile")
+        result = await kills.kill_both(mortal, material, folder / f"{mortal.name} killed", tell)
+        tell(f"  {result.arrived.taken:,} lines arrived, in {result.took:.1f} s")
+        results.append(result)
+    return material, results
+
+
+def _our_mortal(folder: Path) -> kills.Mortal:
+    command = ["-m", "reliable_ws"]
+    limits = ["--survives", "process", "--limit", f"window_bytes={KILLED_WINDOW}"]
+
+    def listen(port: int, output: Path) -> list[str]:
+        store = ["--store", str(folder / "listen.db")]
+        return [*command, "listen", "--port", f"{port}", "--output", str(output), *store, *limits]
+
+    def send(port: int, file: Path) -> list[str]:
+        options = ["--file", str(file), "--retry", "30", "--retry-delay", "0.1", "--no-progress"]
+        options += ["--store", str(folder / "send.db"), *limits]
+        return [*command, "send", f"ws://127.0.0.1:{port}", *options]
+
+    return kills.Mortal("reliable_ws", listen, send)
+
+
+def _plain_mortal(folder: Path) -> kills.Mortal:
+    command = ["-m", "reliable_ws.cli.demo.plain"]
+
+    def listen(port: int, output: Path) -> list[str]:
+        return [*command, "listen", str(output), "0", f"{port}"]
+
+    def send(port: int, file: Path) -> list[str]:
+        place = str(folder / "place")
+        return [*command, "send", f"ws://127.0.0.1:{port}", str(file), f"{kills.LIMIT}", place]
+
+    return kills.Mortal("plain ws", listen, send)
+
+
+def _wrong_killed(material: Material, ours: kills.Killed) -> list[str]:
+    wrong = []
+    if not ours.identical:
+        wrong.append("killed: the files differ")
+    if ours.exit != 0:
+        wrong.append(f"killed: the last sender ended with {ours.exit}")
+    if material.size and ours.kills < kills.KILLS:
+        wrong.append(f"killed: only {ours.kills} times")
+    return wrong
+
+
+def _wrong(
     material: Material,
     last: Material,
     results: list[tuple[trial.Contestant, trial.Result, trial.Result]],
     folder: Path,
-    tell: Callable[[str], None],
-) -> int:
-    """Compare the files; say what is wrong with reliable_ws, if anything."""
+) -> list[str]:
+    """Compare the files; return what is wrong with reliable_ws, if anything."""
     contestant, streamed, parted = results[0]
     # The file as a whole.
     received = folder / f"{contestant.name} stream"
@@ -212,9 +281,4 @@ def _verdict(
         wrong.append("the files differ")
     if material.size and streamed.breaks < ENOUGH:
         wrong.append(f"only {streamed.breaks} connections were broken: {ENOUGH} are wanted")
-    # Say what is wrong, or that nothing is.
-    for sentence in wrong:
-        tell(f"NOT AS PROMISED: {sentence}")
-    if not wrong:
-        tell("identical, byte by byte: nothing lost, repeated, reordered or concealed")
-    return UNDELIVERED if wrong else FINE
+    return wrong

@@ -28,6 +28,7 @@ __all__ = [
     "last_frame",
     "limits_for",
     "plan_for",
+    "process",
     "stream",
 ]
 
@@ -187,44 +188,45 @@ def _size(path: Path) -> int:
 
 
 @asynccontextmanager
-async def _process(arguments: list[str], stdout: int) -> AsyncGenerator[Process]:
+async def process(arguments: list[str], stdout: int, stderr: int = PIPE) -> AsyncGenerator[Process]:
+    """Run Python with these arguments; whatever happens, it is gone at the end."""
     path = os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path, "no_proxy": "127.0.0.1"}
-    process = await asyncio.create_subprocess_exec(
+    started = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
         stdin=DEVNULL,
         stdout=stdout,
-        stderr=PIPE,
+        stderr=stderr,
         env=environment,
         start_new_session=True,
     )
     try:
-        yield process
+        yield started
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
 
 
 @asynccontextmanager
 async def _listener(contestant: Contestant, received: Path, late: float) -> AsyncGenerator[int]:
     """Run the receiver; give its port. Leaving tells it to stop, and waits until it has."""
-    async with _process(contestant.listen(received, late), DEVNULL) as process:
-        assert process.stderr is not None  # noqa: S101 - a pipe was asked for
+    async with process(contestant.listen(received, late), DEVNULL) as listener:
+        assert listener.stderr is not None  # noqa: S101 - a pipe was asked for
         try:
             async with asyncio.timeout(STARTING):
-                line = (await process.stderr.readline()).decode().strip()
+                line = (await listener.stderr.readline()).decode().strip()
         except TimeoutError:
             line = "nothing heard of the receiver"
         if "listening on" not in line:
             raise Failure(f"the receiver did not start: {line}", 1)
-        saying = asyncio.ensure_future(process.stderr.read())
+        saying = asyncio.ensure_future(listener.stderr.read())
         yield int(line.rpartition(":")[2])
-        process.terminate()
+        listener.terminate()
         try:
             async with asyncio.timeout(STARTING):
-                await process.wait()
+                await listener.wait()
         except TimeoutError:
             saying.cancel()
             raise Failure("the receiver does not stop", 1) from None
@@ -233,14 +235,14 @@ async def _listener(contestant: Contestant, received: Path, late: float) -> Asyn
 
 async def _send(contestant: Contestant, uri: str, file: Path, tell: Report) -> dict[str, Any]:
     """Run the sender; return what it says at the end."""
-    async with _process(contestant.send(uri, file), PIPE) as process:
+    async with process(contestant.send(uri, file), PIPE) as sender:
         try:
             async with asyncio.timeout(contestant.limit + 5):
-                out, err = await process.communicate()
+                out, err = await sender.communicate()
         except TimeoutError:
             tell(f"  the sender is stopped: it takes longer than {contestant.limit:g} s")
             return {"exit": None}
     for line in err.decode(errors="replace").splitlines():
         tell(f"  sender: {line}")
     facts: dict[str, Any] = json.loads(out) if out.strip() else {}
-    return facts | {"exit": process.returncode}
+    return facts | {"exit": sender.returncode}
