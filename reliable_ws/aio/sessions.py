@@ -306,7 +306,7 @@ class Sessions:
             self._unkept.add(acceptor)
         self._change.notify_all()
 
-    def has_kept(self, acceptor: Acceptor) -> None:
+    def _has_kept(self, acceptor: Acceptor) -> None:
         """Take note that the store has the end of a session."""
         if acceptor in self._unkept:
             self._unkept.discard(acceptor)
@@ -538,7 +538,7 @@ class Acceptor(Driver):
         """Wake the tasks that wait for the session's state."""
         super().changed()
         if self.store is not None and self.session.ended and self.session.is_kept:
-            self._sessions.has_kept(self)
+            self._sessions._has_kept(self)
 
     @property
     def is_kept_when_interrupted(self) -> bool:
