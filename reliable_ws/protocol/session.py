@@ -869,7 +869,15 @@ class Session:
         if counters is not None:
             if link.met:
                 self._check_sent(link, counters)
-            self._settle_by(counters, now)
+            try:
+                self._settle_by(counters, now)
+            except Violation as fault:
+                if not self.restored:
+                    raise
+                # Our store has lost what the peer has seen: each later answer says the same.
+                link.leave(Code.FINISHED)
+                self._end(Ending(End.VIOLATION, fault.code, f"state lost: {fault.reason}"))
+                return
         self.timers.contact_at = now
         link.leave(Code.FINISHED)  # CLOSE-9
         if may_resume(code) and counters is None:  # REFUSE-4

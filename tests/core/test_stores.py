@@ -1196,3 +1196,19 @@ def test_no_end_waits_for_a_store_for_ever():
     assert EndKept() in pair.client_events
     assert pair.client.outcome(1) is Outcome.KEPT
     assert pair.client.ended.kind is End.ABORTED
+
+
+def test_a_store_that_was_rolled_back_ends_its_session_with_a_report():
+    """CLOSE-13, RESUME-3: else the client would try again for as long as it keeps sessions."""
+    pair = StoredPair()
+    pair.connect()
+    before = dict(pair.stores["client"].rows)
+    pair.client.send(b"x")
+    pair.run()
+    assert pair.server_take() == [b"x"]
+    pair.run()
+    pair.stores["client"].rows = before  # from a backup, or after a power cut
+    pair.crash("client")
+    pair.connect()
+    assert (pair.client.ended.kind, pair.client.ended.code) == (End.VIOLATION, Code.VIOLATION)
+    assert pair.client.report().sent == 0

@@ -47,7 +47,7 @@ SELDOM = {"finish", "stopped", "ended", "welcome", "attempt", "closing", "closed
 PATIENCE = 3.0
 "So long a side has to come to the point at which it is to die."
 
-STILL = 3.0
+STILL = 10.0
 "So long nothing may happen."
 
 END = 25.0
@@ -176,7 +176,15 @@ class World:
         before = [self.board.hits(side) for side in SIDES]
         self.check(self.wait(time.monotonic() + STILL))
         if before == [self.board.hits(side) for side in SIDES]:
+            self.ask_where_they_are()
             self.wrong.append(f"both sides stand still, before {planned}")
+
+    def ask_where_they_are(self) -> None:
+        """Have both sides write their stacks and tasks into their logs."""
+        for number in (signal.SIGUSR2, signal.SIGUSR1) if self.children else ():
+            for process in self.children.values():
+                os.kill(process, number)
+            time.sleep(0.3)
 
     def finish(self) -> None:
         """Let both sides come to an end, and compare what they wrote down."""
@@ -190,6 +198,7 @@ class World:
             for side, status in self.reap():
                 if status:
                     self.check([(side, status)])
+        self.ask_where_they_are()
         for side, process in self.children.items():
             self.wrong.append(f"{side} did not come to an end in {END} s")
             os.kill(process, signal.SIGKILL)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import random
+import signal
 import socket
 import time
 from pathlib import Path
@@ -51,6 +53,12 @@ class Life(NamedTuple):
     board: Board
     listening: socket.socket
     survives: Any
+    store: Any = None
+    "Instead of a :class:`SQLiteStore` of the side's file."
+    notes: Any = None
+    "Instead of a file of the side's own."
+    patience: float = 1e9
+    "Seconds after which the acceptor leaves sessions that do not come to an end."
 
 
 def live(life: Life) -> None:
@@ -60,7 +68,14 @@ def live(life: Life) -> None:
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, force=True)
     points.begin(life.board, life.side)
+    faulthandler.register(signal.SIGUSR2)  # a side that stands still is asked where
     asyncio.run((Initiator if life.side == "initiator" else Acceptor)(life).run())
+
+
+def show_tasks() -> None:
+    """Write down where each task waits."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
 
 
 class Side:
@@ -69,9 +84,10 @@ class Side:
         self.chance = random.Random(life.seed)
         path = life.directory / f"{life.side}.notes"
         self.before = read(path)
-        self.notes = Notes(path)
+        self.notes = life.notes or Notes(path)
         self.count = 0
-        self.store = SQLiteStore(life.directory / f"{life.side}.db", survives=life.survives)
+        file = life.directory / f"{life.side}.db"
+        self.store = life.store or SQLiteStore(file, survives=life.survives)
         self.methods = Methods()
         self.methods.add(self.work, name="work")
         self.watched: set[asyncio.Task[None]] = set()
@@ -228,6 +244,7 @@ class Side:
 
 class Initiator(Side):
     async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
         port = self.life.listening.getsockname()[1]
         self.uri = f"ws://127.0.0.1:{port}"
         opened = [line[1] for line in self.before if line[0] == "open"]
@@ -257,7 +274,7 @@ class Initiator(Side):
         if restored is not None and restored.previous is not None:
             self.report(self.newest, restored.previous)
         self.newest = conn.id.hex()
-        self.note("open", self.newest, restored is not None)
+        self.note("open", self.newest, restored is not None and restored.uncertain)
         taking = asyncio.create_task(self.take(conn))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 4)))
         await self.send_some(conn, self.chance.randint(1, 15))
@@ -284,6 +301,7 @@ class Initiator(Side):
 
 class Acceptor(Side):
     async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
         server = await reliable_ws.serve(
             self.handler,
             sock=self.life.listening,
@@ -292,25 +310,26 @@ class Acceptor(Side):
             methods=self.methods,
             on_event=self.happened,
         )
-        empty_since = None
+        empty_since = gone_since = None
         while True:
             await asyncio.sleep(0.01)
-            if not self.life.board.finishing or len(server.sessions):
-                empty_since = None
-            else:
-                empty_since = empty_since or time.monotonic()
-                if time.monotonic() > empty_since + 0.2 and self.peer_is_gone():
-                    break
+            now = time.monotonic()
+            if not self.life.board.finishing or not self.peer_is_gone():
+                continue
+            gone_since = gone_since or now
+            empty_since = None if len(server.sessions) else empty_since or now
+            if now > gone_since + self.life.patience or (empty_since and now > empty_since + 0.2):
+                break
         await server.drain(1)
         self.store.close()
         self.note("end")
 
     def peer_is_gone(self) -> bool:
-        lines = (self.life.directory / "initiator.notes").read_bytes().splitlines()
-        return bool(lines) and lines[-1] == b'["end"]'
+        path = self.life.directory / "initiator.notes"
+        return path.exists() and path.read_bytes().endswith(b'["end"]\n')
 
     async def handler(self, conn: reliable_ws.Connection) -> None:
-        self.note("handler", conn.id.hex(), conn.restored is not None)
+        self.note("handler", conn.id.hex(), conn.restored is not None and conn.restored.uncertain)
         limit = self.chance.randint(1, 12) if self.chance.random() < 0.35 else None
         taking = asyncio.create_task(self.take(conn, limit))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 2)))
