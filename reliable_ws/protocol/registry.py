@@ -80,8 +80,12 @@ class Tombstone(NamedTuple):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the peer may be told of it (STORE-4)."""
-        return self.session is None or self.session.is_kept
+        """Whether the peer may be told of it (STORE-4).
+
+        It is told nothing of a session that another process goes on with (STORE-9).
+        """
+        session = self.session
+        return session is None or (session.is_kept and not session.is_left)
 
 
 class Arrival:
@@ -219,7 +223,7 @@ class SessionRegistry:
         if known is not None and hello.attempt <= known.attempt:  # RESUME-1, RESUME-9
             raise Violation(Code.SUPERSEDED, "a later attempt was seen")
         if tombstone is not None and not tombstone.is_kept:
-            raise Violation(Code.BUSY, "the end of this session is being stored")
+            raise Violation(Code.BUSY, "this session is being stored")
         if tombstone is not None:  # TOMB-4
             self._tombstones[hello.session] = tombstone._replace(attempt=hello.attempt)
             final = _final_counters(tombstone.counters, hello)

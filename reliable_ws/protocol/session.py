@@ -391,6 +391,11 @@ class Session:
         """Whether the store has everything that is so now; always, without a store."""
         return self.durable is None or self.durable.is_kept(self._identity(0.0, 0.0))
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the store is given nothing more: another process goes on with the session."""
+        return self.durable is not None and self.durable.closed
+
     def kept(self, now: float) -> list[Event]:
         """The store has kept the change that was taken."""
         durable, stored = self.durable, self.outbox.stored

@@ -9,7 +9,7 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.durable import pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
-from reliable_ws.protocol.events import EndKept, Replied, Requested, Stored, Withdrawn
+from reliable_ws.protocol.events import Detached, EndKept, Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
     KIND_BYTES,
     Ack,
@@ -982,6 +982,22 @@ def test_a_failed_store_says_no_last_word():
     pair.server.leave(pair.now, "the store has failed")
     assert say(pair, "server") == []
     assert pair.wire.listener.close_action is not None
+
+
+def test_a_hello_for_a_session_that_was_left_is_told_to_come_again():
+    """STORE-9"""
+    pair = by_hand()
+    pair.automatic = True
+    pair.client.send(b"x")
+    pair.run()
+    pair.server.leave(pair.now, "the store has failed")
+    pair.run()
+    pair.connect()
+    assert pair.client.ended is None
+    assert [event.code for event in pair.client_events if isinstance(event, Detached)][-1] == 4529
+    pair.crash("server")
+    pair.connect()
+    assert pair.server_take() == [b"x"]
 
 
 def test_a_close_that_takes_too_long_is_left_to_the_next_process():
