@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from reliable_ws import Methods
-from reliable_ws.sync import rpc_server, thread_pool
+from reliable_ws.sync import thread_pool
 from reliable_ws.sync.timers import call_at
 
 from .conftest import SECONDS, pair, run
@@ -49,7 +49,7 @@ def test_a_session_waits_for_its_threads(scarcity, kind):
 def test_a_request_waits_for_a_thread_to_run_it(scarcity, monkeypatch):
     methods = Methods()
     methods.register(lambda: "done", name="work")
-    monkeypatch.setattr(rpc_server, "work", thread_pool.ThreadPool().work)  # nobody is idle there
+    monkeypatch.setattr(thread_pool, "work", thread_pool.ThreadPool().work)  # nobody is idle there
     with pair(methods=methods) as (ours, _):
         scarcity.left = 3
         assert ours.request("work", timeout=SECONDS) == "done"
