@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from reliable_ws.driver.handler_end import GOING_AWAY
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.session_driver import SessionDriver
+from reliable_ws.driver.session_store import CANNOT_BE_KEPT, KEPT_FOR_NEXT
 from reliable_ws.driver.status import log_left_open, tell_interrupted
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
@@ -28,8 +29,6 @@ from .store_port import StorePort
 from .waiters import Condition
 
 __all__ = ["Driver"]
-
-KEPT_FOR_NEXT = "kept for the next process"
 
 
 class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
@@ -190,9 +189,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             RuntimeError: The session has no store.
         """
         if self.store is None:
-            raise RuntimeError(
-                "a session without a store cannot be kept: pass store= to connect() or serve()"
-            )
+            raise RuntimeError(CANNOT_BE_KEPT)
         limit = self.session.config.close_cancelled_timeout
         try:
             await self.store.keep(limit)

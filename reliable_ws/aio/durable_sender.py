@@ -12,20 +12,26 @@ message in one commit, and only then it gets its number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
+from reliable_ws.driver.session_store import (
+    WITHDRAWN,
+    accept_applied,
+    no_room,
+    not_in_time,
+)
 from reliable_ws.driver.validation import check_key, check_work
 from reliable_ws.protocol.durable import pack_payload
 from reliable_ws.protocol.errors import DeliveryError, StoreSlow
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.snapshot import StoredSession
-from reliable_ws.store import Apply, KeyExists
+from reliable_ws.store import Apply
 
 from .pump import Pump
-from .sender import WITHDRAWN, Receipt, Sender, no_room
+from .sender import Receipt, Sender
 from .store_port import StorePort
 from .waiters import Thresholds, WaitQueue
 
@@ -73,8 +79,7 @@ class DurableSender(Sender):
         except TimeoutError as error:
             if by is None or isinstance(error, StoreSlow):
                 raise
-            words = f"message {receipt.number} is accepted, and the store has not kept it in time"
-            raise StoreSlow(words, receipt) from None
+            raise StoreSlow(not_in_time(receipt.number), receipt) from None
 
     def until_stored(self, number: int) -> Generator[object, None, None]:
         """Wait until a message is kept."""
@@ -197,34 +202,18 @@ class DurableSender(Sender):
         error: BaseException | None,
     ) -> None:
         """Give a message that the store has its number."""
-        durable = self.session.durable
-        if durable is None:
-            return
-        durable.applying -= 1
-        if isinstance(error, KeyExists):  # another session of this store was quicker
-            _session_id, number, facts = error.found
-            outcome = StoredSession.outcome_of(facts, number)
-            _settle(kept, EarlierReceipt(self, number, outcome), None)
-        elif error is not None:
-            _settle(kept, None, error)
-        elif durable.closed:
-            _settle(kept, EarlierReceipt(self, 0, Outcome.KEPT), None)
+        try:
+            number, outcome = accept_applied(self.session, sealed, result, error)
+        except BaseException as raised:  # noqa: BLE001 - it comes out of the caller's call
+            if not kept.done():  # else its caller was cancelled
+                kept.set_exception(raised)
         else:
-            row, _value = result
-            number = self.session.accept_kept(row, *sealed)
-            _settle(kept, self.receipt(number), None)
+            receipt = self.receipt(number)
+            if outcome is not None:
+                receipt = EarlierReceipt(self, number, outcome)
+            if not kept.done():
+                kept.set_result(receipt)
         self._pump.wake()
-
-
-def _settle(
-    kept: asyncio.Future[Receipt], receipt: Receipt | None, error: BaseException | None
-) -> None:
-    if kept.done():  # its caller was cancelled
-        return
-    if receipt is not None:
-        kept.set_result(receipt)
-    elif error is not None:
-        kept.set_exception(error)
 
 
 class KeptReceipt(Receipt):
@@ -276,6 +265,11 @@ class EarlierReceipt(Receipt):
             raise DeliveryError.of(
                 Report(1, 0, (Undelivered(self.number, self._outcome, None),), None)
             )
+
+    @property
+    def stored(self) -> Awaitable[None]:
+        """Await this: it returns at once, since the store has it."""
+        return asyncio.sleep(0)
 
     @property
     def outcome(self) -> Outcome:

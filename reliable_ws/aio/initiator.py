@@ -24,7 +24,7 @@ from reliable_ws.driver.reconnect import (
     loss_error,
     resume_error,
 )
-from reliable_ws.driver.restored import about_initiator
+from reliable_ws.driver.session_store import NOT_OPENED
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import End, Ending
@@ -42,21 +42,6 @@ Open = Callable[[], Awaitable[Any]]
 OPENING_CANCELLED = "what opens the next WebSocket was cancelled"
 
 
-def new_session(options: SessionOptions, *, kept: bool) -> Session:
-    """Return a session of this side that begins."""
-    session = Session(
-        "initiator",
-        secrets.token_bytes(16),
-        secrets.token_bytes(32),
-        asyncio.get_running_loop().time(),
-        options.config,
-        options.codec,
-    )
-    if kept:
-        session.keep_in_store(about_initiator(options.name or ""))
-    return session
-
-
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
@@ -69,7 +54,6 @@ class Initiator(Driver):
         "_reopen",
         "_retry",
         "_unwelcomed",
-        "is_revived",
         "released",
     )
 
@@ -82,9 +66,11 @@ class Initiator(Driver):
         port: StorePort | None = None,
     ) -> None:
         """``revived``: the session that ``port``'s store had kept; else a new one begins."""
-        session = revived or new_session(options, kept=port is not None)
+        now = asyncio.get_running_loop().time()
+        session = revived or options.new_session(
+            secrets.token_bytes(16), secrets.token_bytes(32), now
+        )
         super().__init__(session, resumable=options.resumable, methods=options.methods, port=port)
-        self.is_revived = revived is not None
         self.released: Callable[[], None] | None = None
         "Called when the store has the end of the session: another one may use its name."
         self._reopen = reopen
@@ -105,14 +91,18 @@ class Initiator(Driver):
         try:
             await self.change.wait_for(lambda: self.attempt_over)
         except BaseException:
-            if self.store is not None and not self.session.ended:
-                self.store.leave("the connection was not opened")
-            self.abort()  # no effect on a session that has ended
+            self._give_up()
             raise
         failure = greeting_error(self.session, self._failure, self.retry)
         if failure is not None and not (may_end and self.session.ended):
-            self.abort()
+            self._give_up()
             raise failure from self._failure
+
+    def _give_up(self) -> None:
+        """Be done with a session that was not opened. The next ``connect()`` goes on with it."""
+        if self.store is not None and not self.session.ended:
+            self.store.leave(NOT_OPENED)
+        self.abort()  # no effect on a session that has ended
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self._failure = loss_error(code, reason)

@@ -7,12 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from reliable_ws.driver.options import SessionOptions
-from reliable_ws.driver.restored import (
-    Restored,
-    claims_of,
-    read_stored,
-    restored_from,
-)
+from reliable_ws.driver.restored import claims_of, revive, sessions_of, with_previous
 from reliable_ws.protocol.report import End, Report
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Store
@@ -34,31 +29,22 @@ async def open_kept(
 
     ``first`` opens the first WebSocket, ``reopen`` the later ones.
     """
-    claims = claims_of(store)
-    claims.claim(name)
+    release = claims_of(store).claim(name)
     try:
         port = StorePort(store, asyncio.get_running_loop())
-        kept = [
-            one
-            for one in read_stored(await port.open(), "initiator")
-            if one.about.get("name") == name and one.ending is None
-        ]
+        closing, going_on = sessions_of(await port.open(), name)
         # Bring a session to its end that the earlier process was closing.
         previous: Report | None = None
-        for one in kept:
-            if one.closing:
-                previous = await _bring_to_its_end(one, options, port, first, reopen)
-        going_on = [one for one in kept if not one.closing]
+        for one in closing:
+            previous = await _bring_to_its_end(one, options, port, first, reopen)
         # Go on with the session, or begin one.
-        initiator = _initiator(options, port, reopen, going_on[0] if going_on else None)
-        if previous is not None:
-            restored = initiator.restored or Restored()
-            initiator.restored = Restored(restored.unconfirmed, restored.uncertain, previous)
+        initiator = _initiator(options, port, reopen, going_on)
+        initiator.restored = with_previous(initiator.restored, previous)
         connection = Connection(initiator, options.on_event)
-        initiator.released = lambda: claims.release(name)
+        initiator.released = release
         await initiator.start(await first())
     except BaseException:
-        claims.release(name)
+        release()
         raise
     return connection
 
@@ -68,10 +54,11 @@ def _initiator(
 ) -> Initiator:
     if kept is None:
         return Initiator(options, reopen, port=port)
-    store, now = port.store, asyncio.get_running_loop().time()
-    session = kept.revive(now, time.time(), store.alive_at, options.config, options.codec)
+    now = asyncio.get_running_loop().time()
+    config, codec = options.config, options.codec
+    session, restored = revive(kept, port.store, config, codec, now=now, wall=time.time())
     initiator = Initiator(options, reopen, revived=session, port=port)
-    initiator.restored = restored_from(kept, session, options.codec, uncertain=store.uncertain)
+    initiator.restored = restored
     return initiator
 
 

@@ -25,6 +25,7 @@ from msgpack import ExtType
 from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
 from reliable_ws.driver.log_limit import LogLimit
+from reliable_ws.driver.session_store import CONFIRM_NEEDS_STORE
 from reliable_ws.driver.validation import check_work
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
@@ -36,8 +37,6 @@ from .waiters import WaitQueue
 __all__ = ["Delivery", "Receiver"]
 
 T = TypeVar("T")
-
-NEEDS_STORE = "confirm(apply=) needs a session with a store: pass store= to connect() or serve()"
 
 MAX_RECEIVES = 1024
 """Messages taken in a row, without waiting, before one yields to the event loop."""
@@ -195,7 +194,7 @@ class Receiver:
         """Confirm what was delivered, together with work of the application."""
         check_work(work)
         if self.apply is None:
-            raise TypeError(NEEDS_STORE)
+            raise TypeError(CONFIRM_NEEDS_STORE)
         self._pump.check_thread()
         if self._session.is_confirmed(number):
             return None

@@ -18,8 +18,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
+from reliable_ws.driver.session_store import NEEDS_STORE, WITHDRAWN
 from reliable_ws.driver.status import raise_undelivered
-from reliable_ws.protocol.errors import OutboxFull, StoreFull
+from reliable_ws.protocol.errors import OutboxFull
 from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
@@ -27,17 +28,7 @@ from reliable_ws.protocol.report import Outcome
 from .pump import MAX_SENDS, MAX_UNTIMED, SEND_AT_ONCE, Pump
 from .waiters import Thresholds, WaitQueue
 
-__all__ = ["WITHDRAWN", "Receipt", "Sender", "no_room"]
-
-WITHDRAWN = -1
-"""The number of a message that the store had no room for."""
-
-NEEDS_STORE = "a session without a store keeps nothing: pass store= to connect() or serve()"
-
-
-def no_room() -> StoreFull:
-    """Return the error for a message that the store had no room for."""
-    return StoreFull("the store had no room for the message, and it was not accepted")
+__all__ = ["Receipt", "Sender"]
 
 
 class Watcher(Protocol):

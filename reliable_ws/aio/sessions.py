@@ -20,11 +20,12 @@ from reliable_ws.driver.restored import (
     about_acceptor,
     claims_of,
     read_stored,
-    restored_from,
+    take_in,
 )
+from reliable_ws.driver.session_store import KEPT_FOR_NEXT
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_seconds, check_store
+from reliable_ws.driver.validation import check_drain, check_handler, check_seconds, check_store
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
 from reliable_ws.protocol.events import Event
@@ -39,7 +40,7 @@ from reliable_ws.store import Store
 from reliable_ws.transport import Transport, TransportClosed
 
 from .connection import Connection, abort_silently
-from .driver import KEPT_FOR_NEXT, Driver
+from .driver import Driver
 from .link_io import LinkIO
 from .store_port import StorePort
 from .waiters import Condition, is_cancelled, is_loop_ending
@@ -96,6 +97,7 @@ class Sessions:
         self._port: StorePort | None = None
         self._opening: asyncio.Task[None] | None = None  # of the store
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
+        self._release_store: Callable[[], None] = lambda: None
         self.keeps = False
         "Whether sessions are left to the next process when their handlers end."
         watch_forks(self)
@@ -375,13 +377,13 @@ class Sessions:
             raise
 
     async def _open_store(self, port: StorePort) -> None:
-        claims = claims_of(port.store)
-        claims.claim(SERVER)
+        release = claims_of(port.store).claim(SERVER)
         try:
             kept = read_stored(await port.open(), "acceptor")
         except BaseException:
-            claims.release(SERVER)
+            release()
             raise
+        self._release_store = release
         self._registry.about = about_acceptor
         self._port = port
         for one in kept:
@@ -389,18 +391,13 @@ class Sessions:
 
     def _take_in(self, kept: StoredSession, port: StorePort) -> None:
         """Take in one session that an earlier process had. It waits for its peer."""
-        options, principal = self._options, kept.about["principal"]
-        loop = asyncio.get_running_loop()
-        now, wall = loop.time(), time.time()
-        if kept.ending is not None:
-            until = now + max(0.0, kept.contact + self.config.stored_ttl - wall)
-            self._registry.restore_tombstone(kept.id, kept.tombstone(principal, until))
+        now = asyncio.get_running_loop().time()
+        taken_in = take_in(self._registry, kept, port.store, now, time.time())
+        if taken_in is None:
             return
-        session = kept.revive(now, wall, port.store.alive_at, self.config, options.codec)
-        self._registry.restore(session, principal)
-        acceptor = Acceptor(self, session, principal, resumable=True)
-        uncertain = port.store.uncertain
-        acceptor.restored = restored_from(kept, session, options.codec, uncertain=uncertain)
+        session, restored = taken_in
+        acceptor = Acceptor(self, session, kept.about["principal"], resumable=True)
+        acceptor.restored = restored
         acceptor.given = kept.closing  # its handler had ended
         self._table.acceptors[session.id] = acceptor
         acceptor.pump.rearm()
@@ -433,7 +430,7 @@ class Sessions:
                 await self._change.wait_for(lambda: not self._unkept)
         except TimeoutError:
             logger.warning("%r: the store has not kept the ends of all sessions in time", self)
-        claims_of(self._port.store).release(SERVER)
+        self._release_store()
 
     async def drain(
         self, timeout: float = 10.0, *, sessions: Literal["close", "keep"] = "close"
@@ -458,10 +455,7 @@ class Sessions:
             ValueError: There is no store to keep sessions in.
         """
         check_seconds(timeout)
-        if sessions not in ("close", "keep"):
-            raise ValueError(f"sessions= must be 'close' or 'keep', not {sessions!r}")
-        if sessions == "keep" and self._options.store is None:
-            raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
+        check_drain(sessions, self._options.store)
         for acceptor in self._table.acceptors.values():
             acceptor.pump.check_thread()  # one loop has them all
             break

@@ -12,14 +12,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from reliable_ws.driver.session_store import STORE_SLOW
 from reliable_ws.protocol.errors import StoreError
 from reliable_ws.protocol.stored import Change, Stored
 from reliable_ws.store import Apply, Store
 
-__all__ = ["STORE_SLOW", "StorePort"]
-
-STORE_SLOW = 5.0
-"""Seconds that one commit may take before ``store_slow`` is told."""
+__all__ = ["StorePort"]
 
 Done = Callable[[StoreError | None], None]
 
@@ -66,12 +64,18 @@ class StorePort:
             self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
         changes = [change for change, _done in queued]
         answers = [done for _change, done in queued]
-        self.store.submit(changes, partial(self._answered, self._said, answers))
+        try:
+            self.store.submit(changes, partial(self._answered, self._said, answers))
+        except StoreError as error:  # it was closed
+            self._answered(self._said, answers, error)
 
     def apply(self, apply: Apply, done: Callable[[Any, BaseException | None], None]) -> None:
         """Have the application's work done by the store; ``done`` is called in the loop."""
         self._hand_over()  # what was changed before goes to the store before
-        self.store.apply(apply, partial(self._answered, done))
+        try:
+            self.store.apply(apply, partial(self._answered, done))
+        except StoreError as error:  # it was closed
+            self._answered(done, None, error)
 
     def _answered(self, then: Callable[..., None], *values: Any) -> None:
         """Take an answer from the store's thread to the loop's."""

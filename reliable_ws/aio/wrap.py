@@ -14,6 +14,8 @@ from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
+    ACCEPTORS_STORE,
+    NEEDS_REOPEN,
     check_reopening,
     check_shared,
     check_store,
@@ -137,7 +139,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             raise
         if store is not None and self._role == "acceptor":
             release(self._transport)
-            raise ValueError("an acceptor has its store in sessions=: Sessions(store=…)")
+            raise ValueError(ACCEPTORS_STORE)
         self._sessions = sessions
         self._reopen = reopen
         self._principal = principal
@@ -159,7 +161,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         if transport is not None:
             return transport
         if self._reopen is None:
-            raise ValueError("this session was being closed, and a new one needs reopen=")
+            raise ValueError(NEEDS_REOPEN)
         return take_over(await self._reopen(), adapt)
 
     async def _accept(self) -> Connection:

@@ -36,6 +36,8 @@ def end_in_child(session: Session) -> None:
     session.link = None  # else it would be told to the peer
     words = "this is a forked process: connections can be used only in the one that made them"
     session.end(0.0, Ending(End.LOST, 1006, words))
+    if session.durable is not None:
+        session.durable.closed = True  # the store is the parent's
 
 
 def _in_child() -> None:

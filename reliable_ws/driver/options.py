@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from reliable_ws.backoff import DEFAULT_BACKOFF, Backoff
 from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.protocol.session import Session
 from reliable_ws.store import Store
 
 from .failures import RetryPolicy
 from .methods import Methods
-from .restored import config_with_store
+from .restored import about_initiator, config_with_store
 from .status import ConnectionEvent
 from .validation import check_options
 
@@ -95,3 +96,10 @@ class SessionOptions:
             store=store,
             name=name,
         )
+
+    def new_session(self, session_id: bytes, key: bytes, now: float) -> Session:
+        """Return a session of the initiator that begins. Id and key are random bytes."""
+        session = Session("initiator", session_id, key, now, self.config, self.codec)
+        if self.store is not None:
+            session.keep_in_store(about_initiator(self.name or ""))
+        return session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ import msgpack
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import PayloadError, StoreCorrupt
 from reliable_ws.protocol.payload import DEFAULT_CODEC, PayloadCodec, open_payload
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import StoredSession
@@ -28,6 +29,10 @@ __all__ = [
     "config_with_store",
     "read_stored",
     "restored_from",
+    "revive",
+    "sessions_of",
+    "take_in",
+    "with_previous",
 ]
 
 SERVER = ""
@@ -61,28 +66,30 @@ class Restored:
 
 
 class Claims:
-    """Which sessions of one store this process uses: each has one driver."""
+    """Which sessions of one store this process uses: each has one driver. For any thread."""
 
     def __init__(self) -> None:
-        self._claimed: set[str] = set()
+        self._claimed: dict[str, object] = {}
 
-    def claim(self, name: str) -> None:
-        """Use the session of this name.
+    def claim(self, name: str) -> Callable[[], None]:
+        """Use the session of this name; return what is to be called when it is used no more.
 
         Raises:
             ValueError: It is in use.
         """
-        if name in self._claimed:
+        claim = object()
+        if self._claimed.setdefault(name, claim) is not claim:
             raise ValueError(
                 "the sessions of a server in this store are in use: share them with sessions="
                 if name == SERVER
                 else f"the session {name!r} of this store is in use by another connection"
             )
-        self._claimed.add(name)
 
-    def release(self, name: str) -> None:
-        """Use it no more. Again: no effect."""
-        self._claimed.discard(name)
+        def release() -> None:
+            if self._claimed.get(name) is claim:  # else it is another's by now
+                del self._claimed[name]
+
+        return release
 
 
 _CLAIMS: WeakKeyDictionary[Store, Claims] = WeakKeyDictionary()
@@ -134,6 +141,64 @@ def restored_from(
         for number, payload in session.outbox.unconfirmed()
     )
     return Restored(unconfirmed, uncertain)
+
+
+def revive(
+    kept: StoredSession,
+    store: Store,
+    config: Config,
+    codec: PayloadCodec | None,
+    *,
+    now: float,
+    wall: float,
+) -> tuple[Session, Restored]:
+    """Return a session that an earlier process had, and what is owed on it.
+
+    ``wall`` is the time in seconds since 1970.
+    """
+    session = kept.revive(now, wall, store.alive_at, config, codec)
+    return session, restored_from(kept, session, codec, uncertain=store.uncertain)
+
+
+def take_in(
+    registry: SessionRegistry, kept: StoredSession, store: Store, now: float, wall: float
+) -> tuple[Session, Restored] | None:
+    """Let a registry have a session that an earlier process of a server had.
+
+    Return it, with what is owed on it; ``None`` for one that has ended: its tombstone is there.
+    """
+    principal, config = kept.about["principal"], registry.config
+    if kept.ending is not None:
+        until = now + max(0.0, kept.contact + config.stored_ttl - wall)
+        registry.restore_tombstone(kept.id, kept.tombstone(principal, until))
+        return None
+    session, restored = revive(kept, store, config, registry.codec, now=now, wall=wall)
+    registry.restore(session, principal)
+    return session, restored
+
+
+def sessions_of(rows: Any, name: str) -> tuple[list[StoredSession], StoredSession | None]:
+    """Return the sessions of a name: those that were being closed, and the one that goes on.
+
+    Bring the first to their end before you use the other, or begin a new one.
+
+    Raises:
+        StoreCorrupt: A session is not what this library stores.
+    """
+    kept = [
+        one
+        for one in read_stored(rows, "initiator")
+        if one.about.get("name") == name and one.ending is None
+    ]
+    going_on = [one for one in kept if not one.closing]
+    return [one for one in kept if one.closing], going_on[0] if going_on else None
+
+
+def with_previous(restored: Restored | None, previous: Report | None) -> Restored | None:
+    """Return what a connection says of its session and of the one that was closed before it."""
+    if previous is None:
+        return restored
+    return dataclasses.replace(restored or Restored(), previous=previous)
 
 
 def _shown(payload: Any, number: int, codec: PayloadCodec) -> Any:

@@ -328,12 +328,20 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             self._opened = False
             self._tell("detached", code, reason, 0)
         ending = self._ending_for(code, reason)
-        return [] if ending is None else self.session.end(self.now(), ending)
+        if ending is None:
+            return []
+        if ending.kind is End.KEPT:
+            return self.session.leave(self.now(), ending.reason)
+        return self.session.end(self.now(), ending)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
         """Return how the session ends with this end of its WebSocket; ``None``: it does not."""
         del code, reason  # whatever they are
-        return None if self._resumable else Ending(End.LOST, 1006, CANNOT_REOPEN)
+        if self._resumable:
+            return None
+        if self.session.durable is not None:
+            return Ending(End.KEPT, Code.RESTART, CANNOT_REOPEN)
+        return Ending(End.LOST, 1006, CANNOT_REOPEN)
 
     def _on_ended(self, ending: Ending) -> None:
         self.attempt_over = True

@@ -23,7 +23,10 @@ from reliable_ws.store import Store
 from .methods import Methods
 
 __all__ = [
+    "ACCEPTORS_STORE",
+    "NEEDS_REOPEN",
     "check_codec",
+    "check_drain",
     "check_handler",
     "check_headers_now",
     "check_key",
@@ -55,6 +58,9 @@ JSON_CODEC = """
 
 LONGEST_KEY = 512
 """Characters of the key of a message."""
+
+ACCEPTORS_STORE = "an acceptor has its store in sessions=: Sessions(store=…)"
+NEEDS_REOPEN = "this session was being closed, and a new one needs reopen="
 
 COROUTINE_FUNCTION = "a coroutine function (async def)"
 PLAIN_FUNCTION = "a plain function"
@@ -127,6 +133,14 @@ def check_store(store: object, name: object, *, named: bool) -> None:
         raise TypeError(
             "store= and name= go together: the name says which session of the store this is"
         )
+
+
+def check_drain(sessions: object, store: Store | None) -> None:
+    """Raise ``ValueError`` for a way to drain that there is not, or that needs a store."""
+    if sessions not in ("close", "keep"):
+        raise ValueError(f"sessions= must be 'close' or 'keep', not {sessions!r}")
+    if sessions == "keep" and store is None:
+        raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
 
 
 def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) -> None:

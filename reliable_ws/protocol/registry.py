@@ -207,12 +207,12 @@ class SessionRegistry:
             fault = codecs_differ(hello.codec, self._told_codec)
             self._note(arrival, hello, fault, now, "both sides need the same payload_codec=")
             raise fault
-        if self.leaving or hello.session in self._left:
-            raise Violation(Code.BUSY, "the next process goes on with it")
         session = self._sessions.get(hello.session)
         if session is not None and session.ended is not None:
             self.retire(session, now)
             session = None
+        if self.leaving or hello.session in self._left:
+            raise Violation(Code.BUSY, "the next process goes on with it")
         tombstone = self._tombstones.get(hello.session)
         known = session or tombstone
         if known is None and hello.incarnation:

@@ -15,15 +15,18 @@ from reliable_ws.driver.validation import (
     check_headers_now,
     check_known,
     check_options,
+    check_store,
     check_uri,
     check_uri_now,
 )
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
+from reliable_ws.store import Store
 from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
 from .initiator import Initiator
+from .open_kept import open_kept
 
 __all__ = ["connect", "unix_connect"]
 
@@ -37,6 +40,8 @@ def connect(
     methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
+    store: Store | None = None,
+    name: str | None = None,
     **transport_options: Any,
 ) -> Connection:
     """Open a session with a server, and keep it over any number of WebSockets.
@@ -59,6 +64,12 @@ def connect(
             with the fifth time. Everything else is repeated as long as the session lives.
         on_event: Called with each ``ConnectionEvent``, in a thread of its own.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the session, so that it goes on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. ``name`` says which session of the store
+            this is. If the store has one of this name that has not ended, that is resumed, and
+            ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
+            for the next process: see :meth:`Connection.keep`.
+        name: The name of the session in the store.
         transport_options: All other keywords go to websockets' ``sync.client.connect``.
             ``additional_headers`` and ``proxy`` work on every supported release. ``compression`` is
             off unless you give it. Cookies that the server sets in a handshake are sent in the
@@ -71,12 +82,15 @@ def connect(
         SessionLost: The network failed during the greeting.
         ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
         ConnectionClosed: The server refused the session.
+        StoreError: The store cannot be opened. The subclass and the message say why.
+        ValueError: The session of this name is in use in this process.
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
     from reliable_ws.adapters.websockets import sync as websockets
     from reliable_ws.adapters.websockets.options import cookies_set
 
     check_uri(uri)
+    check_store(store, name, named=True)
     check_options(reconnect=reconnect)
     check_known("connect()", transport_options, websockets.connect_options())
     options = SessionOptions.of(
@@ -88,6 +102,8 @@ def connect(
         resumable=bool(reconnect),
         backoff=reconnect if isinstance(reconnect, Backoff) else None,
         retry=retry,
+        store=store,
+        name=name,
     )
     timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}
 
@@ -95,9 +111,9 @@ def connect(
 
     def dial() -> SyncTransport:
         options = timeout | transport_options
-        for name in PER_ATTEMPT:
-            if callable(options.get(name)):
-                options[name] = options[name]()
+        for option in PER_ATTEMPT:
+            if callable(options.get(option)):
+                options[option] = options[option]()
         now = check_uri_now(uri() if callable(uri) else uri)
         check_headers_now(options.get("additional_headers"))
         headers = cookies.add_to(now, options.get("additional_headers"))
@@ -105,14 +121,19 @@ def connect(
         cookies.take(now, cookies_set(transport.websocket))
         return transport
 
-    driver = Initiator(options, dial if reconnect else None)
+    def dial_first() -> SyncTransport:
+        try:
+            return dial()
+        except Exception as error:
+            explain(error)
+            raise
+
+    reopen = dial if reconnect else None
+    if store is not None and name is not None:
+        return open_kept(options, store, name, dial_first, reopen)
+    driver = Initiator(options, reopen)
     connection = Connection(driver, on_event)
-    try:
-        first = dial()
-    except Exception as error:
-        explain(error)
-        raise
-    driver.start(first)
+    driver.start(dial_first())
     return connection
 
 

@@ -52,7 +52,7 @@ class Connection(Status):
         self._driver = driver
         self._session = driver.session
         self._lock = driver.lock
-        self._offer = driver.session.offer
+        self._offer = driver.session.offer if driver.store is None else offer_nothing
         self._pump = driver.pump
         self._sender = driver.sender
         self._receiver = driver.receiver
@@ -74,7 +74,14 @@ class Connection(Status):
 
     # ------------------------------------------------------------------ sending
 
-    def send(self, message: Any, *, timeout: float | None = None) -> Receipt:
+    def send(
+        self,
+        message: Any,
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+        apply: Callable[[Any], object] | None = None,
+    ) -> Receipt:
         """Accept one message and return a receipt for it.
 
         The call returns as soon as the outbox has room. It does not wait for the peer. Every
@@ -82,31 +89,45 @@ class Connection(Status):
         as they are. Other values arrive as msgpack makes them: a tuple arrives as a list. If the
         call raises, the message was not accepted and will not be sent.
 
+        With a store, the call returns when the store has the message. If Ctrl-C interrupts it while
+        the store works, the message stays accepted. A message with a ``key`` is accepted once: a
+        later call with the same key, also in another process, sends nothing and returns the receipt
+        of that message. With ``apply``, the store calls ``apply(db)`` in its thread and keeps what
+        it writes and the message in one commit, both or neither. If it raises, nothing is kept, the
+        message was not accepted, and the exception comes out of the call.
+
         Raises:
             TimeoutError: There was no room for ``timeout`` seconds.
+            StoreSlow: The store has not kept the message in time. It stays accepted.
+            StoreFull: There is no room on the store's disk. The message was not accepted.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             ConnectionClosed: The session, or this direction of it, has ended.
-            TypeError: ``timeout`` is not a number.
+            TypeError: ``timeout`` is not a number, or ``key`` and ``apply`` are of the wrong kind,
+                or there is no store for them.
+            RuntimeError: This is the work of ``apply=``, which cannot wait for the store.
         """
         if timeout is not None:
             check_seconds(timeout)
+        if key is not None or apply is not None:
+            return self._sender.send_durably(message, timeout, key, apply)
         with self._lock:
             number = self._offer(message)
             if number:
                 self._sender.accepted(number)
-        return Receipt(self._sender, number or self._sender.send(message, timeout))
+        return Receipt(self._sender, number) if number else self._sender.send(message, timeout)
 
     def send_nowait(self, message: Any) -> Receipt:
         """Accept one message without waiting for room.
 
         Raises:
             OutboxFull: The outbox has no room, or other callers wait for room.
+            StoreFull: There is no room on the store's disk.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             ConnectionClosed: The session, or this direction of it, has ended.
         """
-        return Receipt(self._sender, self._sender.send_nowait(message))
+        return self._sender.send_nowait(message)
 
     def flush(self, *, timeout: float | None = None) -> None:
         """Wait until every message sent so far is confirmed.
@@ -253,6 +274,21 @@ class Connection(Status):
         self._reported = report.confirmed < report.sent
         raise_undelivered(self._session, report)
 
+    def keep(self) -> None:
+        """Leave the session to the next process that opens its store, and return.
+
+        What was accepted is kept first, for at most ``Config.close_cancelled_timeout`` seconds. The
+        peer sees that the WebSocket was lost, and waits. Afterwards this connection is closed, and
+        messages that are not confirmed have the outcome ``KEPT``. Leaving the block of a connection
+        with a store by an exception or Ctrl-C does the same.
+
+        Raises:
+            RuntimeError: The session has no store.
+        """
+        with self._lock:
+            self._driver.keep()
+        self._reported = True  # leaving the block raises nothing for what is kept
+
     def abort(self, code: int = Code.ABORTED, reason: str = "") -> None:
         """End the session at once, and wait for nothing.
 
@@ -327,9 +363,13 @@ class Connection(Status):
         """Close. After an exception no ``DeliveryError`` is raised.
 
         After Ctrl-C and ``SystemExit`` closing takes no longer than
-        ``Config.close_cancelled_timeout``. Ctrl-C while this waits aborts.
+        ``Config.close_cancelled_timeout``. Ctrl-C while this waits aborts. A session with a store
+        is not closed after an exception: see :meth:`keep`.
         """
-        if value is not None and not isinstance(value, Exception):
+        if value is not None and (
+            self._driver.store is not None or not isinstance(value, Exception)
+        ):
+            explain(value)
             with self._lock:
                 self._driver.close_interrupted(value)
             return
@@ -345,6 +385,11 @@ class Connection(Status):
                 raise
             if not isinstance(value, DeliveryError | ConnectionClosed):
                 value.add_note(f"reliable_ws: {error.report}")
+
+
+def offer_nothing(_message: object) -> int:
+    """Accept nothing at once: with a store, ``send()`` waits until a message is kept."""
+    return 0
 
 
 class EventThread:

@@ -18,18 +18,22 @@ from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.handler_end import GOING_AWAY
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.session_driver import SessionDriver
+from reliable_ws.driver.session_store import CANNOT_BE_KEPT, KEPT_FOR_NEXT
 from reliable_ws.driver.status import log_left_open, tell_interrupted
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.report import Ending
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
 
+from .durable_sender import DurableSender
 from .link_io import LinkIO
-from .pump import Pump
+from .pump import DurablePump, Pump
 from .receiver import Receiver
 from .rpc_client import RpcClient
 from .rpc_server import RpcServer
 from .sender import Sender
+from .session_store import SessionStore
+from .store_port import StorePort
 from .thread_pool import HandlerThreads
 from .timers import Timer, call_at
 from .waiters import Condition, deadline_after
@@ -51,19 +55,27 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         resumable: bool,
         methods: Methods | None,
         handlers: HandlerThreads | None = None,
+        port: StorePort | None = None,
     ) -> None:
         self.lock = lock
-        pump = Pump(session, lock, self.dispatch)
+        kind = Pump if port is None else DurablePump
+        pump = kind(session, lock, self.dispatch)
         self.change = Condition(lock)
         "Notified when the session is opened, is detached, is to be closed, or has ended."
         super().__init__(
             session,
             pump,
-            Sender(pump),
+            Sender(pump) if port is None else DurableSender(pump, port),
             Receiver(pump),
             RpcServer(pump, methods, handlers),
             resumable=resumable,
         )
+        self.store: SessionStore | None = None
+        "The way to the store of a session that has one."
+        if port is not None and isinstance(pump, DurablePump):
+            self.store = self.receiver.store = SessionStore(self, port, lock, self.change)
+            pump.give_to_store = self.store.give
+            _run_before_stores()
         watch_forks(self)
         _drivers.add(self)
 
@@ -125,10 +137,14 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             self.rpc_server.release(threading.current_thread())
             self.start_closing(code, reason, timeout=timeout)
             self.wait_ended(None)
+            if self.store is not None:
+                self.store.keep(max(0.0, by - time.monotonic()))
             link_io = self.pump.link_io
             if link_io is not None and not link_io.wait_over(by):
                 link_io.transport.abort()
         except KeyboardInterrupt as error:  # nobody waits any more
+            if self.store is not None and not self.session.ended:  # the next process goes on
+                self.store.leave(KEPT_FOR_NEXT)
             self.abort()
             tell_interrupted(self.session, self.name, error)
             raise
@@ -145,10 +161,34 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         """Close within a short limit: ``error`` is no ``Exception``, and has left the block.
 
         What was accepted is written at once. Another Ctrl-C ends the wait. What is not confirmed
-        then is logged, and noted on ``error``.
+        then is logged, and noted on ``error``. With a store, the next process goes on.
         """
+        if self.store is not None:
+            try:
+                self.keep()
+            finally:
+                tell_interrupted(self.session, self.name, error)
+            return
         self.close(*GOING_AWAY, self.session.config.close_cancelled_timeout)
         tell_interrupted(self.session, self.name, error)
+
+    def keep(self) -> None:
+        """Leave the session to the next process; return when its transport is gone.
+
+        Raises:
+            RuntimeError: The session has no store.
+        """
+        if self.store is None:
+            raise RuntimeError(CANNOT_BE_KEPT)
+        limit = self.session.config.close_cancelled_timeout
+        try:
+            self.store.keep(limit)
+        finally:
+            if not self.session.ended:
+                self.store.leave(KEPT_FOR_NEXT)
+        link_io = self.pump.link_io
+        if link_io is not None and not link_io.wait_over(deadline_after(limit)):
+            link_io.transport.abort()
 
     def after_fork(self) -> None:
         """Take no part any more: this process is a child of the session's."""
@@ -166,7 +206,12 @@ def _at_exit() -> None:
     """Deliver what was accepted, within a short limit, and tell what is not confirmed then."""
     # Those that have ended have told. Those that owe nothing are left as they are: threads of this
     # program may still take what others owe.
-    left = [driver for driver in list(_drivers) if driver.owes]
+    drivers = list(_drivers)
+    for driver in drivers:
+        if driver.store is not None and not driver.session.ended:  # the next process goes on
+            with driver.lock:
+                driver.keep()
+    left = [driver for driver in drivers if driver.owes]
     by: dict[Driver, float] = {}
     for driver in left:
         with driver.lock:
@@ -177,6 +222,12 @@ def _at_exit() -> None:
         with driver.lock:
             driver.close(*GOING_AWAY, max(0.0, by[driver] - time.monotonic()))
             log_left_open(driver.session, driver.name)
+
+
+def _run_before_stores() -> None:
+    """Have :func:`_at_exit` run before the stores that exist now are closed: last come first."""
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
 
 
 atexit.register(_at_exit)

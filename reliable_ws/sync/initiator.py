@@ -25,6 +25,7 @@ from reliable_ws.driver.reconnect import (
     loss_error,
     resume_error,
 )
+from reliable_ws.driver.session_store import NOT_OPENED
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.report import End, Ending
@@ -32,6 +33,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
 
 from .driver import Driver
+from .store_port import StorePort
 from .timers import start
 
 __all__ = ["Initiator"]
@@ -42,18 +44,27 @@ Open = Callable[[], Any]
 class Initiator(Driver):
     """Drives a session from the side that opens its WebSockets."""
 
-    def __init__(self, options: SessionOptions, reopen: Open | None) -> None:
-        session = Session(
-            "initiator",
-            secrets.token_bytes(16),
-            secrets.token_bytes(32),
-            time.monotonic(),
-            options.config,
-            options.codec,
+    def __init__(
+        self,
+        options: SessionOptions,
+        reopen: Open | None,
+        *,
+        revived: Session | None = None,
+    ) -> None:
+        """``revived``: the session that the store had kept; else a new one begins."""
+        session = revived or options.new_session(
+            secrets.token_bytes(16), secrets.token_bytes(32), time.monotonic()
         )
+        lock = threading.Lock()
         super().__init__(
-            session, threading.Lock(), resumable=options.resumable, methods=options.methods
+            session,
+            lock,
+            resumable=options.resumable,
+            methods=options.methods,
+            port=None if options.store is None else StorePort(options.store, lock),
         )
+        self.released: Callable[[], None] | None = None
+        "Called when the store has the end of the session: another one may use its name."
         self._reopen = reopen
         self._reconnect = Reconnect(session, options.backoff)
         self._retry = options.retry
@@ -61,20 +72,38 @@ class Initiator(Driver):
         self._failure: Exception | None = None  # how the newest WebSocket was lost
         self._unwelcomed: Exception | None = None  # the same, if no Welcome came on it
 
-    def start(self, transport: SyncTransport) -> None:
-        """Greet on the first WebSocket; return after Welcome, raise if there is none."""
+    def start(self, transport: SyncTransport, *, may_end: bool = False) -> None:
+        """Greet on the first WebSocket; return after Welcome, raise if there is none.
+
+        ``may_end``: raise nothing for the end of a session that is being closed.
+        """
         self._spawn(self._run, transport)
         with self.lock:
             try:
                 self.change.wait_for(lambda: self.attempt_over)
             except BaseException:
-                self.abort()
+                self._give_up()
                 raise
             failure = greeting_error(self.session, self._failure, self.retry)
+            if may_end and self.session.ended:
+                failure = None
             if failure is not None:
-                self.abort()
+                self._give_up()
         if failure is not None:
             raise failure from self._failure
+
+    def _give_up(self) -> None:
+        """Be done with a session that was not opened. The next ``connect()`` goes on with it."""
+        if self.store is not None and not self.session.ended:
+            self.store.leave(NOT_OPENED)
+        self.abort()  # no effect on a session that has ended
+
+    def changed(self) -> None:
+        """Wake the threads that wait for the session's state."""
+        super().changed()
+        if self.released is not None and self.session.ended and self.session.is_kept:
+            self.released()
+            self.released = None
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         self._failure = loss_error(code, reason)
@@ -82,9 +111,11 @@ class Initiator(Driver):
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
-        return ending_before_welcome(self.session, code, reason) or super()._ending_for(
-            code, reason
-        )
+        ending = ending_before_welcome(self.session, code, reason)
+        if ending is not None and ending.kind is End.LOST:
+            # With a store: the peer may have begun it, and the next connect() goes on with it.
+            self.session.leave_store()
+        return ending or super()._ending_for(code, reason)
 
     def _spawn(self, work: Callable[[SyncTransport], None], transport: SyncTransport) -> None:
         """Work in a thread; a bug there ends the session: waiters must not wait for ever."""

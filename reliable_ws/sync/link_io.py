@@ -66,6 +66,7 @@ class LinkIO:
         "_unsent",
         "_wanted",
         "_writer",
+        "after_write",
         "link",
         "over",
         "transport",
@@ -88,6 +89,8 @@ class LinkIO:
         self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
         self.over = False
         "Whether the transport is gone."
+        self.after_write: Callable[[], None] | None = None
+        "With a store: gives it what a write has changed. Requests may have been taken back."
         self._lock = lock
         self._dispatch = dispatch
         self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
@@ -152,7 +155,7 @@ class LinkIO:
         may = self.link.has_output and not self._busy and self._unsent is None and not self.over
         if self._send_now is None or (may and not self._send_all(self._send_now)):
             self.wake()
-        if self.link.close_action is not None:
+        if self.link.close_action is not None and not self.link.held:
             self._close_if_over(self.link.close_action)
 
     def _send_all(self, send: Callable[[bytes], object]) -> bool:
@@ -173,6 +176,8 @@ class LinkIO:
                     self._unsent = data
                     return False
                 data = link.transmit(time.monotonic()) if link.has_output else None
+            if self.after_write is not None:
+                self.after_write()
         except TransportClosed:
             pass  # the reader learns it too, after what had arrived before
         except Exception:  # a transport's bug, and what it was given is lost: use another
@@ -196,7 +201,7 @@ class LinkIO:
                     continue
                 self._wanted = False
                 self._send_all(self.transport.send)
-                if self.link.close_action is not None:
+                if self.link.close_action is not None and not self.link.held:
                     break
             close_action = self.link.close_action
             if close_action is None:

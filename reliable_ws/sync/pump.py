@@ -32,7 +32,7 @@ from reliable_ws.transport import SyncTransport
 from .link_io import LinkIO
 from .timers import Timer, call_at
 
-__all__ = ["Pump"]
+__all__ = ["DurablePump", "Pump"]
 
 
 class Pump:
@@ -129,3 +129,42 @@ class Pump:
         for _due, timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+
+class DurablePump(Pump):
+    """That of a session with a store: what has changed goes to the store before anything is sent.
+
+    What the store has not kept is not transmitted (STORE-2). The step in which it says that it is
+    kept sends it.
+    """
+
+    __slots__ = ("give_to_store",)
+
+    def __init__(
+        self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
+    ) -> None:
+        super().__init__(session, lock, dispatch)
+        self.give_to_store: Callable[[], None] = lambda: None
+        "Gives the store what changed."
+
+    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
+        """Carry the session over this transport; it greets when the store has what it says."""
+        link_io = super().attach(transport, link)
+        link_io.after_write = self.give_to_store
+        self.give_to_store()
+        return link_io
+
+    def wake(self, *, alone: bool = False) -> None:
+        """Give the store what was queued, then send what may be sent."""
+        self.give_to_store()
+        super().wake(alone=alone)
+
+    def flush(self) -> None:
+        """Give the store what there is: this thread is about to wait."""
+        self.give_to_store()
+        super().flush()
+
+    def after_step(self, *, eventful: bool = False, answered: bool = False) -> None:
+        """Give the store what follows from a step, then send what may be sent."""
+        self.give_to_store()
+        super().after_step(eventful=eventful, answered=answered)

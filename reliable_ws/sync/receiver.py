@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
 
 from reliable_ws.driver.delivery import BaseDelivery, log_left_out
 from reliable_ws.driver.iterators import Iterators
 from reliable_ws.driver.log_limit import LogLimit
+from reliable_ws.driver.session_store import CONFIRM_NEEDS_STORE
+from reliable_ws.driver.validation import check_work
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, PayloadError
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import WaitQueue, deadline_after
+from .session_store import SessionStore
+from .waiters import Answer, WaitQueue, deadline_after
 
 __all__ = ["Delivery", "Receiver"]
+
+T = TypeVar("T")
 
 
 class Receiver:
     """The messages of one connection, from the other side."""
 
     __slots__ = (
+        "_applying",
         "_inbox",
         "_iterators",
         "_lock",
         "_log_limit",
         "_pump",
         "_session",
+        "store",
         "waiters",
     )
 
@@ -42,6 +49,9 @@ class Receiver:
         self._log_limit: LogLimit | None = None  # until a line is to be logged
         self.waiters = WaitQueue(pump.lock)
         "Who waits for a message."
+        self.store: SessionStore | None = None
+        "What keeps confirmations, if anything does."
+        self._applying: dict[int, Answer] = {}  # work of the application, by the delivery's number
 
     def take(self, timeout: float | None) -> Any:
         """Take the next message, and confirm it in the same step."""
@@ -137,6 +147,29 @@ class Receiver:
         """The id of the session."""
         return self._session.id
 
+    def confirm_applied(self, number: int, work: Callable[[Any], Any]) -> Any:
+        """Confirm what was delivered, together with work of the application."""
+        check_work(work)
+        store = self.store
+        if store is None:
+            raise TypeError(CONFIRM_NEEDS_STORE)
+        store.port.check_thread()
+        with self._lock:
+            if self._session.is_confirmed(number):
+                return None
+            answer = self._applying.get(number)
+            is_first = answer is None
+            if answer is None:
+                answer = self._applying[number] = Answer(self._lock)
+        if is_first:
+            store.confirm(number, work, answer)
+        with self._lock:
+            try:
+                return answer.wait()
+            finally:
+                if self._applying.get(number) is answer and answer.is_there:
+                    del self._applying[number]
+
     def confirm(self, number: int) -> None:
         """Confirm what was delivered."""
         with self._lock:
@@ -162,15 +195,35 @@ class Delivery(BaseDelivery):
 
     __slots__ = ()
 
-    def confirm(self) -> None:
+    _receiver: Receiver
+
+    @overload
+    def confirm(self) -> None: ...
+
+    @overload
+    def confirm(self, *, apply: Callable[[Any], T]) -> T | None: ...
+
+    def confirm(self, *, apply: Callable[[Any], T] | None = None) -> T | None:
         """Confirm the message. A second call has no effect.
 
-        You can confirm deliveries in any order.
+        You can confirm deliveries in any order. With a store and ``apply``, the store calls
+        ``apply(db)`` in its thread and keeps what it writes and the confirmation in one commit,
+        both or neither. ``db`` has ``execute`` and ``executemany``. The call waits for that, and
+        returns what ``apply`` returns, or ``None`` if the message was confirmed before. If
+        ``apply`` raises, nothing is kept, the message stays unconfirmed, and the exception comes
+        out of the call. If Ctrl-C interrupts the call, the work goes on.
 
         Raises:
             ConfirmTooLate: The session has ended, and its counters are final.
+            StoreError: The store could not keep it.
+            TypeError: ``apply`` is no plain function, or the session has no store.
+            RuntimeError: This is the work of another ``apply=``.
         """
+        if apply is not None:
+            result: T | None = self._receiver.confirm_applied(self.number, apply)
+            return result
         self._receiver.confirm(self.number)
+        return None
 
     def __enter__(self) -> Any:
         """Return the message."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from reliable_ws.driver.session_store import NEEDS_STORE, WITHDRAWN, no_room
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.driver.validation import check_seconds
 from reliable_ws.protocol.errors import OutboxFull
@@ -41,17 +43,17 @@ class Sender:
         self.waiters = WaitQueue(pump.lock)
         "Who waits for room in the outbox."
 
-    def send(self, message: Any, timeout: float | None) -> int:
+    def send(self, message: Any, timeout: float | None) -> Receipt:
         """Accept a message as soon as there is room for it."""
         payload, weight = seal(message, self._session.codec)
         with self._lock:
             if self.waiters or not self._has_room(weight):
                 self._wait_for_room(weight, deadline_after(timeout))
-            return self._accept(payload, weight)
+            return Receipt(self, self._accept(payload, weight))
 
-    def send_nowait(self, message: Any) -> int:
+    def send_nowait(self, message: Any) -> Receipt:
         """Accept a message now."""
-        return self.send_sealed_now(*seal(message, self._session.codec))
+        return Receipt(self, self.send_sealed_now(*seal(message, self._session.codec)))
 
     def send_sealed_now(self, payload: Payload, weight: int) -> int:
         """Accept now what is packed already."""
@@ -123,6 +125,32 @@ class Sender:
         with self._lock:
             return self._session.outcome(number)
 
+    # ------------------------------------------------------------------ a store
+
+    def send_durably(
+        self,
+        message: Any,
+        timeout: float | None,
+        key: str | None,
+        apply: Callable[[Any], object] | None,
+    ) -> Receipt:
+        """Accept a message with a key, or together with work of the application.
+
+        Raises:
+            TypeError: The session has no store.
+        """
+        del message, timeout, key, apply  # as a session with a store takes them
+        raise TypeError(NEEDS_STORE)
+
+    def until_stored(self, receipt: Receipt, timeout: float | None) -> None:
+        """Wait until a message is kept.
+
+        Raises:
+            TypeError: The session has no store.
+        """
+        del receipt, timeout
+        raise TypeError(NEEDS_STORE)
+
     # ------------------------------------------------------------------ what happened
 
     def confirmed(self, number: int) -> None:
@@ -156,7 +184,7 @@ class Receipt:
     def __init__(self, sender: Sender, number: int) -> None:
         self._sender = sender
         self.number = number
-        "The message's sequence number."
+        "The message's sequence number; -1 for one that the store had no room for."
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when the peer's application has taken the message.
@@ -169,16 +197,38 @@ class Receipt:
                 again.
             OutcomeUnknown: The session has ended, and it is not known whether the message was
                 taken.
+            Kept: This process is done with the session, and the store has the message for the next
+                one.
+            StoreFull: The store had no room for the message. It was not accepted.
             TimeoutError: The message was not confirmed within ``timeout`` seconds.
             TypeError: ``timeout`` is not a number.
         """
         if timeout is not None:
             check_seconds(timeout)
+        if self.number == WITHDRAWN:
+            raise no_room()
         self._sender.confirmation(self.number, timeout)
+
+    def wait_stored(self, timeout: float | None = None) -> None:
+        """Return when the store has the message (``connect(…, store=…)``).
+
+        :meth:`Connection.send` has waited for that already. :meth:`Connection.send_nowait` has not.
+        ``timeout`` is in seconds. Default: as long as the session lives.
+
+        Raises:
+            StoreFull: The store had no room for it. It was not accepted.
+            ConnectionClosed: The session ended before that.
+            TimeoutError: The store has not kept it within ``timeout`` seconds. You can wait again.
+            TypeError: The session has no store, or ``timeout`` is not a number.
+        """
+        check_seconds(timeout)
+        self._sender.until_stored(self, timeout)
 
     @property
     def outcome(self) -> Outcome:
         """What is known now. Never waits."""
+        if self.number == WITHDRAWN:
+            return Outcome.NOT_TAKEN
         return self._sender.outcome(self.number)
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
@@ -21,6 +21,7 @@ from reliable_ws.driver.validation import (
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.report import Report
+from reliable_ws.store import Store
 from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
@@ -77,13 +78,16 @@ class Server:
         with contextlib.suppress(RuntimeError):  # released already
             self._stopped.release()
 
-    def drain(self, timeout: float | None = None) -> dict[bytes, Report]:
+    def drain(
+        self, timeout: float | None = None, *, sessions: Literal["close", "keep"] = "close"
+    ) -> dict[bytes, Report]:
         """Drain all sessions (see :meth:`Sessions.drain`), then close the server.
 
         ``timeout`` is in seconds. Default: the server's ``drain_timeout``. Returns one report per
         session id.
         """
-        reports = self.sessions.drain(self._drain_timeout if timeout is None else timeout)
+        seconds = self._drain_timeout if timeout is None else timeout
+        reports = self.sessions.drain(seconds, sessions=sessions)
         self.close()
         return reports
 
@@ -124,8 +128,17 @@ class Server:
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Drain; at once after Ctrl-C and its like."""
-        self.drain(None if kind is None or issubclass(kind, Exception) else 0.0)
+        """Drain. After Ctrl-C and its like: at once, and a store keeps the sessions."""
+        if kind is None or issubclass(kind, Exception):
+            self.drain()
+        elif self.sessions.has_store:
+            self.drain(KEEP_TIMEOUT, sessions="keep")
+        else:
+            self.drain(0.0)
+
+
+KEEP_TIMEOUT = 3.0
+"""Seconds that a server has to leave its sessions to the next process, after Ctrl-C."""
 
 
 def serve(
@@ -139,6 +152,7 @@ def serve(
     methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
+    store: Store | None = None,
     drain_timeout: float = 10.0,
     max_connections: int = 1000,
     max_total_handlers: int | None = None,
@@ -158,11 +172,14 @@ def serve(
         methods: What peers may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         sessions: Sessions to share with other endpoints. They bring their own ``methods``,
-            ``config``, ``on_event``, ``payload_codec`` and ``max_total_handlers``.
+            ``config``, ``on_event``, ``payload_codec``, ``store`` and ``max_total_handlers``.
         principal: Called with the WebSocket of every arrival. Returns who the peer is. Only the
             same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the sessions, so that they go on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
+            back, with ``conn.restored``.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         max_connections: How many connections are open at the same time. Each takes two threads, and
             each session one for its handler. Further ones wait to be accepted, and a warning is
@@ -174,9 +191,11 @@ def serve(
 
     Raises:
         OSError: The address cannot be listened on.
+        StoreError: The store cannot be opened. The subclass and the message say why.
         TypeError: An argument has the wrong type, there is no option of this name, or the handler
             is no plain function.
-        ValueError: ``sessions`` is given together with an option that it brings itself.
+        ValueError: ``sessions`` is given together with an option that it brings itself, or the
+            sessions of another server use this store.
     """
     from reliable_ws.adapters.websockets import sync as websockets
     from reliable_ws.adapters.websockets.listener import Listener
@@ -191,6 +210,7 @@ def serve(
         config=config,
         on_event=on_event,
         payload_codec=payload_codec,
+        store=store,
         max_total_handlers=max_total_handlers,
     )
     if sessions is None:  # `or` would take an empty one for none
@@ -199,8 +219,10 @@ def serve(
             config=config,
             on_event=on_event,
             payload_codec=payload_codec,
+            store=store,
             max_total_handlers=max_total_handlers,
         )
+    sessions.open_store()
     server = Server(sessions, drain_timeout)
     transport_options.setdefault("create_connection", websockets.GreetedServer)
     server.inner = websockets.listen(

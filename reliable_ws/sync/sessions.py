@@ -7,32 +7,49 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Literal
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
-from reliable_ws.driver.ownership import take_over
+from reliable_ws.driver.ownership import release, take_over
+from reliable_ws.driver.restored import (
+    SERVER,
+    about_acceptor,
+    claims_of,
+    read_stored,
+    take_in,
+)
+from reliable_ws.driver.session_store import KEPT_FOR_NEXT
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_options, check_seconds
+from reliable_ws.driver.validation import (
+    check_drain,
+    check_handler,
+    check_options,
+    check_seconds,
+    check_store,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, NotReliablePeer, StoreError
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.store import Store
 from reliable_ws.transport import SyncTransport, TransportClosed
 
 from .connection import Connection
 from .driver import Driver
 from .link_io import LinkIO
+from .store_port import StorePort
 from .thread_pool import MAX_TOTAL_HANDLERS, HandlerThreads
 from .timers import call_at, start
 from .waiters import Condition
@@ -55,6 +72,9 @@ class Sessions:
         methods: What peers may request. Default: nothing.
         on_event: Called with each ``ConnectionEvent`` of every session.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: Keeps the sessions, so that they go on when this process has died: a
+            :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
+            back, with ``conn.restored``.
         max_total_handlers: How many handlers of requests run at the same time, over all sessions,
             each in a thread. ``Config.max_handlers`` bounds those of one session. Default: 1,000.
             Further requests wait, and those of the session that waits longest go first.
@@ -70,8 +90,10 @@ class Sessions:
         methods: Methods | None = None,
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
+        store: Store | None = None,
         max_total_handlers: int | None = None,
     ) -> None:
+        check_store(store, None, named=False)
         check_options(max_total_handlers=max_total_handlers)
         self._options = SessionOptions.of(
             awaited=False,
@@ -79,6 +101,7 @@ class Sessions:
             config=config,
             on_event=on_event,
             payload_codec=payload_codec,
+            store=store,
         )
         self.config = self._options.config
         self._lock = threading.Lock()
@@ -87,6 +110,12 @@ class Sessions:
         self._table: SessionTable[Acceptor, threading.Thread] = SessionTable(self._registry)
         self._change = Condition(self._lock)  # a session ended, or a handler
         self._evicting = False
+        self._port: StorePort | None = None
+        self._opening = threading.Lock()  # held while the store is being opened
+        self._release_store: Callable[[], None] = lambda: None
+        self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
+        self.keeps = False
+        "Whether sessions are left to the next process."
 
     def __repr__(self) -> str:
         """How many sessions live."""
@@ -95,6 +124,11 @@ class Sessions:
     def __len__(self) -> int:
         """How many sessions live."""
         return len(self._registry)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether a store keeps the sessions."""
+        return self._options.store is not None
 
     @property
     def connections(self) -> list[Connection]:
@@ -159,6 +193,7 @@ class Sessions:
         self, transport: SyncTransport, principal: Hashable, *, resumable: bool
     ) -> tuple[Acceptor, LinkIO]:
         """Greet; return what drives the session, and what is to read from the transport."""
+        self._prepare(transport, principal)
         arrival = self._arrive(transport, principal)
         greeted = self._greet(transport, arrival, resumable=resumable)
         if greeted is None:
@@ -179,6 +214,7 @@ class Sessions:
         principal: Hashable,
         on_greeted: Callable[[], object] = lambda: None,
     ) -> None:
+        self._prepare(transport, principal)
         arrival = self._arrive(transport, principal)
         greeted = self._greet(transport, arrival, resumable=True)
         if greeted is None:
@@ -189,6 +225,18 @@ class Sessions:
         if self._give(acceptor):
             self._handle(acceptor, handler)
         link_io.read()
+
+    def _prepare(self, transport: SyncTransport, principal: Hashable) -> None:
+        """See that the store is open, and can keep who the peer is."""
+        if self._options.store is None:
+            return
+        try:
+            about_acceptor(principal)
+            self.open_store()
+        except BaseException:
+            transport.abort()
+            release(transport)
+            raise
 
     def _arrive(self, transport: SyncTransport, principal: Hashable) -> Arrival:
         with self._lock:
@@ -215,7 +263,9 @@ class Sessions:
                 return None
             acceptor = self._table.acceptors.get(session.id)
             if acceptor is None:
-                acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+                acceptor = Acceptor(
+                    self, session, arrival.principal, resumable=resumable, port=self._port
+                )
                 self._table.acceptors[session.id] = acceptor
             acceptor.dispatch(events)
             return None if link is None else (acceptor, acceptor.attach(transport, link))
@@ -282,7 +332,19 @@ class Sessions:
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone; with the lock held."""
         self._table.retire(acceptor, time.monotonic())
+        if acceptor.store is not None and not acceptor.session.is_kept:
+            self._unkept.add(acceptor)
         self._change.notify_all()
+
+    def _has_kept(self, acceptor: Acceptor) -> None:
+        """Take note that the store has the end of a session; with the lock held."""
+        if acceptor in self._unkept:
+            self._unkept.discard(acceptor)
+            self._change.notify_all()
+
+    def _store_failed(self) -> None:
+        """Take no part any more: whoever comes is told to come again, to the next process."""
+        self._registry.leaving = True
 
     def _evict_soon(self) -> None:
         """See within a second whether sessions hold too much (LIMIT-4)."""
@@ -296,7 +358,75 @@ class Sessions:
             if self._table.evict(time.monotonic()):
                 self._evict_soon()
 
-    def drain(self, timeout: float = 10.0) -> dict[bytes, Report]:
+    # ------------------------------------------------------------------ a store
+
+    def open_store(self) -> None:
+        """Open the store, and take in its sessions. Again: no effect.
+
+        Raises:
+            StoreError: The store cannot be opened.
+            ValueError: Other sessions of a server use this store.
+        """
+        store = self._options.store
+        if store is None or self._port is not None:
+            return
+        port = StorePort(store, self._lock)
+        with self._opening:
+            if self._registry.about is None:
+                self._open_store(port)
+
+    def _open_store(self, port: StorePort) -> None:
+        release = claims_of(port.store).claim(SERVER)
+        try:
+            kept = read_stored(port.open(), "acceptor")
+            with self._lock:
+                for one in kept:
+                    self._take_in(one, port)
+                self._registry.about = about_acceptor
+                self._port = port
+        except BaseException:
+            release()
+            raise
+        self._release_store = release
+
+    def _take_in(self, kept: StoredSession, port: StorePort) -> None:
+        """Take in one session that an earlier process had. It waits for its peer."""
+        taken_in = take_in(self._registry, kept, port.store, time.monotonic(), time.time())
+        if taken_in is None:
+            return
+        session, restored = taken_in
+        acceptor = Acceptor(self, session, kept.about["principal"], resumable=True, port=port)
+        acceptor.restored = restored
+        acceptor.given = kept.closing  # its handler had ended
+        self._table.acceptors[session.id] = acceptor
+        acceptor.pump.rearm()
+
+    def _keep(self, timeout: float) -> dict[bytes, Report]:
+        """Leave every session to the next process."""
+        by = time.monotonic() + timeout
+        with self._lock:
+            self.keeps = self._registry.leaving = True
+            reports = self._table.begin_drain()
+            acceptors = list(self._table.acceptors.values())
+            for acceptor in acceptors:
+                acceptor.pump.flush()  # all of them share commits
+            for acceptor in acceptors:
+                if acceptor.store is not None and not acceptor.session.ended:
+                    acceptor.store.keep(max(0.0, by - timeout / 2 - time.monotonic()))
+            for acceptor in acceptors:
+                if acceptor.store is not None and not acceptor.session.ended:
+                    acceptor.store.leave(KEPT_FOR_NEXT)
+            me = threading.current_thread()
+            self._table.callers.add(me)
+            try:
+                self._is_empty_within(max(0.0, by - time.monotonic()))
+            finally:
+                self._table.callers.discard(me)
+        return reports
+
+    def drain(
+        self, timeout: float = 10.0, *, sessions: Literal["close", "keep"] = "close"
+    ) -> dict[bytes, Report]:
         """Close every session gracefully, and return one report per session id.
 
         New sessions are refused. Resumes are still answered. Every peer is told Finish with code
@@ -310,10 +440,33 @@ class Sessions:
         stopped: a handler that does not end even then is left running. A second call joins the
         first.
 
+        With ``sessions="keep"`` no session ends: what was accepted is kept, and WebSockets are
+        closed with code 1012. Handlers that wait for their peer get ``ConnectionClosed``. Peers
+        come back to the next process that opens the store. Messages that are not confirmed have the
+        outcome ``KEPT``.
+
         Raises:
             TypeError: ``timeout`` is not a number.
+            ValueError: There is no store to keep sessions in.
         """
         check_seconds(timeout)
+        check_drain(sessions, self._options.store)
+        try:
+            return self._keep(timeout) if sessions == "keep" else self._close_all(timeout)
+        finally:
+            self._leave_store()
+
+    def _leave_store(self) -> None:
+        """Return when the store has the ends of all sessions, and let others use it."""
+        if self._port is None:
+            return
+        with self._lock:
+            limit = self.config.close_cancelled_timeout
+            if not self._change.wait_for(lambda: not self._unkept, limit):
+                logger.warning("%r: the store has not kept the ends of all sessions in time", self)
+        self._release_store()
+
+    def _close_all(self, timeout: float) -> dict[bytes, Report]:
         with self._lock:
             reports = self._table.begin_drain()
             me = threading.current_thread()
@@ -341,7 +494,13 @@ class Acceptor(Driver):
     """Drives a session from the side to which its WebSockets come."""
 
     def __init__(
-        self, sessions: Sessions, session: Session, principal: Hashable, *, resumable: bool
+        self,
+        sessions: Sessions,
+        session: Session,
+        principal: Hashable,
+        *,
+        resumable: bool,
+        port: StorePort | None,
     ) -> None:
         options = sessions._options
         super().__init__(
@@ -350,6 +509,7 @@ class Acceptor(Driver):
             resumable=resumable,
             methods=options.methods,
             handlers=sessions._handlers,
+            port=port,
         )
         self._sessions = sessions
         self.belong_to(principal)
@@ -360,8 +520,16 @@ class Acceptor(Driver):
         "The thread that runs the application's handler."
 
     def _on_ended(self, ending: Ending) -> None:
+        if isinstance(self.session.cause, StoreError):
+            self._sessions._store_failed()
         self._sessions._retire(self)
         super()._on_ended(ending)
+
+    def changed(self) -> None:
+        """Wake the threads that wait for the session's state."""
+        super().changed()
+        if self.store is not None and self.session.ended and self.session.is_kept:
+            self._sessions._has_kept(self)
 
     def _on_detached(self, code: int | None, reason: str, retry: float | None) -> list[Event]:
         following = super()._on_detached(code, reason, retry)
@@ -374,6 +542,12 @@ class Acceptor(Driver):
             raise self.session.error()
         self._sessions.resume(self, take_over(websocket, adapt))
 
+    @property
+    def _is_left(self) -> bool:
+        """Whether the session was left to the next process by a drain."""
+        ending = self.session.ended
+        return self._sessions.keeps and ending is not None and ending.kind is End.KEPT
+
     def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
         end = HandlerEnd(self)
@@ -382,7 +556,11 @@ class Acceptor(Driver):
         except BaseException as error:  # noqa: BLE001 - it ends its own session, and nothing else
             with self.lock:
                 over, is_finishing = self.over, self.is_finishing
+            if self._is_left and isinstance(error, ConnectionClosed | DeliveryError):
+                return  # the next process goes on
             end.raised(error, over, is_finishing=is_finishing)
+        if self._is_left:
+            return
         try:
             self.connection.close(end.code)
         except DeliveryError as error:

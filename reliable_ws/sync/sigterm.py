@@ -6,11 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from reliable_ws.driver.session_table import OnDrained
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_seconds, check_sessions
+from reliable_ws.protocol.report import Report
 
 from .sessions import Sessions
 from .timers import start
@@ -24,6 +26,7 @@ def drain_on_sigterm(
     timeout: float = 10.0,
     on_drained: OnDrained | None = None,
     then: Callable[[], object] | None = None,
+    keep: bool = False,
 ) -> None:
     """Let SIGTERM drain ``sessions`` first, and then do what it did before this call.
 
@@ -42,24 +45,30 @@ def drain_on_sigterm(
         timeout: The timeout of :meth:`Sessions.drain`, in seconds.
         on_drained: Called in a thread with the reports, one for each session that ended.
         then: Stops the server. If several calls give it, the last one counts.
+        keep: Leave the sessions to the next process, as ``drain(sessions="keep")`` does. They need
+            a store.
 
     Raises:
         RuntimeError: This is not the main thread, which alone can watch signals.
         TypeError: An argument has the wrong type.
+        ValueError: ``keep`` is given, and there is no store.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
     check_sessions(sessions, Sessions)
     check_seconds(timeout)
+    if keep and not sessions.has_store:
+        raise ValueError("keep=True needs a store: Sessions(store=…)")
     if _watch is None or not _watch.is_on:
         _watch = _Watch()
     if then is not None:
         _watch.then = then
-    _watch.drains.setdefault(sessions, lambda: _drain(sessions, timeout, on_drained))
+    drain = partial(sessions.drain, timeout, sessions="keep" if keep else "close")
+    _watch.drains.setdefault(sessions, lambda: _drain(drain, on_drained))
 
 
-def _drain(sessions: Sessions, timeout: float, on_drained: OnDrained | None) -> None:
+def _drain(drain: Callable[[], dict[bytes, Report]], on_drained: OnDrained | None) -> None:
     try:
-        reports = sessions.drain(timeout)
+        reports = drain()
         if on_drained is not None:
             on_drained(reports)
     except Exception:  # noqa: BLE001 - on_drained is the application's, and the process must go

@@ -14,10 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from reliable_ws.protocol.deadline import NEVER
 
 __all__ = [
+    "Answer",
     "Condition",
     "Thresholds",
     "WaitQueue",
@@ -104,6 +106,36 @@ class Waiter:
         return self.woken
 
 
+class Answer:
+    """What one thread gives, and others wait for; all hold the lock when they call."""
+
+    __slots__ = ("_error", "_lock", "_value", "_waiters", "is_there")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.is_there = False
+        "Whether it was given."
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._waiters: list[Waiter] = []
+
+    def give(self, value: Any, error: BaseException | None) -> None:
+        """Give a value, or the exception that is raised instead."""
+        self._value, self._error, self.is_there = value, error, True
+        for waiter in self._waiters:
+            waiter.wake()
+
+    def wait(self) -> Any:
+        """Return the value, or raise."""
+        while not self.is_there:
+            waiter = Waiter()
+            self._waiters.append(waiter)
+            waiter.wait(self._lock, NEVER)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
 class WaitQueue:
     """Threads in a queue: the first one goes when what it waits for is there."""
 
@@ -139,10 +171,11 @@ class WaitQueue:
 class Thresholds:
     """Threads that wait until a growing number has reached theirs."""
 
-    __slots__ = ("_lock", "_numbers", "_waiters")
+    __slots__ = ("_errors", "_lock", "_numbers", "_waiters")
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
+        self._errors: dict[Waiter, Exception] = {}  # what they raise as they wake
         self._numbers: list[int] = []
         self._waiters: dict[int, list[Waiter]] = {}
 
@@ -159,9 +192,20 @@ class Thresholds:
         finally:
             if not waiter.woken:
                 self._waiters[number].remove(waiter)
+        if self._errors and (error := self._errors.pop(waiter, None)) is not None:
+            raise error
 
     def reach(self, number: int) -> None:
         """Wake the threads that wait for ``number`` or less."""
         while self._numbers and self._numbers[0] <= number:
             for waiter in self._waiters.pop(heapq.heappop(self._numbers)):
                 waiter.wake()
+
+    def fail(self, number: int, error: Callable[[], Exception]) -> None:
+        """Raise in the threads that wait for more than ``number``, an exception for each."""
+        for above in [one for one in self._numbers if one > number]:
+            for waiter in self._waiters.pop(above):
+                self._errors[waiter] = error()
+                waiter.wake()
+        self._numbers = [one for one in self._numbers if one <= number]
+        heapq.heapify(self._numbers)

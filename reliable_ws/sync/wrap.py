@@ -14,13 +14,23 @@ from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
-from reliable_ws.driver.validation import check_reopening, check_shared, role_for
+from reliable_ws.driver.validation import (
+    ACCEPTORS_STORE,
+    NEEDS_REOPEN,
+    check_reopening,
+    check_shared,
+    check_store,
+    role_for,
+)
 from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Role
+from reliable_ws.store import Store
+from reliable_ws.transport import SyncTransport
 
 from .connection import Connection
 from .initiator import Initiator
+from .open_kept import open_kept
 from .sessions import Sessions
 
 __all__ = ["wrap"]
@@ -40,6 +50,8 @@ def wrap(
     methods: Methods | None = None,
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
+    store: Store | None = None,
+    name: str | None = None,
 ) -> Connection:
     """Take over an open WebSocket, and greet the peer.
 
@@ -70,8 +82,12 @@ def wrap(
         principal: For the acceptor: who the peer is. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread of its own.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
+        store: For the initiator, with ``name``, as in :func:`connect`. An acceptor gives the store
+            to its :class:`Sessions`.
+        name: The name of the session in the store.
 
     Raises:
+        StoreError: The store cannot be opened.
         TypeError: No adapter knows the object, or an argument has the wrong type.
         ValueError: The WebSocket is not open, is being read by something else or is wrapped
             already; the role is missing; or an option does not fit the role or ``sessions``.
@@ -82,6 +98,7 @@ def wrap(
         ConnectionClosed: The peer refused the session.
         AlreadyServed: The WebSocket carried on a session of ``sessions`` that has its handler.
     """
+    check_store(store, name, named=True)
     check_shared(
         sessions,
         Sessions,
@@ -104,6 +121,8 @@ def wrap(
         resumable=resume_within is not None or sessions is not None or reopen is not None,
         backoff=reconnect,
         retry=retry,
+        store=store,
+        name=name,
     )
     transport = take_over(websocket, adapt)
     try:
@@ -111,13 +130,36 @@ def wrap(
     except ValueError:
         release(transport)
         raise
+    if role == "acceptor" and store is not None:
+        release(transport)
+        raise ValueError(ACCEPTORS_STORE)
     if role == "acceptor":
         if sessions is None:
             sessions = Sessions(
                 methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
             )
         return sessions.accept(transport, principal, resumable=options.resumable)
+    if store is not None and name is not None:
+        first = FirstWebSocket(transport, reopen)
+        return open_kept(options, store, name, first.take, reopen)
     driver = Initiator(options, reopen)
     connection = Connection(driver, on_event)
     driver.start(transport)
     return connection
+
+
+class FirstWebSocket:
+    """The WebSocket that was wrapped, for the first session that is to be opened on one."""
+
+    def __init__(self, transport: SyncTransport, reopen: Callable[[], Any] | None) -> None:
+        self._transport: SyncTransport | None = transport
+        self._reopen = reopen
+
+    def take(self) -> SyncTransport:
+        """Return it; a second time, open another one."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            return transport
+        if self._reopen is None:
+            raise ValueError(NEEDS_REOPEN)
+        return take_over(self._reopen(), adapt)

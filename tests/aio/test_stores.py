@@ -17,7 +17,7 @@ from reliable_ws import Outcome, SQLiteStore
 from reliable_ws.aio.durable_sender import DurableSender
 from reliable_ws.aio.sessions import Acceptor
 from reliable_ws.protocol.snapshot import StoredSession
-from reliable_ws.store import StoreFailed, StoreFull
+from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
 from tests.support.stores import MemoryStore
 
@@ -164,6 +164,7 @@ async def test_a_key_is_accepted_once(store):
             again = await conn.send("x", key="k")
             assert again.outcome is Outcome.CONFIRMED
             await again
+            await again.stored
         assert server.got == ["x"]
 
 
@@ -288,6 +289,56 @@ def test_a_store_and_a_name_go_together():
             reliable_ws.connect("ws://localhost", **options)
     with pytest.raises(TypeError):
         reliable_ws.Sessions(store=1)
+
+
+@clean
+async def test_a_store_is_used_by_one_server_at_a_time(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        with pytest.raises(ValueError, match="in use"):
+            await reliable_ws.serve(server.handle, "127.0.0.1", 0, store=server.store)
+        await server.inner.drain(1)
+        async with reliable_ws.serve(server.handle, "127.0.0.1", 0, store=server.store):
+            await server.inner.drain(1)  # again, which frees nothing of the other's
+            with pytest.raises(ValueError, match="in use"):
+                await reliable_ws.serve(server.handle, "127.0.0.1", 0, store=server.store)
+
+
+@clean
+async def test_a_session_is_not_lost_because_it_could_not_be_opened(store, tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        async with orders(server, store) as conn:
+            first = conn.id
+            await server.stop()
+            await conn.send("kept")
+            await conn.keep()
+        with pytest.raises(OSError):
+            await orders(server, store)
+        near, far = memory_pair()
+        wrapped = reliable_ws.wrap(near, role="initiator", store=store, name="orders")
+        opening = asyncio.ensure_future(wrapped.__aenter__())
+        await far.recv()
+        far.abort()
+        with pytest.raises(reliable_ws.ReliableWSError):
+            await opening
+        await server.start()
+        async with orders(server, store) as conn:
+            assert conn.id == first
+            await conn.flush()
+        assert server.got == ["kept"]
+
+
+@clean
+async def test_a_store_that_is_closed_under_a_connection_ends_it(tmp_path):
+    async with serving() as server:
+        for options in ({}, {"key": "k"}, {"apply": lambda db: None}):
+            store = SQLiteStore(tmp_path / "closed.db")
+            conn = await orders(server, store)
+            await conn.flush()
+            store.close()
+            with pytest.raises((StoreError, reliable_ws.ConnectionClosed)):
+                await conn.send("x", **options)
+            await conn.keep()
+            assert conn.ended
 
 
 @clean
