@@ -52,7 +52,7 @@ def test_the_table_is_config():
 
 def test_the_command_line_has_these_options():
     commands = re.findall(r"^python -m reliable_ws (\w+) (.*)$", README, re.MULTILINE)
-    assert {command for command, _ in commands} == {"listen", "send"}
+    assert {command for command, _ in commands} == {"listen", "send", "store"}
     for command, arguments in commands:
         done = subprocess.run(
             [sys.executable, "-m", "reliable_ws", command, "--help"],
