@@ -27,13 +27,13 @@ from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_drain, check_handler, check_seconds, check_store
 from reliable_ws.protocol.config import Config
-from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer
+from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer, StoreError
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import End, Ending, Report
+from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Store
@@ -522,7 +522,7 @@ class Acceptor(Driver):
         self._overdue: asyncio.TimerHandle | None = None  # cancels the handler of an ended session
 
     def _on_ended(self, ending: Ending) -> None:
-        if ending.kind is End.KEPT:  # this process takes no part any more
+        if isinstance(self.session.cause, StoreError):  # this process takes no part any more
             self._sessions._registry.leaving = True
         self._sessions._retire(self)
         super()._on_ended(ending)

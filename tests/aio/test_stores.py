@@ -745,3 +745,22 @@ async def test_a_message_may_be_confirmed_before_its_send_returns(store, monkeyp
             conn._pump.wake()
             await conn.send(str(number))
         assert server.got == list("001122")
+
+
+@clean
+async def test_a_handler_that_keeps_its_session_leaves_the_others_alone(tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+
+        async def handler(conn):
+            async for message in conn:
+                if message == "keep":
+                    await conn.keep()
+                server.got.append(message)
+
+        server.handler = handler
+        kept = await reliable_ws.connect(server.uri)
+        await kept.send("keep")
+        async with reliable_ws.connect(server.uri) as conn:
+            await (await conn.send("one"))
+        assert "one" in server.got
+        kept.abort()
