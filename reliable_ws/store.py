@@ -72,6 +72,7 @@ class Store(Protocol):
         Raises:
             StoreError: It cannot be opened; the subclass says why.
         """
+        raise NotImplementedError
 
     @property
     def alive_at(self) -> float | None:
@@ -79,10 +80,12 @@ class Store(Protocol):
 
         ``None``: it is new. Sessions that had a WebSocket then were in contact until that time.
         """
+        raise NotImplementedError
 
     @property
     def uncertain(self) -> bool:
         """Whether the last things that were said to be kept may be missing (a power cut)."""
+        raise NotImplementedError
 
     def submit(self, changes: Sequence[Change], done: Callable[[StoreError | None], None]) -> None:
         """Keep these changes together. ``done`` is called once, from any thread, when they are.

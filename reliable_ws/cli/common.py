@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -151,7 +151,7 @@ def close_store(store: SQLiteStore) -> None:
 
 
 @contextmanager
-def _no_warning() -> Iterator[None]:
+def _no_warning() -> Generator[None]:
     """Leave out which releases of SQLite have a fault: these commands lock the file."""
     logger = logging.getLogger("reliable_ws")
     level = logger.level

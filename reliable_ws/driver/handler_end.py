@@ -30,6 +30,7 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """The session."""
+        raise NotImplementedError
 
 
 class HandlerEnd:

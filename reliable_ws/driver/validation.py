@@ -170,9 +170,9 @@ def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) 
         raise TypeError(f"{verb} has no option {name}=: {hint}")
 
 
-def _check_max_size(max_size: object) -> None:
+def _check_max_size(max_size: Any) -> None:
     """Raise for a limit of messages that is none, or that nothing of ours fits into."""
-    sizes = max_size if isinstance(max_size, tuple) else (max_size,)
+    sizes: tuple[Any, ...] = max_size if isinstance(max_size, tuple) else (max_size,)
     fits = all(size is None or type(size) is int for size in sizes)
     expect("max_size=", max_size, "a number of bytes, or None", fits=fits)
     for size in sizes:
