@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from reliable_ws.driver.close_plan import ClosePlan, CloseStep
-from reliable_ws.protocol.errors import ConfirmTooLate, ConnectionClosed, OutboxFull
+from reliable_ws.protocol.errors import ConfirmTooLate, ConnectionClosed, OutboxFull, StoreFull
 from reliable_ws.protocol.frames import Code
-from reliable_ws.protocol.payload import MsgpackCodec, seal
+from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Receiving, Sending
 
-from .calling import Calling
-from .parts import Action, Broken, Party
+from .parts import CODEC, Action, Broken, Party
+from .storing import Storing
 
-CODEC = MsgpackCodec()
 LONG_REASON = "why " * 30
 
 
-class Applications(Calling):
+class Applications(Storing):
     """Send, take, confirm; finish, close, abort."""
 
     def offer_application(self, side: str, party: Party, found: list[Action]) -> None:
@@ -65,6 +64,11 @@ class Applications(Calling):
             got = session.send(message)
         except OutboxFull:
             self.seen["outbox full"] += 1
+            return
+        except StoreFull:
+            self.seen["store full"] += 1
+            if not session.durable.is_full:
+                raise Broken("send() says that a store is full that is not") from None
             return
         except ConnectionClosed:
             self.seen["send after the end"] += 1
@@ -138,6 +142,8 @@ class Applications(Calling):
             if number > party.session.inbox.redelivered_upto:
                 raise Broken(f"G2: the {party.role} took message {number} twice")
             self.seen["redelivered, flagged"] += 1
+        if number in record.applied:
+            raise Broken(f"G2: the {party.role} took message {number}, which it has applied")
         record.handed.add(number)
         sender = self.other(party)
         if sender is not None and sender.record is record:

@@ -205,9 +205,6 @@ class Calling(Stage):
         super().heard(party, events)
         if not self.options.calls:
             return
-        begins = any(isinstance(event, Requested) for event in events)
-        if party.durable and begins and "requests" in self.options.commits:
-            self.commit(party)  # what has begun must not begin again (CALL-12)
         for event in events:
             match event:
                 case Requested():
@@ -246,12 +243,19 @@ class Calling(Stage):
 
     @staticmethod
     def _must_run(party: Party, number: int) -> None:
-        """Whether a handler can be meant (or the last one went in the same step)."""
+        """Whether a handler can be meant (or the last one went in the same step).
+
+        What a store makes wait may come too late.
+        """
+        if party.durable:
+            return
         if number not in party.owed and not session_calls(party.session).peer_stopped:
             raise Broken(f"nobody works on request {number}, and its handler is meant")
 
     def _requested(self, party: Party, event: Requested) -> None:
         record, number = self.partner_record(party), event.id
+        if party.durable:
+            self.must_have_asked(party, number)
         asked = record.asked.get(number)
         if asked is None or asked.arrived:
             raise Broken(f"request {number} arrives: {'again' if asked else 'nobody asked'}")
@@ -267,6 +271,10 @@ class Calling(Stage):
         else:
             self.seen["turned away" if party.refusing else "late on arrival"] += 1
             self._fault(party, number, "closing" if party.refusing else "timeout")
+
+    def must_have_asked(self, party: Party, number: int) -> None:
+        """The store of who runs a request has it."""
+        raise NotImplementedError
 
     def _answered(self, party: Party, number: int, answer: Any) -> None:
         asked = party.record.asked[number]
@@ -302,23 +310,27 @@ class Calling(Stage):
 
     # ------------------------------------------------------------------ a crash
 
-    def revive_calls(self, party: Party) -> None:
+    def revive_calls(self, party: Party, kept: dict[str, Any]) -> None:
         """Callers and handlers are gone, and so is what was asked and never written down."""
-        kept, asked = party.disk["calls"], party.record.asked
+        asked = party.record.asked
         for number in party.waiting:
             asked[number] = asked[number]._replace(got="died")
+        for number, _waited in kept["open"]:
+            if asked[number].never:  # who was told that died before it was written down
+                self.seen["taken back, and forgotten"] += 1
+                asked[number] = asked[number]._replace(never=False)
         for number in [number for number in asked if number > kept["last"]]:
             if asked.pop(number).arrived:
                 raise Broken(f"request {number} arrived, and its sender's disk never saw it")
         party.waiting = party.owed = ()
         other = self.other(party)
         if other is not None:
-            self._lose_handlers(party, other)
+            self._lose_handlers(party, other, kept)
 
     @staticmethod
-    def _lose_handlers(party: Party, other: Party) -> None:
+    def _lose_handlers(party: Party, other: Party, kept: dict[str, Any]) -> None:
         """Whoever was owed an answer gets another one, behind the items that were written down."""
-        kept, asked = party.disk["calls"], other.record.asked
+        asked = other.record.asked
         received = session_calls(other.session).received
         kept_there = party.session.call_queue._kept.items()
         coming = Counter(
@@ -330,7 +342,7 @@ class Calling(Stage):
             one = asked[number]
             given = (Faulted, "cancelled", b"")
             sent = one.items + coming[number]
-            asked[number] = one._replace(given=given, sent=sent, waits=False)
+            asked[number] = one._replace(given=given, sent=sent, waits=False, arrived=True)
 
     # ------------------------------------------------------------------ on the wire
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .parts import Action, Broken, Party
 from .stage import Stage
+from .storing import Disk
 
 
 class Clock(Stage):
@@ -37,9 +38,11 @@ class Clock(Stage):
 
     def do_tick(self, side: str) -> None:
         party = self.party(side)
+        lived = not party.session.ended
         self.heard(party, party.session.tick(self.now))
         self.stir(party)
-        self._gave_up(party)
+        if lived:
+            self._gave_up(party)
         if party.session.deadline <= self.now:
             raise Broken("a deadline that has passed does not move")
 
@@ -89,6 +92,7 @@ class Clock(Stage):
 
     def do_forget(self) -> None:
         self.registry._forget(1e15)
-        self.tombs_on_disk = {}
+        if self.options.durable[1]:
+            self.disks["a"] = Disk()
         self.excuse("forgotten")
         self.seen["tombstone forgotten"] += 1

@@ -16,6 +16,8 @@ from reliable_ws.protocol.calls.incoming import IncomingCalls
 from reliable_ws.protocol.calls.outgoing import OutgoingCalls
 from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.deadline import NEVER
+from reliable_ws.protocol.durable import Durable, Ledgers
 from reliable_ws.protocol.frame_size import FrameSize
 from reliable_ws.protocol.idle_cuts import IdleCuts
 from reliable_ws.protocol.inbox import NO_QUEUE, Inbox
@@ -47,6 +49,7 @@ CORE = (
     Streams,
     SessionRegistry,
     Arrival,
+    Durable,
 )
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
 
@@ -142,6 +145,7 @@ HANGING = frozenset(
         "pieces",
         "_unfinished",
         "_streams",
+        "durable",
     )
 )
 """Attributes that say how objects hang together: other objects of the core."""
@@ -158,6 +162,13 @@ SPECIAL = {
     "_by_principal": (
         "{p: {k: copy(v, memo) for k, v in t.items()} for p, t in o._by_principal.items()}",
         "",
+    ),
+    "_tombstones": (
+        (
+            "{k: t if t.session is None else t._replace(session=copy(t.session, memo))"
+            " for k, t in o._tombstones.items()}"
+        ),
+        "tuple([(k, t[:-1], t.is_kept) for k, t in o._tombstones.items()]), ",
     ),
     "offer": ("copy(o.outbox, memo).offer", ""),
     "take": ("copy(o.inbox, memo).take", ""),
@@ -237,7 +248,41 @@ class Tools:
         self.plainers[type(sample)] = space["plainer"]
 
 
+def _copy_durable(one: Durable, memo: dict[int, Any]) -> Durable:
+    new = memo[id(one)] = Durable.__new__(Durable)
+    for name in Durable.__slots__:
+        value = getattr(one, name)
+        setattr(new, name, value.copy() if type(value) in CONTAINERS else value)
+    new._ledgers = Ledgers(*[copy(ledger, memo) for ledger in one._ledgers])
+    new.outbox, new.inbox, new.queue, new._incoming, _outgoing = new._ledgers
+    if one._held is not None:
+        new._held = copy(one._held, memo)
+    return new
+
+
+def _plain_durable(one: Durable) -> tuple[Any, ...]:
+    """Of its version only counts whether it is that of a change."""
+    change, mark, kept = one._change, one._mark, one._kept_mark
+    return (
+        change,
+        None if change is None else (mark[0] == one._version, mark[1:]),
+        kept[:1] == (one._version,),
+        kept[1:],
+        one.closed,
+        one.is_full,
+        one.applying,
+        one.lazy_by == NEVER,
+        one.retry_by == NEVER,
+        one._held is None,
+        tuple(one._call_events),
+        tuple(one.sends),
+        frozenset(one.applied),
+    )
+
+
 TOOLS = Tools()
+TOOLS.copiers[Durable] = _copy_durable
+TOOLS.plainers[Durable] = _plain_durable
 
 
 def copy(one: Any, memo: dict[int, Any]) -> Any:
@@ -247,7 +292,7 @@ def copy(one: Any, memo: dict[int, Any]) -> Any:
         return new
     kind = type(one)
     if kind is Session:
-        if one.ended and not one.inbox.queue:
+        if one.ended and not one.inbox.queue and one.durable is None:
             memo[id(one)] = one  # nothing in it can change any more
             return one
     elif kind is Link and one.phase is Phase.OVER:  # inert: its cursor and acks are not used

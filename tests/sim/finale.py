@@ -17,10 +17,7 @@ def over(world: World) -> bool:
     """Whether every session that lives has ended, or the world has come where it shall."""
     if world.options.goal == "answered" and _all_answered(world):
         return True
-    return all(
-        party is None or not party.alive or party.session.ended is not None
-        for party in (world.i, world.a)
-    )
+    return all(party is None or not party.alive or party.over for party in (world.i, world.a))
 
 
 def _all_answered(world: World) -> bool:
@@ -109,7 +106,7 @@ def _tick_all(world: World) -> None:
 
 def _round(world: World, finale: str) -> bool:
     """Do everything once that a good network and good applications do."""
-    busy = False
+    busy = world.work_stores()
     for side in "ia":
         party = world.party(side)
         if party is None or not party.alive:
@@ -195,6 +192,9 @@ def vanish(world: World) -> None:
     longest = max(world.options.initiator.session_ttl, world.options.acceptor.session_ttl)
     limit = world.now + longest + 30.0
     while not over(world):
+        world.work_stores()
+        if over(world):
+            break
         world.now = max(world.now, _deadline(world))
         if world.now > limit:
             raise Broken("a wait outlives its session's time to live")

@@ -60,6 +60,9 @@ class Network(Applications):
         The longest pause is looked at: chance only makes it shorter.
         """
         session = self.i.session
+        tombstones = self.registry._tombstones.values()
+        if not (self.options.timed or all(tombstone.is_kept for tombstone in tombstones)):
+            return False  # it is told to come again later, and waits
         reconnect = Reconnect(session, BACKOFF)
         reconnect.opened(self.now)
         reconnect.lost(self.now, 1.0, None)
@@ -96,8 +99,6 @@ class Network(Applications):
         end = wire.end(side)
         party = self.party(side)
         session = wire.session_at(side)
-        if party is not None and party.session is session and party.durable:
-            self.commit(party)
         limit = self.options.transport_limit
         for _ in range(most):
             has_output = not isinstance(end, Link) or end.has_output
@@ -108,6 +109,8 @@ class Network(Applications):
                 raise Broken(f"{side} had something to say and did not know: {told(data)}")
             if self.options.calls and party is not None and party.session is session:
                 self.check_sent(party, data)
+            if party is not None and party.durable:
+                self.check_kept(party, data)
             if self.say:
                 self.say(f"    {side} sends on {serial}: {told(data)}")
             if limit is not None and len(data) > limit:
@@ -122,7 +125,7 @@ class Network(Applications):
             wire.i_stirred = False
         else:
             wire.a_stirred = False
-        if end.close_action is not None:
+        if end.close_action is not None and not (isinstance(end, Link) and end.held):
             self._hang_up(wire, side)
 
     def do_pull1(self, serial: int, side: str) -> None:

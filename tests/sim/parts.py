@@ -12,12 +12,14 @@ from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import Messages, Part
 from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.payload import MsgpackCodec
 from reliable_ws.protocol.registry import Arrival
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 
 KEY = bytes(range(32))
 ID = b"0123456789abcdef"
+CODEC = MsgpackCodec()
 
 Action = tuple[Any, ...]
 """A name, and what it is done to."""
@@ -57,10 +59,8 @@ class Options:
     "What the applications and the world may do; None: everything."
     left: tuple[tuple[str, int], ...] = ()
     "How often an action may happen (explorer)."
-    commits: frozenset[str] = frozenset(
-        ("outbox", "inbox", "attempt", "tombstone", "calls", "requests")
-    )
-    "What a durable side commits in time; less is a seeded bug."
+    submits: bool = False
+    "Whether a store is given at once what changed (explorer)."
     calls: int = 0
     "Most requests that either application makes."
     askers: str = "ia"
@@ -113,12 +113,14 @@ class Asked(NamedTuple):
 class Record:
     """What one application sent in one session, and what the other one did with it: the truth."""
 
-    __slots__ = ("asked", "confirmed", "handed", "payloads", "prefix")
+    __slots__ = ("applied", "asked", "confirmed", "handed", "payloads", "prefix")
 
     def __init__(self) -> None:
         self.payloads: list[Any] = []
         self.handed: set[int] = set()
         self.confirmed: set[int] = set()
+        self.applied: frozenset[int] = frozenset()
+        "Confirmed together with data of the application."
         self.prefix = 0
         "Everything up to here is confirmed."
         self.asked: dict[int, Asked] = {}
@@ -129,8 +131,15 @@ class Record:
         new.handed = self.handed.copy()
         new.confirmed = self.confirmed.copy()
         new.prefix = self.prefix
+        new.applied = self.applied
         new.asked = self.asked.copy()
         return new
+
+    def forget_others(self, kept: set[int]) -> None:
+        """Only these confirmations survive the death of the process that gave them."""
+        self.confirmed &= kept
+        self.prefix = 0
+        self.confirm(0)
 
     def confirm(self, number: int) -> None:
         self.confirmed.add(number)
@@ -139,7 +148,7 @@ class Record:
 
 
 class Party:
-    """One side: its session, its application, its disk."""
+    """One side: its session, and its application."""
 
     def __init__(self, role: str, session: Session, *, durable: bool = False) -> None:
         self.role = role
@@ -167,10 +176,10 @@ class Party:
         "Outcomes that the application has been told."
         self.denied: frozenset[int] = frozenset()
         "Numbers that were once reported as not taken."
-        self.disk: dict[str, Any] | None = None
-        self.latest: dict[str, Any] | None = None
-        self.disk_sent = 0
-        self.over_on_disk = False
+        self.over = False
+        "Whether the application was told how its session ended."
+        self.puts = False
+        "Whether it had messages kept by themselves: these are accepted whatever the room."
         self.lives = 1
 
     def clone(self, session: Session) -> Party:

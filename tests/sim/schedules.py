@@ -52,6 +52,13 @@ WEIGHTS = {
     "learn": 1.0,
     "crash": 0.012,
     "restart": 0.0,
+    "submit": 4.0,
+    "commit": 4.0,
+    "told": 4.0,
+    "full": 0.1,
+    "put": 0.3,
+    "apply": 0.3,
+    "pass_on": 0.03,
     "forget": 0.1,
     "drain": 0.02,
 }
@@ -150,6 +157,8 @@ def tell(
         options = Options(**{**options.__dict__, **changes})
     world = World(options, seen)
     weights = dict(options.weights)
+    if "durable" in changes:
+        weights["crash"] = max(weights["crash"], 0.2)
     done: list[Action] = []
     try:
         for step in range(options.steps):

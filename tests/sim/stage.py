@@ -10,18 +10,14 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import snapshot
 from reliable_ws.protocol.state import Receiving
 
 from .parts import ID, KEY, Broken, Options, Party, Record, Wire
 
-COMMITS = {
-    "outbox": ("sent", "messages", "finish", "settled"),
-    "inbox": ("confirmed", "peer_finish", "stopped"),
-    "attempt": ("attempt",),
-    "calls": ("calls",),
-}
-"""Parts of a snapshot, by what is to be committed in time."""
+
+def about(principal: Any) -> dict[str, Any]:
+    """What is kept beside a session."""
+    return {"principal": principal}
 
 
 class Stage:
@@ -36,6 +32,8 @@ class Stage:
             Session("initiator", ID, KEY, self.now, options.initiator),
             durable=options.durable[0],
         )
+        if options.durable[0]:
+            self.i.session.keep_in_store({})
         if options.frame_limit:
             self.i.session.frame_size.limit = options.frame_limit
         self.a: Party | None = None
@@ -43,8 +41,9 @@ class Stage:
         "Acceptor's processes that died."
         self.records: dict[int, Record] = {}
         "What each incarnation at the acceptor has sent."
-        self.registry = SessionRegistry(41, options.acceptor)
-        self.tombs_on_disk: dict[bytes, Any] = {}
+        self.registry = self.new_registry(41)
+        self.disks: dict[str, Any] = {}
+        "What each side's store has, and what it works on."
         self.wires: list[Wire] = []
         self.serial = 0
         self.blind: frozenset[str] = frozenset()
@@ -93,26 +92,18 @@ class Stage:
                 if wire.arrival.session is session:
                     wire.a_stirred = True
 
+    def new_registry(self, incarnation: int) -> SessionRegistry:
+        """A new process of the acceptor begins."""
+        registry = SessionRegistry(incarnation, self.options.acceptor)
+        if self.options.durable[1]:
+            registry.about = about
+        return registry
+
     def wire(self, serial: int) -> Wire:
         for wire in self.wires:
             if wire.serial == serial:
                 return wire
         raise LookupError(serial)
-
-    def commit(self, party: Party) -> None:
-        """Write what must survive: before anything leaves that the peer could build on."""
-        session = party.session
-        if session.ended:
-            return
-        values, before = snapshot(session), party.latest or snapshot(session)
-        party.latest = values
-        party.disk = disk = dict(values)
-        for name, keys in COMMITS.items():
-            if name not in self.options.commits:  # this part is late by one commit
-                disk.update((key, before[key]) for key in keys)
-        finish = disk["finish"]
-        whole = disk["sent"] + len(disk["messages"])
-        party.disk_sent = whole if finish is None else finish[0] - 1
 
     # ------------------------------------------------------------------ what comes back
 
@@ -123,8 +114,6 @@ class Stage:
             if self.say:
                 self.say(f"    {party.role}: {event}")
             if isinstance(event, Settled):
-                if party.durable:  # what is told to the application must not be unlearnt
-                    self.commit(party)
                 self._told(party)
             elif isinstance(event, Ended):
                 self._ended(party)
@@ -159,9 +148,14 @@ class Stage:
             party.denied |= {number}
             if number in record.handed:
                 raise Broken(f"G3: message {number} of the {party.role} is said to be not taken")
+        elif outcome is Outcome.KEPT:
+            self.seen["kept for the next process"] += 1
+            self.must_be_kept(party, number)
         else:
             self.seen["unknown outcome"] += 1
-            if not self.blind and (number not in record.handed or number in record.confirmed):
+            late = number in record.applied  # intake ended while the store worked on it
+            sure = number not in record.handed or (number in record.confirmed and not late)
+            if not self.blind and sure:
                 raise Broken(f"message {number} of the {party.role} is unknown for no reason")
 
     def _ended(self, party: Party) -> None:
@@ -170,6 +164,8 @@ class Stage:
         self.seen[f"{party.role} {ending.kind.value}"] += 1
         if ending.kind in (End.VIOLATION, End.SUPERSEDED, End.LOST):
             raise Broken(f"an honest pair ended: {party.role} {ending}")
+        if ending.kind is End.KEPT:
+            self.excuse("restart")
         if ending.kind is End.EXPIRED:
             self.excuse("expired")
             party.polite = False
@@ -177,7 +173,10 @@ class Stage:
             raise Broken(f"the {party.role} ended and may still take messages")
         if party is self.a:
             self.registry.retire(session, self.now)
-            if "tombstone" in self.options.commits:
-                self.tombs_on_disk = dict(self.registry._tombstones)
-        party.over_on_disk = True
-        self._told(party)
+        if session.is_kept:  # else it is told when its store has the end
+            party.over = True
+            self._told(party)
+
+    def must_be_kept(self, party: Party, number: int) -> None:
+        """The next process has this message."""
+        raise NotImplementedError

@@ -16,6 +16,7 @@ from reliable_ws.protocol.calls.incoming import IncomingCalls
 from reliable_ws.protocol.calls.outgoing import OutgoingCalls
 from reliable_ws.protocol.calls.queue import CallQueue
 from reliable_ws.protocol.cursor import Cursor
+from reliable_ws.protocol.durable import Durable
 from reliable_ws.protocol.idle_cuts import IdleCuts
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.link import Link
@@ -111,6 +112,7 @@ def clone(world: World, sides: str = "ia") -> World:
             wire.arrival = copy(old.arrival, memo)
         wires.append(wire)
     new.left = world.left.copy()
+    new.disks = world.disks.copy()
     return new
 
 
@@ -121,7 +123,7 @@ def _plain_link(link: Link | None) -> Any:
     if link is None:
         return None
     if link.phase is Phase.OVER:
-        return (link.close_action, link._last_frame)
+        return (link.close_action, link._last_frame, link.held)
     plainers = TOOLS.plainers
     return (
         plainers[Link](link),
@@ -135,8 +137,9 @@ def _plain_party(party: Party | None) -> Any:
     if party is None:
         return None
     session = party.session
+    durable = None if session.durable is None else TOOLS.plainers[Durable](session.durable)
     if session.ended and not session.inbox.queue:
-        return (session.ended.kind, session.outbox.final is None)
+        return (session.ended.kind, session.outbox.final is None, durable)
     if not party.alive:
         return None
     plainers = TOOLS.plainers
@@ -149,6 +152,7 @@ def _plain_party(party: Party | None) -> Any:
         plainers[OutgoingCalls](session.outgoing_calls),
         plainers[IncomingCalls](session.incoming_calls),
         plainers[Streams](session.outgoing_calls._streams or NO_STREAMS),
+        durable,
     )
 
 
@@ -179,6 +183,12 @@ def _side_key(world: World, side: str) -> int:
     return key
 
 
+def _plain_disk(world: World, side: str) -> Any:
+    disk = world.disks[side]
+    crashes = any(world.left.get(name) for name in ("crash", "pass_on"))
+    return (disk.row if crashes else None, disk.work, disk.done)
+
+
 def state_of(world: World) -> int:
     """What decides the future, hashed."""
     parties = []
@@ -200,8 +210,8 @@ def state_of(world: World) -> int:
                 party.refusing,
                 tuple(record.asked.items()),
                 party.denied,
-                repr(party.disk) if party.durable and world.left.get("crash") else None,
-                party.over_on_disk,
+                party.over,
+                record.applied,
                 tuple(party.known.items()),
                 frozenset(record.handed),
                 frozenset(record.confirmed),
@@ -232,6 +242,6 @@ def state_of(world: World) -> int:
             world.blind,
             world.now,
             tuple(world.left.values()),
-            tuple(world.tombs_on_disk),
+            tuple([_plain_disk(world, side) for side in "ia"]),
         )
     )

@@ -19,6 +19,7 @@ from .crashes import Crashes
 from .guarantees import check
 from .network import Network
 from .parts import Action, Options
+from .storing import Disk
 
 
 class World(Network, Clock, Crashes):
@@ -26,6 +27,7 @@ class World(Network, Clock, Crashes):
 
     def __init__(self, options: Options, seen: Counter[str] | None = None) -> None:
         super().__init__(options, seen)
+        self.disks = {"i": Disk(), "a": Disk()}
         for _ in range(options.preload):
             self.do_send("i")
 
@@ -37,6 +39,8 @@ class World(Network, Clock, Crashes):
         for side, party in (("i", self.i), ("a", self.a)):
             if party is not None and party.alive:
                 self.offer_application(side, party, found)
+                if party.durable:
+                    self.offer_store(side, party, found)
                 if options.calls:
                     self.offer_calls(side, party, found)
                 if options.timed:
@@ -53,7 +57,11 @@ class World(Network, Clock, Crashes):
         for wire in self.wires:
             self.offer_network(wire, found)
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
-        if self.registry._tombstones and not self.stale_hello():
+        tombstones = self.registry._tombstones.values()
+        kept = all(tombstone.is_kept for tombstone in tombstones)
+        # It is remembered for longer than an initiator that knows its outcomes may be away.
+        asks = initiator.durable and initiator.known and not initiator.over
+        if tombstones and kept and not asks and not self.stale_hello():
             found.append(("forget",))
         found.append(("advance",) if options.timed else ("elapse",))
         return [
@@ -73,6 +81,11 @@ class World(Network, Clock, Crashes):
         check(self)
 
     def pull_all(self) -> None:
+        if self.options.submits:
+            for side in "ia":
+                party = self.party(side)
+                if party is not None and party.alive and self.may_submit(party):
+                    self.do_submit(side)
         for wire in list(self.wires):
             if wire.i_open and wire.i_stirred:
                 self.do_pull(wire.serial, "i")

@@ -47,6 +47,11 @@ def world_of(also: str = "", *, config: Config | None = None, **changes: Any) ->
     return replace(BASE, deeds=deeds - without, left=budget, **changes)
 
 
+def stored(options: Options) -> Options:
+    """A small world with stores that are given at once what changed."""
+    return replace(options, deeds=options.deeds | {"commit", "told"}, submits=True)
+
+
 def calls_of(also: str = "", count: int = 1, **changes: Any) -> Options:
     """A small world of calls, that ends when all that was asked is answered."""
     without = changes.pop("without", "send take close")
@@ -69,8 +74,31 @@ MESSAGES: dict[str, Options] = {
         "expire giveup forget", left={"expire": 1, "giveup": 1, "forget": 1}, preload=1
     ),
     "a crash": world_of("crash forget", left={"crash": 1, "forget": 1}, preload=1),
-    "a crash, with stores": world_of(
-        "crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)
+    "a crash, with stores": stored(
+        world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True))
+    ),
+    "a store that is given changes late": world_of(
+        "crash submit commit told",
+        left={"crash": 1, "cut": 0},
+        preload=1,
+        without="send",
+        durable=(True, False),
+    ),
+    "a full store": stored(
+        world_of("full lazy finish", left={"full": 1, "cut": 0}, preload=1, durable=(True, False))
+    ),
+    "kept with data": stored(
+        world_of(
+            "crash hand put apply",
+            left={"crash": 1, "cut": 0, "put": 1},
+            without="send",
+            preload=1,
+            messages=2,
+            durable=(True, True),
+        )
+    ),
+    "passed on": stored(
+        world_of("pass_on", left={"pass_on": 2, "cut": 0}, preload=1, durable=(True, True))
     ),
     "an abort": world_of("abort", left={"abort": 1}, preload=1),
     "deliveries": world_of("hand confirm", preload=1),
@@ -97,6 +125,15 @@ CALLS: dict[str, Options] = {
     "calls and a close that waits": calls_of(
         "leave late_handlers", askers="i", without="send take close", left={"leave": 2, "cut": 1}
     ),
+    "calls and a store at each side": stored(
+        calls_of("crash", askers="i", left={"crash": 1, "cut": 0}, durable=(True, True))
+    ),
+    "calls and late changes": calls_of(
+        "crash submit commit told",
+        askers="i",
+        left={"crash": 1, "cut": 0},
+        durable=(False, True),
+    ),
     "calls and finish": calls_of(
         "finish refuse", askers="a", without="send take", left={"refuse": 1, "cut": 0}
     ),
@@ -112,12 +149,14 @@ LONG_CALLS: dict[str, Options] = {
     "calls": calls_of("drop", left={"drop": 1}),
     "calls, 2 cuts": calls_of(left={"cut": 2}),
     "2 calls, 2 cuts": calls_of(count=2, askers="i", left={"cut": 2}),
-    "calls and a crash, with stores": calls_of(
-        "crash drop",
-        askers="i",
-        without="send take",
-        left={"crash": 1, "cut": 0, "drop": 1},
-        durable=(True, True),
+    "calls and a crash, with stores": stored(
+        calls_of(
+            "crash drop",
+            askers="i",
+            without="send take",
+            left={"crash": 1, "cut": 0, "drop": 1},
+            durable=(True, True),
+        )
     ),
 }
 """Larger ones."""

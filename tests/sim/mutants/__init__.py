@@ -1,6 +1,6 @@
 """Guards of the core, each removed in turn: what the simulator and the explorer must catch.
 
-A mutant is one small lie told to the core by replacing a method, or one commit that comes late.
+A mutant is one small lie told to the core by replacing a method.
 
     python -m tests.sim.mutants            the table of who catches what
     python -m tests.sim.mutants NAME -v    the shortest trace for one of them

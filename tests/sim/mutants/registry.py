@@ -15,6 +15,7 @@ from tests.sim.worlds import (
     STREAM,
     calls_of,
     small,
+    stored,
     world_of,
 )
 
@@ -68,25 +69,19 @@ WORLDS: dict[str, Options] = {
         items=3,
         config=small(outbox_bytes=30),
     ),
-    "stores": world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True)),
-    "stores, cut": world_of("crash", left={"crash": 1}, preload=1, durable=(True, True)),
-    "stores, one sends": world_of(
-        "crash", left={"crash": 1}, without="close send", preload=1, durable=(False, True)
+    "stores": stored(
+        world_of("crash hand", left={"crash": 1, "cut": 0}, preload=1, durable=(True, True))
     ),
-    "stores, a stream": calls_of(
-        "crash item",
-        askers="i",
-        left={"crash": 1, "cut": 0},
-        requests=(STREAM,),
-        durable=(True, True),
+    "stores, full": stored(
+        world_of("full lazy", left={"full": 1, "cut": 0}, preload=1, durable=(True, True))
     ),
-    "stores, a call": calls_of(
-        "crash", askers="i", left={"crash": 1, "cut": 0}, durable=(True, True)
+    "stores, a call": stored(
+        calls_of("crash", askers="i", left={"crash": 1, "cut": 0}, durable=(True, True))
     ),
 }
 
 ALONE = "-"
-"""Nowhere: the simulator alone sees it, as it takes a clock, large calls, or a late commit."""
+"""Nowhere: the simulator alone sees it, as it takes a clock, large calls, or several crashes."""
 
 MUTANTS: list[Mutant] = []
 

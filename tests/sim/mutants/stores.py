@@ -1,36 +1,228 @@
-"""Guards of what a store must keep."""
+"""Guards of stores: what is said waits until it is kept, and what is kept comes back."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from reliable_ws.protocol import session as session_module
+from reliable_ws.protocol.acks import Acks
+from reliable_ws.protocol.calls.cursor import CallCursor
+from reliable_ws.protocol.calls.incoming import IncomingCalls
 from reliable_ws.protocol.calls.outgoing import OutgoingCalls
+from reliable_ws.protocol.calls.queue import CallQueue
+from reliable_ws.protocol.durable import Durable
+from reliable_ws.protocol.frames import BEYOND, Welcome
 from reliable_ws.protocol.inbox import Inbox
-from reliable_ws.protocol.snapshot import snapshot
-from tests.sim import stage
-from tests.sim.parts import Options
+from reliable_ws.protocol.link import Link
+from reliable_ws.protocol.outbox import Outbox
+from reliable_ws.protocol.registry import Tombstone
+from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.state import Phase
 
 from .registry import ALONE, Replace, mutant
 
-
-def _nothing(_put: Replace) -> None:
-    """The guard is the order of commits, which the world keeps."""
-
-
-ALL = Options().commits
 STORES = {"durable": (True, True)}
-for what, late, where in (
-    ("messages are transmitted before they are committed", "outbox", "stores"),
-    ("confirmations are acked before they are committed", "inbox", "stores, one sends"),
-    ("the attempt number is volatile", "attempt", "stores, cut"),
-    ("tombstones are volatile", "tombstone", "stores"),
-    ("calls are transmitted before they are committed", "calls", "stores, a call"),
-    ("requests are run before they are committed", "requests", ALONE),
-):
-    mutant(what, where, commits=ALL - {late}, **STORES)(_nothing)
+CALLS = STORES | {"calls": 3}
 
 
-@mutant("what a restored side was handed before is called not taken", "stores", **STORES)
+def _during(put: Replace, kind: type, name: str, position: str, value: Any) -> None:
+    """While this method runs, a position says that everything is kept."""
+    right = getattr(kind, name)
+
+    def method(self: Any, *args: Any, **more: Any) -> Any:
+        owner, (*parts, attribute) = self, position.split(".")
+        for part in parts:
+            owner = getattr(owner, part)
+        before = getattr(owner, attribute)
+        setattr(owner, attribute, value)
+        try:
+            return right(self, *args, **more)
+        finally:
+            setattr(owner, attribute, before)
+
+    put(kind, name, method)
+
+
+# ----------------------------------------------------------------------------- what is said
+
+
+@mutant("messages are transmitted before they are kept", ALONE, **STORES)
+def _unkept_messages(put: Replace) -> None:
+    _during(put, Link, "_add_sequenced", "cursor.outbox.stored", BEYOND)
+
+
+@mutant("calls are transmitted before they are kept", "stores, a call", **STORES)
+def _unkept_calls(put: Replace) -> None:
+    put(CallCursor, "has_run", property(lambda self: self.number <= self.call_queue.last))
+    _during(put, CallQueue, "run", "stored", BEYOND)
+
+
+@mutant("confirmations are acked before they are kept", ALONE, **STORES)
+def _unkept_ack(put: Replace) -> None:
+    _during(put, Acks, "take", "inbox.stored_confirmed", BEYOND)
+
+
+@mutant("a greeting tells what is not kept", ALONE, **STORES)
+def _unkept_greeting(put: Replace) -> None:
+    put(Inbox, "told", lambda self: self.counters())
+
+
+@mutant("a greeting tells of a Stop that is not kept", ALONE, **STORES)
+def _unkept_stop_in_greeting(put: Replace) -> None:
+    right = Inbox.told
+    put(Inbox, "told", lambda self: self.counters() if self.stopped else right(self))
+
+
+@mutant("Stop goes before it is kept", ALONE, **STORES)
+def _unkept_stop(put: Replace) -> None:
+    _during(put, Link, "_add_stop", "acks.inbox.is_stop_kept", True)
+
+
+@mutant("calls are acked before they are kept", ALONE, **CALLS)
+def _unkept_call_ack(put: Replace) -> None:
+    put(IncomingCalls, "tellable", property(lambda self: self.received))
+
+
+@mutant("requests are run before they are kept", ALONE, **CALLS)
+def _not_deferred(put: Replace) -> None:
+    put(Durable, "defer", lambda _self, events: events)
+
+
+# ----------------------------------------------------------------------------- what is held
+
+
+def _holds_not(phase: Phase) -> Any:
+    def install(put: Replace) -> None:
+        right = Durable.hold
+
+        def hold(self: Durable, link: Link) -> None:
+            right(self, link)
+            if link.phase is phase and not link.greeted:
+                link.held = False
+
+        put(Durable, "hold", hold)
+
+    return install
+
+
+mutant("Hello goes before its attempt is kept", "stores", **STORES)(_holds_not(Phase.DIALING))
+mutant("Welcome goes before its session is kept", "stores", **STORES)(_holds_not(Phase.ACCEPTED))
+
+
+@mutant("what follows the first Welcome goes before the incarnation is kept", ALONE, **STORES)
+def _welcome_not_held(put: Replace) -> None:
+    right = session_module._HANDLERS[Welcome]
+
+    def arrived(self: Session, link: Link, frame: Any, now: float) -> None:
+        held = link.held
+        right(self, link, frame, now)
+        link.held = held
+
+    put(session_module, "_HANDLERS", {**session_module._HANDLERS, Welcome: arrived})
+
+
+@mutant("the last frame goes before the end is kept", "stores", **STORES)
+def _last_frame_not_held(put: Replace) -> None:
+    right = Session._take_leave
+
+    def take_leave(self: Session, link: Link, ending: Any) -> None:
+        right(self, link, ending)
+        link.held = False
+
+    put(Session, "_take_leave", take_leave)
+
+
+@mutant("a held link is let go by a change that was taken before", ALONE, **STORES)
+def _let_go_early(put: Replace) -> None:
+    right = Durable.hold
+
+    def hold(self: Durable, link: Link) -> None:
+        version = self._version
+        right(self, link)
+        self._version = version
+
+    put(Durable, "hold", hold)
+
+
+@mutant("a tombstone answers before it is kept", ALONE, **STORES)
+def _unkept_tombstone(put: Replace) -> None:
+    put(Tombstone, "is_kept", property(lambda _self: True))
+
+
+@mutant("a session that is left says its last word", ALONE, **STORES)
+def _last_word(put: Replace) -> None:
+    put(Link, "drop_last_frame", lambda _self: None)
+
+
+# ----------------------------------------------------------------------------- what has no room
+
+
+@mutant("what had no room is not taken back", "stores, full", **STORES)
+def _not_withdrawn(put: Replace) -> None:
+    put(Outbox, "withdraw", lambda _self, _upto: 0)
+
+
+# ----------------------------------------------------------------------------- what comes back
+
+
+def _comes_back_without(**fields: Any) -> Any:
+    """A store that gives back less."""
+
+    def install(put: Replace) -> None:
+        right = StoredSession.__init__
+
+        def init(self: StoredSession, stored: Any) -> None:
+            right(self, stored)
+            self._stored = stored._replace(**fields)
+
+        put(StoredSession, "__init__", init)
+
+    return install
+
+
+@mutant("an applied delivery is handed over again", ALONE, **STORES)
+def _applied_again(put: Replace) -> None:
+    empty: frozenset[int] = frozenset()
+    put(Inbox, "applied", property(lambda _self: empty, lambda _self, _numbers: None))
+
+
+mutant("confirmations with the application's data are lost", ALONE, **STORES)(
+    _comes_back_without(applied=())
+)
+mutant("kept sends are lost", ALONE, **STORES)(_comes_back_without(sends=()))
+
+
+@mutant("a kept send comes behind Finish", ALONE, **STORES)
+def _behind_finish(put: Replace) -> None:
+    _during(put, Durable, "take_change", "applying", 0)
+
+
+def _facts_without(**facts: Any) -> Any:
+    def install(put: Replace) -> None:
+        right = Durable._facts
+        put(Durable, "_facts", lambda self, identity: right(self, identity) | facts)
+
+    return install
+
+
+mutant("the attempt number is not kept", "stores", **STORES)(_facts_without(attempt=0))
+mutant("the end of intake is not kept", "stores", **STORES)(_facts_without(stopped=None))
+mutant("who was in contact is not kept", ALONE, **STORES)(_facts_without(attached=False))
+
+
+@mutant("what a crash has added counts as kept", ALONE, **CALLS)
+def _added_is_kept(put: Replace) -> None:
+    right = Durable.__init__
+
+    def init(self: Durable, ledgers: Any, about: Any) -> None:
+        right(self, ledgers, about)
+        self.queue.stored = self.queue.last
+
+    put(Durable, "__init__", init)
+
+
+@mutant("what a restored side was handed before is called not taken", ALONE, **STORES)
 def _restored_denies(put: Replace) -> None:
     right = Inbox.restore
 
@@ -40,16 +232,6 @@ def _restored_denies(put: Replace) -> None:
             self.redelivered_upto = 0
 
     put(Inbox, "restore", restore)
-
-
-@mutant("a restored side takes what it had refused", "stores", **STORES)
-def _restored_thaws(put: Replace) -> None:
-    right = snapshot
-
-    def forgetful(session):
-        return right(session) | {"stopped": None}
-
-    put(stage, "snapshot", forgetful)
 
 
 def _restored_without(key: str) -> Any:
@@ -66,8 +248,9 @@ def _restored_without(key: str) -> Any:
     return install
 
 
-for what, key, where in (
-    ("a restored side has forgotten what it asked", "open", "stores, a call"),
-    ("a restored side has forgotten the room of its streams", "room", "stores, a stream"),
-):
-    mutant(what, where, **STORES)(_restored_without(key))
+mutant("a restored side has forgotten what it asked", "stores, a call", **STORES)(
+    _restored_without("open")
+)
+mutant("a restored side has forgotten the room of its streams", ALONE, **CALLS)(
+    _restored_without("room")
+)
