@@ -60,7 +60,7 @@ class World(Network, Clock, Crashes):
         tombstones = self.registry._tombstones.values()
         kept = all(tombstone.is_kept for tombstone in tombstones)
         # It is remembered for longer than an initiator that knows its outcomes may be away.
-        asks = initiator.durable and initiator.known and not initiator.over
+        asks = initiator.durable and not initiator.over and (initiator.known or self.wires)
         if tombstones and kept and not asks and not self.stale_hello():
             found.append(("forget",))
         found.append(("advance",) if options.timed else ("elapse",))

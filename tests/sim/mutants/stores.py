@@ -150,11 +150,6 @@ def _unkept_tombstone(put: Replace) -> None:
     put(Tombstone, "is_kept", property(lambda _self: True))
 
 
-@mutant("a session that is left says its last word", ALONE, **STORES)
-def _last_word(put: Replace) -> None:
-    put(Link, "drop_last_frame", lambda _self: None)
-
-
 # ----------------------------------------------------------------------------- what has no room
 
 
