@@ -19,11 +19,14 @@ from reliable_ws.protocol.registry import Tombstone
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.protocol.state import Phase
+from tests.sim.schedules import WEIGHTS
 
 from .registry import ALONE, Replace, mutant
 
 STORES = {"durable": (True, True)}
 CALLS = STORES | {"calls": 3}
+WITH_DATA = {"hand": 4.0, "apply": 6.0, "put": 2.0, "crash": 0.5}
+DATA = STORES | {"calls": 0, "weights": tuple((WEIGHTS | WITH_DATA).items())}
 
 
 def _during(put: Replace, kind: type, name: str, position: str, value: Any) -> None:
@@ -176,19 +179,10 @@ def _comes_back_without(**fields: Any) -> Any:
     return install
 
 
-@mutant("an applied delivery is handed over again", ALONE, **STORES)
-def _applied_again(put: Replace) -> None:
-    empty: frozenset[int] = frozenset()
-    put(Inbox, "applied", property(lambda _self: empty, lambda _self, _numbers: None))
+mutant("kept sends are lost", ALONE, **DATA)(_comes_back_without(sends=()))
 
 
-mutant("confirmations with the application's data are lost", ALONE, **STORES)(
-    _comes_back_without(applied=())
-)
-mutant("kept sends are lost", ALONE, **STORES)(_comes_back_without(sends=()))
-
-
-@mutant("a kept send comes behind Finish", ALONE, **STORES)
+@mutant("a kept send comes behind Finish", ALONE, **DATA)
 def _behind_finish(put: Replace) -> None:
     _during(put, Durable, "take_change", "applying", 0)
 
@@ -203,7 +197,6 @@ def _facts_without(**facts: Any) -> Any:
 
 mutant("the attempt number is not kept", "stores", **STORES)(_facts_without(attempt=0))
 mutant("the end of intake is not kept", "stores", **STORES)(_facts_without(stopped=None))
-mutant("who was in contact is not kept", ALONE, **STORES)(_facts_without(attached=False))
 
 
 @mutant("what a crash has added counts as kept", ALONE, **CALLS)
