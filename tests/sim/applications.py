@@ -127,7 +127,7 @@ class Applications(Storing):
     def do_scatter(self, side: str) -> None:
         """Hand over everything and confirm every second one, last first: ranges."""
         party = self.party(side)
-        for _ in range(len(party.session.inbox)):
+        while len(party.session.inbox):
             self.do_hand(side)
         for number in party.open[::-2]:
             self.do_confirm(side, number)

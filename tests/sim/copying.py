@@ -171,7 +171,7 @@ SPECIAL = {
         "tuple([(k, t[:-1], t.is_kept) for k, t in o._tombstones.items()]), ",
     ),
     "offer": ("copy(o.outbox, memo).offer", ""),
-    "take": ("copy(o.inbox, memo).take", ""),
+    "take": ("getattr(copy(o.inbox, memo), o.take.__name__)", ""),
     "_greet": ("o._greet and copy(o._greet.__self__, memo)._greeting", "o._greet is None, "),
 }
 """How to copy, and to hash, the registry's sessions, and methods that are bound to an object."""

@@ -23,6 +23,7 @@ from reliable_ws.protocol.frames import (
     Part,
     Refuse,
     Stop,
+    Void,
     Want,
     Welcome,
 )
@@ -91,7 +92,7 @@ class Storing(Calling):
             found.append(("told", side))
         if self.may_submit(party):
             found.append(("submit", side))
-        if not self.options.timed and durable.deadline != NEVER:
+        if not self.options.timed and min(durable.lazy_by, durable.retry_by) != NEVER:
             found.append(("lazy", side))
         if session.ended or disk.row is None or durable.closed:
             return
@@ -224,7 +225,7 @@ class Storing(Calling):
         """What waits for its time has waited (explorer)."""
         party = self.party(side)
         durable = party.session.durable
-        durable.tick(durable.deadline)
+        durable.tick(min(durable.lazy_by, durable.retry_by))
         self.stir(party)
 
     # ------------------------------------------------------------------ with the application's data
@@ -287,6 +288,8 @@ class KeptFacts:
         self.confirmed_there = settled
         self.last = max([settled, *self.messages])
         "The highest number of a message."
+        self.open = {number for number, _waited in facts["calls"]["open"]}
+        "Requests that are open."
         self.entries = max([facts["calls"]["acked"], *(run.last for run in row.entries)])
 
     def has(self, frame: Any, party: Party) -> bool:  # noqa: PLR0911 - a return for each frame
@@ -309,7 +312,8 @@ class KeptFacts:
             case CallAck(received):
                 return self._has_calls(received, 0)
             case Calls(first, entries):
-                return self._has_calls(0, first + len(entries) - 1)
+                voids = {n for n, entry in enumerate(entries, first) if type(entry) is Void}
+                return voids.isdisjoint(self.open) and self._has_calls(0, first + len(entries) - 1)
             case Messages(first, payloads):
                 return all(
                     number in self.messages and self.messages[number] == payload

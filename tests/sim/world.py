@@ -57,8 +57,9 @@ class World(Network, Clock, Crashes):
         for wire in self.wires:
             self.offer_network(wire, found)
         found += (("crash", "i"), ("crash", "a"), ("restart", "i"), ("drain",))
-        tombstones = self.registry._tombstones.values()
-        kept = all(tombstone.is_kept for tombstone in tombstones)
+        tombstones = self.registry._tombstones
+        sessions = [one.session for one in tombstones.values() if one.session is not None]
+        kept = all(session.is_kept for session in sessions)
         # It is remembered for longer than an initiator that knows its outcomes may be away.
         asks = initiator.durable and not initiator.over and (initiator.known or self.wires)
         if tombstones and kept and not asks and not self.stale_hello():

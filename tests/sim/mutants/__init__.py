@@ -8,9 +8,10 @@ A mutant is one small lie told to the core by replacing a method.
 
 from . import calls, decisions, ends, links, messages, stores
 from .catching import Caught, catch, installed, table
-from .registry import MUTANTS, Mutant
+from .registry import DIRECTED, MUTANTS, Mutant
 
 __all__ = [
+    "DIRECTED",
     "MUTANTS",
     "Caught",
     "Mutant",

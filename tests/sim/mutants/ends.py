@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from unittest import mock
 
+from reliable_ws.protocol import registry
 from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.events import Arrived
@@ -121,14 +122,7 @@ def _no_tombstone(put: Replace) -> None:
 
 @mutant("a tombstone has no counters")
 def _blank_tombstone(put: Replace) -> None:
-    right = SessionRegistry.retire
-
-    def retire(self, session, now):
-        right(self, session, now)
-        if session.id in self._tombstones:
-            self._tombstones[session.id] = self._tombstones[session.id]._replace(counters=None)
-
-    put(SessionRegistry, "retire", retire)
+    put(registry, "_final_counters", lambda _counters, _hello: None)
 
 
 @mutant("expiry does not freeze the inbox", "timeouts")

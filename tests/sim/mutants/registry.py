@@ -80,6 +80,58 @@ WORLDS: dict[str, Options] = {
     ),
 }
 
+DIRECTED: dict[str, Options] = {
+    "stores, only handed": stored(
+        world_of(
+            "crash hand",
+            left={"crash": 1, "cut": 0},
+            preload=1,
+            without="send take",
+            durable=(False, True),
+        )
+    ),
+    "stores, an end": stored(world_of(left={"cut": 1}, without="send take", durable=(False, True))),
+    "stores, a stream": stored(
+        calls_of(
+            "crash item grant",
+            askers="i",
+            requests=(STREAM,),
+            left={"crash": 1, "cut": 0},
+            durable=(True, False),
+        )
+    ),
+    "stores, asked": stored(
+        calls_of("crash", askers="i", left={"crash": 1, "cut": 0}, durable=(True, False))
+    ),
+    "stores, taken back": stored(
+        calls_of(
+            "crash drop", askers="i", left={"crash": 1, "drop": 1, "cut": 0}, durable=(True, False)
+        )
+    ),
+    "stores, applied": stored(
+        world_of(
+            "crash hand apply",
+            messages=2,
+            preload=2,
+            left={"crash": 1, "cut": 0},
+            without="send take close",
+            durable=(False, True),
+        )
+    ),
+    "stores, applied once": stored(
+        world_of(
+            "crash hand apply",
+            preload=1,
+            left={"crash": 1, "cut": 0},
+            without="send take",
+            durable=(False, True),
+        )
+    ),
+}
+"""Worlds in which one guard is all that matters, for guards that schedules seldom need."""
+
+WORLDS |= DIRECTED
+
 ALONE = "-"
 """Nowhere: the simulator alone sees it, as it takes a clock, large calls, or several crashes."""
 

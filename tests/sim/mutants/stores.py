@@ -26,7 +26,7 @@ from .registry import ALONE, Replace, mutant
 STORES = {"durable": (True, True)}
 CALLS = STORES | {"calls": 3}
 WITH_DATA = {"hand": 4.0, "apply": 6.0, "put": 2.0, "crash": 0.5}
-DATA = STORES | {"calls": 0, "weights": tuple((WEIGHTS | WITH_DATA).items())}
+DATA = STORES | {"weights": tuple((WEIGHTS | WITH_DATA).items())}
 
 
 def _during(put: Replace, kind: type, name: str, position: str, value: Any) -> None:
@@ -85,6 +85,18 @@ def _unkept_stop(put: Replace) -> None:
 @mutant("calls are acked before they are kept", ALONE, **CALLS)
 def _unkept_call_ack(put: Replace) -> None:
     put(IncomingCalls, "tellable", property(lambda self: self.received))
+
+
+@mutant("a request is taken back before that is kept", "stores, taken back")
+def _unkept_void(put: Replace) -> None:
+    right = CallQueue.take_back
+
+    def take_back(self: CallQueue, request: int) -> None:
+        before = self.taken_back, self.stored
+        right(self, request)
+        self.taken_back, self.stored = before
+
+    put(CallQueue, "take_back", take_back)
 
 
 @mutant("requests are run before they are kept", ALONE, **CALLS)
@@ -148,7 +160,7 @@ def _let_go_early(put: Replace) -> None:
     put(Durable, "hold", hold)
 
 
-@mutant("a tombstone answers before it is kept", ALONE, **STORES)
+@mutant("a tombstone answers before it is kept", "stores, an end")
 def _unkept_tombstone(put: Replace) -> None:
     put(Tombstone, "is_kept", property(lambda _self: True))
 
@@ -182,6 +194,17 @@ def _comes_back_without(**fields: Any) -> Any:
 mutant("kept sends are lost", ALONE, **DATA)(_comes_back_without(sends=()))
 
 
+mutant("confirmations with the application's data are lost", "stores, applied once")(
+    _comes_back_without(applied=())
+)
+
+
+@mutant("an applied delivery is handed over again", "stores, applied")
+def _applied_again(put: Replace) -> None:
+    empty: frozenset[int] = frozenset()
+    put(Inbox, "applied", property(lambda _self: empty, lambda _self, _numbers: None))
+
+
 @mutant("a kept send comes behind Finish", ALONE, **DATA)
 def _behind_finish(put: Replace) -> None:
     _during(put, Durable, "take_change", "applying", 0)
@@ -195,6 +218,9 @@ def _facts_without(**facts: Any) -> Any:
     return install
 
 
+# Without the fact `attached`, or with a last word of a session that is left, nothing untrue is said
+# here: how long a peer is waited for, and what it is told at the very end, is up to a side. See
+# tests/core/test_stores.py: "a session that was attached", "a last word that will not be kept".
 mutant("the attempt number is not kept", "stores", **STORES)(_facts_without(attempt=0))
 mutant("the end of intake is not kept", "stores", **STORES)(_facts_without(stopped=None))
 
@@ -210,7 +236,7 @@ def _added_is_kept(put: Replace) -> None:
     put(Durable, "__init__", init)
 
 
-@mutant("what a restored side was handed before is called not taken", ALONE, **STORES)
+@mutant("what a restored side was handed before is called not taken", "stores, only handed")
 def _restored_denies(put: Replace) -> None:
     right = Inbox.restore
 
@@ -236,9 +262,7 @@ def _restored_without(key: str) -> Any:
     return install
 
 
-mutant("a restored side has forgotten what it asked", "stores, a call", **STORES)(
-    _restored_without("open")
-)
-mutant("a restored side has forgotten the room of its streams", ALONE, **CALLS)(
+mutant("a restored side has forgotten what it asked", "stores, asked")(_restored_without("open"))
+mutant("a restored side has forgotten the room of its streams", "stores, a stream")(
     _restored_without("room")
 )
