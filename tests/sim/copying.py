@@ -274,6 +274,7 @@ def _plain_durable(one: Durable) -> tuple[Any, ...]:
         one.lazy_by == NEVER,
         one.retry_by == NEVER,
         one._held is None,
+        one._entries,
         tuple(one._call_events),
         tuple(one.sends),
         frozenset(one.applied),
