@@ -45,6 +45,10 @@ class Clock(Stage):
             self._gave_up(party)
         if party.session.deadline <= self.now:
             raise Broken("a deadline that has passed does not move")
+        durable = party.session.durable
+        if not lived and durable is not None and durable.closed:  # its store was too slow
+            self.seen["an end is not waited for"] += 1
+            self.do_crash(side)  # until the next process comes, peers are told to come again
 
     def _gave_up(self, party: Party) -> None:
         if party.session.ended:

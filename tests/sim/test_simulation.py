@@ -44,6 +44,7 @@ HAPPENED = {
     "acceptor restored": 510,
     "all the requests that may be open": 1100,
     "an applied delivery": 4,
+    "an end is not waited for": 2,
     "busy": 190,
     "calm": 140,
     "cancelled": 580,
