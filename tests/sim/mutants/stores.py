@@ -231,7 +231,7 @@ def _added_is_kept(put: Replace) -> None:
 
     def init(self: Durable, ledgers: Any, about: Any) -> None:
         right(self, ledgers, about)
-        self.queue.stored = self.queue.last
+        self.queue.stored = self._entries = self.queue.last
 
     put(Durable, "__init__", init)
 
