@@ -300,8 +300,6 @@ class Inbox:
             if number >= self.mark:
                 self.due = True
         else:  # deliveries before it are still open
-            if self._ahead is UNUSED:
-                self._ahead = {}
             self._ahead[number] = True
             self.out_of_order += 1
         return payload

@@ -11,6 +11,7 @@ from reliable_ws.protocol.errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     DeliveryError,
+    KeyExists,
     MethodNotFound,
     NotTaken,
     OutcomeUnknown,
@@ -18,7 +19,9 @@ from reliable_ws.protocol.errors import (
     ReliableWSError,
     RemoteError,
     RequestTimeout,
+    ServerBusy,
     SessionLost,
+    StoreSlow,
     closed,
 )
 from reliable_ws.protocol.frames import Code
@@ -122,3 +125,20 @@ def test_a_session_that_the_driver_ends_says_what_ended_it():
 
 def test_a_code_is_shown_as_its_number():
     assert repr(Code.ENDED) == f"{Code.ENDED}" == "4410"
+
+
+def test_a_busy_peer_says_when_to_come_again():
+    ending = Ending(End.REFUSED, 4529, "too many sessions")
+    error = ServerBusy(ending, Report(0, 0), 2.5)
+    assert error.retry_after == 2.5
+    assert "after 2.5 s" in str(error)
+    assert "after" not in str(ServerBusy(ending, Report(0, 0)))
+
+
+def test_errors_of_stores_carry_what_goes_on():
+    slow = StoreSlow("not in time", "receipt")
+    assert isinstance(slow, TimeoutError)
+    assert slow.receipt == "receipt"
+    known = KeyExists("k", (b"id", 1, b"facts"))
+    assert (known.key, known.found) == ("k", (b"id", 1, b"facts"))
+    assert "'k'" in str(known)

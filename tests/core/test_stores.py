@@ -1228,3 +1228,37 @@ def test_a_store_that_was_rolled_back_ends_its_session_with_a_report():
     pair.connect()
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.VIOLATION, Code.VIOLATION)
     assert pair.client.report().sent == 0
+
+
+def test_whether_a_delivery_is_confirmed_can_be_asked():
+    pair = by_hand(client=False)
+    pair.automatic = True
+    pair.client.send(b"x")
+    pair.run()
+    pair.server.deliver()
+    assert not pair.server.is_confirmed(1)
+    pair.server.confirm(1)
+    assert pair.server.is_confirmed(1)
+    with pytest.raises(ValueError, match="never handed over"):
+        pair.server.is_confirmed(2)
+
+
+def test_facts_alone_say_what_became_of_a_message():
+    pair = by_hand(server=False)
+    pair.client.send(b"x")
+    pair.submit("client")
+    pair.keep("client")
+    (stored,) = pair.stores["client"].open()
+    assert StoredSession.outcome_of(stored.facts, 1) is Outcome.KEPT
+
+
+def test_entries_beyond_what_is_kept_do_not_go():
+    """CALL-12"""
+    pair = by_hand(server=False)
+    for _ in range(2):
+        pair.client.request("method", *seal(b"x", pair.client.codec))
+        if pair.client.call_queue.last == 1:
+            pair.submit("client")
+    pair.keep("client")
+    (frame,) = [frame for frame in say(pair, "client") if type(frame) is Calls]
+    assert len(frame.entries) == 1
