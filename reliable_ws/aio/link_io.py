@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.close_plan import handshake_times
@@ -96,20 +95,20 @@ class LinkIO:
         """
         transport = self.transport
         cancelled: asyncio.CancelledError | None = None
-        by = time.monotonic() + LONGEST_STEP
+        by = self._clock() + LONGEST_STEP
         try:
             if isinstance(transport, PushTransport):
                 transport.push_to(self._receive)
             while True:
                 try:
-                    asked = time.monotonic()
+                    asked = self._clock()
                     data = await transport.recv()
-                    if (now := time.monotonic()) > asked + PAUSE:  # then others have run
+                    if (now := self._clock()) > asked + PAUSE:  # then others have run
                         by = now + LONGEST_STEP
                     self._receive(data)
                     if now >= by:  # the library has many at hand
                         await asyncio.sleep(0)
-                        by = time.monotonic() + LONGEST_STEP
+                        by = self._clock() + LONGEST_STEP
                 except asyncio.CancelledError as error:
                     if not reads_on():
                         raise

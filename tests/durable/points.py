@@ -140,7 +140,7 @@ def install() -> None:
         inner(ledger)
         _cross("checkpointed")
 
-    @_wrap(SessionStore, "_answered")
+    @_wrap(SessionStore, "answered")
     def answered(inner: Any, store: Any, error: Any) -> None:
         facts = _working.get(store._driver.session.id, b"")
         _cross_all("told", sorted(_kinds.get(facts, ())))

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from contextlib import closing
@@ -304,7 +305,7 @@ def test_a_file_or_a_directory_that_cannot_be_written(tmp_path, nobody):
         made(directory / "store.db")
         os.chown(directory / "store.db", 65534, 65534)
         for above in (*tmp_path.parents, tmp_path, directory):
-            if str(above).startswith("/tmp/pytest"):
+            if str(above).startswith(f"{tempfile.gettempdir()}/pytest"):
                 above.chmod(0o755)
         os.seteuid(65534)
     else:

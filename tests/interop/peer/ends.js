@@ -108,7 +108,8 @@ class Acceptor {
   }
 
   onHello(link, hello) {
-    const [, min, max, id, key, attempt, incarnation] = hello;
+    const [, min, max, id, key, attempt, incarnation, position] = hello;
+    const told = (counters) => (counters[1] < position[2] - 1 ? null : counters); // RESUME-13
     if (min > 1 || max < 1) return this.refuse(link, 4426, 'this side speaks version 1');
     const name = id.toString('hex');
     const hash = crypto.createHash('sha256').update(key).digest();
@@ -121,7 +122,7 @@ class Acceptor {
     if (known ? !right : incarnation !== 0) return no(4404, 'no such session here');
     if (known && attempt <= known.attempt) return no(4409, 'a later attempt was seen');
     if (known) known.attempt = attempt;
-    if (known && !held) return no(4410, 'this session has ended', known.counters);
+    if (known && !held) return no(4410, 'this session has ended', told(known.counters));
     const entry = held || this.make(name, id, hash, attempt);
     const { session } = entry;
     const older = session.link;
@@ -137,7 +138,7 @@ class Acceptor {
       if (!(error instanceof Violation)) throw error;
       session.link = null; // there is none: Refuse goes before the WebSocket is closed
       session.end(error.code, error.reason);
-      return no(error.code, error.reason, session.counters());
+      return no(error.code, error.reason, told(session.counters()));
     }
     if (!held) this.onSession(session);
     return undefined;
