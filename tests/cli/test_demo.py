@@ -8,11 +8,12 @@ import pytest
 
 from reliable_ws.cli.demo.material import count, digest, last_words, make
 
-from .processes import PATIENCE, run, started
+from .processes import ENVIRONMENT, PATIENCE, run, started
 
 
 @pytest.mark.transport
-def test_a_small_demo_passes():
+def test_a_small_demo_passes(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "RELIABLE_WS_DEMO_KILLS", "0")  # they have a test of their own
     done = run("demo", "--lines", 3000, "--plain-limit", 10)
     said = done.stdout.decode()
     assert done.returncode == 0, said + done.stderr.decode()
@@ -27,6 +28,17 @@ def test_an_empty_input_is_no_special_case(tmp_path):
     (tmp_path / "empty").touch()
     done = run("demo", "--file", tmp_path / "empty")
     assert done.returncode == 0, done.stdout.decode()
+
+
+def test_both_processes_are_killed_and_nothing_is_lost(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "RELIABLE_WS_DEMO_KILLS", "2")
+    done = run("demo", "--lines", 3000, "--plain-limit", 10)
+    said = done.stdout.decode()
+    assert done.returncode == 0, said + done.stderr.decode()
+    act = said[said.index("killed with -9 and started again") :]
+    rows = {row[:17].strip(): row[17:43].split() for row in act.splitlines() if row[:2] == "  "}
+    assert [rows[name][0] for name in ("kills", "duplicates", "lost")] == ["2", "0", "0"]
+    assert rows["identical"][0] == "yes"
 
 
 def test_too_little_to_be_broken_is_said_at_once():

@@ -100,12 +100,14 @@ async def run(args: argparse.Namespace) -> int:
         _introduce(source, material, tell)
         last = last_words(material, Path(folder) / "last words")
         results = await _contest(material, last, Path(folder), args, tell)
-        mortal, killed = await _kill(source, lines, Path(folder), tell)
         for line in table.lines(material, last, results):
             print(line)
-        for line in kills.lines(mortal, killed):
-            print(line)
-        wrong = _wrong(material, last, results, Path(folder)) + _wrong_killed(mortal, killed[0])
+        wrong = _wrong(material, last, results, Path(folder))
+        if kills.KILLS:
+            mortal, killed = await _kill(source, lines, Path(folder), tell)
+            for line in kills.lines(mortal, killed):
+                print(line)
+            wrong += _wrong_killed(mortal, killed[0])
         # Say what is wrong, or that nothing is.
         for sentence in wrong:
             tell(f"NOT AS PROMISED: {sentence}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from asyncio.subprocess import DEVNULL, Process
@@ -18,7 +19,9 @@ from .trial import Report, process
 
 __all__ = ["KILLS", "LIMIT", "Killed", "Mortal", "kill_both", "lines"]
 
-KILLS = 10
+KILLS = int(os.environ.get("RELIABLE_WS_DEMO_KILLS", "10"))
+"How often both are killed; 0 leaves this act out."
+
 LIMIT = 90.0
 LOOK = 0.005
 "Seconds between two looks at the output."

@@ -7,6 +7,7 @@ from reliable_ws.protocol.cursor import Cursor
 from reliable_ws.protocol.frames import BEYOND
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.state import Trigger
+from reliable_ws.protocol.unused import UNUSED
 
 from .registry import Replace, mutant
 
@@ -17,6 +18,8 @@ def _early_ack(put: Replace) -> None:
 
     def arrived(self, first, payloads, size):
         right(self, first, payloads, size)
+        if self._ahead is UNUSED:
+            self._ahead = {}  # as `take` expects where something is open
         self.confirmed = self.received
 
     put(Inbox, "arrived", arrived)
