@@ -106,10 +106,10 @@ class Reconnect:
     """
 
     __slots__ = (
+        "_attempt",
         "_backoff",
         "_due",
         "_hurry",
-        "_limit",
         "_progress",
         "_session",
         "_since",
@@ -119,7 +119,7 @@ class Reconnect:
     def __init__(self, session: Session, backoff: Backoff) -> None:
         self._session = session
         self._backoff = backoff
-        self._limit = backoff.initial  # of the next pause: it grows until a WebSocket is good
+        self._attempt = 0  # failed attempts, and WebSockets that were not good, in a row
         self._due = 0.0  # when to open the next one
         self._hurry = False  # whether the next attempt begins without a pause
         # When the newest WebSocket began, and where the session stood then.
@@ -141,7 +141,7 @@ class Reconnect:
         WebSocket that was good the delays begin anew.
         """
         if self._was_good(now):
-            self._limit = self._backoff.initial
+            self._attempt = 0
         self._plan(now, chance, retry_after)
 
     def _was_good(self, now: float) -> bool:
@@ -160,7 +160,7 @@ class Reconnect:
         """Begin the next attempt at once, unless a WebSocket carries the session."""
         if not self._session.attached:
             self._hurry = True
-            self._limit = self._backoff.initial
+            self._attempt = 0
 
     def _plan(self, now: float, chance: float, retry_after: float | None) -> None:
         backoff = self._backoff
@@ -168,9 +168,9 @@ class Reconnect:
         # Wait as long as the peer asks, if the session lives on for long enough.
         asked = min(retry_after or 0.0, backoff.longest, left / 2)
         # Bound the limit and not the delay: what is random stays so.
-        limit = min(self._limit, max(left * SHARE, SHORTEST_PAUSE))
+        limit = min(backoff.delay(self._attempt, 1.0), max(left * SHARE, SHORTEST_PAUSE))
         self._due = now + asked + chance * limit
-        self._limit = min(self._limit * backoff.factor, backoff.longest)
+        self._attempt += 1
 
     def _left(self, now: float) -> float:
         """Return the seconds until the first of both sides gives the session up.
