@@ -81,6 +81,33 @@ class Ledgers(NamedTuple):
     outgoing: OutgoingCalls
 
 
+class Mark(NamedTuple):
+    """What was so when a change was taken: another one is made when any of it differs."""
+
+    version: int
+    "Of what has no position."
+    incarnation: int
+    attached: bool
+    sent: int
+    "Highest number of ours that was accepted, Finish included."
+    settled: bool
+    "Whether the peer's final counters are known."
+    confirmed: int
+    "Highest number of the peer's that is confirmed with everything before it."
+    out_of_order: int
+    stopped: bool
+    calls: int
+    "Highest number of our entries of calls."
+    taken_back: int
+    received: int
+    "Highest number of the peer's entries."
+    ended: bool
+
+
+NOTHING = Mark(0, 0, False, 0, False, 0, 0, False, 0, BEYOND, 0, False)  # noqa: FBT003
+"""Before the first change. No session has version 0."""
+
+
 class Durable:
     """Keeps one session in a store: says what changed, and learns what is kept."""
 
@@ -141,9 +168,9 @@ class Durable:
         self.retry_by: float = NEVER
         "When a change that had no room is tried again."
         self._change: Change | None = None  # that the store works on
-        self._mark: tuple[Any, ...] = ()  # what was so when it was taken
-        self._kept_mark: tuple[Any, ...] = ()
-        self._version = 1  # of what has no position: it is kept when `_kept_mark` begins with it
+        self._mark = NOTHING  # what was so when it was taken
+        self._kept_mark = NOTHING
+        self._version = 1  # of what has no position: it is kept when `_kept_mark` has it
         self._held: Link | None = None
         self._call_events: list[tuple[int, Event]] = []  # the number that must be kept first
 
@@ -186,32 +213,35 @@ class Durable:
 
     # ------------------------------------------------------------------ what changed
 
-    def _look(self, identity: Identity) -> tuple[Any, ...]:
-        """Return what a change is made for: it is compared with what was so at the last one."""
+    def _look(self, identity: Identity) -> Mark:
+        """Return what is so now."""
         outbox, inbox = self.outbox, self.inbox
-        return (
+        return Mark(
             self._version,
             identity.incarnation,
             identity.attached,
             outbox.last,
-            outbox.final is None,
+            outbox.final is not None,
             inbox.confirmed,
             inbox.out_of_order,
             inbox.stopped,
             self.queue.last,
             self.queue.taken_back,
             self._incoming.received,
-            identity.ended is None,
+            identity.ended is not None,
         )
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a change may be taken: the store works on none, and has room, as far as known."""
+        return self._change is None and not self.closed and self.retry_by == NEVER
+
     def take_change(self, identity: Identity, until: float) -> Change | None:
-        """Return what is to be kept now, or ``None``: nothing, or the store works on a change.
+        """Return what is to be kept now, or ``None`` for nothing. Call it while :attr:`is_ready`.
 
         Tell what became of it by :meth:`kept` or :meth:`unkept`. ``until``: when to forget a
         session that has ended.
         """
-        if self._change is not None or self.closed or self.retry_by != NEVER:
-            return None
         finish = self.outbox.finish
         if self.applying and finish is not None and finish.number > self.outbox.stored:
             return None  # a message that the store is just keeping goes before it (STORE-6)
@@ -239,7 +269,7 @@ class Durable:
             None if identity.ended is None else until,
         )
         queue.taken_back = BEYOND  # the facts say which requests are open
-        self._change, self._mark = change, self._look(identity)
+        self._change, self._mark = change, mark._replace(taken_back=BEYOND)
         self.lazy_by = NEVER
         return change
 
@@ -268,14 +298,13 @@ class Durable:
         """The change that was taken is kept: what was so then may be said. Return what follows."""
         mark, self._kept_mark = self._mark, self._mark
         self._change = None
-        version, _incarnation, _attached, sent, _final, confirmed, _apart, stopped = mark[:8]
-        calls, _taken_back, received = mark[8:11]
+        sent, received = mark.sent, mark.received
         self.outbox.stored = sent
         inbox = self.inbox
-        inbox.stored_confirmed = max(inbox.stored_confirmed, confirmed)
-        inbox.is_stop_kept = inbox.is_stop_kept or stopped
-        self._entries = calls
-        self.queue.stored = min(calls, self.queue.taken_back)
+        inbox.stored_confirmed = max(inbox.stored_confirmed, mark.confirmed)
+        inbox.is_stop_kept = inbox.is_stop_kept or mark.stopped
+        self._entries = mark.calls
+        self.queue.stored = min(mark.calls, self.queue.taken_back)
         self._incoming.stored = received
         self.keys = {key: number for key, number in self.keys.items() if number > sent}
         self.sends = [send for send in self.sends if send[1] > sent]
@@ -283,10 +312,10 @@ class Durable:
         if self.is_full:
             self.is_full = False
             self.outbox.hold_for_store(full=False)
-        if not mark[-1]:  # the end is kept: nobody goes on
+        if mark.ended:  # the end is kept: nobody goes on
             self.outbox.kept = 0
             self.give_up_at = NEVER
-        if version == self._version and self._held is not None:
+        if mark.version == self._version and self._held is not None:
             self._held.held = False
             self._held = None
         waiting = self._call_events

@@ -374,7 +374,7 @@ class Session:
         :meth:`unkept`, or :meth:`leave`.
         """
         durable = self.durable
-        if durable is None:
+        if durable is None or not durable.is_ready:
             return None
         return durable.take_change(self._identity(now, wall), wall + self.config.stored_ttl)
 
