@@ -18,15 +18,17 @@ from typing import Any
 
 from reliable_ws.driver.session_store import (
     WITHDRAWN,
+    Withdrawals,
     accept_applied,
+    check_earlier,
     no_room,
     not_in_time,
 )
 from reliable_ws.driver.validation import check_key, check_work
 from reliable_ws.protocol.durable import pack_payload
-from reliable_ws.protocol.errors import DeliveryError, StoreSlow
+from reliable_ws.protocol.errors import StoreSlow
 from reliable_ws.protocol.payload import seal
-from reliable_ws.protocol.report import Outcome, Report, Undelivered
+from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Apply
 
@@ -48,8 +50,7 @@ class DurableSender(Sender):
         self._port = port
         self._stored = Thresholds(pump.loop)
         self._room = WaitQueue(pump.loop)  # who has work of its own to do
-        self.withdrawals: list[int] = []
-        "For each time that messages were taken back: the number of the last one that was not."
+        self.withdrawals = Withdrawals()
         self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
 
     def receipt(self, number: int) -> Receipt:
@@ -99,7 +100,7 @@ class DurableSender(Sender):
 
     def withdrawn(self, number: int) -> None:
         """Tell everybody whose message was taken back."""
-        self.withdrawals.append(number)
+        self.withdrawals.add(number)
         self._stored.fail(number, no_room)
         if self._confirmations is not None:  # the number is another message's from now on
             self._confirmations.fail(number, no_room)
@@ -217,11 +218,7 @@ class DurableSender(Sender):
 
 
 class KeptReceipt(Receipt):
-    """The receipt of a message of a session with a store: the store may have no room for it.
-
-    Nothing leads from the sender to its receipts: most are dropped at once, and thousands that live
-    until their messages are kept cost as much time as all the rest of a stream.
-    """
+    """The receipt of a message of a session with a store: the store may have no room for it."""
 
     __slots__ = ("_seen",)
 
@@ -235,11 +232,7 @@ class KeptReceipt(Receipt):
     @property
     def number(self) -> int:
         """The message's sequence number; -1 for one that the store had no room for."""
-        withdrawals = self._sender.withdrawals
-        if self._seen < len(withdrawals):
-            if self._number > min(withdrawals[self._seen :]):
-                self._number = WITHDRAWN
-            self._seen = len(withdrawals)
+        self._number = self._sender.withdrawals.number_of(self._number, self._seen)
         return self._number
 
     def __await__(self) -> Generator[object, None, None]:
@@ -261,10 +254,7 @@ class EarlierReceipt(Receipt):
     def __await__(self) -> Generator[object, None, None]:
         """Return if it is confirmed, else raise what is known."""
         yield from ()
-        if self._outcome is not Outcome.CONFIRMED:
-            raise DeliveryError.of(
-                Report(1, 0, (Undelivered(self.number, self._outcome, None),), None)
-            )
+        check_earlier(self.number, self._outcome)
 
     @property
     def stored(self) -> Awaitable[None]:

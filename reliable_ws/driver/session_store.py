@@ -8,11 +8,10 @@ is given, and it goes on in the next process.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
-from reliable_ws.protocol.errors import KeyExists, StoreError, StoreFull
-from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.errors import DeliveryError, KeyExists, StoreError, StoreFull
+from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.snapshot import StoredSession
 
@@ -28,8 +27,9 @@ __all__ = [
     "STORE_SLOW",
     "WITHDRAWN",
     "SessionStore",
-    "Unstored",
+    "Withdrawals",
     "accept_applied",
+    "check_earlier",
     "no_room",
     "not_in_time",
 ]
@@ -97,45 +97,40 @@ class SessionStore:
         driver.dispatch(driver.session.leave(driver.now(), reason, cause))
 
 
-class Numbered(Protocol):
-    """A receipt."""
+class Withdrawals:
+    """Which messages were taken back, as the store had no room for them.
 
-    number: int
-
-
-ReceiptT = TypeVar("ReceiptT", bound=Numbered)
-
-
-class Unstored(Generic[ReceiptT]):
-    """The receipts of messages that the store has not kept yet.
-
-    A message that the store has no room for is taken back, and its number is given to another one.
-    So its receipt gets the number :data:`WITHDRAWN`.
+    Their numbers are given to other messages. A receipt remembers how many withdrawals it has seen,
+    and asks when its number is read. So nothing leads from the sender to its receipts: most are
+    dropped at once, and thousands that live until their messages are kept cost as much time as all
+    the rest of a stream.
     """
 
-    __slots__ = ("_receipts",)
+    __slots__ = ("_upto",)
 
     def __init__(self) -> None:
-        self._receipts: deque[ReceiptT] = deque()  # in order of their numbers, nearly
+        self._upto: list[int] = []  # for each of them: the last number that was not taken back
 
-    def add(self, receipt: ReceiptT) -> None:
-        """Add a receipt."""
-        self._receipts.append(receipt)
+    def __len__(self) -> int:
+        """How often messages were taken back."""
+        return len(self._upto)
 
-    def stored(self, number: int) -> None:
-        """Messages up to this number are kept."""
-        receipts = self._receipts
-        while receipts and receipts[0].number <= number:
-            receipts.popleft()
+    def add(self, number: int) -> None:
+        """Note that messages above this number were taken back."""
+        self._upto.append(number)
 
-    def withdrawn(self, number: int) -> None:
-        """Messages above this number are taken back."""
-        receipts, self._receipts = self._receipts, deque()
-        for receipt in receipts:
-            if receipt.number > number:
-                receipt.number = WITHDRAWN
-            else:
-                self._receipts.append(receipt)
+    def number_of(self, number: int, seen: int) -> int:
+        """Return a message's number, or :data:`WITHDRAWN` if it was taken back.
+
+        ``seen``: how many withdrawals there were when the message had this number.
+        """
+        return WITHDRAWN if number > min(self._upto[seen:], default=number) else number
+
+
+def check_earlier(number: int, outcome: Outcome) -> None:
+    """Raise for a message that an earlier session of the same store has sent, unless confirmed."""
+    if outcome is not Outcome.CONFIRMED:
+        raise DeliveryError.of(Report(1, 0, (Undelivered(number, outcome, None),), None))
 
 
 def accept_applied(

@@ -3,7 +3,7 @@
 Theory of operation. A message is accepted as without a store, gets its number, and goes to the
 store in the same step. The thread waits until the store has it. When the store was full, messages
 are taken back, their receipts have no number any more, and whoever waits raises ``StoreFull``. A
-receipt is noted before the lock is free for the first time: the store may answer from then on.
+receipt is made before the lock is free for the first time: the store may answer from then on.
 
 A message with ``apply=`` takes another way: the store does the application's work and keeps the
 message in one commit, and only then it gets its number.
@@ -18,17 +18,18 @@ from typing import Any
 from reliable_ws.driver.session_store import (
     NEEDS_STORE,
     WITHDRAWN,
-    Unstored,
+    Withdrawals,
     accept_applied,
+    check_earlier,
     no_room,
     not_in_time,
 )
 from reliable_ws.driver.validation import check_key, check_work
 from reliable_ws.protocol.durable import pack_payload
-from reliable_ws.protocol.errors import DeliveryError, OutboxFull, StoreSlow
+from reliable_ws.protocol.errors import OutboxFull, StoreSlow
 from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.protocol.payload import seal
-from reliable_ws.protocol.report import Outcome, Report, Undelivered
+from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import Apply
 
@@ -43,13 +44,13 @@ __all__ = ["DurableSender"]
 class DurableSender(Sender):
     """The messages of one connection whose session is kept by a store."""
 
-    __slots__ = ("_key_change", "_keys", "_port", "_stored", "_unstored")
+    __slots__ = ("_key_change", "_keys", "_port", "_stored", "withdrawals")
 
     def __init__(self, pump: Pump, port: StorePort) -> None:
         super().__init__(pump)
         self._port = port
         self._stored = Thresholds(pump.lock)
-        self._unstored: Unstored[Receipt] = Unstored()
+        self.withdrawals = Withdrawals()
         self._keys: set[str] = set()  # with which something is being sent
         self._key_change = Condition(pump.lock)
 
@@ -80,8 +81,7 @@ class DurableSender(Sender):
         number = session.send_sealed(payload, weight)
         if key is not None and session.durable is not None:
             session.durable.keys[key] = number
-        receipt = Receipt(self, number)
-        self._unstored.add(receipt)
+        receipt = KeptReceipt(self, number)
         self.accepted(number)
         return receipt
 
@@ -115,12 +115,11 @@ class DurableSender(Sender):
 
     def stored(self, number: int) -> None:
         """Wake the threads that wait until a message is kept."""
-        self._unstored.stored(number)
         self._stored.reach(number)
 
     def withdrawn(self, number: int) -> None:
         """Tell everybody whose message was taken back."""
-        self._unstored.withdrawn(number)
+        self.withdrawals.add(number)
         self._stored.fail(number, no_room)
         self._confirmations.fail(number, no_room)
         self.try_again()
@@ -178,8 +177,8 @@ class DurableSender(Sender):
             if session_id != session.id:
                 return EarlierReceipt(self, number, StoredSession.outcome_of(facts, number))
         with self._lock:
-            receipt = Receipt(self, self._number_of(key) or number)  # it may have got one meanwhile
-            self._unstored.add(receipt)
+            # It may have got a number meanwhile.
+            receipt = KeptReceipt(self, self._number_of(key) or number)
             self._keep(receipt, by)
         return receipt
 
@@ -224,11 +223,29 @@ class DurableSender(Sender):
             except BaseException as raised:  # noqa: BLE001 - it comes out of the caller's call
                 kept.give(None, raised)
             else:
-                receipt = Receipt(self, number)
+                receipt: Receipt = KeptReceipt(self, number)
                 if outcome is not None:
                     receipt = EarlierReceipt(self, number, outcome)
                 kept.give(receipt, None)
             self._pump.after_step()
+
+
+class KeptReceipt(Receipt):
+    """The receipt of a message of a session with a store: the store may have no room for it."""
+
+    __slots__ = ("_seen",)
+
+    _sender: DurableSender
+
+    def __init__(self, sender: DurableSender, number: int) -> None:
+        super().__init__(sender, number)
+        self._seen = len(sender.withdrawals)
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for."""
+        self._number = self._sender.withdrawals.number_of(self._number, self._seen)
+        return self._number
 
 
 class EarlierReceipt(Receipt):
@@ -243,10 +260,7 @@ class EarlierReceipt(Receipt):
     def wait(self, timeout: float | None = None) -> None:
         """Return if it is confirmed, else raise what is known."""
         del timeout
-        if self._outcome is not Outcome.CONFIRMED:
-            raise DeliveryError.of(
-                Report(1, 0, (Undelivered(self.number, self._outcome, None),), None)
-            )
+        check_earlier(self.number, self._outcome)
 
     def wait_stored(self, timeout: float | None = None) -> None:
         """Return: the store has it."""

@@ -179,12 +179,16 @@ class Receipt:
     You need not wait for a receipt: ``flush()``, ``close()`` and ``report`` cover every message.
     """
 
-    __slots__ = ("_sender", "number")
+    __slots__ = ("_number", "_sender")
 
     def __init__(self, sender: Sender, number: int) -> None:
         self._sender = sender
-        self.number = number
-        "The message's sequence number; -1 for one that the store had no room for."
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for."""
+        return self._number
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when the peer's application has taken the message.
@@ -205,9 +209,10 @@ class Receipt:
         """
         if timeout is not None:
             check_seconds(timeout)
-        if self.number == WITHDRAWN:
+        number = self.number
+        if number == WITHDRAWN:
             raise no_room()
-        self._sender.confirmation(self.number, timeout)
+        self._sender.confirmation(number, timeout)
 
     def wait_stored(self, timeout: float | None = None) -> None:
         """Return when the store has the message (``connect(…, store=…)``).
