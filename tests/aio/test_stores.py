@@ -19,7 +19,7 @@ from reliable_ws.aio.sessions import Acceptor
 from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
-from tests.support.stores import MemoryStore
+from tests.support.stores import HeldStore, MemoryStore
 
 clean = pytest.mark.usefixtures("clean")
 
@@ -445,22 +445,6 @@ async def test_a_principal_that_cannot_be_kept_is_refused(tmp_path):
 
 
 # ----------------------------------------------------------- stores that are full, slow, broken
-
-
-class HeldStore(MemoryStore):
-    """A store that says what the test says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic = True
-        self.error: Any = None
-
-    def submit(self, changes: Any, done: Any) -> None:
-        super().submit(changes, done)
-        if self.error is not None:
-            self.fail(self.error)
-        elif self.automatic:
-            self.commit()
 
 
 @clean

@@ -88,6 +88,24 @@ class MemoryStore:
         self.pending = []
 
 
+class HeldStore(MemoryStore):
+    """A store that answers at once, in the thread that gives it something, as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic = True
+        "Whether it keeps what it is given; else the test calls :meth:`commit`."
+        self.error: StoreError | None = None
+        "What it answers."
+
+    def submit(self, changes: Sequence[Change], done: Done) -> None:
+        super().submit(changes, done)
+        if self.error is not None:
+            self.fail(self.error)
+        elif self.automatic:
+            self.commit()
+
+
 def changed(row: Stored | None, change: Change) -> Stored:
     """Return what a store has of a session once a change is kept."""
     row = row or Stored(change.session, b"")

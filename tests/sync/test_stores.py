@@ -18,7 +18,7 @@ import reliable_ws
 from reliable_ws import Outcome, SQLiteStore, sync
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.sync.waiters import Thresholds
-from tests.support.stores import MemoryStore
+from tests.support.stores import HeldStore, MemoryStore
 
 from .conftest import run, until, waits
 from .network import SECONDS
@@ -555,23 +555,6 @@ def test_a_wrapped_session_that_was_being_closed_needs_another_websocket(store, 
 
 
 # ----------------------------------------------------------- stores that are full, slow, broken
-
-
-class HeldStore(MemoryStore):
-    """A store that says what the test says: at once, in the thread that gives it something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic = True
-        self.error: Any = None
-        self._busy = threading.RLock()
-
-    def submit(self, changes: Any, done: Any) -> None:
-        super().submit(changes, done)
-        if self.error is not None:
-            self.fail(self.error)
-        elif self.automatic:
-            self.commit()
 
 
 def test_a_full_store_refuses_and_goes_on():
