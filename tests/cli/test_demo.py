@@ -8,13 +8,12 @@ import pytest
 
 from reliable_ws.cli.demo.material import count, digest, last_words, make
 
-from .processes import ENVIRONMENT, PATIENCE, run, started
+from .processes import PATIENCE, run, started
 
 
 @pytest.mark.transport
-def test_a_small_demo_passes(monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "RELIABLE_WS_DEMO_KILLS", "0")  # they have a test of their own
-    done = run("demo", "--lines", 3000, "--plain-limit", 10)
+def test_a_small_demo_passes():
+    done = run("demo", "--lines", 3000, "--plain-limit", 10, "--kills", 0)
     said = done.stdout.decode()
     assert done.returncode == 0, said + done.stderr.decode()
     assert "identical, byte by byte" in said
@@ -30,9 +29,8 @@ def test_an_empty_input_is_no_special_case(tmp_path):
     assert done.returncode == 0, done.stdout.decode()
 
 
-def test_both_processes_are_killed_and_nothing_is_lost(monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "RELIABLE_WS_DEMO_KILLS", "2")
-    done = run("demo", "--lines", 3000, "--plain-limit", 10)
+def test_both_processes_are_killed_and_nothing_is_lost():
+    done = run("demo", "--lines", 3000, "--plain-limit", 10, "--kills", 2)
     said = done.stdout.decode()
     assert done.returncode == 0, said + done.stderr.decode()
     act = said[said.index("killed with -9 and started again") :]

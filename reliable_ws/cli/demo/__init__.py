@@ -71,6 +71,13 @@ def add_to(commands: Any) -> None:
         metavar="SECONDS",
         help="most time for the stream of plain websockets (default: 25)",
     )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=kills.KILLS,
+        metavar="N",
+        help=f"kill both processes N times (default: {kills.KILLS}; 0: leave this out)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -103,11 +110,11 @@ async def run(args: argparse.Namespace) -> int:
         for line in table.lines(material, last, results):
             print(line)
         wrong = _wrong(material, last, results, Path(folder))
-        if kills.KILLS:
-            mortal, killed = await _kill(source, lines, Path(folder), tell)
+        if args.kills > 0:
+            mortal, killed = await _kill(source, lines, Path(folder), args.kills, tell)
             for line in kills.lines(mortal, killed):
                 print(line)
-            wrong += _wrong_killed(mortal, killed[0])
+            wrong += _wrong_killed(mortal, killed[0], args.kills)
         # Say what is wrong, or that nothing is.
         for sentence in wrong:
             tell(f"NOT AS PROMISED: {sentence}")
@@ -199,17 +206,19 @@ def _plain(limit: float) -> trial.Contestant:
 
 
 async def _kill(
-    source: Path, count: int | None, folder: Path, tell: Callable[[str], None]
+    source: Path, count: int | None, folder: Path, times: int, tell: Callable[[str], None]
 ) -> tuple[Material, list[kills.Killed]]:
-    """Send the input once more, long enough for ten kills; each contestant in its turn."""
+    """Send the input once more, long enough to be killed; each contestant in its turn."""
     material = make(source, count, folder / "input of the killed")
     if 0 < material.size < ENOUGH_TO_KILL:
-        times = -(-ENOUGH_TO_KILL // material.size)
-        material = make(source, material.lines * times, folder / "input of the killed")
+        repeats = -(-ENOUGH_TO_KILL // material.size)
+        material = make(source, material.lines * repeats, folder / "input of the killed")
     results = []
     for mortal in (_our_mortal(folder), _plain_mortal(folder)):
         tell(f"{mortal.name}: {material.lines:,} lines, both processes are killed meanwhile")
-        result = await kills.kill_both(mortal, material, folder / f"{mortal.name} killed", tell)
+        result = await kills.kill_both(
+            mortal, material, folder / f"{mortal.name} killed", times, tell
+        )
         tell(f"  {result.arrived.taken:,} lines arrived, in {result.took:.1f} s")
         results.append(result)
     return material, results
@@ -244,13 +253,13 @@ def _plain_mortal(folder: Path) -> kills.Mortal:
     return kills.Mortal("plain ws", listen, send)
 
 
-def _wrong_killed(material: Material, ours: kills.Killed) -> list[str]:
+def _wrong_killed(material: Material, ours: kills.Killed, times: int) -> list[str]:
     wrong = []
     if not ours.identical:
         wrong.append("killed: the files differ")
     if ours.exit != 0:
         wrong.append(f"killed: the last sender ended with {ours.exit}")
-    if material.size and ours.kills < kills.KILLS:
+    if material.size and ours.kills < times:
         wrong.append(f"killed: only {ours.kills} times")
     return wrong
 

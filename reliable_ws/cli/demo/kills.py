@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
 from asyncio.subprocess import DEVNULL, Process
@@ -19,8 +18,8 @@ from .trial import Report, process
 
 __all__ = ["KILLS", "LIMIT", "Killed", "Mortal", "kill_both", "lines"]
 
-KILLS = int(os.environ.get("RELIABLE_WS_DEMO_KILLS", "10"))
-"How often both are killed; 0 leaves this act out."
+KILLS = 10
+"How often both are killed, unless told otherwise."
 
 LIMIT = 90.0
 LOOK = 0.005
@@ -52,19 +51,21 @@ class Killed:
     "Of the last sender; ``None``: its time was up."
 
 
-async def kill_both(mortal: Mortal, material: Material, received: Path, tell: Report) -> Killed:
-    """Send the material, and kill sender and receiver ten times while it flows."""
+async def kill_both(
+    mortal: Mortal, material: Material, received: Path, times: int, tell: Report
+) -> Killed:
+    """Send the material, and kill sender and receiver so many times while it flows."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     port = _free_port()
     _make(received)
-    step = material.size // (2 * KILLS)
+    step = material.size // (2 * times)
     kills, code = 0, None
     try:
         async with asyncio.timeout(LIMIT):
             while True:
                 async with _both(mortal, port, material.path, received) as (listener, sender):
-                    if kills == KILLS or not step:
+                    if kills == times or not step:
                         code = await sender.wait()
                         await _settle(received)
                         break
