@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -238,24 +239,31 @@ def prepare(
         run("PRAGMA auto_vacuum=INCREMENTAL")  # writes: so in the transaction, but first
     else:
         run("BEGIN EXCLUSIVE")
-    try:
+    with _transaction(connection):
         if run("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
                     run(statement)
             run(f"PRAGMA application_id={APPLICATION_ID}")
             run(f"PRAGMA user_version={VERSION}")
-    except BaseException:
-        if connection.in_transaction:
-            run("ROLLBACK")
-        raise
-    run("COMMIT")
     run("PRAGMA busy_timeout=0")
     (application,) = run("PRAGMA application_id").fetchone()
     (version,) = run("PRAGMA user_version").fetchone()
     _check_kind(path, application, version)
     if version < VERSION:
         _migrate(connection, path, version)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """Commit what was begun, or undo it."""
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def begin(connection: sqlite3.Connection, path: str) -> None:
@@ -278,15 +286,10 @@ def _migrate(connection: sqlite3.Connection, path: str, version: int) -> None:
     run("PRAGMA journal_mode=DELETE").fetchone()
     _copy(connection, path, version)
     run("BEGIN EXCLUSIVE")
-    try:
+    with _transaction(connection):
         for number in range(version, VERSION):
             MIGRATIONS[number](connection)
         run(f"PRAGMA user_version={VERSION}")
-    except BaseException:
-        if connection.in_transaction:
-            run("ROLLBACK")
-        raise
-    run("COMMIT")
 
 
 def _copy(connection: sqlite3.Connection, path: str, version: int) -> None:

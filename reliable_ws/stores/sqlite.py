@@ -230,7 +230,7 @@ class SQLiteStore:
         Raises:
             StoreError: The store is not open, or this is a forked process.
         """
-        self._put(_Work(apply, done))
+        self._put(_Work(lambda ledger: ledger.apply(apply), done))
 
     def run(self, work: Callable[[Any], T], /) -> T:
         """Run work of the application in a commit, and return what it returned. It blocks.
@@ -253,7 +253,7 @@ class SQLiteStore:
             raise TypeError(f"work must be a plain function, called with the database: {work!r}")
         self._check_thread()
         answer = _Answer()
-        self._put(_OwnWork(work, answer))
+        self._put(_Work(lambda ledger: ledger.run(work), answer.settle))
         value: T = answer.wait()
         return value
 
@@ -479,6 +479,12 @@ class _Answer:
         self._error = error
         self._there.set()
 
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self.fail(error)
+        else:
+            self.give(value)
+
     def wait(self) -> Any:
         self._there.wait()
         if self._error is not None:
@@ -523,8 +529,10 @@ class _Submitted(_Item):
 
 
 class _Work(_Item):
-    def __init__(self, apply: Apply, done: Applied) -> None:
-        self.apply = apply
+    """Work of the application: alone, or together with what a session says of it."""
+
+    def __init__(self, call: Callable[[Ledger], Any], done: Applied) -> None:
+        self.call = call
         self.done = done
         self.value: Any = None
         self.raised: BaseException | None = None
@@ -533,7 +541,7 @@ class _Work(_Item):
         from .ledger import WorkRaised
 
         try:
-            self.value = ledger.apply(self.apply)
+            self.value = self.call(ledger)
         except WorkRaised as exc:
             self.raised = exc.args[0]
         except StoreError as exc:
@@ -542,29 +550,6 @@ class _Work(_Item):
     def tell(self, error: StoreError | None) -> None:
         raised = error or self.raised
         self.done(None if raised is not None else self.value, raised)
-
-
-class _OwnWork(_Item):
-    def __init__(self, work: Callable[[Any], Any], given: _Answer) -> None:
-        self.work = work
-        self.given = given
-        self.value: Any = None
-        self.raised: BaseException | None = None
-
-    def write(self, ledger: Ledger) -> None:
-        from .ledger import WorkRaised
-
-        try:
-            self.value = ledger.run(self.work)
-        except WorkRaised as exc:
-            self.raised = exc.args[0]
-
-    def tell(self, error: StoreError | None) -> None:
-        raised = error or self.raised
-        if raised is not None:
-            self.given.fail(raised)
-        else:
-            self.given.give(self.value)
 
 
 class _Question(_Item):
