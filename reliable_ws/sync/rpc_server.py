@@ -79,6 +79,16 @@ class RpcServer(RunningRequests[Running]):
             self.running = {}
         running = self.running[event.id] = Running(event.credit, self._change)
         self._waiting.append((event, method, running))
+        self._begin_thread()
+
+    def eased(self, now: float) -> None:
+        """Go on with streams and requests: the peer has received what waited for it."""
+        super().eased(now)
+        for _ in range(len(self._waiting)):
+            self._begin_thread()
+
+    def _begin_thread(self) -> None:
+        """Let one more thread run what waits for one, if there may be one more."""
         if self._threads < self._session.config.max_handlers:
             self._threads += 1
             self._handlers.begin(self._run_waiting)
@@ -99,7 +109,7 @@ class RpcServer(RunningRequests[Running]):
     def _run_waiting(self) -> Job | None:
         """Run the handler that waits longest; return what this thread does next. Without lock."""
         with self._lock:
-            if not self._waiting:  # the session has been aborted
+            if not self._may_run:
                 return self._next()
             event, method, running = self._waiting.popleft()
         if self._may_begin(event):
@@ -107,9 +117,17 @@ class RpcServer(RunningRequests[Running]):
         with self._lock:
             return self._next()
 
+    @property
+    def _may_run(self) -> bool:
+        """Whether a handler waits for a thread and may begin.
+
+        What was taken before the peer had many answers to receive waits here for it (CALL-45).
+        """
+        return bool(self._waiting) and (self.closing or not self._session.call_queue.crowded)
+
     def _next(self) -> Job | None:
         """Return what a thread does next that has run a handler."""
-        if self._waiting:
+        if self._may_run:
             return self._handlers.next(self._run_waiting)
         self._threads -= 1
         return self._handlers.next(None)

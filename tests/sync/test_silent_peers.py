@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -44,19 +45,25 @@ def test_close_with_nothing_left_to_confirm_is_short_on_a_dead_network(side):
         assert time.monotonic() - began < SECONDS / 2
 
 
-def test_no_handler_starts_while_its_peer_receives_nothing():
+@pytest.mark.parametrize("taken", ["as they come", "before any has run"])
+def test_no_handler_starts_while_its_peer_receives_nothing(taken):
     """CALL-45"""
     methods = Methods()
     ran = []
+    may_run = threading.Event()
 
     @methods.register
     def work(_):
+        assert may_run.wait(SECONDS)
         ran.append(len(ran))
         return bytes(600)
 
     sessions = Sessions(methods=methods, config=Config(outbox_bytes=1000, max_handlers=1))
     near, serving = greeted(sessions)
     near.send(encode([Calls(1, [Request("work", None, 0, b"") for _ in range(20)])]))
+    if taken == "before any has run":
+        until(lambda: len(sessions.connections[0]._driver.rpc_server.running) == 20)
+    may_run.set()
     answers = 0
     while answers < 20:
         for frame in decode(near.recv(), 2**24):
