@@ -142,6 +142,8 @@ class StoredPair(Pair):
         automatic: bool = True,
     ) -> None:
         super().__init__(config)
+        self.next_incarnation = 10_000
+        "The next process of the acceptor begins to count there."
         self.stores: dict[str, MemoryStore] = {}
         self.automatic = automatic
         "Whether everything is kept as soon as it is submitted."
@@ -200,7 +202,7 @@ class StoredPair(Pair):
             (stored,) = store.open()
             self.client = self._revived(stored)
             return
-        registry = SessionRegistry(10_000, self.registry.config)
+        registry = SessionRegistry(self.next_incarnation, self.registry.config)
         registry.about = self.registry.about
         self.registry = registry
         self._server = None

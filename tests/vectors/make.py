@@ -13,10 +13,14 @@ from tests.vectors.bad import bad
 from tests.vectors.calls import calls
 from tests.vectors.exchanges import exchanges
 from tests.vectors.good import good
+from tests.vectors.restarts import restarts
 from tests.vectors.stage import to_json
 from tests.vectors.violations import greetings, violations
 
 HERE = Path(__file__).parent
+
+HEAD = ("name", "about", "config", "calls", "stores")
+"What is in the first line of a conversation."
 
 
 def weights() -> list[dict[str, Any]]:
@@ -42,7 +46,7 @@ def build() -> dict[str, str]:
         "good.json": good(),
         "bad.json": bad(),
         "weights.json": weights(),
-        "conversations.json": [*exchanges(), *calls(), *violations(), *greetings()],
+        "conversations.json": [*exchanges(), *calls(), *violations(), *greetings(), *restarts()],
     }
     return {name: _text(rows) for name, rows in parts.items()}
 
@@ -59,7 +63,7 @@ def _text(rows: list[dict[str, Any]]) -> str:
             out.append("  " + line(row))
             continue
         steps = ",\n".join(f"      {line(step)}" for step in row["steps"])
-        head = {key: row[key] for key in ("name", "about", "config", "calls") if key in row}
+        head = {key: row[key] for key in HEAD if key in row}
         body = f'"steps": [\n{steps}\n    ],\n    "outcome": {line(row["outcome"])}'
         out.append("  {" + line(head)[1:-1] + ",\n    " + body + "\n  }")
     return "[\n" + ",\n".join(out) + "\n]\n"

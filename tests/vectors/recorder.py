@@ -7,7 +7,8 @@ from typing import Any
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Frame
 from reliable_ws.protocol.payload import seal_weight
-from tests.vectors.stage import Stage, items_to_json, to_json
+from tests.vectors.stage import items_to_json, to_json
+from tests.vectors.stored_stage import stage_of
 
 A, I = "acceptor", "initiator"  # noqa: E741
 
@@ -19,15 +20,19 @@ CALL_LETTERS = "CK"
 class Recorder:
     """Plays a conversation and writes down who does and who says what."""
 
-    def __init__(self, name: str, about: str, **config: Any) -> None:
+    def __init__(self, name: str, about: str, *, stores: str = "", **config: Any) -> None:
         self.row: dict[str, Any] = {"name": name, "about": about, "config": config, "steps": []}
-        self.stage = Stage(config)
+        if stores:
+            self.row["stores"] = stores.split()
+        self.stage = stage_of(self.row)
 
     def act(self, verb: str, at: str | None = None, **more: Any) -> Recorder:
         """Let something happen; nothing is said yet."""
         step = {"do": verb, **({"at": at} if at else {}), **more}
         self.row["steps"].append(step)
         self.stage.act(step)
+        if "stores" in self.row and self.stage.got:
+            step["gets"] = self.stage.got
         return self
 
     def do(self, verb: str, at: str | None = None, **more: Any) -> Recorder:

@@ -108,6 +108,8 @@ class Stage:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.pair = Pair(Config(**config))
+        self.got: list[list[Any]] = []
+        "What the last step has handed over: each message, and whether it is flagged (RESUME-7)."
 
     def pull(self, side: str) -> bytes | None:
         """Return the next envelope that a side sends on the newest wire."""
@@ -128,6 +130,7 @@ class Stage:
     def act(self, step: dict[str, Any]) -> None:
         """Do what an application, the network or the clock does in this step."""
         pair, at = self.pair, step.get("at")
+        self.got = []
         match step["do"], at:
             case "dial", _:
                 pair.dial()
@@ -155,10 +158,11 @@ class Stage:
                 session.want(step["number"])
             case "take":
                 for _ in range(step["count"]):
-                    session.take()
+                    payload = session.take()
+                    self._handed(session, session.inbox.confirmed, payload)
             case "hand over":
                 for _ in range(step["count"]):
-                    session.deliver()
+                    self._handed(session, *session.deliver())
             case "confirm":
                 session.confirm(step["number"])
             case "request" | "reply" | "fault" | "item" | "grant" | "cancel":
@@ -171,6 +175,10 @@ class Stage:
                 session.abort(now, reason=step["reason"])
             case _:
                 raise AssertionError(verb)
+
+    def _handed(self, session: Session, number: int, payload: Any) -> None:
+        flagged = number <= session.inbox.redelivered_upto
+        self.got.append([to_json(payload), flagged])
 
     def _call(self, verb: str, calls: SessionCalls, step: dict[str, Any]) -> None:
         payload = value_from(step.get("payload"))

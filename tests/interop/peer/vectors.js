@@ -1,6 +1,7 @@
 'use strict';
 // node vectors.js DIR: runs the golden vectors. Conversations are played twice, with this peer on
-// either side; a side that would have to say something forged is not played.
+// either side; a side that would have to say something forged is not played. This peer has no store:
+// a side that has one is not played either. To its peer, a restart is a WebSocket that is lost.
 const fs = require('fs');
 const path = require('path');
 const { EventEmitter } = require('events');
@@ -157,7 +158,7 @@ function play(role, { config, steps, outcome }) {
     if (step.from === role) player.says(step.frames);
     else if (step.from) { if (!step.lost) player.ws.emit('message', hex(step.hex), false); }
     else if (step.do === 'dial') { player.dial(); player.acks = null; }
-    else if (step.do === 'cut') { player.ws.emit('close', 1006); player.said = []; }
+    else if (step.do === 'cut' || step.do === 'restart') { player.ws.emit('close', 1006); player.said = []; }
     else if (step.do === 'wait') player.wait(step.seconds * 1000);
     else if (step.do === 'forget') { forgotten = role === 'acceptor'; if (forgotten) player.forget(); }
     else if (step.at === role) player.act(step);
@@ -190,14 +191,16 @@ function main(dir) {
   for (const v of load('bad.json')) run('bad', v.name, () => bad(v));
   for (const v of load('weights.json')) run('weights', v.weight, () => weight(v));
   let skipped = 0;
+  let stored = 0;
   for (const v of load('conversations.json')) {
     for (const role of ['initiator', 'acceptor']) {
       if (v.steps.some((s) => s.from === role && s.forged)) skipped += 1;
+      else if (v.stores && v.stores.includes(role)) stored += 1;
       else run(`conversations, ${role}`, v.name, () => play(role, v));
     }
   }
   const result = failed ? 'failed' : 'ok';
-  console.log(JSON.stringify({ result, passed, failed, 'not played': skipped }));
+  console.log(JSON.stringify({ result, passed, failed, 'not played': skipped, 'with a store': stored }));
   process.exit(failed ? 1 : 0);
 }
 
