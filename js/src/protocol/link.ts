@@ -16,6 +16,15 @@ export class Link {
   /** How to close the WebSocket. Set once, exactly when the link is over. */
   closeAction: CloseAction | null = null;
 
+  /** When the peer was heard last on this link. */
+  heardAt = -Infinity;
+
+  /**
+   * Whether nothing may be said yet, because the store does not have what this link would say
+   * (STORE-1, STORE-4). A link that is over is closed only when this is `false`.
+   */
+  held = false;
+
   /**
    * Return the next WebSocket message to send, or `null` if there is none for now.
    *

@@ -101,6 +101,24 @@ export class Session {
     return notYet();
   }
 
+  /** With what the peer has finished, as soon as it has told; `null` if it has not. */
+  get peerFinished(): { code: number; reason: string } | null {
+    return notYet();
+  }
+
+  /**
+   * How far both sides have come, with messages and calls; compare number by number. What is only
+   * sent again moves none of them. (A WebSocket that moved one of them was good.)
+   */
+  get progress(): readonly number[] {
+    return notYet();
+  }
+
+  /** When the peer gives up a session without a link, as far as this side knows (END-4). */
+  get peerDeadline(): number {
+    return notYet();
+  }
+
   /** How many messages can be taken. */
   get available(): number {
     return notYet();
