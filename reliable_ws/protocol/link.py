@@ -37,6 +37,10 @@ from .timers import Timers
 
 __all__ = ["CloseAction", "Link"]
 
+ANSWER_AFTER = 0.9
+"""So much of the time after which we say something at the latest has to be over before an envelope
+is answered for the sake of that: a peer that speaks as often as we do is answered once in it."""
+
 
 class CloseAction(NamedTuple):
     """How to close the WebSocket under a link that is over."""
@@ -51,6 +55,7 @@ class Link:
     """What one WebSocket has of a session. Pull what it sends with :meth:`transmit`."""
 
     __slots__ = (
+        "_answer_after",
         "_asked",
         "_greet",
         "_idle_timeout",
@@ -66,6 +71,7 @@ class Link:
         "_was_silent",
         "accepts",
         "acks",
+        "answer_from",
         "calls",
         "close_action",
         "cursor",
@@ -120,6 +126,9 @@ class Link:
         self._was_silent = False  # for as long as we ever are: the path has let us
         self._speak_every = config.idle_timeout / 3
         self._speak_by: float = NEVER
+        self._answer_after: float = NEVER
+        self.answer_from: float = NEVER
+        "From when on an envelope of the peer is an occasion for the heartbeat: :meth:`answer`."
         self._part_timeout = config.part_timeout
         self._parts: StallTimer | None = None
         "By when a message in parts has to move on, while one is waited for."
@@ -156,7 +165,9 @@ class Link:
         self.heard_at = now
         idle = max(idle_ms, LEAST_IDLE_MS) / 1000
         self._speak_every = min(idle, self._silence_limit) / 3  # LIVE-2, LIVE-8
+        self._answer_after = ANSWER_AFTER * self._speak_every
         self._speak_by = now + self._speak_every
+        self.answer_from = now + self._answer_after
         if self.acks.inbox.partial:
             self.part_arrived(0, now)
         if self.calls.incoming.pieces is not None:
@@ -176,6 +187,11 @@ class Link:
         """Note that the peer is being told these, in a greeting or a Stop."""
         self.acks.tell(counters)
         self._stop_told = counters.stopped
+
+    def answer(self) -> None:
+        """Say the heartbeat now, as the peer has spoken: timers may be held back (LIVE-9)."""
+        self.acks.now = self._was_silent = True
+        self.answer_from = NEVER  # until it is said
 
     def leave(
         self, code: int, reason: str = "", last_frame: Frame | None = None, *, linger: bool = False
@@ -320,6 +336,7 @@ class Link:
         if not frames:
             return None
         self._speak_by = now + self._speak_every
+        self.answer_from = now + self._answer_after
         return encode(frames)
 
     def _transmit_edge(self) -> bytes | None:

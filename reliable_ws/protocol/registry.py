@@ -229,6 +229,8 @@ class SessionRegistry:
             final = _final_counters(tombstone.counters, hello)
             arrival.refuse(Code.ENDED, "this session has ended", final)
             return []
+        if session is not None and session.attached:
+            self._check_takeover(arrival, session, hello, now)
         arrival.fresh = session is None
         if session is None:  # only a new one can be one too many (REFUSE-6)
             session = self._create(hello, arrival.principal, now)
@@ -251,6 +253,16 @@ class SessionRegistry:
             )
             return False
         return right
+
+    def _check_takeover(self, arrival: Arrival, session: Session, hello: Hello, now: float) -> None:
+        """Refuse a Hello from an old copy of the state of who has an open link (RESUME-14)."""
+        try:
+            session.check(hello)
+        except Violation as fault:
+            words = f"an old copy, and another WebSocket carries the session: {fault.reason}"
+            rival = Violation(Code.SUPERSEDED, words)
+            self._note(arrival, hello, rival, now, "two programs use one session")
+            raise rival from None
 
     def _note(
         self, arrival: Arrival, hello: Hello, fault: Violation, now: float, advice: str

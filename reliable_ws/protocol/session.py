@@ -628,6 +628,8 @@ class Session:
         limits = limits_of(self.config, link.max_frame)
         if self.silence_limit < self.config.idle_timeout:  # LIVE-8
             limits = limits._replace(idle_ms=int(self.silence_limit * 1000))
+        if self.role == "initiator" and self.incarnation:  # LIVE-10
+            limits = limits._replace(idle_ms=min(limits.idle_ms, self.outbox.peer.idle_ms))
         calls = call_position(self.call_queue, self.incoming_calls)
         codec = self.told_codec
         if self.role == "initiator":
@@ -635,13 +637,23 @@ class Session:
             return Hello(VERSION, VERSION, *who, where, limits, calls, codec)
         return Welcome(VERSION, self._resumed, self.incarnation, where, limits, calls, codec)
 
+    def check(self, greeting: Hello | Welcome) -> None:
+        """Compare both sides' positions (RESUME-3). Nothing changes.
+
+        Raises:
+            Violation: One of the two has lost its state.
+        """
+        inbox, outgoing = self.inbox, self.outgoing_calls
+        calls = self.call_queue, outgoing, self.incoming_calls
+        check_position(greeting.position, self.outbox, inbox)
+        check_calls(greeting.calls, *calls, stopped=inbox.stopped)
+
     def _meet(self, link: Link, greeting: Hello | Welcome, now: float, *, resumed: bool) -> None:
-        """Compare both sides' positions before anything is sent again (RESUME-3)."""
+        """Open the link, unless one side has lost its state: before anything is sent again."""
+        self.check(greeting)
         where, limits, calls = greeting.position, greeting.limits, greeting.calls
         counters, outbox, inbox = where.counters, self.outbox, self.inbox
         queue, outgoing = self.call_queue, self.outgoing_calls
-        check_position(where, outbox, inbox)
-        check_calls(calls, queue, outgoing, self.incoming_calls, stopped=inbox.stopped)
         if calls is not None and calls.received > queue.acked:
             outgoing.ack(calls.received)
         # The limits of the first greeting hold for the session, but two (LIMIT-2, LIMIT-5).
@@ -692,6 +704,8 @@ class Session:
         if not link.accepts:  # it is over; the phase itself would cost 0.1 us to look at
             return []
         link.heard_at = now
+        if now >= link.answer_from:
+            link.answer()
         try:
             # Check everything before any frame has an effect.
             frames = decode(data, link.max_frame)
@@ -722,6 +736,7 @@ class Session:
             if link.phase is Phase.INITIATED and (code is None or self.idle_cuts is not None):
                 self._learn_silence(link.silence(now) if code is None else None)
             link.leave(code or Code.GOING_AWAY, reason)
+            # Whatever a page closes with, 1000 as well, is a link that ended (CLOSE-26).
             if code is None or may_resume(code) or self.role == "acceptor":
                 self._link_over(link, code, reason, now)
             else:

@@ -41,7 +41,7 @@ async def test_listen_refuses_nobody_for_a_subprotocol(offered, selected):
 
 @pytest.mark.parametrize("subprotocols", [None, ["chat", SUBPROTOCOL]])
 async def test_dial_takes_a_server_that_selects_none(subprotocols):
-    """LINK-6"""
+    """LINK-6, LINK-7"""
     async with (
         asyncio.timeout(TIME_LIMIT),
         serve(lambda ws: ws.wait_closed(), "127.0.0.1", 0) as server,

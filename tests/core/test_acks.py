@@ -190,7 +190,7 @@ def test_want_of_finish_is_within_the_smallest_window(side):
 
 @either_side
 def test_no_ack_is_acked(side):
-    """ACK-8: heartbeats too."""
+    """ACK-8: heartbeats too, unless one of ours is nearly due (LIVE-9)."""
     lone = side()
     lone.sends("a")
     lone.hears(Ack(1, 0))

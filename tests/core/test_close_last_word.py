@@ -9,7 +9,7 @@ import pytest
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.events import Detached, Ended
 from reliable_ws.protocol.frames import Ack, Code, Counters, Done, Finish, Refuse, Stop
-from reliable_ws.protocol.report import End
+from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.state import Receiving
 from tests.support.pair import Pair
 
@@ -211,6 +211,26 @@ def test_the_side_that_hears_the_last_word_closes_first():
     assert pair.wire.dialer.close_action[::2] == (Code.FINISHED, False)
     assert pair.wire.listener.close_action is not None
     assert pair.wire.listener.close_action.linger
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1012, None])
+def test_an_acceptor_keeps_the_session_whatever_code_a_page_closes_with(code):
+    """CLOSE-26, LINK-3, CODE-1: 1000 means no more than the others."""
+    lone = acceptor()
+    lone.sends("a")
+    lone.hears(Finish(1, 1001, "the code is here"))
+    assert lone.session.lost(lone.link, code, "", NOW) == [Detached(code, "")]
+    assert (lone.session.ended, lone.outcomes()) == (None, [Outcome.PENDING])
+
+
+def test_a_refuse_ends_the_session_whatever_code_follows():
+    """CLOSE-26, END-2: the page could say no 1011, and the Refuse has said it."""
+    lone = acceptor()
+    lone.sends("a")
+    *_, end = lone.hears(Refuse(1011, "failed", 0, counters(1, 0, stopped=True)))
+    assert lone.session.lost(lone.link, 1000, "", NOW) == []
+    assert end.ending == (End.REFUSED, 1011, "failed")
+    assert lone.outcomes() == [NOT_TAKEN]
 
 
 def test_a_hello_that_makes_the_acceptor_done_is_refused_with_counters():

@@ -16,6 +16,7 @@ from tests.support.pair import ID, KEY
 from .helpers import (
     CONFIRMED,
     INCARNATION,
+    NO_CALLS_YET,
     NOW,
     UNKNOWN,
     Lone,
@@ -278,6 +279,36 @@ def test_state_lost_at_the_initiator(wrong, words):
     (ended,) = (event for event in events if isinstance(event, Ended))
     assert ended.ending.kind is End.VIOLATION
     assert lone.outcomes() == [CONFIRMED, UNKNOWN]
+
+
+@pytest.mark.parametrize(("wrong", "words"), STATE_LOST)
+def test_a_copy_of_the_state_is_refused_alone_while_the_holder_has_a_link(wrong, words):
+    """RESUME-14: the true holder goes on, and its next Hello is not too low for that."""
+    lone = acceptor()
+    assert lone.registry is not None
+    lone.sends("a", "b")
+    lone.hears(Ack(2, 1), run_of(1, "x", "y", "z"))
+    lone.takes(2)
+    lone.says()
+    arrival, events = arrive(lone.registry, encode([hello(attempt=2, position=wrong)]))
+    refuse = refusal(arrival)
+    assert (refuse.code, refuse.counters, events) == (Code.SUPERSEDED, None, [])
+    assert words in refuse.reason
+    assert "two programs use one session" in arrival.note
+    assert (lone.session.link, lone.session.attempt, arrival.session) == (lone.link, 1, None)
+    assert lone.hears(run_of(4, "still here"))
+    good = position(counters(1), sent=4, first=3)
+    taken_over, _events = arrive(lone.registry, encode([hello(attempt=2, position=good)]))
+    assert taken_over.link is lone.session.link is not None
+
+
+def test_a_copy_that_knows_no_calls_is_refused_alone():
+    """RESUME-14, CALL-21"""
+    lone = acceptor(calls=NO_CALLS_YET)
+    assert lone.registry is not None
+    arrival, events = arrive(lone.registry, encode([hello(attempt=2)]))
+    assert (refusal(arrival).code, events) == (Code.SUPERSEDED, [])
+    assert lone.session.link is lone.link
 
 
 def test_a_new_hello_that_claims_to_have_received():

@@ -99,6 +99,14 @@ class TestMakingRoom:
         assert others.ended is None
         assert len(registry) == 4
 
+    def test_a_page_that_is_loaded_again_and_again_gets_in(self):
+        """LIMIT-6, LIMIT-3: each load leaves a session behind that nobody will resume."""
+        registry = SessionRegistry(1, Config(max_per_principal=5))
+        for number in range(1, 71):
+            self.away(registry, number, NOW + number, "ann")  # a reload closes with 1001
+        assert len(registry) == 5
+        assert isinstance(knock(registry, 71, NOW + 71, "ann")[1], Welcome)
+
     def test_its_holder_is_told_what_became_of_its_messages(self):
         registry = SessionRegistry(1, Config(max_per_principal=1))
         self.away(registry, 1, principal="ann")

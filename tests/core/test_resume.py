@@ -138,10 +138,11 @@ def test_an_initiator_drops_its_older_websocket_without_a_word():
 
 
 def test_a_second_holder_is_told_and_does_not_come_again():
-    """RESUME-1, RESUME-6: the one with the lower attempt loses."""
+    """RESUME-1, RESUME-6: the one with the lower attempt loses, to a copy that is as good."""
     pair = opened()
     pair.client.send("mine")
-    pair.run()
+    pair.pull()
+    pair.wire.up.clear()
     rival = Session("initiator", ID, KEY, pair.now)
     rival.incarnation = pair.client.incarnation
     rival.attempt = 5

@@ -55,6 +55,76 @@ def test_whatever_goes_is_a_sign_of_life(side):
 
 
 @either_side
+def test_an_envelope_is_an_occasion_for_the_heartbeat(side):
+    """LIVE-9: its own time comes 0.3 s later, and a page's timer perhaps a minute later."""
+    lone = side(limits=limits(idle_ms=9000))
+    lone.now = NOW + 2.6
+    lone.hears(Ack(0, 0))
+    assert lone.says() == []
+    lone.now = NOW + 2.7
+    lone.hears(Ack(0, 0))
+    assert lone.says() == [Ack(0, 0)]
+    lone.hears(Ack(0, 0))
+    assert lone.says() == []
+    assert lone.session.deadline == NOW + 5.7
+
+
+def test_two_sides_never_answer_each_others_answers():
+    """LIVE-9: for an hour nothing but heartbeats is said, no more of them than without it."""
+    pair = Pair(Config(idle_timeout=9))
+    pair.connect()
+    said = 0
+    pull = pair.pull
+
+    def counted(wire=None):
+        nonlocal said
+        some = pull(wire)
+        said += len(pair.wire.up) + len(pair.wire.down)
+        return some
+
+    pair.pull = counted
+    pair.advance(3600)
+    assert said <= 2 * 3600 / 3 / 0.9
+    assert pair.server.attached
+
+
+class TestTimersThatAreHeldBack:
+    """LIVE-9, LIVE-10: an initiator that looks at its clock once a minute, as a hidden page."""
+
+    def hidden(self, pair, seconds):
+        """Let time pass in which the initiator's timers never fire."""
+        end = pair.now + seconds
+        while True:
+            by = min(pair.server.deadline, *(wire.arrival.deadline for wire in pair.wires))
+            if by >= end:
+                pair.now = end
+                return
+            pair.now = max(pair.now, by)
+            pair.server_events += pair.server.tick(pair.now)
+            pair.run()
+
+    def test_it_keeps_its_link(self):
+        """LIVE-9"""
+        pair = Pair()
+        pair.connect()
+        self.hidden(pair, 600)
+        assert pair.server.attached
+        assert not [event for event in pair.server_events if isinstance(event, Detached)]
+
+    def test_a_peer_that_waits_for_less_takes_one_link(self):
+        """LIVE-10, LIMIT-5: the second greeting announces no more than the acceptor has said."""
+        pair = Pair(Config(idle_timeout=20), Config(idle_timeout=5))
+        pair.connect()
+        self.hidden(pair, 20)
+        assert not pair.server.attached
+        pair.cut()
+        pair.connect()
+        self.hidden(pair, 600)
+        assert pair.server.attached
+        assert len([event for event in pair.server_events if isinstance(event, Detached)]) == 1
+
+
+@either_side
 def test_a_link_on_which_nothing_is_heard_is_dropped(side):
     """LIVE-3: the session goes on."""
     lone = side(Config(idle_timeout=30), limits=limits(idle_ms=3_000_000))
@@ -399,18 +469,18 @@ def test_an_initiator_does_not_wait_for_ever_for_an_answer():
 
 def test_silence_is_broken_every_third_of_the_peers_idle_time():
     """LIVE-2."""
-    pair = connected(Config(idle_timeout=30), Config(idle_timeout=9))
+    pair = connected(Config(idle_timeout=36), Config(idle_timeout=9))
     lines = (pair.wire.up, pair.wire.down)
     beats = []
-    for _ in range(10):
+    for _ in range(12):
         pair.now += 1
         pair.tick()
         pair.pull()
         beats.append([[decode(data, MAX_FRAME) for data in line] for line in lines])
         pair.run()
     heart = [[Ack(0, 0)]]
-    assert [up for up, _ in beats] == [[], [], heart, [], [], heart, [], [], heart, []]
-    assert [down for _, down in beats] == [[]] * 9 + [heart]
+    assert [up for up, _ in beats] == [[], [], heart] * 4
+    assert [down for _, down in beats] == [[]] * 11 + [heart]
 
 
 def test_a_sleeper_does_not_blame_its_peer():

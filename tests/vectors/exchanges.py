@@ -137,4 +137,11 @@ def exchanges() -> list[dict[str, Any]]:
         .do("wait", seconds=7)
         .end()
     )
+    rows.append(
+        begin("a heartbeat by occasion", "What arrives is answered when ours is nearly due.")
+        .do("wait", seconds=6.1)
+        .send(A, "news")
+        .pump()
+        .end()
+    )
     return rows

@@ -118,6 +118,13 @@ def greetings() -> list[dict[str, Any]]:
     more.quiet("dial", lose=I).forge(A, WELCOME, Messages(1, ["hi"]))
     rows.append(more.do("take", I, count=1).end())
 
+    copied = begin(
+        "refused: an old copy, while the holder has a link",
+        "A Hello from a copy of the initiator's state: 4409, and the session goes on.",
+    )
+    copied.send(I, "hi").pump().do("take", A, count=1)
+    rows.append(copied.dial().forge(I, HELLO._replace(attempt=2, incarnation=42)).end())
+
     resume = HELLO._replace(attempt=2, incarnation=42)
     ahead = Position(ZERO, 5, 5, 0)
     told = Position(Counters(1, 1, 1, False), 0, 1, 0)

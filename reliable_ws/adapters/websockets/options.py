@@ -40,7 +40,7 @@ def cookies_set(ws: Any) -> list[str]:
 
 
 def typed(names: Sequence[str] | None) -> list[Subprotocol] | None:
-    """Return subprotocols as the library wants them."""
+    """Return subprotocols as the library wants them; ``None``: none is offered (LINK-7)."""
     return None if names is None else [Subprotocol(name) for name in names]
 
 

@@ -121,6 +121,7 @@ class Acceptor {
     const no = (...why) => this.refuse(link, ...why);
     if (known ? !right : incarnation !== 0) return no(4404, 'no such session here');
     if (known && attempt <= known.attempt) return no(4409, 'a later attempt was seen');
+    if (held?.session.open && !held.session.fits(position)) return no(4409, 'an old copy'); // RESUME-14
     if (known) known.attempt = attempt;
     if (known && !held) return no(4410, 'this session has ended', told(known.counters));
     const entry = held || this.make(name, id, hash, attempt);

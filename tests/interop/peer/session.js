@@ -122,13 +122,23 @@ class Session extends EventEmitter {
     this.settle();
   }
 
-  meet([counters, sent, first, partial], limits) { // RESUME-3
+  compare([counters, sent, first]) { // RESUME-3
     if (counters[1] < this.out.confirmed) lost('confirmed goes back');
     if (counters[0] > this.out.sent) lost('received what was never sent');
     if (this.in.state !== 'stopped') {
       if (first > this.in.received + 1) lost('messages are not available any more');
       if (sent < this.in.received) lost('sent goes back');
     }
+  }
+
+  fits(position) {
+    try { this.compare(position); } catch { return false; }
+    return true;
+  }
+
+  meet(position, limits) {
+    this.compare(position);
+    const [counters, , , partial] = position;
     if (!this.limits) this.limits = limits.slice(0, 7);
     this.limits[2] = Math.min(this.limits[2], limits[2]);
     this.out.resume(counters, partial);
@@ -148,7 +158,10 @@ class Session extends EventEmitter {
   receive(link, data, isText) {
     if (link !== this.link || link.phase === 'over') return;
     link.heard = this.clock.now();
-    if (link.phase === 'open') this.heard = link.heard;
+    if (link.phase === 'open') {
+      this.heard = link.heard;
+      this.occasion = link.heard - link.said >= 0.9 * this.silence; // LIVE-9
+    }
     try {
       if (isText) throw new Violation(4400, 'a text message');
       for (const frame of decode(data, this.config.max_frame)) {
@@ -291,7 +304,8 @@ class Session extends EventEmitter {
     return ['A', this.in.received, this.in.confirmed];
   }
 
-  flush(beat = false, envelopes = Infinity) {
+  flush(beat = this.occasion, envelopes = Infinity) {
+    this.occasion = false;
     for (let i = 0; this.open && i < envelopes; i++) {
       const frames = this.stopToSay ? [['S', this.counters()]] : this.out.next();
       this.stopToSay = false;
@@ -309,6 +323,8 @@ class Session extends EventEmitter {
 
   // ---- time: one timer, set to the earliest of what may become due
 
+  get silence() { return Math.max(100, this.limits[5]) / 3; } // LIVE-2
+
   deadlines() {
     const { config: c, link } = this;
     const patient = (at) => Math.max(at, this.grace); // LIVE-4
@@ -320,7 +336,7 @@ class Session extends EventEmitter {
     }
     const drop = (code) => () => { link.phase = 'over'; link.close(code); };
     if (this.open) {
-      all.push([link.said + Math.max(100, this.limits[5]) / 3, () => this.flush(true)]);
+      all.push([link.said + this.silence, () => this.flush(true)]);
       all.push([patient(link.heard + c.idle_timeout * 1000), drop(4509)]);
       if (this.ackAt !== null) all.push([this.ackAt, () => this.flush()]);
     } else if (link && link.phase === 'dialing') {

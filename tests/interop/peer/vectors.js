@@ -135,7 +135,7 @@ class Player {
   says(frames) { // Acks that nobody asked for are free, and so are repeated ones
     for (const frame of flatten(fromJson(withoutCalls(frames)))) {
       for (;;) {
-        if (!this.said.length) this.session?.flush(false, 1);
+        if (!this.said.length) this.session?.flush(undefined, 1);
         const told = this.said[0];
         if (frame[0] === 'A' && this.acks && frame[1] <= this.acks[1] && frame[2] <= this.acks[2]
           && (!told || told[0] !== 'A')) break;
