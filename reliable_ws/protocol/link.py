@@ -310,7 +310,7 @@ class Link:
             if (
                 calls.number <= queue.last
                 and not (cursor.starved or outbox.blocked)
-                and calls.has_run
+                and calls.number <= queue.stored  # with a store: what is not kept waits (STORE-2)
             ):
                 frame, used = calls.cut(cursor.frame_size.size, now)
                 if frame.entries:

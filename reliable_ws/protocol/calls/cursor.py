@@ -64,12 +64,6 @@ class CallCursor:
         self._held = 0  # bytes of it
 
     @property
-    def has_run(self) -> bool:
-        """Whether an entry may go: with a store, one that is kept (STORE-2)."""
-        queue = self.call_queue
-        return self.number <= queue.last and self.number <= queue.stored
-
-    @property
     def owes_answers(self) -> bool:
         """Whether an entry has to go before our Finish (CALL-10)."""
         return self.number <= self.call_queue.last or bool(self.incoming.served)
