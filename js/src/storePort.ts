@@ -27,8 +27,9 @@ export interface HeldStore {
   /**
    * Keep a change, all of it or nothing. The promise is resolved when it is kept, as safely as the
    * store promises, and so is everything that was given before. It is rejected with `StoreFull`
-   * where there is no room: nothing of it is kept, and the same may be given again. Any other
-   * rejection means that nothing more can be kept: the session goes on in memory.
+   * where there is no room: nothing of it is kept, and the same may be given again. `StoreInUse`:
+   * nothing of it is kept, and the session is left to the page that has it now. Any other rejection
+   * means that nothing more can be kept: the session goes on in memory.
    */
   keep(change: Change): Promise<void>;
 
@@ -39,5 +40,5 @@ export interface HeldStore {
   regain(): Promise<void>;
 
   /** Let another page have it. Everything that was given to `keep` is kept first. */
-  close(): void;
+  close(): Promise<void>;
 }

@@ -1,0 +1,58 @@
+/** One page at a time: a Web Lock by the name of the store. */
+
+import { StoreInUse } from "./errors.js";
+
+/** Milliseconds in which a page that is being left, or reloaded, frees its lock. */
+const PATIENCE = 500;
+
+export class Lock {
+  /** Gives the lock back; `undefined` while this page does not have it. */
+  #release: (() => void) | undefined;
+  /** It is done when others can have the lock. */
+  #request: Promise<unknown> = Promise.resolve();
+
+  constructor(readonly name: string) {
+    // A page in the back/forward cache has nothing that others wait for. It asks again by `take`.
+    globalThis.addEventListener("pagehide", this.#hidden);
+  }
+
+  #hidden = (event: { persisted?: boolean }): void => {
+    if (event.persisted) void this.free();
+  };
+
+  /**
+   * Take the lock, unless this page has it. Wait for it until the signal ends that.
+   *
+   * @throws StoreInUse Another page has it. (Without a signal.)
+   * @throws TypeError The browser has no locks here.
+   */
+  async take(signal?: AbortSignal): Promise<void> {
+    if (this.#release) return;
+    const { locks } = navigator;
+    if (!locks) throw new TypeError("a store needs a page of https: or of localhost");
+    const options = { signal: signal ?? AbortSignal.timeout(PATIENCE) };
+    await new Promise<void>((resolve, reject) => {
+      const request = locks.request(`reliable-ws:${this.name}`, options, () => {
+        resolve();
+        // The lock is ours until this promise is done.
+        return new Promise<void>((release) => (this.#release = release));
+      });
+      this.#request = request.catch((error: unknown) =>
+        reject(signal ? error : new StoreInUse(this.name)),
+      );
+    });
+  }
+
+  /** Give the lock back. The promise is resolved when others can have it. */
+  async free(): Promise<void> {
+    this.#release?.();
+    this.#release = undefined;
+    await this.#request;
+  }
+
+  /** Give the lock back for good. */
+  async end(): Promise<void> {
+    globalThis.removeEventListener("pagehide", this.#hidden);
+    await this.free();
+  }
+}

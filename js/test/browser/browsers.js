@@ -1,0 +1,66 @@
+// The browsers of this machine: where they are, and how they are started.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import puppeteer from "puppeteer-core";
+
+const PROGRAMS = {
+  chromium: ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"],
+  firefox: ["/usr/bin/firefox-esr", "/usr/bin/firefox"],
+};
+
+const CHROMIUM_ARGUMENTS = [
+  "--no-sandbox", // tests run as root in containers
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+// Which browsers the tests run in: BROWSERS=chromium runs one of them.
+export const BROWSERS = (process.env.BROWSERS ?? "chromium,firefox").split(",");
+
+export function programOf(name) {
+  const found = PROGRAMS[name]?.find((path) => existsSync(path));
+  if (!found) throw new Error(`no ${name} on this machine: \`make browsers\` installs it`);
+  return found;
+}
+
+export function versionOf(name) {
+  return spawnSync(programOf(name), ["--version"], { encoding: "utf8" }).stdout.trim();
+}
+
+// A folder for a browser's data, for those who start a browser with it twice.
+export function makeProfile() {
+  return mkdtempSync(join(tmpdir(), "reliable-ws-profile-"));
+}
+
+export function removeProfile(profile) {
+  rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+}
+
+// Start a browser. It has a new profile unless one is given, and `args` besides the usual ones.
+// `prefs`: settings of Firefox.
+export async function launch(name, { profile, args = [], prefs } = {}) {
+  const firefox = name === "firefox";
+  return puppeteer.launch({
+    browser: firefox ? "firefox" : "chrome",
+    executablePath: programOf(name),
+    headless: true,
+    userDataDir: profile,
+    extraPrefsFirefox: prefs,
+    args: firefox ? args : [...CHROMIUM_ARGUMENTS, ...args],
+  });
+}
+
+// Kill the whole browser, as a power cut or the system would: no process of it has a last word.
+export async function killBrowser(browser) {
+  const process_ = browser.process();
+  const gone = new Promise((resolve) => process_.once("exit", resolve));
+  process.kill(-process_.pid, "SIGKILL"); // each browser is the head of a process group
+  await gone;
+}

@@ -1,0 +1,50 @@
+// One browser and one server for the tests of a file.
+
+import { after, before, describe } from "node:test";
+import { BROWSERS, launch } from "./browsers.js";
+import { Server } from "./server.js";
+
+export class Scene {
+  constructor(name) {
+    this.name = name;
+  }
+
+  async start() {
+    this.server = await Server.start();
+    this.browser = await launch(this.name);
+  }
+
+  async stop() {
+    await this.browser?.close();
+    await this.server?.stop();
+  }
+
+  // Return a place of its own for data, as if nobody had been there before.
+  async place() {
+    return this.browser.createBrowserContext();
+  }
+
+  // Open the application in a new tab. Without a place, in one of its own.
+  async open(place) {
+    const page = await (place ?? (await this.place())).newPage();
+    await load(page, this.server);
+    return page;
+  }
+}
+
+// Load the application into a tab, and wait until it runs.
+export async function load(page, server) {
+  await page.goto(`${server.http}/pages/app.html`, { waitUntil: "load" });
+}
+
+// Define tests for each browser: `define` is called with a scene that is there while they run.
+export function inEach(define) {
+  for (const name of BROWSERS) {
+    describe(name, () => {
+      const scene = new Scene(name);
+      before(() => scene.start());
+      after(() => scene.stop());
+      define(scene);
+    });
+  }
+}
