@@ -50,6 +50,7 @@ class Sender:
     __slots__ = (
         "_confirmations",
         "_lock",
+        "_one_by_one",
         "_outbox",
         "_pump",
         "_waiters",
@@ -67,6 +68,7 @@ class Sender:
         self.waiting = 0
         "How many tasks wait for their turn, or for room. Offers are held while there are any."
         self._confirmations: Thresholds | None = None  # made when a task waits for one
+        self._one_by_one = False  # the last message was waited for when it was the only one
         self.watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------------ accepting
@@ -126,6 +128,12 @@ class Sender:
         pump, outbox = self._pump, self._outbox
         last = outbox.last
         if not pump.awake:
+            if self._one_by_one:
+                self._one_by_one = False
+                if outbox.confirmed == last - 1:  # its sender is about to wait for it, as before
+                    self.session.want(last)
+                    pump.flush()
+                    return
             pump.wake()
             pump.clock_after = 1
             if pump.check_after > 1:
@@ -174,9 +182,11 @@ class Sender:
         session, outbox = self.session, self._outbox
         confirmations = self._confirmations = self._confirmations or Thresholds(self._pump.loop)
         while outbox.confirmed < number and not outbox.blocked:
-            session.want(number)
-            self._pump.flush()
+            if outbox.wanted < number or self._pump.awake:
+                session.want(number)
+                self._pump.flush()
             yield from confirmations.wait(number)
+        self._one_by_one = outbox.confirmed == outbox.last and self._pump.give_to_store is None
 
     async def send_durably(
         self,

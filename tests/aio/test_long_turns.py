@@ -54,6 +54,25 @@ async def test_what_is_sent_in_a_short_turn_still_goes_together():
 
 
 @on_stage
+async def test_who_waits_for_each_message_has_the_next_one_sent_at_once():
+    """Its Want goes with it, and what is sent without waiting goes together again."""
+    async with paired() as (stage, client, server):
+        reading = start(rest(server))
+        for count in range(3):
+            receipt = await client.send(count)
+            assert arrived(stage.wire) == (1 if count else 0)
+            await receipt
+        await client.send(3)
+        assert arrived(stage.wire) == 1
+        for count in range(4, 10):
+            await client.send(count)
+        assert arrived(stage.wire) == 1
+        await client.flush()
+        await client.finish()
+        assert await reading == list(range(10))
+
+
+@on_stage
 async def test_items_of_a_stream_leave_though_the_handler_blocks():
     async def blocking():
         for count in range(5):
