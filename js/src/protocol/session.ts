@@ -144,6 +144,11 @@ export class Session {
     return notYet();
   }
 
+  /** The number of the message that was handed over last. */
+  get handedUpto(): number {
+    return notYet();
+  }
+
   /** Up to this number, what is handed over may have been handed over before (RESUME-7). */
   get redeliveredUpto(): number {
     return notYet();

@@ -1,0 +1,663 @@
+/**
+ * One session: how it waits, when it writes, and over which WebSocket.
+ *
+ * Theory of operation. Every step is the same, whatever began it (an envelope, a call of the
+ * application, a timer, the page): a verb of the session returns events, `dispatch` tells those that
+ * wait, and `flush` writes. What the application does in one task goes together, because `wake`
+ * flushes in a microtask: never by a timer, which a hidden page may get once a minute. For the same
+ * reason each arriving envelope does what is due by the clock. There is one timer besides, for the
+ * next deadline of the session or the next attempt to open a WebSocket.
+ *
+ * At most one WebSocket is in use at a time. One that is lost, or given up, is dropped at once: its
+ * own end may come minutes later, or never.
+ */
+
+import {
+  ConnectFailed,
+  deliveryError,
+  NotReliablePeer,
+  ServerBusy,
+  StoreFull,
+} from "./errors.js";
+import { Handlers } from "./handlers.js";
+import type { ConnectionEvent, ConnectOptions, PerAttempt } from "./options.js";
+import { watchPage } from "./page.js";
+import type { Event } from "./protocol/events.js";
+import type { Link } from "./protocol/link.js";
+import type { Ending, Report } from "./protocol/report.js";
+import type { Session } from "./protocol/session.js";
+import { Reconnect } from "./reconnect.js";
+import { Requests } from "./requests.js";
+import { defaultWebSocket, drive, makeWebSocket, type Socket } from "./socket.js";
+import { Status } from "./status.js";
+import type { HeldStore } from "./storePort.js";
+import { Thresholds } from "./waiters.js";
+
+/** Bytes queued in one task that are sent at once: the network is busy while more is produced. */
+const SEND_AT_ONCE = 64 * 1024;
+
+/** How long a WebSocket that was silent may stay silent after the machine or page woke up. */
+const WAKE_TIMEOUT = 3000;
+
+/** The longest delay of `setTimeout`. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
+/** Codes of protocol.md, section 12. */
+const GOING_AWAY = 1001;
+const NO_HELLO = 4508;
+const SILENT = 4509;
+const BUSY = 4529;
+const VERSION = 4426;
+
+/** Somebody who waits for a message. */
+interface Reader {
+  /** Take the next one; `undefined`: there was none that can be handed over. */
+  take(): unknown;
+  resolve(taken: unknown): void;
+  reject(error: unknown): void;
+}
+
+export class Driver {
+  readonly session: Session;
+  readonly handlers: Handlers;
+  readonly requests: Requests;
+  readonly status: Status;
+  /** Resolved with the final report. */
+  readonly ended: Promise<Report>;
+  readonly confirmations = new Thresholds();
+  readonly storings = new Thresholds();
+  /** For each time that the store was full: the last number that was not taken back. */
+  readonly withdrawals: number[] = [];
+  /** Whether this side may still send and ask. */
+  isOpen = true;
+
+  #url: PerAttempt<string | URL>;
+  #options: ConnectOptions;
+  #store: HeldStore | null;
+  #storeError: unknown; // why it keeps nothing more
+  #reconnect: Reconnect;
+  #socket: Socket | null = null; // the one in use
+  #link: Link | null = null; // what it carries; over, for as long as its last word has not gone
+  #dialing: (() => void) | null = null; // ends the attempt that is under way
+  #suspended = false;
+  #opening: { resolve: () => void; reject: (error: unknown) => void } | null = null;
+  #wasOpened = false; // whether a WebSocket carries the session, as events have told
+  #awake = false;
+  #queued = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerDue = Infinity;
+  #readers: Reader[] = [];
+  #changes: (() => void)[] = [];
+  #tellEnded!: (report: Report) => void;
+  #isEndTold = false;
+  #cleanUp: (() => void)[] = [];
+
+  constructor(
+    session: Session,
+    url: PerAttempt<string | URL>,
+    options: ConnectOptions,
+    store: HeldStore | null,
+  ) {
+    this.session = session;
+    this.#url = url;
+    this.#options = options;
+    this.#store = store;
+    this.#reconnect = new Reconnect(session, options.backoff);
+    this.handlers = new Handlers(this, options.methods ?? {});
+    this.requests = new Requests(this);
+    this.status = new Status(() => this.#facts());
+    this.ended = new Promise((resolve) => (this.#tellEnded = resolve));
+  }
+
+  /** Open the first WebSocket. The promise is rejected where the session is not opened. */
+  start(): Promise<void> {
+    const { signal } = this.#options;
+    if (signal) {
+      const aborted = () => {
+        this.#opening?.reject(signal.reason);
+        this.abort(4499, "");
+      };
+      signal.addEventListener("abort", aborted);
+      this.#cleanUp.push(() => signal.removeEventListener("abort", aborted));
+    }
+    this.#cleanUp.push(
+      watchPage(globalThis as any, {
+        suspend: () => this.#suspend(),
+        resume: () => this.#resume(),
+        leave: () => this.#leave(),
+        wake: () => this.reconnectNow(),
+      }),
+    );
+    return new Promise((resolve, reject) => {
+      this.#opening = { resolve, reject };
+      this.#dial();
+    });
+  }
+
+  now(): number {
+    return performance.now();
+  }
+
+  log(words: string, error: unknown): void {
+    (this.#options.log ?? console.error)(`reliable-ws: ${words}`, error);
+  }
+
+  // ------------------------------------------------------------------ writing
+
+  /** Write at the end of this task what was queued in it. */
+  wake(): void {
+    if (this.#awake) return;
+    this.#awake = true;
+    queueMicrotask(this.flush);
+  }
+
+  /** A message of about so many bytes was queued. */
+  queued(bytes: number): void {
+    this.#queued += bytes;
+    if (this.#queued >= SEND_AT_ONCE) this.flush();
+    else this.wake();
+  }
+
+  /** Draw the conclusions of this task, then write, as far as there is room. */
+  flush = (): void => {
+    this.#awake = false;
+    this.#queued = 0;
+    const { session } = this;
+    if (session.due) this.dispatch(session.poll(this.now()));
+    this.#giveToStore();
+    this.#write();
+    this.#giveToStore(); // requests may have been taken back
+    this.#setTimer();
+    if (session.ended && session.isKept) this.#tellEnd();
+  };
+
+  #write(): void {
+    const [link, socket] = [this.#link, this.#socket];
+    if (!link || !socket) return;
+    const now = this.now();
+    // The last word of a link goes also where the buffer is full: there is only one.
+    while (socket.hasRoom() || (link.closeAction && socket.isOpen)) {
+      const data = link.transmit(now);
+      if (!data) break;
+      socket.send(data);
+    }
+    // Close once the last word has gone.
+    const action = link.closeAction;
+    if (!action || (link.held && socket.isOpen)) return;
+    this.#socket = this.#link = null;
+    // A peer that is silent would not answer a closing handshake.
+    if (action.code === SILENT || this.session.ended?.kind === "expired") socket.drop();
+    else socket.close(action.code, action.reason);
+  }
+
+  #giveToStore(): void {
+    const change = this.#store && this.session.takeChange(this.now(), Date.now());
+    if (!change) return;
+    this.#store!.keep(change).then(
+      () => this.dispatch(this.session.kept(this.now())),
+      (error) => {
+        if (error instanceof StoreFull) {
+          this.dispatch(this.session.unkept(this.now()));
+          return;
+        }
+        this.#store = null;
+        this.#storeError = error;
+        this.storings.settle(() => error);
+        this.dispatch(this.session.forsakeStore(this.now()));
+        this.#tell({ name: "store lost", code: 0, reason: String(error), error });
+      },
+    );
+  }
+
+  // ------------------------------------------------------------------ what happened
+
+  /** Tell those that wait what has happened; then write. The last thing in a step. */
+  dispatch(events: Event[]): void {
+    for (const event of events) {
+      switch (event.type) {
+        case "arrived":
+          break; // readers are looked at below
+        case "confirmed":
+          this.confirmations.reach(event.number);
+          break;
+        case "stored":
+          this.storings.reach(event.number);
+          break;
+        case "withdrawn":
+          this.withdrawals.push(event.number);
+          this.confirmations.settle(() => new StoreFull(), event.number);
+          this.storings.settle(() => new StoreFull(), event.number);
+          break;
+        case "replied":
+          this.requests.replied(event.id, event.payload);
+          break;
+        case "faulted":
+          this.requests.faulted(event);
+          break;
+        case "item":
+          this.requests.item(event.id, event.payload);
+          break;
+        case "requested":
+          this.handlers.requested(event);
+          break;
+        case "cancelled":
+          this.handlers.cancelled(event.id);
+          break;
+        case "granted":
+          this.handlers.granted(event.id, event.total);
+          break;
+        case "eased":
+          this.handlers.eased();
+          break;
+        case "opened":
+          this.#onOpened(event.resumed, event.replayed);
+          break;
+        case "detached":
+          this.#onDetached(event.code, event.reason, event.retry);
+          break;
+        case "settled":
+          this.isOpen = false;
+          this.#settle();
+          break;
+        case "peerFinished":
+          if (this.isOpen) {
+            this.#tell({ name: "peer finished", code: event.code, reason: event.reason });
+          }
+          break;
+        case "ended":
+          this.#onEnded(event.ending);
+          break;
+      }
+    }
+    this.#serveReaders();
+    if (events.length) {
+      this.requests.settle();
+      this.requests.admit();
+      for (const look of this.#changes.splice(0)) look();
+      queueMicrotask(() => this.status.update());
+    }
+    this.wake();
+  }
+
+  /** Return a promise that is resolved when something has happened. */
+  change(): Promise<void> {
+    return new Promise((resolve) => this.#changes.push(resolve));
+  }
+
+  #onOpened(resumed: boolean, replayed: number): void {
+    this.#wasOpened = true;
+    this.#opening?.resolve();
+    this.#opening = null;
+    this.#tell({ name: resumed ? "resumed" : "opened", code: 0, reason: "", replayed });
+  }
+
+  #onDetached(code: number | null, reason: string, retry: number): void {
+    const { session } = this;
+    const wasOpened = this.#wasOpened;
+    this.#wasOpened = false;
+    // Before the first Welcome there is one attempt (REFUSE-5).
+    if (!session.welcomed) {
+      const strange = code !== null && code !== NO_HELLO && code !== BUSY;
+      const words = reason || (strange ? `closed with ${code}` : "the network was lost");
+      if (code === BUSY || code === NO_HELLO) {
+        this.#opening?.reject(new ServerBusy(reason, retry));
+      } else if (strange) {
+        this.#opening?.reject(new NotReliablePeer(`no Welcome: ${words}`));
+      }
+      this.dispatch(session.end(this.now(), { kind: "lost", code: code ?? 1006, reason: words }));
+      return;
+    }
+    this.#reconnect.lost(this.now(), Math.random(), retry);
+    if (wasOpened) this.#tell({ name: "detached", code: code ?? 0, reason });
+    else this.#attemptFailed(reason || `closed with ${code}`, undefined);
+  }
+
+  /** Tell of an attempt that failed of a session that goes on. */
+  #attemptFailed(words: string, error: unknown): void {
+    this.session.obstacle = { words, cause: error };
+    this.#opening?.resolve(); // a session of a store goes on without a WebSocket for now
+    this.#opening = null;
+    this.#tell({ name: "attempt failed", code: 0, reason: words, error });
+  }
+
+  #onEnded(ending: Ending): void {
+    const { session } = this;
+    this.isOpen = false;
+    const strange = ending.kind === "violation" || ending.code === VERSION;
+    this.#opening?.reject(
+      strange && !session.resumes
+        ? new NotReliablePeer(`${ending.reason} (${ending.code})`)
+        : session.error(),
+    );
+    this.#opening = null;
+    this.#dialing?.();
+    this.#write(); // the last word goes before anybody hears of the end
+    this.handlers.giveUp("the session has ended");
+    for (const undo of this.#cleanUp.splice(0)) undo();
+  }
+
+  /** Every outcome is known: tell those that wait for one. */
+  #settle(): void {
+    const { session } = this;
+    this.confirmations.settle((number) => this.undelivered(number));
+    this.storings.settle(() => session.ended && session.error());
+  }
+
+  /** Return a promise that is resolved when the store has a message. */
+  async untilStored(number: number): Promise<void> {
+    if (this.session.storedUpto >= number) return;
+    if (this.#storeError) throw this.#storeError;
+    if (!this.#store) throw new TypeError("nothing is stored without connect(…, { store })");
+    return this.storings.wait(number);
+  }
+
+  /** Return the error for a message whose outcome is known; `undefined`: it is confirmed. */
+  undelivered(number: number): Error | undefined {
+    const report = this.session.report(number, number);
+    return report.confirmed ? undefined : deliveryError(report);
+  }
+
+  #tell(event: ConnectionEvent): void {
+    const { onEvent } = this.#options;
+    if (onEvent) queueMicrotask(() => onEvent(event));
+  }
+
+  /** Tell the end, once it is final: the store has it, and the last word has gone. */
+  #tellEnd(): void {
+    if (this.#isEndTold) return;
+    this.#isEndTold = true;
+    clearTimeout(this.#timer);
+    this.#settle();
+    const report = this.session.report();
+    const { code, reason } = report.ending!;
+    this.#tell({ name: "closed", code, reason, report });
+    this.#tellEnded(report);
+    for (const look of this.#changes.splice(0)) look();
+  }
+
+  #facts() {
+    const { session } = this;
+    const { ended, sent } = session;
+    const confirmed = ended ? session.report().confirmed : Math.min(session.confirmedUpto, sent);
+    const stored = this.#store || ended?.kind === "kept" ? session.storedUpto : 0;
+    const unconfirmed = sent - confirmed;
+    const unstored = Math.min(unconfirmed, Math.max(0, sent - stored));
+    const kept = ended?.kind === "kept";
+    return { unconfirmed, unstored, attached: session.attached, ended: ended !== null, kept };
+  }
+
+  // ------------------------------------------------------------------ messages of the peer
+
+  /**
+   * Take a message, or wait for one; `undefined`: none can come any more, and this is how an
+   * iteration ends. `take` returns `undefined` where there was none that can be handed over.
+   */
+  receive<T>(take: () => T | undefined, signal?: AbortSignal): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const reader: Reader = { take, resolve: resolve as (taken: unknown) => void, reject };
+      this.#readers.push(reader);
+      if (this.#readers.length === 1) this.#serveReaders();
+      signal?.addEventListener("abort", () => {
+        this.#readers = this.#readers.filter((one) => one !== reader);
+        reject(signal.reason);
+      });
+    });
+  }
+
+  /** Hand over what there is, first come first served; tell those for whom nothing can come. */
+  #serveReaders(): void {
+    const { session } = this;
+    while (this.#readers.length && session.available) {
+      const taken = this.#readers[0]!.take();
+      if (taken !== undefined) this.#readers.shift()!.resolve(taken);
+    }
+    if (session.due) this.wake();
+    if (!this.#readers.length || !session.exhausted) return;
+    const error = session.error();
+    const { kind, code } = error.ending;
+    const isDone = session.closing || (kind === "finished" && (code === 1000 || code === 1001));
+    for (const { resolve, reject } of this.#readers.splice(0)) {
+      if (isDone) resolve(undefined);
+      else reject(error);
+    }
+  }
+
+  // ------------------------------------------------------------------ WebSockets
+
+  /** Open a WebSocket. */
+  #dial(): void {
+    const { session } = this;
+    let socket: Socket | undefined;
+    const time = this.#reconnect.connecting;
+    const end = () => {
+      clearTimeout(timer);
+      socket?.drop();
+      if (this.#dialing === end) this.#dialing = null;
+    };
+    const failed = (error: unknown, timedOut = false) => {
+      if (this.#dialing !== end) return;
+      end();
+      this.#onFailed(error, timedOut);
+    };
+    const timer = setTimeout(
+      () => failed(new Error(`no answer within ${time / 1000} s`), true),
+      time,
+    );
+    this.#dialing = end;
+    this.#make().then((made) => {
+      if (this.#dialing !== end) {
+        drive(made, { opened() {}, message() {}, writable() {}, over() {} }).drop();
+        return;
+      }
+      socket = drive(made, {
+        opened: () => {
+          const opened = socket!;
+          socket = undefined; // `end` drops only what is not open yet
+          end();
+          this.#socket = opened;
+          this.#link = session.dial(this.now());
+          this.#reconnect.opened(this.now());
+          this.flush();
+          socket = opened;
+        },
+        message: (data) => {
+          if (this.#socket === socket) this.#receive(this.#link!, data);
+        },
+        writable: this.flush,
+        over: (code, reason, error) => {
+          if (this.#dialing === end) failed(error ?? new Error(reason));
+          else if (this.#socket === socket) this.#lost(code ?? null, reason);
+        },
+      });
+    }, failed);
+  }
+
+  async #make() {
+    const { WebSocket, subprotocol = true, headers } = this.#options;
+    const now = <T>(value: PerAttempt<T>) =>
+      typeof value === "function" ? (value as () => T | Promise<T>)() : value;
+    const [type, url, head] = await Promise.all([
+      WebSocket ?? defaultWebSocket(),
+      now(this.#url),
+      now(headers),
+    ]);
+    return makeWebSocket(type, String(url), subprotocol, head);
+  }
+
+  #receive(link: Link, data: Uint8Array | string): void {
+    const { session } = this;
+    const now = this.now();
+    this.dispatch(session.receive(link, data, now));
+    // What is due by the clock is done now: the timers of a hidden page are late.
+    if (now >= session.deadline) this.dispatch(session.tick(now));
+  }
+
+  #lost(code: number | null, reason: string): void {
+    const link = this.#link!;
+    this.#socket = this.#link = null;
+    this.dispatch(this.session.lost(link, code, reason, this.now()));
+  }
+
+  #onFailed(error: unknown, timedOut: boolean): void {
+    const { session } = this;
+    const words = (error as Error)?.message || String(error);
+    // `ws` tells the HTTP status, in words only.
+    const status = Number(/response: (\d{3})/.exec(words)?.[1] ?? 0);
+    const ending: Ending = { kind: "lost", code: 1006, reason: words.slice(0, 100) };
+    if (!session.welcomed) {
+      this.#opening?.reject(new ConnectFailed(words, status, error));
+      this.#opening = null;
+      this.dispatch(session.end(this.now(), ending, error));
+      return;
+    }
+    this.#attemptFailed(words, error);
+    if (!this.#reconnect.failed(this.now(), Math.random(), status, timedOut)) {
+      this.dispatch(session.end(this.now(), ending, error));
+    }
+    this.#setTimer();
+  }
+
+  // ------------------------------------------------------------------ the clock
+
+  /** Whether a WebSocket is to be opened when it is time. */
+  get #isWaiting(): boolean {
+    return !(this.#socket || this.#dialing || this.#suspended || this.session.ended);
+  }
+
+  #setTimer(): void {
+    const now = this.now();
+    const due = Math.min(
+      this.session.deadline,
+      this.#isWaiting ? this.#reconnect.due(now) : Infinity,
+    );
+    // A later deadline needs no new timer: it is found out when the present one fires.
+    if (due >= this.#timerDue && due !== Infinity) return;
+    clearTimeout(this.#timer);
+    this.#timerDue = due;
+    if (due === Infinity) return;
+    const delay = Math.min(Math.max(0, Math.ceil(due - now)), LONGEST_DELAY);
+    this.#timer = setTimeout(this.#tick, delay);
+  }
+
+  #tick = (): void => {
+    this.#timerDue = Infinity;
+    const now = this.now();
+    if (now >= this.session.deadline) this.dispatch(this.session.tick(now));
+    if (this.#isWaiting && now >= this.#reconnect.due(now)) this.#dial();
+    this.flush();
+  };
+
+  /** Begin the next attempt at once; and see whether a WebSocket that was silent is alive. */
+  reconnectNow(): void {
+    const { session } = this;
+    if (session.ended || this.#suspended) return;
+    if (this.#isWaiting) {
+      this.#reconnect.hasten();
+      this.#tick();
+      return;
+    }
+    const link = this.#link;
+    const heardAt = link?.heardAt ?? 0;
+    if (!link || !session.attached || this.now() - heardAt < session.config.idleTimeout / 2) return;
+    this.#tick();
+    setTimeout(() => {
+      if (this.#link === link && link.heardAt === heardAt && session.attached) {
+        this.#socket!.drop();
+        this.#reconnect.hasten();
+        this.#lost(SILENT, "silent after a wake-up");
+      }
+    }, WAKE_TIMEOUT);
+  }
+
+  // ------------------------------------------------------------------ the life of a page
+
+  /** The page may stand still from now on: a WebSocket would swallow what arrives. */
+  #suspend(): void {
+    if (this.#suspended || this.session.ended) return;
+    this.flush();
+    this.#suspended = true;
+    this.#dialing?.();
+    const socket = this.#socket;
+    if (!socket) return;
+    socket.close(1000, "");
+    this.#lost(1000, "the page stands still");
+  }
+
+  #resume(): void {
+    if (!this.#suspended) return;
+    const go = () => {
+      this.#suspended = false;
+      this.reconnectNow();
+    };
+    if (!this.#store) return go();
+    this.#store.regain().then(go, (error) => {
+      this.dispatch(this.session.leave(this.now(), "another page has the store", error));
+    });
+  }
+
+  /**
+   * The page is left for good. What was queued goes, and the end, so that the server does not wait
+   * for this page. (A Refuse would do that too, but what the server's application has not taken by
+   * then would be lost.)
+   */
+  #leave(): void {
+    if (this.#store) this.keep();
+    else if (!this.session.ended) {
+      this.startClosing(GOING_AWAY, "the page was left");
+      this.flush();
+    }
+  }
+
+  // ------------------------------------------------------------------ the end
+
+  /** Send nothing after what was sent; turn new requests away. */
+  finish(code: number, reason: string): void {
+    this.isOpen = false;
+    this.handlers.turnAway();
+    this.dispatch(this.session.finish(this.now(), code, reason));
+  }
+
+  /** Close, with handlers that still run: they are given up. A later call shortens the limit. */
+  startClosing(code: number, reason: string, timeout = Infinity): void {
+    this.isOpen = false;
+    this.handlers.giveUp("the connection was closed");
+    this.dispatch(this.session.close(this.now(), code, reason, timeout));
+    this.requests.settle();
+  }
+
+  /** Close once the handlers that run have ended, or have had most of the time. */
+  async close(code: number, reason: string, timeout: number): Promise<Report> {
+    const { session, handlers } = this;
+    const by = this.now() + timeout;
+    if (handlers.busy && !session.closing && !session.ended) {
+      const { closeTimeout, closeProgressTimeout } = session.config;
+      const limit = Math.min(timeout, closeTimeout);
+      this.isOpen = false;
+      handlers.turnAway();
+      await new Promise<void>((resolve) => {
+        const rest = Math.min(limit / 4, closeProgressTimeout);
+        const timer = setTimeout(resolve, limit - rest);
+        handlers.onIdle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    if (!session.ended) this.startClosing(code, reason, Math.max(0, by - this.now()));
+    return this.ended;
+  }
+
+  /** End at once, waiting for nothing. */
+  abort(code: number, reason: string): void {
+    this.dispatch(this.session.abort(this.now(), reason, code));
+    this.flush();
+  }
+
+  /** Leave the session to the next page that opens its store. */
+  keep(): void {
+    if (!this.#store) throw new TypeError("a session without a store cannot be kept");
+    this.dispatch(this.session.leave(this.now(), "kept for the next page"));
+    this.flush();
+  }
+}
