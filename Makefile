@@ -4,6 +4,7 @@
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
 #   make browsers            the JavaScript client in pages of Chromium and Firefox
+#   make pyodide             reliable_ws itself in Pyodide, in Node and in Chromium
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
@@ -38,7 +39,7 @@ JS := js/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check browsers explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check browsers pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,9 +64,9 @@ bench-slow: $(DEV)
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
 
-test: lint types pytest matrix
+test: lint types pytest pyodide matrix
 
-check: lint types pytest
+check: lint types pytest pyodide
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -80,13 +81,19 @@ types: $(DEV)
 pytest: $(DEV)
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
-	$(PYTEST) --ignore=tests/core -n $(WAITERS)
+	$(PYTEST) --ignore=tests/core --ignore=tests/pyodide -n $(WAITERS)
 
 # Browsers are installed if they are missing. BROWSERS=chromium: only there.
 browsers: $(JS)
 	.ci/browsers
 	cd js && $(NODE) npm run -s build
 	cd js && $(NODE) timeout 360 npm run -s test:browser
+
+# Pyodide comes from npm, and a wheel for it from where pip finds wheels.
+pyodide: $(DEV)
+	.ci/browsers
+	$(BIN)/python -m tests.pyodide.install
+	$(PYTEST) tests/pyodide
 
 # 60,000 schedules, every state of every world that the tests know, and every order of tasks.
 explore: $(DEV)

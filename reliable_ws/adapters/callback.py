@@ -51,7 +51,7 @@ class CallbackTransport:
 
     def __init__(self, websocket: Any, role: Role | None, max_frame: int | None) -> None:
         self.websocket = websocket
-        self.role = role
+        self.role: Role | None = role
         self.max_frame = max_frame
         self._arrived: deque[bytes | str] = deque()
         self._waiting = 0  # bytes in it

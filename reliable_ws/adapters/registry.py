@@ -59,6 +59,7 @@ _LIBRARIES = {
     "picows": Library(
         "a PicowsTransport, connections of picows.websockets", "2.3", "picows_websockets", "picows"
     ),
+    "pyodide": Library("js.WebSocket in Pyodide", "314.0", "pyodide", "pyodide-py"),
     "quart": Library("quart.websocket", "0.20", "quart", "quart"),
     "sanic": Library("WebSockets of Sanic's own server", "25.12", "sanic", "sanic"),
     "simple_websocket.ws": Library(

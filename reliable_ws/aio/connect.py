@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -42,6 +43,9 @@ from .unopened import UnopenedConnection
 
 __all__ = ["connect", "unix_connect"]
 
+IN_BROWSER: bool = sys.platform == "emscripten"
+"""Whether this is Pyodide, where JavaScript has the WebSockets, and nobody else has sockets."""
+
 
 class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its namesake in websockets
     """Open a session with a server, and keep it over any number of WebSockets.
@@ -78,6 +82,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
             and ``proxy`` work on every supported release. ``compression`` is off unless you give
             it. Cookies that the server sets in a handshake are sent in the handshakes that follow.
+            In Pyodide there are only ``subprotocols`` and ``open_timeout``.
 
     Raises:
         OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
@@ -110,7 +115,12 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         check_uri(uri)
         check_store(store, name, named=True)
         check_options(reconnect=reconnect)
-        if transport_options:
+        if transport_options and IN_BROWSER:
+            from reliable_ws.adapters import pyodide
+
+            known = pyodide.connect_options()
+            check_known("connect()", transport_options, known, "a page's WebSocket")
+        elif transport_options:
             from reliable_ws.adapters.websockets import asyncio as websockets
 
             check_known("connect()", transport_options, websockets.connect_options())
@@ -131,9 +141,6 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         self._transport_options = transport_options
 
     async def _dial(self) -> Transport:
-        from reliable_ws.adapters.websockets import asyncio as websockets
-        from reliable_ws.adapters.websockets.options import cookies_set
-
         options: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
         options |= self._transport_options
         async with asyncio.timeout(self._options.config.open_timeout):
@@ -141,6 +148,13 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             for name in PER_ATTEMPT:
                 if name in options:
                     options[name] = await _now(options[name])
+        if IN_BROWSER:
+            from reliable_ws.adapters import pyodide
+
+            return await pyodide.dial(uri, **options)
+        from reliable_ws.adapters.websockets import asyncio as websockets
+        from reliable_ws.adapters.websockets.options import cookies_set
+
         check_headers_now(options.get("additional_headers"))
         headers = self._cookies.add_to(uri, options.get("additional_headers"))
         transport = await websockets.dial(uri, **options | {"additional_headers": headers})

@@ -143,7 +143,9 @@ def check_drain(sessions: object, store: Store | None) -> None:
         raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
 
 
-def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) -> None:
+def check_known(
+    verb: str, given: Mapping[str, object], known: Collection[str], library: str = "websockets"
+) -> None:
     """Check what is handed on to the WebSocket library.
 
     ``TypeError`` for the name of an option that nothing takes, which says what would, and for
@@ -166,7 +168,7 @@ def check_known(verb: str, given: Mapping[str, object], known: Collection[str]) 
         elif close := difflib.get_close_matches(name, known, n=1):
             hint = f"did you mean {close[0]}=?"
         else:
-            hint = "neither reliable_ws nor websockets knows it"
+            hint = f"neither reliable_ws nor {library} knows it"
         raise TypeError(f"{verb} has no option {name}=: {hint}")
 
 
