@@ -3,7 +3,7 @@
 #   make demo [FILE=path]    see it work, on this machine
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
-#   make browsers            the JavaScript client in pages of Chromium and Firefox
+#   make browsers            the JavaScript client in pages of Chromium, Firefox, WebKit
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in Chromium
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so

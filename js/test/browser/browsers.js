@@ -5,10 +5,14 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import puppeteer from "puppeteer-core";
+import { launchWebKit } from "./webkit.js";
+
+const LIBRARIES = "/usr/lib/x86_64-linux-gnu";
 
 const PROGRAMS = {
   chromium: ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"],
   firefox: ["/usr/bin/firefox-esr", "/usr/bin/firefox"],
+  webkit: ["4.0", "4.1", "6.0"].map((version) => `${LIBRARIES}/webkit2gtk-${version}/MiniBrowser`),
 };
 
 const CHROMIUM_ARGUMENTS = [
@@ -22,7 +26,7 @@ const CHROMIUM_ARGUMENTS = [
 ];
 
 // Which browsers the tests run in: BROWSERS=chromium runs one of them.
-export const BROWSERS = (process.env.BROWSERS ?? "chromium,firefox").split(",");
+export const BROWSERS = (process.env.BROWSERS ?? "chromium,firefox,webkit").split(",");
 
 export function programOf(name) {
   const found = PROGRAMS[name]?.find((path) => existsSync(path));
@@ -44,8 +48,9 @@ export function removeProfile(profile) {
 }
 
 // Start a browser. It has a new profile unless one is given, and `args` besides the usual ones.
-// `prefs`: settings of Firefox.
+// `prefs`: settings of Firefox. WebKit takes none of these.
 export async function launch(name, { profile, args = [], prefs } = {}) {
+  if (name === "webkit") return launchWebKit(programOf(name));
   const firefox = name === "firefox";
   return puppeteer.launch({
     browser: firefox ? "firefox" : "chrome",

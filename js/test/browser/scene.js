@@ -1,10 +1,12 @@
 // One browser and one server for the tests of a file.
 
-import { after, before, describe } from "node:test";
+import { after, afterEach, before, describe } from "node:test";
 import { BROWSERS, launch } from "./browsers.js";
 import { Server } from "./server.js";
 
 export class Scene {
+  places = [];
+
   constructor(name) {
     this.name = name;
   }
@@ -21,7 +23,14 @@ export class Scene {
 
   // Return a place of its own for data, as if nobody had been there before.
   async place() {
-    return this.browser.createBrowserContext();
+    const place = await this.browser.createBrowserContext();
+    this.places.push(place);
+    return place;
+  }
+
+  // Close what a test has opened.
+  async clear() {
+    for (const place of this.places.splice(0)) await place.close();
   }
 
   // Open the application in a new tab. Without a place, in one of its own.
@@ -43,6 +52,7 @@ export function inEach(define) {
     describe(name, () => {
       const scene = new Scene(name);
       before(() => scene.start());
+      afterEach(() => scene.clear());
       after(() => scene.stop());
       define(scene);
     });
