@@ -6,7 +6,8 @@
  */
 
 import { NotSerializable, PayloadError } from "./errors.js";
-import { Packed, type Payload } from "./frames.js";
+import { OVERHEAD, Packed, type Payload } from "./frames.js";
+import { utf8Length } from "./pack.js";
 
 /**
  * How values that are neither strings nor `Uint8Array`s become bytes, and back.
@@ -82,4 +83,10 @@ export function openPayload(payload: Payload, number: number, codec: PayloadCode
   } catch (error) {
     throw new PayloadError(number, payload.data, error);
   }
+}
+
+/** Return what a payload weighs in windows and credits (WINDOW-2). */
+export function weightOf(payload: Payload): number {
+  if (typeof payload === "string") return utf8Length(payload) + OVERHEAD;
+  return (payload instanceof Packed ? payload.data : payload).length + OVERHEAD;
 }
