@@ -50,10 +50,10 @@ class Sender:
     __slots__ = (
         "_confirmations",
         "_lock",
-        "_one_by_one",
         "_outbox",
         "_pump",
         "_waiters",
+        "one_by_one",
         "session",
         "waiting",
         "watchers",
@@ -68,8 +68,9 @@ class Sender:
         self.waiting = 0
         "How many tasks wait for their turn, or for room. Offers are held while there are any."
         self._confirmations: Thresholds | None = None  # made when a task waits for one
-        self._one_by_one = False  # the last message was waited for when it was the only one
         self.watchers: tuple[Watcher, ...] = ()
+        self.one_by_one = False
+        "Whether the last receipt was awaited, and nothing was sent meanwhile."
 
     # ------------------------------------------------------------------ accepting
 
@@ -128,9 +129,10 @@ class Sender:
         pump, outbox = self._pump, self._outbox
         last = outbox.last
         if not pump.awake:
-            if self._one_by_one:
-                self._one_by_one = False
-                if outbox.confirmed == last - 1:  # its sender is about to wait for it, as before
+            if self.one_by_one:
+                self.one_by_one = False
+                # Nothing else is on its way: its sender is about to wait for it, as before.
+                if outbox.confirmed == last - 1 and pump.give_to_store is None:
                     self.session.want(last)
                     pump.flush()
                     return
@@ -186,7 +188,6 @@ class Sender:
                 session.want(number)
                 self._pump.flush()
             yield from confirmations.wait(number)
-        self._one_by_one = outbox.confirmed == outbox.last and self._pump.give_to_store is None
 
     async def send_durably(
         self,
@@ -276,6 +277,7 @@ class Receipt:
             yield from sender.known(number)
             if outbox.confirmed < number:
                 raise_undelivered(sender.session, sender.session.report_of(number))
+            sender.one_by_one = outbox.confirmed == outbox.last
 
     @property
     def stored(self) -> Awaitable[None]:

@@ -34,7 +34,7 @@ def lost_after(reopen, **options):
     begun.cut()
     with pytest.raises(SessionLost) as lost:
         ours.recv(timeout=SECONDS)
-    until(lambda: events[-1].name == "closed")
+    until(lambda: events and events[-1].name == "closed")
     return lost.value, events
 
 
