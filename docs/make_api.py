@@ -133,6 +133,11 @@ THEMES: list[Theme] = [
         ],
     ),
     (
+        "Observing",
+        "",
+        ["reliable_ws.WireTrace"],
+    ),
+    (
         "Exceptions",
         "All are derived from `ReliableWSError`. Those of calls are under [Calls](#calls).",
         [
@@ -232,6 +237,7 @@ INTERNAL = (
     "Methods.get",
     "Sessions.accept",
     "Sessions.after_fork",
+    "WireTrace.write",
 )
 """Methods that only the library's own modules call. They are not shown."""
 

@@ -59,6 +59,7 @@ from .protocol.report import End, Ending, Outcome, Report, Undelivered
 from .store import Store
 from .stores import SQLiteStore
 from .transport import Transport, TransportClosed, select_subprotocol
+from .wire_trace import WireTrace
 
 __version__ = "0.1.0"
 
@@ -127,6 +128,7 @@ __all__ = [
     "Transport",
     "TransportClosed",
     "Undelivered",
+    "WireTrace",
     "__version__",
     "broadcast",
     "connect",

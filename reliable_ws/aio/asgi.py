@@ -8,6 +8,7 @@ from typing import Any
 
 from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import check_handler, check_options, check_shared
 from reliable_ws.protocol.config import Config
@@ -37,7 +38,7 @@ class ASGIApp:
         methods: What peers may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         sessions: Sessions to share with other endpoints. They bring their own ``methods``,
-            ``config``, ``on_event`` and ``payload_codec``.
+            ``config``, ``on_event``, ``payload_codec``, ``store`` and ``trace``.
         principal: Called with the scope of every arrival. Returns who the peer is, or an awaitable
             of it. Only the same principal can resume a session. If it raises ``PermissionError``,
             the WebSocket is refused with HTTP status 403.
@@ -46,6 +47,8 @@ class ASGIApp:
         store: Keeps the sessions, so that they go on when this process has died: a
             :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
             back, with ``conn.restored``.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         max_frame: The largest WebSocket message that the ASGI server takes, in bytes.
         drain_timeout: On SIGTERM the sessions drain for so many seconds before the server gets the
             signal (see :func:`~reliable_ws.drain_on_sigterm`). With a store they are kept for the
@@ -55,6 +58,7 @@ class ASGIApp:
         sessions: The sessions that the application serves.
 
     Raises:
+        OSError: The file of the trace cannot be written.
         TypeError: An argument has the wrong type.
         ValueError: ``sessions`` is given together with an option that it brings itself.
     """
@@ -70,6 +74,7 @@ class ASGIApp:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
+        trace: TraceOption = None,
         max_frame: int = MAX_FRAME,
         drain_timeout: float | None = 10.0,
     ) -> None:
@@ -83,6 +88,7 @@ class ASGIApp:
             on_event=on_event,
             payload_codec=payload_codec,
             store=store,
+            trace=trace,
         )
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
@@ -91,6 +97,7 @@ class ASGIApp:
                 on_event=on_event,
                 payload_codec=payload_codec,
                 store=store,
+                trace=trace,
             )
         self.sessions = sessions
         self._handler = handler

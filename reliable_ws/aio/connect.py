@@ -19,7 +19,7 @@ from reliable_ws.driver.failures import (
     explain,
 )
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, unix_uri
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, TraceOption, unix_uri
 from reliable_ws.driver.reconnect import is_ended_by_peer
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import (
@@ -79,14 +79,17 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
             for the next process: see :meth:`Connection.keep`.
         name: The name of the session in the store.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
             and ``proxy`` work on every supported release. ``compression`` is off unless you give
             it. Cookies that the server sets in a handshake are sent in the handshakes that follow.
             In Pyodide there are only ``subprotocols`` and ``open_timeout``.
 
     Raises:
-        OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
-            they are, with a note where they do not say what was wrong.
+        OSError: The first attempt failed, or the file of the trace cannot be written. Other
+            exceptions of the WebSocket library come out as they are, with a note where they do not
+            say what was wrong.
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
@@ -110,6 +113,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         name: str | None = None,
+        trace: TraceOption = None,
         **transport_options: Any,
     ) -> None:
         check_uri(uri)
@@ -137,6 +141,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             retry=retry,
             store=store,
             name=name,
+            trace=trace,
         )
         self._transport_options = transport_options
 

@@ -104,9 +104,9 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         """Deal with the end of a task that was held."""
         self.tasks = [one for one in self.tasks if one is not task]
 
-    def attach(self, transport: Transport, link: Link) -> LinkIO:
+    def attach(self, transport: Transport, link: Link, hello: bytes | str | None = None) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        return self.pump.attach(transport, link)
+        return self.pump.attach(transport, link, hello)
 
     async def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket; return when the session is open on it."""

@@ -71,6 +71,7 @@ class Initiator(Driver):
             secrets.token_bytes(16), secrets.token_bytes(32), now
         )
         super().__init__(session, resumable=options.resumable, methods=options.methods, port=port)
+        self.pump.wire = options.trace
         self.released: Callable[[], None] | None = None
         "Called when the store has the end of the session: another one may use its name."
         self._reopen = reopen

@@ -26,12 +26,13 @@ from collections.abc import Callable, Hashable
 from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
-from reliable_ws.driver.tracing import trace_of
+from reliable_ws.driver.tracing import Trace, trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import LONGEST_STEP, PushTransport, Transport, TransportClosed
+from reliable_ws.wire_trace import WireTrace
 
 from .waiters import Signal
 
@@ -69,7 +70,10 @@ class LinkIO:
         clock: Callable[[], float],
         *,
         principal: Hashable = None,
+        wire: WireTrace | None = None,
+        hello: bytes | str | None = None,
     ) -> None:
+        """``hello``: what has been read already, at the acceptor."""
         self.transport = transport
         self.link = link
         self._session = session
@@ -77,7 +81,11 @@ class LinkIO:
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
+        self._trace: Trace | None = None
+        if wire is not None or logger.isEnabledFor(logging.DEBUG):
+            self._trace = trace_of(session, principal, wire, clock)
+        if self._trace is not None and hello is not None:
+            self._trace("gets", hello)
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
         self._over = Signal()  # set when the transport is gone
@@ -134,6 +142,8 @@ class LinkIO:
         self._dispatch(self._session.receive(self.link, data, self._clock()))
 
     def _lost(self, code: int | None, reason: str) -> None:
+        if self._trace is not None:
+            self._trace.lost(code, reason)
         self._dispatch(self._session.lost(self.link, code, reason, self._clock()))
 
     def flush(self) -> None:

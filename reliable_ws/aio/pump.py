@@ -25,6 +25,7 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
+from reliable_ws.wire_trace import WireTrace
 
 from .link_io import LinkIO
 
@@ -82,6 +83,7 @@ class Pump:
         "principal",
         "session",
         "window_watch",
+        "wire",
         "yield_at",
     )
 
@@ -90,6 +92,8 @@ class Pump:
         self.dispatch = dispatch
         self.principal: Hashable = None
         "Who the peer is, for the log."
+        self.wire: WireTrace | None = None
+        "Where to write what travels."
         self.loop = asyncio.get_running_loop()
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
@@ -124,8 +128,11 @@ class Pump:
         """The session, in log lines."""
         return name_of(self.session.id, self.principal)
 
-    def attach(self, transport: Transport, link: Link) -> LinkIO:
-        """Carry the session over this transport from now on; read with ``link_io.read()``."""
+    def attach(self, transport: Transport, link: Link, hello: bytes | str | None = None) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``.
+
+        ``hello``: what has been read already, at the acceptor.
+        """
         old, self.link_io = (
             self.link_io,
             LinkIO(
@@ -135,6 +142,8 @@ class Pump:
                 self.dispatch,
                 self.clock,
                 principal=self.principal,
+                wire=self.wire,
+                hello=hello,
             ),
         )
         if old is not None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, describe_server
 from reliable_ws.driver.validation import (
     check_handler,
@@ -124,7 +125,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         methods: What peers may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         sessions: Sessions to share with other endpoints. They bring their own ``methods``,
-            ``config``, ``on_event`` and ``payload_codec``.
+            ``config``, ``on_event``, ``payload_codec``, ``store`` and ``trace``.
         principal: Called with the WebSocket of every arrival. Returns who the peer is, or an
             awaitable of it. Only the same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``.
@@ -132,11 +133,13 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         store: Keeps the sessions, so that they go on when this process has died: a
             :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
             back, with ``conn.restored``.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         transport_options: All other keywords go to websockets' ``serve``.
 
     Raises:
-        OSError: The address cannot be listened on.
+        OSError: The address cannot be listened on, or the file of the trace cannot be written.
         TypeError: An argument has the wrong type, there is no option of this name, or the handler
             is no coroutine function.
         ValueError: ``sessions`` is given together with an option that it brings itself.
@@ -157,6 +160,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
+        trace: TraceOption = None,
         drain_timeout: float = 10.0,
         **transport_options: Any,
     ) -> None:
@@ -172,6 +176,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             "on_event": on_event,
             "payload_codec": payload_codec,
             "store": store,
+            "trace": trace,
         }
         check_shared(sessions, Sessions, **new_sessions)
         self._handler = handler

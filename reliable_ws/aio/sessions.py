@@ -13,7 +13,7 @@ from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import SessionOptions, TraceOption
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.restored import (
     SERVER,
@@ -65,8 +65,11 @@ class Sessions:
         store: Keeps the sessions, so that they go on when this process has died: a
             :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
             back, with ``conn.restored``.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
 
     Raises:
+        OSError: The file of the trace cannot be written.
         TypeError: An argument has the wrong type.
     """
 
@@ -78,6 +81,7 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
+        trace: TraceOption = None,
     ) -> None:
         check_store(store, None, named=False)
         self._options = SessionOptions.of(
@@ -87,6 +91,7 @@ class Sessions:
             on_event=on_event,
             payload_codec=payload_codec,
             store=store,
+            trace=trace,
         )
         self.config = self._options.config
         self._registry = SessionRegistry(secrets.randbelow(2**48) + 1, self.config, payload_codec)
@@ -190,7 +195,7 @@ class Sessions:
                 raise
         arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
         try:
-            acceptor = await self._greet(transport, arrival, resumable=resumable)
+            acceptor, hello = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
                 await self._refuse(transport, arrival)
                 if ready is not None:
@@ -199,7 +204,7 @@ class Sessions:
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
             raise
-        link_io = acceptor.attach(transport, arrival.link)
+        link_io = acceptor.attach(transport, arrival.link, hello)
         acceptor.pump.flush()
         if ready is not None and not ready.done():
             ready.set_result(acceptor)
@@ -213,30 +218,30 @@ class Sessions:
 
     async def _greet(
         self, transport: Transport, arrival: Arrival, *, resumable: bool
-    ) -> Acceptor | None:
-        """Read the Hello and let the registry answer it."""
+    ) -> tuple[Acceptor, bytes | str] | tuple[None, None]:
+        """Read the Hello and let the registry answer it; return what is for, and the Hello."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(arrival.deadline):
                 data = await transport.recv()
         except TimeoutError:
             arrival.tick(max(loop.time(), arrival.deadline))
-            return None
+            return None, None
         except TransportClosed:
-            return None
+            return None, None
         events = arrival.receive(data, loop.time())
         if self._registry.evicted:
             self._table.tell_evicted()
         self._evict_soon()
         session = arrival.session
         if session is None:
-            return None
+            return None, None
         acceptor = self._table.acceptors.get(session.id)
         if acceptor is None:
             acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
             self._table.acceptors[session.id] = acceptor
         acceptor.dispatch(events)
-        return acceptor
+        return acceptor, data
 
     async def accept(
         self, transport: Transport, principal: Hashable = None, *, resumable: bool = True
@@ -513,6 +518,7 @@ class Acceptor(Driver):
         super().__init__(session, resumable=resumable, methods=options.methods, port=sessions._port)
         self._sessions = sessions
         self.belong_to(principal)
+        self.pump.wire = options.trace
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."

@@ -10,7 +10,7 @@ from reliable_ws.adapters import adapt, role_of
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import SessionOptions, TraceOption
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
@@ -56,7 +56,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             WebSocket of a session gives its connection. A later one carries on that connection:
             the call waits until this WebSocket is gone, and raises ``AlreadyServed``.
             :meth:`Sessions.handle` has no second handler. They bring their own ``methods``,
-            ``config``, ``on_event`` and ``payload_codec``.
+            ``config``, ``on_event``, ``payload_codec`` and ``trace``.
         reopen: For the initiator: a coroutine function that returns a new open WebSocket.
             If it returns one that belongs to a connection, the session is lost. The ``ValueError``
             is the cause of the ``SessionLost``.
@@ -69,9 +69,12 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         store: For the initiator, with ``name``, as in :func:`connect`. An acceptor gives the store
             to its :class:`Sessions`.
         name: The name of the session in the store.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
 
     Raises:
         StoreError: The store cannot be opened.
+        OSError: The file of the trace cannot be written.
         TypeError: No adapter knows the object, or an argument has the wrong type.
         ValueError: The WebSocket is not open, is being read by something else or is wrapped
             already; the role is missing; or an option does not fit the role or ``sessions``.
@@ -102,6 +105,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         name: str | None = None,
+        trace: TraceOption = None,
     ) -> None:
         check_store(store, name, named=True)
         check_shared(
@@ -112,6 +116,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             on_event=on_event,
             payload_codec=payload_codec,
             resume_within=resume_within,
+            trace=trace,
         )
         check_reopening(reopen, reconnect, awaited=True)
         config = config or DEFAULT_CONFIG
@@ -128,6 +133,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             retry=retry,
             store=store,
             name=name,
+            trace=trace,
         )
         self._transport: Transport | None = take_over(websocket, adapt)
         try:
@@ -174,6 +180,7 @@ class wrap(UnopenedConnection):  # noqa: N801 - a verb, like connect and serve
             config=options.config,
             on_event=options.on_event,
             payload_codec=options.codec,
+            trace=options.trace,
         )
         try:
             return await sessions.accept(transport, self._principal, resumable=resumable)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from reliable_ws.backoff import DEFAULT_BACKOFF, Backoff
 from reliable_ws.protocol.config import DEFAULT_CONFIG, Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.session import Session
 from reliable_ws.store import Store
+from reliable_ws.wire_trace import WireTrace, wire_trace_of
 
 from .failures import RetryPolicy
 from .methods import Methods
@@ -17,7 +20,10 @@ from .restored import about_initiator, config_with_store
 from .status import ConnectionEvent
 from .validation import check_options
 
-__all__ = ["PER_ATTEMPT", "SessionOptions", "unix_uri"]
+__all__ = ["PER_ATTEMPT", "SessionOptions", "TraceOption", "unix_uri"]
+
+TraceOption: TypeAlias = WireTrace | str | os.PathLike[str] | None
+"""What ``trace=`` may be."""
 
 PER_ATTEMPT = ("additional_headers", "subprotocols")
 """Options of a WebSocket that may be functions: called for each attempt, since tokens expire."""
@@ -46,6 +52,8 @@ class SessionOptions:
     "Keeps the sessions."
     name: str | None = None
     "Which session of the store this is, at the initiator."
+    trace: WireTrace | None = None
+    "Where to write what travels."
 
     @classmethod
     def of(
@@ -61,12 +69,14 @@ class SessionOptions:
         retry: RetryPolicy | None = None,
         store: Store | None = None,
         name: str | None = None,
+        trace: TraceOption = None,
     ) -> SessionOptions:
         """Return what a caller has passed, with defaults for what was not.
 
         ``awaited``: whether handlers run in an event loop, else in threads.
 
         Raises:
+            OSError: The file of the trace cannot be written.
             TypeError: an option is of the wrong kind, or a handler cannot be run here.
         """
         check_options(
@@ -76,6 +86,7 @@ class SessionOptions:
             payload_codec=payload_codec,
             retry=retry,
             store=store,
+            trace=trace,
         )
         if methods is not None:
             if awaited:
@@ -95,6 +106,7 @@ class SessionOptions:
             retry=retry,
             store=store,
             name=name,
+            trace=wire_trace_of(trace),
         )
 
     def new_session(self, session_id: bytes, key: bytes, now: float) -> Session:

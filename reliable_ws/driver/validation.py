@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from numbers import Real
@@ -19,6 +20,7 @@ from reliable_ws.protocol.frames import LONGEST_CODEC_NAME
 from reliable_ws.protocol.payload import is_codec_name
 from reliable_ws.protocol.session import Role
 from reliable_ws.store import Store
+from reliable_ws.wire_trace import WireTrace
 
 from .methods import Methods
 
@@ -359,5 +361,9 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "retry": (is_plain, PLAIN_FUNCTION),
     "resume_within": (is_number, NUMBER_OF_SECONDS),
+    "trace": (
+        lambda value: isinstance(value, str | os.PathLike | WireTrace),
+        "the path of a file, or a reliable_ws.WireTrace",
+    ),
 }
 """What they have to be, as a test and in words."""

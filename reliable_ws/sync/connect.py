@@ -9,7 +9,7 @@ from reliable_ws.backoff import Backoff
 from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import RetryPolicy, explain
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, unix_uri
+from reliable_ws.driver.options import PER_ATTEMPT, SessionOptions, TraceOption, unix_uri
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
     check_headers_now,
@@ -42,6 +42,7 @@ def connect(
     payload_codec: PayloadCodec | None = None,
     store: Store | None = None,
     name: str | None = None,
+    trace: TraceOption = None,
     **transport_options: Any,
 ) -> Connection:
     """Open a session with a server, and keep it over any number of WebSockets.
@@ -70,14 +71,17 @@ def connect(
             ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
             for the next process: see :meth:`Connection.keep`.
         name: The name of the session in the store.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         transport_options: All other keywords go to websockets' ``sync.client.connect``.
             ``additional_headers`` and ``proxy`` work on every supported release. ``compression`` is
             off unless you give it. Cookies that the server sets in a handshake are sent in the
             handshakes that follow.
 
     Raises:
-        OSError: The first attempt failed. Other exceptions of the WebSocket library come out as
-            they are, with a note where they do not say what was wrong.
+        OSError: The first attempt failed, or the file of the trace cannot be written. Other
+            exceptions of the WebSocket library come out as they are, with a note where they do not
+            say what was wrong.
         NotReliablePeer: The server does not speak this protocol.
         SessionLost: The network failed during the greeting.
         ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
@@ -104,6 +108,7 @@ def connect(
         retry=retry,
         store=store,
         name=name,
+        trace=trace,
     )
     timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}
 

@@ -85,9 +85,11 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             self.rpc_client = RpcClient(self.pump)
         return self.rpc_client
 
-    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
+    def attach(
+        self, transport: SyncTransport, link: Link, hello: bytes | str | None = None
+    ) -> LinkIO:
         """Carry the session over this transport from now on; read with ``link_io.read()``."""
-        return self.pump.attach(transport, link)
+        return self.pump.attach(transport, link, hello)
 
     def resume(self, websocket: Any) -> None:
         """Go on over this open WebSocket; return when the session is open on it. Without lock."""

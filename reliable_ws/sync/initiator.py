@@ -63,6 +63,7 @@ class Initiator(Driver):
             methods=options.methods,
             port=None if options.store is None else StorePort(options.store, lock),
         )
+        self.pump.wire = options.trace
         self.released: Callable[[], None] | None = None
         "Called when the store has the end of the session: another one may use its name."
         self._reopen = reopen

@@ -32,12 +32,13 @@ from collections.abc import Callable, Hashable
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
-from reliable_ws.driver.tracing import trace_of
+from reliable_ws.driver.tracing import Trace, trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
+from reliable_ws.wire_trace import WireTrace
 
 from .timers import Timer, call_at, start
 from .waiters import Condition, deadline_after, reacquire
@@ -81,12 +82,19 @@ class LinkIO:
         dispatch: Callable[[list[Event]], None],
         *,
         principal: Hashable = None,
+        wire: WireTrace | None = None,
+        hello: bytes | str | None = None,
     ) -> None:
+        """``hello``: what has been read already, at the acceptor."""
         self.transport = transport
         self.link = link
         self._session = session
         self._principal = principal
-        self._trace = trace_of(self._name) if logger.isEnabledFor(logging.DEBUG) else None
+        self._trace: Trace | None = None
+        if wire is not None or logger.isEnabledFor(logging.DEBUG):
+            self._trace = trace_of(session, principal, wire, time.monotonic)
+        if self._trace is not None and hello is not None:
+            self._trace("gets", hello)
         self.over = False
         "Whether the transport is gone."
         self.after_write: Callable[[], None] | None = None
@@ -130,6 +138,8 @@ class LinkIO:
             self._lost(None, "the transport failed")
 
     def _lost(self, code: int | None, reason: str) -> None:
+        if self._trace is not None:
+            self._trace.lost(code, reason)
         release(self.transport)
         with self._lock:
             self.over = True

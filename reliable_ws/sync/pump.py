@@ -28,6 +28,7 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
+from reliable_ws.wire_trace import WireTrace
 
 from .link_io import LinkIO
 from .timers import Timer, call_at
@@ -41,7 +42,16 @@ class Pump:
     What happened goes to ``dispatch``.
     """
 
-    __slots__ = ("_timers", "dispatch", "link_io", "lock", "principal", "session", "window_watch")
+    __slots__ = (
+        "_timers",
+        "dispatch",
+        "link_io",
+        "lock",
+        "principal",
+        "session",
+        "window_watch",
+        "wire",
+    )
 
     def __init__(
         self, session: Session, lock: threading.Lock, dispatch: Callable[[list[Event]], None]
@@ -51,6 +61,8 @@ class Pump:
         self.dispatch = dispatch
         self.principal: Hashable = None
         "Who the peer is, for the log."
+        self.wire: WireTrace | None = None
+        "Where to write what travels."
         self.link_io: LinkIO | None = None
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
@@ -61,10 +73,22 @@ class Pump:
         """The session, in log lines."""
         return name_of(self.session.id, self.principal)
 
-    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
-        """Carry the session over this transport from now on; read with ``link_io.read()``."""
+    def attach(
+        self, transport: SyncTransport, link: Link, hello: bytes | str | None = None
+    ) -> LinkIO:
+        """Carry the session over this transport from now on; read with ``link_io.read()``.
+
+        ``hello``: what has been read already, at the acceptor.
+        """
         link_io = LinkIO(
-            transport, link, self.session, self.lock, self.dispatch, principal=self.principal
+            transport,
+            link,
+            self.session,
+            self.lock,
+            self.dispatch,
+            principal=self.principal,
+            wire=self.wire,
+            hello=hello,
         )
         if link is self.session.link:  # else the next one has overtaken it
             old, self.link_io = self.link_io, link_io
@@ -147,9 +171,11 @@ class DurablePump(Pump):
         self.give_to_store: Callable[[], None] = lambda: None
         "Gives the store what changed."
 
-    def attach(self, transport: SyncTransport, link: Link) -> LinkIO:
+    def attach(
+        self, transport: SyncTransport, link: Link, hello: bytes | str | None = None
+    ) -> LinkIO:
         """Carry the session over this transport; it greets when the store has what it says."""
-        link_io = super().attach(transport, link)
+        link_io = super().attach(transport, link, hello)
         link_io.after_write = self.give_to_store
         self.give_to_store()
         return link_io

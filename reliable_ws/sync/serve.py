@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.methods import Methods
+from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, describe_server
 from reliable_ws.driver.validation import (
     check_handler,
@@ -153,6 +154,7 @@ def serve(
     on_event: Callable[[ConnectionEvent], object] | None = None,
     payload_codec: PayloadCodec | None = None,
     store: Store | None = None,
+    trace: TraceOption = None,
     drain_timeout: float = 10.0,
     max_connections: int = 1000,
     max_total_handlers: int | None = None,
@@ -172,7 +174,8 @@ def serve(
         methods: What peers may request. Default: nothing.
         config: Limits and timeouts. Default: ``Config()``.
         sessions: Sessions to share with other endpoints. They bring their own ``methods``,
-            ``config``, ``on_event``, ``payload_codec``, ``store`` and ``max_total_handlers``.
+            ``config``, ``on_event``, ``payload_codec``, ``store``, ``trace`` and
+            ``max_total_handlers``.
         principal: Called with the WebSocket of every arrival. Returns who the peer is. Only the
             same principal can resume a session.
         on_event: Called with each ``ConnectionEvent``, in a thread.
@@ -180,6 +183,8 @@ def serve(
         store: Keeps the sessions, so that they go on when this process has died: a
             :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
             back, with ``conn.restored``.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         max_connections: How many connections are open at the same time. Each takes two threads, and
             each session one for its handler. Further ones wait to be accepted, and a warning is
@@ -190,7 +195,7 @@ def serve(
         transport_options: All other keywords go to websockets' ``sync.server.serve``.
 
     Raises:
-        OSError: The address cannot be listened on.
+        OSError: The address cannot be listened on, or the file of the trace cannot be written.
         StoreError: The store cannot be opened. The subclass and the message say why.
         TypeError: An argument has the wrong type, there is no option of this name, or the handler
             is no plain function.
@@ -211,6 +216,7 @@ def serve(
         on_event=on_event,
         payload_codec=payload_codec,
         store=store,
+        trace=trace,
         max_total_handlers=max_total_handlers,
     )
     if sessions is None:  # `or` would take an empty one for none
@@ -220,6 +226,7 @@ def serve(
             on_event=on_event,
             payload_codec=payload_codec,
             store=store,
+            trace=trace,
             max_total_handlers=max_total_handlers,
         )
     sessions.open_store()

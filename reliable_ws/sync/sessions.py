@@ -13,7 +13,7 @@ from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import SessionOptions, TraceOption
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.restored import (
     SERVER,
@@ -75,11 +75,14 @@ class Sessions:
         store: Keeps the sessions, so that they go on when this process has died: a
             :class:`~reliable_ws.SQLiteStore`, for example. A handler runs again when its peer is
             back, with ``conn.restored``.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         max_total_handlers: How many handlers of requests run at the same time, over all sessions,
             each in a thread. ``Config.max_handlers`` bounds those of one session. Default: 1,000.
             Further requests wait, and those of the session that waits longest go first.
 
     Raises:
+        OSError: The file of the trace cannot be written.
         TypeError: An argument has the wrong type.
     """
 
@@ -91,6 +94,7 @@ class Sessions:
         on_event: Callable[[ConnectionEvent], object] | None = None,
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
+        trace: TraceOption = None,
         max_total_handlers: int | None = None,
     ) -> None:
         check_store(store, None, named=False)
@@ -102,6 +106,7 @@ class Sessions:
             on_event=on_event,
             payload_codec=payload_codec,
             store=store,
+            trace=trace,
         )
         self.config = self._options.config
         self._lock = threading.Lock()
@@ -268,7 +273,7 @@ class Sessions:
                 )
                 self._table.acceptors[session.id] = acceptor
             acceptor.dispatch(events)
-            return None if link is None else (acceptor, acceptor.attach(transport, link))
+            return None if link is None else (acceptor, acceptor.attach(transport, link, data))
 
     def _dismiss(self, transport: SyncTransport, arrival: Arrival) -> None:
         """Refuse a WebSocket that has stayed silent."""
@@ -513,6 +518,7 @@ class Acceptor(Driver):
         )
         self._sessions = sessions
         self.belong_to(principal)
+        self.pump.wire = options.trace
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."

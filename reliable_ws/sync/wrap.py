@@ -11,7 +11,7 @@ from reliable_ws.adapters import role_of
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.failures import RetryPolicy
 from reliable_ws.driver.methods import Methods
-from reliable_ws.driver.options import SessionOptions
+from reliable_ws.driver.options import SessionOptions, TraceOption
 from reliable_ws.driver.ownership import release, take_over
 from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
@@ -52,6 +52,7 @@ def wrap(
     payload_codec: PayloadCodec | None = None,
     store: Store | None = None,
     name: str | None = None,
+    trace: TraceOption = None,
 ) -> Connection:
     """Take over an open WebSocket, and greet the peer.
 
@@ -72,7 +73,7 @@ def wrap(
             WebSocket of a session gives its connection. A later one carries on that connection:
             the call waits until this WebSocket is gone, and raises ``AlreadyServed``.
             :meth:`Sessions.handle` has no second handler. They bring their own ``methods``,
-            ``config``, ``on_event`` and ``payload_codec``.
+            ``config``, ``on_event``, ``payload_codec`` and ``trace``.
         reopen: For the initiator: a function that returns a new open WebSocket.
             If it returns one that belongs to a connection, the session is lost. The ``ValueError``
             is the cause of the ``SessionLost``.
@@ -85,9 +86,12 @@ def wrap(
         store: For the initiator, with ``name``, as in :func:`connect`. An acceptor gives the store
             to its :class:`Sessions`.
         name: The name of the session in the store.
+        trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
+            :class:`~reliable_ws.WireTrace`. Default: nothing is written.
 
     Raises:
         StoreError: The store cannot be opened.
+        OSError: The file of the trace cannot be written.
         TypeError: No adapter knows the object, or an argument has the wrong type.
         ValueError: The WebSocket is not open, is being read by something else or is wrapped
             already; the role is missing; or an option does not fit the role or ``sessions``.
@@ -107,6 +111,7 @@ def wrap(
         on_event=on_event,
         payload_codec=payload_codec,
         resume_within=resume_within,
+        trace=trace,
     )
     check_reopening(reopen, reconnect, awaited=False)
     config = config or DEFAULT_CONFIG
@@ -123,6 +128,7 @@ def wrap(
         retry=retry,
         store=store,
         name=name,
+        trace=trace,
     )
     transport = take_over(websocket, adapt)
     try:
@@ -136,7 +142,11 @@ def wrap(
     if role == "acceptor":
         if sessions is None:
             sessions = Sessions(
-                methods=methods, config=config, on_event=on_event, payload_codec=payload_codec
+                methods=methods,
+                config=config,
+                on_event=on_event,
+                payload_codec=payload_codec,
+                trace=options.trace,
             )
         return sessions.accept(transport, principal, resumable=options.resumable)
     if store is not None and name is not None:

@@ -1,0 +1,224 @@
+"""Traces of the wire (``trace=``), read: what both ends have seen, put together.
+
+Theory of operation. A WebSocket keeps the order of its messages. So the n-th message that one end
+has sent on a link is the n-th that the other end has got (:func:`match`), and what has no partner
+was lost with the link. The clocks of two machines differ: what was sent must have been sent before
+it arrived, which bounds the difference from both sides (:func:`clock_difference`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reliable_ws.wire_trace import FORMAT, VERSION
+
+from .common import Failure
+
+__all__ = ["Event", "Trace", "described", "read"]
+
+SIDES = ("initiator", "acceptor")
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """One line of a trace."""
+
+    time: float
+    "Seconds since 1970; those of an acceptor by the initiator's clock, where both were read."
+    session: str
+    role: str
+    link: int
+    event: str
+    "``opens``, ``sends``, ``gets`` or ``lost``."
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    code: int | None = None
+    reason: str = ""
+    partner: Event | None = None
+    "The same message, as the other end has seen it."
+    again: bool = False
+    "Whether it carries messages or calls that were sent before."
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was seen of one session."""
+
+    session: str
+    events: list[Event]
+    "In the order of time."
+    sides: tuple[str, ...]
+    "Which ends have been read."
+
+
+def read(paths: Iterable[str], prefix: str = "") -> list[Trace]:
+    """Read traces; return what they have of each session, in the order of its beginning.
+
+    ``prefix``: only of sessions whose id begins so.
+
+    Raises:
+        Failure: A file cannot be read, or is no trace.
+    """
+    by_session: dict[str, list[Event]] = defaultdict(list)
+    for path in paths:
+        for event in _lines(path):
+            if event.session.startswith(prefix):
+                by_session[event.session].append(event)
+    traces = [_trace(session, events) for session, events in by_session.items()]
+    return sorted(traces, key=lambda trace: trace.events[0].time)
+
+
+def _lines(path: str) -> Iterator[Event]:
+    """Read one file."""
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if "format" in record:
+                _check(path, record)
+                continue
+            yield Event(
+                time=float(record["time"]),
+                session=str(record["session"]),
+                role=str(record["role"]),
+                link=int(record["link"]),
+                event=str(record["event"]),
+                frames=record.get("frames", []),
+                code=record.get("code"),
+                reason=record.get("reason", ""),
+            )
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):  # a disk was full in the midst of it
+                return
+            raise Failure(f"{path}, line {number}: this is no line of a trace") from None
+
+
+def _check(path: str, head: dict[str, Any]) -> None:
+    if head["format"] != FORMAT or head["version"] != VERSION:
+        raise Failure(
+            f"{path} is {head['format']}, version {head.get('version')}: "
+            f"this program reads {FORMAT}, version {VERSION}"
+        )
+
+
+def _trace(session: str, events: list[Event]) -> Trace:
+    """Put together what was seen of one session."""
+    sides = tuple(side for side in SIDES if any(event.role == side for event in events))
+    for side in sides:
+        _mark_repeated([event for event in events if event.role == side])
+    match(events)
+    if len(sides) == len(SIDES):
+        difference = clock_difference(events)
+        for event in events:
+            if event.role == "acceptor":
+                event.time += difference
+    return Trace(session, sorted(events, key=lambda event: event.time), sides)
+
+
+def match(events: list[Event]) -> None:
+    """Find the two ends of each WebSocket message."""
+    sent: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    got: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.event == "sends":
+            sent[event.role, event.link].append(event)
+        elif event.event == "gets":
+            other = "acceptor" if event.role == "initiator" else "initiator"
+            got[other, event.link].append(event)
+    for key, sends in sent.items():
+        for sending, getting in zip(sends, got[key], strict=False):
+            sending.partner, getting.partner = getting, sending
+
+
+def clock_difference(events: list[Event]) -> float:
+    """Return how many seconds to add to the acceptor's times; 0.0 where they fit already."""
+    least, most = float("-inf"), float("inf")
+    for event in events:
+        if event.event != "sends" or event.partner is None:
+            continue
+        if event.role == "initiator":
+            least = max(least, event.time - event.partner.time)
+        else:
+            most = min(most, event.partner.time - event.time)
+    if least <= 0.0 <= most:
+        return 0.0
+    if least == float("-inf"):
+        return most
+    return least if most == float("inf") else (least + most) / 2
+
+
+def _mark_repeated(events: list[Event]) -> None:
+    """Note which messages of one end were sent before."""
+    highest = {"Messages": 0, "Calls": 0}
+    for event in events:
+        if event.event != "sends":
+            continue
+        for frame in event.frames:
+            name = frame.get("frame", "")
+            if name in highest:
+                event.again |= int(frame["first"]) <= highest[name]
+                count = frame["count"] if name == "Messages" else len(frame["entries"])
+                highest[name] = max(highest[name], int(frame["first"]) + int(count) - 1)
+
+
+def described(event: Event) -> str:
+    """Return what a WebSocket message says, in words."""
+    return "; ".join(map(_frame, event.frames)) or "nothing that is known here"
+
+
+def _frame(frame: dict[str, Any]) -> str:
+    name = frame.get("frame", "?")
+    match name:
+        case "Messages":
+            numbers = _run(frame["first"], frame["count"])
+            return f"Messages {numbers} ({frame['bytes']} B)"
+        case "Calls":
+            numbers = _run(frame["first"], len(frame["entries"]))
+            entries = ", ".join(map(_entry, frame["entries"]))
+            return f"Calls {numbers} ({entries})"
+        case "Part":
+            end = frame["offset"] + frame["bytes"]
+            return f"Part of {frame['number']}: bytes {frame['offset']}-{end} of {frame['total']}"
+        case "Hello" | "Welcome":
+            kind = f"attempt {frame['attempt']}" if name == "Hello" else _kind(frame["resumed"])
+            where = frame["position"]
+            counters = where["counters"]
+            return (
+                f"{name}, {kind}: sent {where['sent']}, received {counters['received']}, "
+                f"confirmed {counters['confirmed']}"
+            )
+        case "Ack" | "Stop" | "Done":
+            counters = frame.get("counters", frame)
+            return f"{name}: received {counters['received']}, confirmed {counters['confirmed']}"
+        case "Finish" | "Refuse":
+            return f"{name}: {frame['code']} {frame['reason']!r}"
+        case "invalid":
+            return f"no message of this protocol: {frame['reason']}"
+    fields = [f"{key} {value}" for key, value in frame.items() if key != "frame"]
+    return f"{name} {', '.join(fields)}"
+
+
+def _kind(resumed: bool) -> str:  # noqa: FBT001 - as it stands in the file
+    return "again" if resumed else "new"
+
+
+def _run(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    words = str(entry["entry"]).lower()
+    if "method" in entry:
+        words += f" {entry['method']}"
+    if "request" in entry:
+        words += f" of {entry['request']}"
+    if "code" in entry:
+        words += f": {entry['code']}"
+    return words
