@@ -229,8 +229,9 @@ export class Connection implements AsyncIterable<any> {
    */
   async room(bytes = 0): Promise<void> {
     const { session } = this.#driver;
-    while (!session.hasRoom(bytes)) {
+    for (;;) {
       if (!this.#driver.isOpen) throw session.error();
+      if (session.hasRoom(bytes)) return;
       await this.#driver.change();
     }
   }

@@ -2,6 +2,8 @@
 
 import { RemoteError } from "./errors.js";
 import type { CallEvent } from "./protocol/events.js";
+import { LONGEST_NAME, LONGEST_WORDS } from "./protocol/frames.js";
+import { clipped } from "./protocol/pack.js";
 import { openPayload } from "./protocol/payload.js";
 import type { Session } from "./protocol/session.js";
 
@@ -187,9 +189,8 @@ export class Handlers {
   #fault(id: number, method: string, error: unknown): void {
     const { session } = this.#host;
     if (error instanceof RemoteError) {
-      const cut = (text: string, bytes: number) =>
-        text.slice(0, new TextEncoder().encodeInto(text, new Uint8Array(bytes)).read);
-      const [code, text] = [cut(error.code, 255) || "error", cut(error.text, 1000)];
+      const code = clipped(error.code, LONGEST_NAME) || "error";
+      const text = clipped(error.text, LONGEST_WORDS);
       try {
         session.fault(id, code, text, error.data);
       } catch {

@@ -7,7 +7,7 @@
 
 /** How long to wait between attempts to reconnect. Times are milliseconds. */
 export interface Backoff {
-  /** Limit of the first pause. Default: 200. */
+  /** Limit of the first pause. Default: 200, or `longest` if that is less. */
   readonly initial: number;
   /** The limit grows by this factor from attempt to attempt. Default: 2. */
   readonly factor: number;
@@ -65,6 +65,7 @@ export class Reconnect {
 
   constructor(session: Progress, backoff: Partial<Backoff> = {}) {
     const all = { ...DEFAULT_BACKOFF, ...backoff };
+    all.initial = backoff.initial ?? Math.min(all.initial, all.longest);
     const { initial, factor, longest, stable } = all;
     if (!(initial >= 0 && factor >= 1 && longest >= initial && stable >= 0)) {
       throw new RangeError("backoff: 0 <= initial <= longest, factor >= 1, stable >= 0");

@@ -2,18 +2,12 @@
 
 import { ReliableWSError, RemoteError, RequestTimeout, requestError } from "./errors.js";
 import type { CallEvent } from "./protocol/events.js";
-import { OVERHEAD, Packed, type Payload } from "./protocol/frames.js";
-import { openPayload } from "./protocol/payload.js";
+import type { Payload } from "./protocol/frames.js";
+import { openPayload, weightOf } from "./protocol/payload.js";
 import type { Session } from "./protocol/session.js";
 
 /** Bytes of items of one stream that may be on their way or unread. */
 const STREAM_CREDIT = 256 * 1024;
-
-/** What an item weighs against the credit of its stream (CALL-7). */
-function weightOf(payload: Payload): number {
-  if (typeof payload === "string") return new TextEncoder().encode(payload).length + OVERHEAD;
-  return (payload instanceof Packed ? payload.data : payload).length + OVERHEAD;
-}
 
 /** Options of one request. */
 export interface RequestOptions {

@@ -9,6 +9,7 @@
  */
 
 import { SUBPROTOCOL } from "./protocol/frames.js";
+import { clipped } from "./protocol/pack.js";
 
 /** Bytes that may lie in `bufferedAmount`. */
 const MOST_BUFFERED = 1024 * 1024;
@@ -77,9 +78,8 @@ export function drive(socket: WebSocketLike, handlers: SocketHandlers): Socket {
   };
   const close = (code: number, reason: string) => {
     const may = code === 1000 || (code >= 3000 && code < 5000);
-    const { read } = new TextEncoder().encodeInto(reason, new Uint8Array(123));
     try {
-      socket.close(may ? code : 1000, reason.slice(0, read));
+      socket.close(may ? code : 1000, clipped(reason, 123));
     } catch {
       // It never was open, or the runtime has a rule of its own: no reason matters that much.
       socket.close();
