@@ -33,7 +33,7 @@ FOLDERS = {
     "dist": JS / "dist",
     "pages": JS / "test" / "browser" / "pages",
     "test": JS / "test",
-    "vectors": JS.parent / "tests" / "vectors",
+    "tests": JS.parent / "tests",
     "node_modules": JS / "node_modules",
 }
 """What is served, by the first part of the path."""
