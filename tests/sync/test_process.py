@@ -19,7 +19,7 @@ from .conftest import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
-    pytest.mark.transport,
+    pytest.mark.python,
     pytest.mark.skipif(os.name == "nt", reason="signals are sent"),
 ]
 

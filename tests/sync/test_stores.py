@@ -24,8 +24,6 @@ from .conftest import run, until, waits
 from .network import SECONDS
 from .pipe import EagerPipe, Pipe, pipe
 
-pytestmark = pytest.mark.transport
-
 
 class Server:
     """A server with a store; its process can be replaced."""
