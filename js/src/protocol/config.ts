@@ -45,7 +45,9 @@ export interface Config {
    */
   storedTtl: number;
   /**
-   * `close()` gives up when the peer has made no progress for so long. Default: 30,000.
+   * `close()` gives up when the peer has made no progress for so long. A WebSocket that died unnoticed
+   * is dropped after `idleTimeout`; the rest of this time is for another one to bring the end
+   * (CLOSE-23). Default: 30,000.
    */
   closeProgressTimeout: number;
   /**

@@ -130,7 +130,7 @@ export type Refuse = [
   counters: Counters | null,
 ];
 
-/** One entry of a run of calls. */
+/** One entry of a run of calls. The number of a Request is its id (CALL-15). */
 export type Entry =
   | [type: typeof REQUEST, method: string, timeout: number | null, credit: number, Payload | null]
   | [type: typeof REPLY, request: number, Payload | null]
@@ -147,7 +147,9 @@ export type Frame =
   | Refuse
   | Part
   | Finish
+  /** A run: payload i (from 0) has the number `first + i` (MSG-1). */
   | [type: typeof MESSAGES, first: number, payloads: Payload[]]
+  /** How far the sender of it has come with what it receives (ACK-1). */
   | [type: typeof ACK, received: number, confirmed: number]
   | [type: typeof WANT, number: number]
   | [type: typeof PARTIAL, number: number, held: number]

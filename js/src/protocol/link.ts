@@ -39,7 +39,7 @@ import type { Timers } from "./timers.js";
 
 /** How to close the WebSocket under a link that is over. */
 export interface CloseAction {
-  /** One of protocol.md, section 12. A page cannot say all of them: then 1000 (CLOSE-9). */
+  /** One of protocol.md, section 12. A page cannot say all of them: then 1000 (CLOSE-26). */
   readonly code: number;
   readonly reason: string;
 }

@@ -119,7 +119,7 @@ export class Session {
   readonly outgoingCalls: OutgoingCalls;
   readonly incomingCalls: IncomingCalls;
 
-  readonly #key: Uint8Array;
+  readonly #key: Uint8Array; // no public field: it is a secret, and objects end in logs (HELLO-17)
   readonly #toldCodec: string | null; // what our greetings say of the codec
   readonly #timers: Timers;
   readonly #frameSize: FrameSize;
@@ -457,7 +457,10 @@ export class Session {
     return this.link;
   }
 
-  /** Return our greeting, built when it is sent (HELLO-4); it is short (FRAME-11). */
+  /**
+   * Return our greeting, which goes alone (HELLO-1). It is built when it is sent (HELLO-4), and it is
+   * short (FRAME-11).
+   */
   #greeting(link: Link): unknown[] {
     const { config, inbox, outbox } = this;
     const counters = inbox.told();

@@ -39,7 +39,7 @@ const OVERLOADED = "overloaded";
 /** What a fault carries that is the protocol's own (CALL-11). */
 const NOTHING = new Uint8Array();
 
-/** The peer's entries, and its requests until they are answered. */
+/** The peer's entries, and its requests until they are answered: so many, and so large (CALL-27). */
 export class IncomingCalls {
   /** Those of the peer's next entry, while any are held. */
   pieces: Pieces | null = null;
