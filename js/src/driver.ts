@@ -273,9 +273,9 @@ export class Driver {
     if (events.length) {
       this.requests.settle();
       this.requests.admit();
-      for (const look of this.#changes.splice(0)) look();
-      queueMicrotask(() => this.status.update());
     }
+    for (const look of this.#changes.splice(0)) look();
+    queueMicrotask(() => this.status.update());
     this.wake();
   }
 

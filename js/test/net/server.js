@@ -33,7 +33,7 @@ export async function serve(t, config = {}) {
   );
   const over = new Promise((resolve) => child.on("close", resolve));
   t.after(async () => {
-    child.stdin.end();
+    child.kill("SIGKILL"); // it would wait for its sessions
     await over;
     rmSync(folder, { recursive: true });
   });

@@ -1,4 +1,4 @@
-"""A server of sessions behind a ChaosProxy, for the tests of the JavaScript client under Node.
+"""A server of sessions behind a ChaosProxy, for tests of the JavaScript client without browsers.
 
     python js/test/net/server.py [--config JSON] [--ledger FILE]
 
