@@ -20,11 +20,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
@@ -66,7 +68,7 @@ class Pump:
         self.link_io: LinkIO | None = None
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
-        self._timers: list[tuple[float, Timer]] = []  # the next one is the last
+        self._timers: dict[float, Timer] = {}  # by when they are due; the next one is the last
 
     @property
     def name(self) -> str:
@@ -90,7 +92,8 @@ class Pump:
             wire=self.wire,
             hello=hello,
         )
-        if link is self.session.link:  # else the next one has overtaken it
+        end = link.close_action
+        if end is None or end.code != Code.SUPERSEDED:  # else the next one has overtaken it
             old, self.link_io = self.link_io, link_io
             if old is not None:
                 old.flush()  # says superseded, and closes
@@ -132,15 +135,15 @@ class Pump:
         """Look at the session again at its deadline."""
         due = self.session.deadline
         timers = self._timers
-        if due < NEVER and (not timers or due < timers[-1][0]):
-            timers.append((due, call_at(due, self._tick)))  # the later ones will be of use, too
+        if due < NEVER and (not timers or due < next(reversed(timers))):
+            timers[due] = call_at(due, partial(self._tick, due))  # later ones will be of use, too
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
         """Do what is due; in the clock's thread."""
         with self.lock:
-            if not self._timers:  # cancelled too late
+            if self._timers.pop(due, None) is None:  # cancelled too late
                 return
-            now = max(time.monotonic(), self._timers.pop()[0])  # clocks may disagree by a hair
+            now = max(time.monotonic(), due)  # clocks may disagree by a hair
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
             self.rearm()
@@ -150,7 +153,7 @@ class Pump:
 
     def cancel_timers(self) -> None:
         """Look at the clock no more."""
-        for _due, timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 

@@ -10,13 +10,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import reliable_ws
 from reliable_ws import Outcome, SQLiteStore, sync
+from reliable_ws.protocol.report import End
+from reliable_ws.protocol.session import Session
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
+from reliable_ws.sync.pump import Pump
 from reliable_ws.sync.waiters import Thresholds
 from tests.support.stores import HeldStore, MemoryStore
 
@@ -680,6 +684,60 @@ def test_a_slow_store_delays_only_what_it_keeps(caplog, monkeypatch):
             receipt.wait_stored(SECONDS)
             receipt.wait(SECONDS)
         until(lambda: server.got == ["one", "two"])
+
+
+def test_the_last_word_to_a_hello_that_ends_the_session_goes_when_it_is_kept():
+    """STORE-4, CLOSE-9: the peer was told nothing, and waited until it gave up the WebSocket."""
+    store = HeldStore()
+    sessions = sync.Sessions(store=store)
+    peer = Session("initiator", bytes(16), bytes(32), time.monotonic())
+
+    def dial() -> tuple[Any, Any]:
+        near, far = pipe(EagerPipe)
+        run(sessions.handle, far, lambda _conn: None)
+        link = peer.dial(time.monotonic())
+        near.send(link.transmit(time.monotonic()))
+        return near, link
+
+    near, link = dial()
+    while peer.inbox.finish is None:  # what it answers is lost
+        peer.receive(link, near.recv(), time.monotonic())
+    peer.close(time.monotonic())
+    near.cut()
+    peer.lost(link, None, "", time.monotonic())
+    store.automatic = False
+    near, link = dial()  # it shows that everything was taken
+    until(lambda: store.pending)
+    answer = run(near.recv)
+    store.automatic = True
+    store.commit()
+    peer.receive(link, answer.result(SECONDS), time.monotonic())
+    assert peer.ended is not None
+    assert peer.ended.kind is End.FINISHED
+    sessions.drain(1)
+
+
+def test_a_timer_that_is_cancelled_too_late_does_nothing(monkeypatch):
+    """It took the next timer for its own: an end that waited for the store was given up at once."""
+    set_: list[tuple[float, Any]] = []
+
+    def call_at(due: float, call: Any) -> Any:
+        set_.append((due, call))
+        return SimpleNamespace(cancel=lambda: None)
+
+    monkeypatch.setattr("reliable_ws.sync.pump.call_at", call_at)
+    ticks: list[float] = []
+    session: Any = SimpleNamespace(deadline=time.monotonic(), tick=ticks.append)
+    pump = Pump(session, threading.Lock(), lambda _events: None)
+    pump.rearm()
+    pump.cancel_timers()
+    session.deadline += 100
+    pump.rearm()
+    (_, late), (_, call) = set_
+    late()
+    assert ticks == []
+    call()
+    assert ticks == [session.deadline]
 
 
 def test_a_key_is_looked_for_no_longer_than_said():
