@@ -7,11 +7,14 @@ import os
 import signal
 import struct
 
-__all__ = ["APPLICATION", "KINDS", "POINTS", "SIDES", "STAGES", "Board"]
+__all__ = ["APPLICATION", "FACTS", "KINDS", "POINTS", "SIDES", "STAGES", "Board"]
 
 SIDES = ("initiator", "acceptor")
 
-KINDS = (
+KINDS = ("tasks", "threads")
+"With which of its two drivers a process uses the library."
+
+FACTS = (
     "attempt",
     "welcome",
     "messages",
@@ -53,7 +56,7 @@ APPLICATION = (
     "checkpointed",
 )
 
-POINTS = tuple(f"{stage} {kind}" for stage in STAGES for kind in KINDS) + APPLICATION
+POINTS = tuple(f"{stage} {fact}" for stage in STAGES for fact in FACTS) + APPLICATION
 
 _NUMBER = {point: number for number, point in enumerate(POINTS)}
 _INT = struct.Struct("i")
@@ -64,7 +67,7 @@ class Board:
 
     def __init__(self) -> None:
         self._size = 2 + len(POINTS)
-        self._memory = mmap.mmap(-1, _INT.size * (1 + len(SIDES) * self._size))
+        self._memory = mmap.mmap(-1, _INT.size * (1 + len(SIDES) * len(KINDS) * self._size))
 
     def _get(self, at: int) -> int:
         return _INT.unpack_from(self._memory, at * _INT.size)[0]
@@ -72,8 +75,8 @@ class Board:
     def _set(self, at: int, value: int) -> None:
         _INT.pack_into(self._memory, at * _INT.size, value)
 
-    def _at(self, side: str) -> int:
-        return 1 + SIDES.index(side) * self._size
+    def _at(self, side: str, kind: str) -> int:
+        return 1 + (SIDES.index(side) * len(KINDS) + KINDS.index(kind)) * self._size
 
     @property
     def finishing(self) -> bool:
@@ -84,19 +87,20 @@ class Board:
     def finishing(self, value: bool) -> None:
         self._set(0, int(value))
 
-    def arm(self, side: str, point: str, times: int) -> None:
-        """Let a side die when it comes to a point for the n-th time from now on."""
-        at = self._at(side)
+    def arm(self, side: str, kind: str, point: str, times: int) -> None:
+        """Let a process die when it comes to a point for the n-th time from now on."""
+        at = self._at(side, kind)
         self._set(at + 1, times)
         self._set(at, _NUMBER[point] + 1)
 
     def disarm(self) -> None:
         for side in SIDES:
-            self._set(self._at(side), 0)
+            for kind in KINDS:
+                self._set(self._at(side, kind), 0)
 
-    def cross(self, side: str, point: str) -> None:
-        """Note that a side is at a point, or die there."""
-        at, number = self._at(side), _NUMBER[point]
+    def cross(self, side: str, kind: str, point: str) -> None:
+        """Note that a process is at a point, or die there."""
+        at, number = self._at(side, kind), _NUMBER[point]
         self._set(at + 2 + number, self._get(at + 2 + number) + 1)
         if self._get(at) == number + 1:
             left = self._get(at + 1) - 1
@@ -105,7 +109,7 @@ class Board:
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()
 
-    def hits(self, side: str) -> dict[str, int]:
-        """How often a side came to each point."""
-        at = self._at(side) + 2
+    def hits(self, side: str, kind: str) -> dict[str, int]:
+        """How often the processes of a side came to each point."""
+        at = self._at(side, kind) + 2
         return {point: self._get(at + number) for number, point in enumerate(POINTS)}

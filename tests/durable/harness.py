@@ -1,7 +1,8 @@
 """Kill both sides of a conversation, again and again, and compare what they wrote down.
 
 ``python -m tests.durable.harness --kills 300``. The parent has loaded everything, and forks each
-process: so a start takes milliseconds. It listens, and its children accept.
+process: so a start takes milliseconds. It listens, and its children accept. Each process is one of
+asyncio or one with threads, by chance: so each kind of driver goes on with what the other has kept.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from collections import Counter
 from pathlib import Path
 
 from reliable_ws.adapters.websockets import asyncio as _websockets  # noqa: F401 - loaded once
+from reliable_ws.adapters.websockets import listener as _listener  # noqa: F401
+from reliable_ws.adapters.websockets import sync as _sync  # noqa: F401
 
 from . import points
 from .audit import audit
-from .board import POINTS, SIDES, STAGES, Board
-from .sides import Life, live
+from .board import KINDS, POINTS, SIDES, STAGES, Board
+from .lives import live
+from .sides import Life
 
 __all__ = ["World", "main", "plan"]
 
@@ -93,12 +97,15 @@ class World:
         self.listening.setblocking(False)
         self.lives = dict.fromkeys(SIDES, 0)
         self.children: dict[str, int] = {}
-        self.kills = self.missed = 0
+        self.kinds: dict[str, str] = {}
+        "Of the last process of each side."
+        self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
     def start(self, side: str) -> None:
         """Start the next process of a side."""
         self.lives[side] += 1
+        kind = self.kinds[side] = self.chance.choice(KINDS)
         life = Life(
             self.directory,
             side,
@@ -107,6 +114,7 @@ class World:
             self.board,
             self.listening,
             self.survives,
+            kind,
         )
         process = os.fork()
         if process:
@@ -138,6 +146,7 @@ class World:
             if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
                 log = (self.directory / f"{side}.log").read_text()[-3000:]
                 self.wrong.append(f"{side} ended by itself with {status}: {log}")
+            self.counts[f"processes killed, with {self.kinds[side]}"] += 1
 
     def kill(self, planned: Kill | None) -> None:
         """Have a side die, and start it again."""
@@ -147,20 +156,22 @@ class World:
         if planned is None:
             until = time.monotonic() + self.chance.uniform(0.0, 0.12)
         else:
-            self.board.arm(*planned)
+            side, point, times = planned
+            self.board.arm(side, self.kinds[side], point, times)
             until = time.monotonic() + PATIENCE
         ended = self.wait(until)
         self.board.disarm()
-        self.kills += 1
+        self.counts["kills"] += 1
         if not ended:
             if planned is not None:
-                self.missed += 1
+                self.counts["points not reached"] += 1
                 self.see_that_they_go_on(planned)
             victims = self.chance.choice((SIDES[:1], SIDES[1:], SIDES))
             for side in victims:
                 if side in self.children:
                     os.kill(self.children[side], signal.SIGKILL)
-                    os.waitpid(self.children.pop(side), 0)
+                    _process, status = os.waitpid(self.children.pop(side), 0)
+                    ended.append((side, status))
         self.check(ended)
 
     def wait(self, until: float) -> list[tuple[str, int]]:
@@ -173,11 +184,22 @@ class World:
 
     def see_that_they_go_on(self, planned: Kill) -> None:
         """A point that was not reached may be a rare one; but something has to happen."""
-        before = [self.board.hits(side) for side in SIDES]
-        self.check(self.wait(time.monotonic() + STILL))
-        if before == [self.board.hits(side) for side in SIDES]:
-            self.ask_where_they_are()
-            self.wrong.append(f"both sides stand still, before {planned}")
+        before, until = self.hits(), time.monotonic() + STILL
+        while self.hits() == before:
+            if time.monotonic() > until:
+                self.ask_where_they_are()
+                self.wrong.append(f"both sides stand still, before {planned}")
+                return
+            self.check(self.wait(time.monotonic() + 0.05))
+
+    def hits(self) -> dict[tuple[str, str, str], int]:
+        """How often processes of each side and kind came to each point."""
+        return {
+            (side, kind, point): count
+            for side in SIDES
+            for kind in KINDS
+            for point, count in self.board.hits(side, kind).items()
+        }
 
     def ask_where_they_are(self) -> None:
         """Have both sides write their stacks and tasks into their logs."""
@@ -217,10 +239,8 @@ def run(planned: list[Kill | None], seed: int, *, per_world: int, keep: Path | N
         for one in planned[at : at + per_world]:
             world.kill(one)
         world.finish()
-        for side in SIDES:
-            figures.hits.update({(side, point): n for point, n in world.board.hits(side).items()})
-        figures.counts["kills"] += world.kills
-        figures.counts["points not reached"] += world.missed
+        figures.hits.update(world.hits())
+        figures.counts.update(world.counts)
         found = audit(directory)
         figures.counts.update(found.counts)
         figures.strange.update(found.strange)
@@ -239,7 +259,7 @@ class Figures:
         self.counts: Counter[str] = Counter()
         self.strange: Counter[str] = Counter()
         "What went wrong for an application because its peer had died: no fault."
-        self.hits: Counter[tuple[str, str]] = Counter()
+        self.hits: Counter[tuple[str, str, str]] = Counter()
         self.wrong: list[str] = []
 
     def add(self, other: Figures) -> None:
@@ -251,7 +271,12 @@ class Figures:
     @property
     def never(self) -> list[str]:
         """Points that nobody came to."""
-        return [f"{side}: {point}" for side, point in all_points() if not self.hits[side, point]]
+        return [
+            f"{side}, {kind}: {point}"
+            for side, point in all_points()
+            for kind in KINDS
+            if not self.hits[side, kind, point]
+        ]
 
 
 def run_together(kills: int, seed: int, *, jobs: int, per_world: int, keep: Path | None) -> Figures:

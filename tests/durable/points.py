@@ -9,9 +9,9 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reliable_ws.aio.driver import Driver
-from reliable_ws.aio.link_io import LinkIO
-from reliable_ws.aio.session_store import SessionStore
+from reliable_ws.aio import link_io as aio_link_io
+from reliable_ws.aio import session_store as aio_session_store
+from reliable_ws.aio import store_port as aio_store_port
 from reliable_ws.protocol import frames
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.durable import unpack_facts
@@ -20,6 +20,9 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.stores import ledger as ledger_module
 from reliable_ws.stores.ledger import Ledger
 from reliable_ws.stores.sqlite import SQLiteStore
+from reliable_ws.sync import link_io as sync_link_io
+from reliable_ws.sync import session_store as sync_session_store
+from reliable_ws.sync import store_port as sync_store_port
 
 from .board import Board
 
@@ -46,10 +49,10 @@ _working: dict[bytes, bytes] = {}  # the facts that the store works on, by sessi
 _said: set[str] = set()  # in frames that are not written
 
 
-def begin(board: Board, side: str) -> None:
+def begin(board: Board, side: str, kind: str) -> None:
     """Let the points of this process be those of one side."""
     global _cross  # noqa: PLW0603 - one process, one side
-    _cross = functools.partial(board.cross, side)
+    _cross = functools.partial(board.cross, side, kind)
 
 
 def cross(point: str) -> None:
@@ -140,13 +143,6 @@ def install() -> None:
         inner(ledger)
         _cross("checkpointed")
 
-    @_wrap(SessionStore, "answered")
-    def answered(inner: Any, store: Any, error: Any) -> None:
-        facts = _working.get(store._driver.session.id, b"")
-        _cross_all("told", sorted(_kinds.get(facts, ())))
-        inner(store, error)
-        _kinds.pop(facts, None)
-
     @_wrap(Session, "kept")
     def kept(inner: Any, session: Any, now: float) -> Any:
         events = inner(session, now)
@@ -162,14 +158,36 @@ def install() -> None:
             _cross_all("transmit", sorted(kinds))
         return data
 
-    @_wrap(LinkIO, "flush")
-    def flush(inner: Any, link_io: Any) -> None:
-        inner(link_io)
-        kinds = sorted(_said)
-        _said.clear()
-        _cross_all("written", kinds)
+    _install_in_drivers()
 
-    @_wrap(Driver, "_applied")
-    def applied(inner: Any, driver: Any, *arguments: Any) -> None:
-        _cross("applied")
-        inner(driver, *arguments)
+
+def _install_in_drivers() -> None:
+    """Wrap the same of either driver."""
+    for session_store in (aio_session_store.SessionStore, sync_session_store.SessionStore):
+
+        @_wrap(session_store, "answered")
+        def answered(inner: Any, store: Any, error: Any) -> None:
+            facts = _working.get(store._driver.session.id, b"")
+            _cross_all("told", sorted(_kinds.get(facts, ())))
+            inner(store, error)
+            _kinds.pop(facts, None)
+
+    for link_io, write in ((aio_link_io.LinkIO, "flush"), (sync_link_io.LinkIO, "_send_all")):
+
+        @_wrap(link_io, write)
+        def write_(inner: Any, *arguments: Any) -> Any:
+            done = inner(*arguments)
+            kinds = sorted(_said.copy())  # another thread may be writing on another link
+            _said.clear()
+            _cross_all("written", kinds)
+            return done
+
+    for port in (aio_store_port.StorePort, sync_store_port.StorePort):
+
+        @_wrap(port, "apply")
+        def apply(inner: Any, port: Any, work: Any, done: Any) -> None:
+            def applied(result: Any, error: Any) -> None:
+                _cross("applied")
+                done(result, error)
+
+            inner(port, work, applied)

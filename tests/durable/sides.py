@@ -1,30 +1,27 @@
-"""The two programs: each sends, takes and asks, and writes down what it does before and after."""
+"""The two programs: each sends, takes and asks, and writes down what it does before and after.
+
+What both kinds of a program have in common is here: :mod:`.task_sides` has those of asyncio,
+:mod:`.thread_sides` those with threads.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import faulthandler
-import logging
-import os
 import random
-import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import WebSocketException
 
 import reliable_ws
 from reliable_ws import Backoff, Config, Methods, SQLiteStore
 
-from . import points
 from .board import Board
 from .ledger import Notes, read
 from .points import cross
 
-__all__ = ["Life", "live"]
+__all__ = ["BACKOFF", "CONFIG", "TROUBLE", "Kind", "Life", "Side", "id_of"]
 
 CONFIG = Config(
     max_frame=8192,  # so that some messages travel in parts
@@ -35,12 +32,17 @@ CONFIG = Config(
 )
 BACKOFF = Backoff(initial=0.005, longest=0.05)
 
+TROUBLE = (OSError, WebSocketException, reliable_ws.ReliableWSError)
+"What an initiator gets whose acceptor has just died."
+
 LARGE = 20_000
 STYLES = ("key", "apply", "plain", "nowait")
 TABLES = (
     "create table if not exists mine (id text, number integer)",
     "create table if not exists took (key text, id text)",
 )
+
+Kind = Literal["tasks", "threads"]
 
 
 class Life(NamedTuple):
@@ -53,6 +55,7 @@ class Life(NamedTuple):
     board: Board
     listening: socket.socket
     survives: Any
+    kind: Kind = "tasks"
     store: Any = None
     "Instead of a :class:`SQLiteStore` of the side's file."
     notes: Any = None
@@ -61,24 +64,12 @@ class Life(NamedTuple):
     "Seconds after which the acceptor leaves sessions that do not come to an end."
 
 
-def live(life: Life) -> None:
-    """Be that process."""
-    log = os.open(life.directory / f"{life.side}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    logging.basicConfig(level=logging.INFO, force=True)
-    points.begin(life.board, life.side)
-    faulthandler.register(signal.SIGUSR2)  # a side that stands still is asked where
-    asyncio.run((Initiator if life.side == "initiator" else Acceptor)(life).run())
-
-
-def show_tasks() -> None:
-    """Write down where each task waits."""
-    for task in asyncio.all_tasks():
-        task.print_stack()
-
-
 class Side:
+    """What a program does that waits for nothing."""
+
+    work: Any
+    "The method that the peer may request."
+
     def __init__(self, life: Life) -> None:
         self.life = life
         self.chance = random.Random(life.seed)
@@ -90,7 +81,14 @@ class Side:
         self.store = life.store or SQLiteStore(file, survives=life.survives)
         self.methods = Methods()
         self.methods.add(self.work, name="work")
-        self.watched: set[asyncio.Task[None]] = set()
+        opened = [line[1] for line in self.before if line[0] == "open"]
+        self.newest: str | None = opened[-1] if opened else None
+        self.gone_since: float | None = None  # the peer
+        self.empty_since: float | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"ws://127.0.0.1:{self.life.listening.getsockname()[1]}"
 
     def note(self, *fields: Any) -> None:
         self.notes.write(*fields)
@@ -98,6 +96,12 @@ class Side:
     def new_id(self) -> str:
         self.count += 1
         return f"{self.life.side[0]}{self.life.number}.{self.count}"
+
+    def happened(self, event: Any) -> None:
+        if event.name in ("closed", "session_lost", "superseded"):
+            self.note("event", event.name, event.code, event.reason)
+
+    # ------------------------------------------------------------------ messages of ours
 
     def left_over(self) -> list[tuple[str, str]]:
         """Sends with a key that an earlier process began, and of which it does not know."""
@@ -107,122 +111,56 @@ class Side:
                 begun.pop(line[1], None)
         return [(id_, style) for id_, style in begun.items() if style in ("key", "apply")]
 
-    def happened(self, event: Any) -> None:
-        if event.name in ("closed", "session_lost", "superseded"):
-            self.note("event", event.name, event.code, event.reason)
-
-    # ------------------------------------------------------------------ requests
-
-    async def work(self, id_: str) -> str:
-        self.note("run", id_)
-        cross("run")
-        await asyncio.sleep(self.chance.choice((0, 0.001, 0.003)))
-        self.note("ran", id_)
-        cross("ran")
-        return id_
-
-    async def ask(self, conn: reliable_ws.Connection, count: int) -> None:
-        for _ in range(count):
-            id_ = self.new_id()
-            self.note("ask", id_)
-            cross("request")
-            try:
-                answer = await conn.request("work", [id_])
-            except Exception as error:
-                self.note("fault", id_, type(error).__name__, str(error))
-                if not isinstance(error, reliable_ws.RemoteError):
-                    return
-            else:
-                self.note("answer", id_, answer)
-            cross("answered")
-
-    # ------------------------------------------------------------------ messages of ours
-
-    async def send(self, conn: reliable_ws.Connection, id_: str, style: str) -> None:
-        size = LARGE if self.chance.random() < 0.05 else self.chance.randint(0, 200)
-        message = f"{id_} {style} {'x' * size}"
-        self.note("try", id_, style)
-        cross("send")
-        if style == "key":
-            receipt = await conn.send(message, key=id_)
-        elif style == "apply":
-
-            def work(db: Any) -> None:
-                for table in TABLES:
-                    db.execute(table)
-                db.execute("insert into mine values (?, 1)", (id_,))
-
-            receipt = await conn.send(message, key=id_, apply=work)
-        elif style == "plain":
-            receipt = await conn.send(message)
-        else:
-            receipt = conn.send_nowait(message)
-            await receipt.stored
-        cross("sent")
-        earlier = type(receipt) is not reliable_ws.Receipt
-        if style == "apply" and not earlier:  # accepted; its number may change with the process
-            self.note("accepted", id_, None, 0)
-            await receipt.stored
-        self.note("accepted", id_, None if earlier else conn.id.hex(), receipt.number)
-        watcher = asyncio.ensure_future(self.watch(id_, receipt))
-        self.watched.add(watcher)
-        watcher.add_done_callback(self.watched.discard)
-
-    async def watch(self, id_: str, receipt: reliable_ws.Receipt) -> None:
-        try:
-            await receipt
-        except reliable_ws.DeliveryError:
-            pass
-        except Exception as error:
-            self.note("oops", repr(error))
-        self.note("known", id_, receipt.outcome.value)
-
-    async def send_some(self, conn: reliable_ws.Connection, count: int) -> None:
-        """Send a number of messages, some of them together. Stops when nothing more is taken."""
+    def plan_sends(self, count: int) -> list[list[tuple[str, str]]]:
+        """Which messages to send, and which of them together."""
         todo = self.left_over()
         self.before = []
         todo += [(self.new_id(), self.chance.choice(STYLES)) for _ in range(count)]
+        batches = []
         while todo:
             together = self.chance.choice((1, 1, 2, 7))
-            batch, todo = todo[:together], todo[together:]
-            results = await asyncio.gather(
-                *(self.send(conn, *one) for one in batch), return_exceptions=True
-            )
-            if errors := [error for error in results if isinstance(error, BaseException)]:
-                for (id_, style), error in zip(batch, results, strict=True):
-                    if isinstance(error, BaseException):
-                        self.note("untold", id_, style, repr(error))
-                if not isinstance(errors[0], reliable_ws.ConnectionClosed):
-                    raise errors[0]
-                return
+            batches.append(todo[:together])
+            todo = todo[together:]
+        return batches
+
+    def begin_send(self, id_: str, style: str) -> tuple[str, Any]:
+        """Return a message, and the work that is kept with it."""
+        size = LARGE if self.chance.random() < 0.05 else self.chance.randint(0, 200)
+        self.note("try", id_, style)
+        cross("send")
+
+        def work(db: Any) -> None:
+            for table in TABLES:
+                db.execute(table)
+            db.execute("insert into mine values (?, 1)", (id_,))
+
+        return f"{id_} {style} {'x' * size}", work
+
+    def note_accepted(self, conn: Any, id_: str, receipt: Any, *, earlier: bool) -> None:
+        self.note("accepted", id_, None if earlier else conn.id.hex(), receipt.number)
+
+    def note_unsent(self, batch: list[tuple[str, str]], results: list[Any]) -> bool:
+        """Write down which sends of a batch have raised; whether nothing more is taken."""
+        errors = [error for error in results if isinstance(error, BaseException)]
+        for (id_, style), error in zip(batch, results, strict=True):
+            if isinstance(error, BaseException):
+                self.note("untold", id_, style, repr(error))
+        if errors and not isinstance(errors[0], reliable_ws.ConnectionClosed):
+            raise errors[0]
+        return bool(errors)
 
     # ------------------------------------------------------------------ messages of the peer
 
-    async def take(self, conn: reliable_ws.Connection, limit: int | None = None) -> None:
-        """Take messages and confirm them, some of them late and out of order."""
-        late: set[asyncio.Task[None]] = set()
-        taken = 0
-        with contextlib.suppress(reliable_ws.ConnectionClosed):
-            async for delivery in conn.deliveries():
-                id_ = delivery.message.split(" ")[0]
-                self.note("got", delivery.key, id_, delivery.redelivered)
-                cross("got")
-                taken += 1
-                if taken == limit:
-                    return
-                if self.chance.random() < 0.3:
-                    late.add(asyncio.create_task(self.confirm_late(delivery)))
-                else:
-                    await self.confirm(delivery)
-            await asyncio.gather(*late)
+    def note_got(self, delivery: Any) -> None:
+        self.note("got", delivery.key, id_of(delivery), delivery.redelivered)
+        cross("got")
 
-    async def confirm_late(self, delivery: Any) -> None:
-        await asyncio.sleep(self.chance.choice((0, 0.001, 0.005)))
-        await self.confirm(delivery)
-
-    async def confirm(self, delivery: Any) -> None:
-        id_ = delivery.message.split(" ")[0]
-        applied = int(id_.split(".")[1]) % 2 == 1
+    def begin_confirm(self, delivery: Any) -> Any:
+        """Return the work to confirm a delivery with, or ``None``: to be confirmed without."""
+        id_ = id_of(delivery)
+        cross("confirming")
+        if int(id_.split(".")[1]) % 2 == 0:
+            return None
 
         def work(db: Any) -> None:
             for table in TABLES:
@@ -230,115 +168,41 @@ class Side:
             db.execute("insert into took values (?, ?)", (delivery.key, id_))
             cross("apply")
 
-        cross("confirming")
-        try:
-            if applied:
-                await delivery.confirm(apply=work)
-            else:
-                delivery.confirm()
-        except reliable_ws.ConfirmTooLate:
-            return
+        return work
+
+    def note_did(self, delivery: Any, work: Any) -> None:
         cross("confirmed")
-        self.note("did", delivery.key, applied)
+        self.note("did", delivery.key, work is not None)
 
+    # ------------------------------------------------------------------ sessions
 
-class Initiator(Side):
-    async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
-        port = self.life.listening.getsockname()[1]
-        self.uri = f"ws://127.0.0.1:{port}"
-        opened = [line[1] for line in self.before if line[0] == "open"]
-        self.newest = opened[-1] if opened else None
-        while True:
-            try:
-                await self.one_session()
-                if self.life.board.finishing:
-                    break
-            except (OSError, InvalidHandshake, reliable_ws.ReliableWSError) as error:
-                self.note("oops", type(error).__name__)  # the acceptor has just died
-                await asyncio.sleep(0.01)
-        self.store.close()
-        self.note("end")
-
-    async def one_session(self) -> None:
-        conn = await reliable_ws.connect(
-            self.uri,
-            store=self.store,
-            name="orders",
-            config=CONFIG,
-            reconnect=BACKOFF,
-            methods=self.methods,
-            on_event=self.happened,
-        )
+    def note_open(self, conn: Any) -> None:
+        """Write down that a client is connected, and what became of the session before."""
         restored = conn.restored
         if restored is not None and restored.previous is not None:
-            self.report(self.newest, restored.previous)
+            self.note_report(self.newest, restored.previous)
         self.newest = conn.id.hex()
         self.note("open", self.newest, restored is not None and restored.uncertain)
-        taking = asyncio.create_task(self.take(conn))
-        asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 4)))
-        await self.send_some(conn, self.chance.randint(1, 15))
-        polite = self.chance.random() < 0.7
-        if polite:
-            with contextlib.suppress(reliable_ws.DeliveryError):
-                await conn.flush()
-            await conn.finish()
-            await taking
-        cross("closing")
-        with contextlib.suppress(reliable_ws.DeliveryError):
-            await conn.close()
-        cross("closed")
-        self.report(conn.id.hex(), conn.report)
-        await asyncio.gather(taking, asking)
-        while self.watched:
-            await asyncio.wait(self.watched)
 
-    def report(self, session: str | None, report: Any) -> None:
+    def note_report(self, session: str | None, report: Any) -> None:
         lacking = {entry.number: entry.outcome.value for entry in report.undelivered}
         kind = None if report.ending is None else str(report.ending)
         self.note("report", session, report.sent, lacking, kind)
 
-
-class Acceptor(Side):
-    async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
-        server = await reliable_ws.serve(
-            self.handler,
-            sock=self.life.listening,
-            store=self.store,
-            config=CONFIG,
-            methods=self.methods,
-            on_event=self.happened,
-        )
-        empty_since = gone_since = None
-        while True:
-            await asyncio.sleep(0.01)
-            now = time.monotonic()
-            if not self.life.board.finishing or not self.peer_is_gone():
-                continue
-            gone_since = gone_since or now
-            empty_since = None if len(server.sessions) else empty_since or now
-            if now > gone_since + self.life.patience or (empty_since and now > empty_since + 0.2):
-                break
-        await server.drain(1)
-        self.store.close()
-        self.note("end")
-
-    def peer_is_gone(self) -> bool:
+    def is_over(self, sessions: int) -> bool:
+        """Whether an acceptor is to end: its peer has, and so have its sessions."""
         path = self.life.directory / "initiator.notes"
-        return path.exists() and path.read_bytes().endswith(b'["end"]\n')
+        if not (self.life.board.finishing and path.exists()):
+            return False
+        if not path.read_bytes().endswith(b'["end"]\n'):
+            return False
+        now = time.monotonic()
+        self.gone_since = self.gone_since or now
+        self.empty_since = None if sessions else self.empty_since or now
+        is_left = now > self.gone_since + self.life.patience
+        return is_left or (self.empty_since is not None and now > self.empty_since + 0.2)
 
-    async def handler(self, conn: reliable_ws.Connection) -> None:
-        self.note("handler", conn.id.hex(), conn.restored is not None and conn.restored.uncertain)
-        limit = self.chance.randint(1, 12) if self.chance.random() < 0.35 else None
-        taking = asyncio.create_task(self.take(conn, limit))
-        asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 2)))
-        try:
-            await self.send_some(conn, self.chance.randint(0, 8))
-            await taking
-            if limit is None:
-                await asking
-        finally:
-            cross("closing")
-            taking.cancel()
-            asking.cancel()
+
+def id_of(delivery: Any) -> str:
+    """Return which message of its sender this is."""
+    return str(delivery.message).split(" ", 1)[0]

@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked"),
 ]
 
-KILLS = int(os.environ.get("RELIABLE_WS_KILLS", "120"))
+KILLS = int(os.environ.get("RELIABLE_WS_KILLS", "300"))
 
 
 def test_processes_that_are_killed(tmp_path):

@@ -20,7 +20,8 @@ from reliable_ws.protocol.frames import Code
 from reliable_ws.stores import holder
 from tests.durable.audit import audit
 from tests.durable.board import SIDES, Board
-from tests.durable.sides import Acceptor, Initiator, Life
+from tests.durable.sides import Life
+from tests.durable.task_sides import Acceptor, Initiator
 from tests.support.apsw_store import Disk, DiskStore
 
 CUTS = 12
@@ -60,7 +61,8 @@ async def converse(
     both: list[Any] = []
     for side, program in (("initiator", Initiator), ("acceptor", Acceptor)):
         store = DiskStore(directory / f"{side}.db", disk, survives=survives)
-        life = Life(directory, side, 1, len(both), board, door, survives, store, notes[side])
+        life = Life(directory, side, 1, len(both), board, door, survives)
+        life = life._replace(store=store, notes=notes[side])
         both.append(program(life))
     running = [asyncio.ensure_future(one.run()) for one in both]
     await asyncio.wait(running, timeout=seconds)
