@@ -16,7 +16,7 @@ const bytes = (length: number) => crypto.getRandomValues(new Uint8Array(length))
  * passed since the last contact.
  *
  * With a store, the session that an earlier page left there goes on; then this also returns where no
- * WebSocket can be opened for now.
+ * WebSocket can be opened for now. For a new session, see `offline`.
  *
  * @param url `ws:` or `wss:`; or a function that returns it (or a promise of it) for each attempt.
  * @throws ConnectFailed The first WebSocket did not open. `cause` is what the runtime says.
@@ -30,7 +30,8 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<Connection> {
   const config = configure(options.config);
-  const { codec = NO_CODEC, store, signal } = options;
+  const { codec = NO_CODEC, store, signal, offline } = options;
+  if (offline && !store) throw new TypeError("offline needs a store: what is sent is kept there");
   signal?.throwIfAborted();
   const held = store ? await store.open(signal) : null;
   const open = async (session: Session) => {

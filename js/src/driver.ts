@@ -169,7 +169,10 @@ export class Driver {
     this.#giveToStore(); // requests may have been taken back
     this.#setTimer();
     if (session.ended && session.isKept) this.#tellEnd();
+    queueMicrotask(this.#tellStatus); // a listener that throws disturbs nothing here
   };
+
+  #tellStatus = () => this.status.update();
 
   #write(): void {
     const [link, socket] = [this.#link, this.#socket];
@@ -275,7 +278,6 @@ export class Driver {
       this.requests.admit();
     }
     for (const look of this.#changes.splice(0)) look();
-    queueMicrotask(() => this.status.update());
     this.wake();
   }
 
@@ -291,13 +293,20 @@ export class Driver {
     this.#tell({ name: resumed ? "resumed" : "opened", code: 0, reason: "", replayed });
   }
 
+  /**
+   * Whether a session goes on to which no Welcome has come. Without it there is one attempt
+   * (REFUSE-5).
+   */
+  get #startsOffline(): boolean {
+    return Boolean(this.#options.offline && this.#store);
+  }
+
   #onDetached(code: number | null, reason: string, retry: number): void {
     const { session } = this;
     const wasOpened = this.#wasOpened;
     this.#wasOpened = false;
-    // Before the first Welcome there is one attempt (REFUSE-5).
-    if (!session.welcomed) {
-      const strange = code !== null && code !== NO_HELLO && code !== BUSY;
+    const strange = code !== null && code !== NO_HELLO && code !== BUSY;
+    if (!session.welcomed && (strange || !this.#startsOffline)) {
       const words = reason || (strange ? `closed with ${code}` : "the network was lost");
       if (code === BUSY || code === NO_HELLO) {
         this.#opening?.reject(new ServerBusy(reason, retry));
@@ -505,7 +514,7 @@ export class Driver {
     // `ws` tells the HTTP status, in words only.
     const status = Number(/response: (\d{3})/.exec(words)?.[1] ?? 0);
     const ending: Ending = { kind: "lost", code: 1006, reason: words.slice(0, 100) };
-    if (!session.welcomed) {
+    if (!session.welcomed && !this.#startsOffline) {
       this.#opening?.reject(new ConnectFailed(words, status, error));
       this.#opening = null;
       this.dispatch(session.end(this.now(), ending, error));

@@ -47,6 +47,12 @@ export interface ConnectOptions {
   codec?: PayloadCodec;
   /** Keeps the session beyond this page: `indexedDB(name)` of `reliable-ws/store`. */
   store?: Store;
+  /**
+   * Whether `connect` returns also where no WebSocket can be opened for a new session: what is sent
+   * is kept in the store, and goes when the server can be reached. It needs a store. Default: false,
+   * then `connect` throws. (A session that the store has kept goes on in either case.)
+   */
+  offline?: boolean;
   /** What the peer may request, by name. Default: nothing. */
   methods?: Readonly<Record<string, Handler>>;
   /** Aborting it ends the session at once, as `abort()` does; before it is open, `connect` throws. */

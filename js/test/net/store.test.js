@@ -176,3 +176,25 @@ test("a first session that is not opened leaves its store", async () => {
   await assert.rejects(connect("ws://127.0.0.1:9/", { store }), { name: "ConnectFailed" });
   assert.equal(store.isOpen, false);
 });
+
+test("a page may begin offline, and be loaded anew before its server was ever reached", async (t) => {
+  const server = await serve(t);
+  const store = new MemoryStore();
+  const url = `${server.url}/take`;
+  await server.do("offline");
+  const options = { store, offline: true, backoff: { longest: 100 } };
+  const conn = await connect(url, options);
+  assert.equal(conn.state, "connecting");
+  await conn.send("a").stored;
+  assert.equal(conn.status.value.state, "kept here");
+  conn.keep();
+  await conn.ended;
+  const next = await connect(url, options);
+  assert.deepEqual([next.id, next.state], [conn.id, "connecting"]);
+  const { confirmed } = next.send("b");
+  await server.do("online");
+  await confirmed;
+  assert.deepEqual(server.ledger().map(([, message]) => message), ["a", "b"]);
+  await next.close();
+  await assert.rejects(connect(url, { offline: true }), TypeError);
+});
