@@ -4,6 +4,8 @@
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
 #   make browsers            the JavaScript client in pages of Chromium, Firefox, WebKit
+#   make browser-demo        a chat in the browser; it prints its address
+#   make js-bundle           write the JavaScript client into the Python package
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in Chromium
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
@@ -39,7 +41,7 @@ JS := js/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check browsers pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -88,6 +90,12 @@ browsers: $(JS)
 	.ci/browsers
 	cd js && $(NODE) npm run -s build
 	cd js && $(NODE) timeout 360 npm run -s test:browser
+
+browser-demo: $(RUNTIME)
+	$(BIN)/python examples/browser/chat.py $(if $(PORT),--port $(PORT))
+
+js-bundle: $(JS)
+	cd js && $(NODE) npm run -s bundle
 
 # Pyodide comes from npm, and a wheel for it from where pip finds wheels.
 pyodide: $(DEV)

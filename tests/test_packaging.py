@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import reliable_ws
+from reliable_ws import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,7 +62,23 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     sources = {path.relative_to(ROOT) for path in (ROOT / "reliable_ws").rglob("*.py")}
-    assert shipped == {path.as_posix() for path in sources} | {"reliable_ws/py.typed"}
+    others = {"reliable_ws/py.typed", "reliable_ws/browser/reliable-ws.js"}
+    assert shipped == {path.as_posix() for path in sources} | others
+
+
+def test_the_client_for_pages_is_one_module_with_its_licences() -> None:
+    """``npm run check`` in js/ compares it with what the sources make."""
+    text = browser.path().read_text("utf-8")
+    header, _, code = text.partition("*/\n")
+    assert f"reliable-ws {reliable_ws.__version__} for pages" in header
+    assert (ROOT / "LICENSE").read_text().strip() in header
+    imports = re.findall(r"""(?:\bimport\(?|\bfrom)["']([^"']+)""", code)
+    assert set(imports) <= {"ws"}  # which only Node asks for
+    exported = re.search(r"export\{([^}]*)\};?\s*$", code)
+    assert exported is not None
+    names = {name.split(" as ")[-1] for name in exported[1].split(",")}
+    assert {"connect", "Connection", "indexedDB", "StoreInUse", "msgpack"} <= names
+    assert browser.files() == {"reliable-ws.js": text.encode()}
 
 
 @pytest.mark.parametrize("pattern", [REGISTRY_HOSTS, MACHINE_PATHS], ids=["registry", "path"])

@@ -8,9 +8,9 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const REPOSITORY = resolve(import.meta.dirname, "../../..");
+export const REPOSITORY = resolve(import.meta.dirname, "../../..");
 const IN_PLACE = join(REPOSITORY, ".venv/bin/python");
-const PYTHON = process.env.PYTHON ?? (existsSync(IN_PLACE) ? IN_PLACE : "python3");
+export const PYTHON = process.env.PYTHON ?? (existsSync(IN_PLACE) ? IN_PLACE : "python3");
 
 export class Server {
   // Start a server. `config`: of its sessions, as in Python. `stored`: it keeps them in a file.

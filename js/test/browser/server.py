@@ -55,7 +55,7 @@ class Application:
         try:
             async for delivery in conn.deliveries():
                 self.write(conn, delivery.number, delivery.message)
-                await delivery.confirm()
+                delivery.confirm()
                 if "echo" in query:
                     await conn.send(delivery.message)
             await sending
