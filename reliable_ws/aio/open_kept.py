@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.driver.restored import claims_of, revive, sessions_of, with_previous
 from reliable_ws.protocol.report import End, Report
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 from reliable_ws.transport import Transport
 

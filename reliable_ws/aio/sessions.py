@@ -35,7 +35,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.protocol.registry import Arrival, SessionRegistry
 from reliable_ws.protocol.report import Ending, Report
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 from reliable_ws.transport import Transport, TransportClosed
 

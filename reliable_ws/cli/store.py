@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from reliable_ws.protocol.report import Outcome
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Stored, StoreError
 
 from .common import FINE, UNDELIVERED, Failure, complain

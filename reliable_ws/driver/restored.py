@@ -15,7 +15,7 @@ from reliable_ws.protocol.payload import DEFAULT_CODEC, PayloadCodec, open_paylo
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 
 __all__ = [

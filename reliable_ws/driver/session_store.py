@@ -13,7 +13,7 @@ from typing import Any
 from reliable_ws.protocol.errors import DeliveryError, KeyExists, StoreError, StoreFull
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 
 from .session_driver import SessionDriver
 from .status import logger

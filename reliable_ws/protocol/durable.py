@@ -10,7 +10,7 @@ held until everything is kept that was so when they were held.
 change at a time: while the store works on it, the next one grows. :meth:`Durable.kept` moves the
 positions. :meth:`Durable.unkept` takes back what had no room.
 
-What a store gives back after a crash is made into a session by :mod:`.snapshot`.
+What a store gives back after a crash is made into a session by :mod:`.stored_session`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reliable_ws.protocol.report import Outcome
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Apply, Change, Stored, StoreError, StoreFailed, StoreFull
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from reliable_ws.protocol.errors import OutboxFull, StoreSlow
 from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Apply
 
 from .pump import Pump

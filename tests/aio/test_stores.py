@@ -16,7 +16,7 @@ import reliable_ws
 from reliable_ws import Outcome, SQLiteStore
 from reliable_ws.aio.durable_sender import DurableSender
 from reliable_ws.aio.sessions import Acceptor
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
 from tests.support.stores import HeldStore, MemoryStore

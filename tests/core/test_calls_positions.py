@@ -6,8 +6,9 @@ import pytest
 
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import CallAck, CallPosition, Calls, Item, Reply, Request
-from reliable_ws.protocol.snapshot import restore, snapshot
+from reliable_ws.protocol.stored_session import restore
 from tests.support.calls import session_calls
+from tests.support.snapshots import snapshot
 
 from .calling import a_request, again, ask, calling, entries_of, heard, opened
 from .helpers import (

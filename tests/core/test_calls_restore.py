@@ -9,9 +9,10 @@ from reliable_ws.protocol.events import Cancelled, Faulted, Itemized, Replied, R
 from reliable_ws.protocol.frames import Stop
 from reliable_ws.protocol.report import End
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import restore, snapshot
+from reliable_ws.protocol.stored_session import restore
 from tests.support.calls import session_calls
 from tests.support.pair import Pair
+from tests.support.snapshots import snapshot
 
 from .calling import ask, calling, heard, opened
 from .helpers import NOW, counters, either_side

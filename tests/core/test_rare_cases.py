@@ -29,9 +29,10 @@ from reliable_ws.protocol.frames import (
 )
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import restore, snapshot
+from reliable_ws.protocol.stored_session import restore
 from tests.support.calls import session_calls
 from tests.support.pair import ID, KEY
+from tests.support.snapshots import snapshot
 
 from .calling import a_request, again, ask, calling, entries_of
 from .helpers import (

@@ -10,9 +10,10 @@ from reliable_ws.protocol.errors import MessageTooLarge
 from reliable_ws.protocol.frames import Ack, Counters, Finish, Stop
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import restore, snapshot
 from reliable_ws.protocol.state import Receiving, Sending
+from reliable_ws.protocol.stored_session import restore
 from tests.support.pair import Pair
+from tests.support.snapshots import snapshot
 
 from .helpers import NOW, counters, either_side, initiator, position, run_of
 

@@ -30,8 +30,8 @@ from reliable_ws.protocol.frames import (
 from reliable_ws.protocol.inbox import Inbox
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import End, Outcome
-from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.protocol.stored import KeptSend
+from reliable_ws.protocol.stored_session import StoredSession
 from tests.support.stores import WALL, StoredPair
 
 from .two_sides import MAX_FRAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reliable_ws.protocol.durable import unpack_payload
 from reliable_ws.protocol.report import Outcome
-from reliable_ws.protocol.snapshot import StoredSession
+from reliable_ws.protocol.stored_session import StoredSession
 
 from .parts import Broken, Party
 from .storing import Storing, kept_of

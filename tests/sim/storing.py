@@ -28,9 +28,9 @@ from reliable_ws.protocol.frames import (
     Welcome,
 )
 from reliable_ws.protocol.payload import seal, seal_weight
-from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.protocol.state import Sending
 from reliable_ws.protocol.stored import Change, KeptSend, Stored
+from reliable_ws.protocol.stored_session import StoredSession
 from tests.support.stores import WALL, changed
 
 from .calling import Calling

@@ -6,8 +6,9 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import restore, snapshot
+from reliable_ws.protocol.stored_session import restore
 from tests.support.pair import Pair
+from tests.support.snapshots import snapshot
 
 
 def crash_client(pair: Pair) -> None:

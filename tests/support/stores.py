@@ -8,8 +8,8 @@ from typing import Any
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.protocol.stored import Change, KeptSend, Run, Stored
+from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Apply, StoreError
 
 from .pair import ID, KEY, Pair, Wire

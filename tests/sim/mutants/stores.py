@@ -17,8 +17,8 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.outbox import Outbox
 from reliable_ws.protocol.registry import Tombstone
 from reliable_ws.protocol.session import Session
-from reliable_ws.protocol.snapshot import StoredSession
 from reliable_ws.protocol.state import Phase
+from reliable_ws.protocol.stored_session import StoredSession
 from tests.sim.schedules import WEIGHTS
 
 from .registry import ALONE, Replace, mutant

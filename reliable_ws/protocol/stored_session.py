@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from .config import Config
-from .durable import Identity, gather_facts, unpack_facts, unpack_payload, unpack_run
+from .durable import unpack_facts, unpack_payload, unpack_run
 from .frames import Counters, Finish, Limits
 from .outbox import Outbox
 from .payload import DEFAULT_CODEC, PayloadCodec, seal_weight
@@ -17,20 +17,7 @@ from .report import End, Ending, Outcome, Report
 from .session import Session
 from .stored import Stored
 
-__all__ = ["StoredSession", "restore", "snapshot"]
-
-
-def snapshot(session: Session) -> dict[str, Any]:
-    """Return what must survive a crash, as plain values. The session has not ended.
-
-    A store gets the same in changes: :meth:`Session.take_change`.
-    """
-    who = session.role, session.id, session.key, session.incarnation, session.attempt
-    queue, outbox = session.call_queue, session.outbox
-    identity = Identity(*who, 0.0, attached=False, closing=session.closing, ended=None)
-    facts = gather_facts(identity, session._ledgers)
-    messages = [payload for _number, payload in outbox.unconfirmed()]
-    return facts | {"messages": messages, "entries": queue.entries(queue.acked + 1)}
+__all__ = ["StoredSession", "restore"]
 
 
 def restore(
@@ -39,7 +26,7 @@ def restore(
     config: Config | None = None,
     codec: PayloadCodec | None = None,
 ) -> Session:
-    """Return the session that a snapshot was taken of, as if the network had dropped.
+    """Return the session of these facts, messages and entries, as if the network had dropped.
 
     What it had transmitted is not known, so everything counts as transmitted (R4 of the
     model: an honest peer may ack any of it). What the peer sends again and may have been
