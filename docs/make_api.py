@@ -135,7 +135,7 @@ THEMES: list[Theme] = [
     (
         "Observing",
         "",
-        ["reliable_ws.WireTrace"],
+        ["reliable_ws.Explanation", "reliable_ws.Reason", "reliable_ws.WireTrace"],
     ),
     (
         "Exceptions",

@@ -15,6 +15,7 @@ from .aio.sessions import Sessions
 from .aio.sigterm import drain_on_sigterm
 from .aio.wrap import wrap
 from .backoff import Backoff
+from .driver.explanation import Explanation, Reason
 from .driver.failures import FailedAttempt, FailureKind
 from .driver.methods import Methods
 from .driver.restored import Restored, RestoredMessage
@@ -78,6 +79,7 @@ __all__ = [
     "DeliveryError",
     "End",
     "Ending",
+    "Explanation",
     "FailedAttempt",
     "FailureKind",
     "Fate",
@@ -102,6 +104,7 @@ __all__ = [
     "PeerFinish",
     "ProtocolViolation",
     "Publication",
+    "Reason",
     "Receipt",
     "Recipient",
     "ReliableWSError",

@@ -91,6 +91,11 @@ class LinkIO:
         self._over = Signal()  # set when the transport is gone
 
     @property
+    def is_writing(self) -> bool:
+        """Whether the transport had no room, and a write waits for some."""
+        return self._writer is not None
+
+    @property
     def _name(self) -> str:
         """The session, in log lines."""
         return name_of(self._session.id, self._principal)

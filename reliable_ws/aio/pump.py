@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Hashable
 from threading import get_ident
 
+from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
@@ -75,6 +76,7 @@ class Pump:
         "clock",
         "clock_after",
         "dispatch",
+        "driver",
         "flush_at",
         "flush_by",
         "give_to_store",
@@ -92,6 +94,8 @@ class Pump:
         self.dispatch = dispatch
         self.principal: Hashable = None
         "Who the peer is, for the log."
+        self.driver: Looking
+        "Told when the timer fires."
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.loop = asyncio.get_running_loop()
@@ -122,6 +126,11 @@ class Pump:
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
         self._due: float = NEVER  # when it fires
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the transport had no room, and a write waits for some."""
+        return self.link_io is not None and self.link_io.is_writing
 
     @property
     def name(self) -> str:
@@ -299,6 +308,8 @@ class Pump:
         if now >= self.session.deadline:
             self.dispatch(self.session.tick(now))
             self.flush()
+        if warning := self.driver.ticked(now):
+            logger.warning("%s", warning)
         if self.window_watch is not None and (warning := self.window_watch.look(now)):
             logger.warning("%s", warning)
         self.rearm()

@@ -69,6 +69,10 @@ class RpcServer(RunningRequests[Running]):
         "What a handler gets that asks for its ``Connection``."
         self._pump = pump
 
+    def method_of(self, number: int, running: Running) -> str:
+        """Return what a handler that runs was asked for: the name of its task."""
+        return f"request {number}" if running.worker is None else running.worker.get_name()
+
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a task of its own."""
         if self.running is UNUSED:

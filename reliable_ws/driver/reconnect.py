@@ -156,6 +156,11 @@ class Reconnect:
         """Plan an attempt after one that failed; ``retry_after`` as for :meth:`lost`."""
         self._plan(now, chance, retry_after)
 
+    @property
+    def due(self) -> float:
+        """When the next attempt begins, or has begun."""
+        return self._due
+
     def hasten(self) -> None:
         """Begin the next attempt at once, unless a WebSocket carries the session."""
         if not self._session.attached:

@@ -98,6 +98,16 @@ class OpenRequests(Generic[Q]):
         self.has_waiters = False
         "Whether :meth:`admit` may have something to do."
 
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of those that wait for their answers."""
+        return list(self._open.copy())
+
+    @property
+    def methods(self) -> dict[int, str]:
+        """The methods of those that wait for their answers, by their numbers."""
+        return {number: one.message[0] for number, one in self._open.copy().items()}
+
     def admit(self) -> None:
         """Let as many that wait go on as the peer has room for."""
         raise NotImplementedError

@@ -129,7 +129,21 @@ class RunningRequests(Generic[R]):
         """Whether any handler runs that owes an answer."""
         return bool(self.running)
 
+    @property
+    def methods(self) -> dict[int, str]:
+        """What the handlers that run were asked for, by the numbers of the requests."""
+        return {number: self.method_of(number, one) for number, one in self.running.copy().items()}
+
+    @property
+    def postponed(self) -> int:
+        """How many requests wait to be begun, until the peer has received more answers."""
+        return len(self._postponed)
+
     # ------------------------------------------------------------------ what drivers add
+
+    def method_of(self, number: int, running: R) -> str:
+        """Return what a handler that runs was asked for."""
+        raise NotImplementedError
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a task or a thread of its own."""

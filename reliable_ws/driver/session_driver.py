@@ -54,11 +54,13 @@ from reliable_ws.protocol.report import End, Ending
 from reliable_ws.protocol.session import Session
 
 from .close_plan import ClosePlan, CloseStep
+from .explanation import Explanation, Facts, explain
 from .fork import end_in_child
 from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .restored import Restored
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
+from .stalls import Stalls
 from .status import EventName, NotifyEvent, log_silence, name_of, notify_end
 
 __all__ = ["SessionDriver"]
@@ -75,6 +77,13 @@ class Pump(Protocol):
     """What writes, and looks at the clock."""
 
     principal: Hashable
+    driver: Any
+    "What looks since when something has waited, whenever the timer fires."
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the transport had no room, and a write waits for some."""
+        raise NotImplementedError
 
     def after_step(self, *, eventful: bool, answered: bool) -> None:
         """Write what follows from a step. The last thing in it.
@@ -87,6 +96,11 @@ class Pump(Protocol):
 
 class SendSide(Protocol):
     """What waits for room in the outbox, and for confirmations."""
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for room."""
+        raise NotImplementedError
 
     def confirmed(self, number: int) -> None:
         """Wake the callers that wait for a message up to ``number``, or for room."""
@@ -155,6 +169,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "rpc_server",
         "sender",
         "session",
+        "stalls",
     )
 
     GRACE: ClassVar[float] = 0.0
@@ -189,7 +204,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "Who the application found the peer to be, at the acceptor."
         self.restored: Restored | None = None
         "What the session had when it came from a store."
+        self.stalls: Stalls | None = None
+        "Since when something has waited, once anything did at a look."
         self._resumable = resumable
+        pump.driver = self
         self._opened = False  # whether a WebSocket carries the session, as events have told
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
         self._close_timer: Timer | None = None  # set only while there is a plan
@@ -221,6 +239,51 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         """
         waited_for = self.receiver.waited_for or self.end_waiters
         return bool(waited_for) and self.session.at_rest and not self.rpc_server.busy
+
+    def look(self, now: float) -> None:
+        """Take note of since when something has waited: now and then."""
+        session, client = self.session, self.rpc_client
+        if self.stalls is None:
+            if session.at_rest:
+                return
+            self.stalls = Stalls()
+        asked = () if client is None else client.numbers
+        self.stalls.look(session, asked, self.rpc_server.running.copy(), now)
+
+    def ticked(self, now: float) -> str:
+        """Take note, as :meth:`look`; return a warning if callers of ``send()`` have waited long.
+
+        Once for each stall: that of deliveries that nobody confirms is the other side's.
+        """
+        self.look(now)
+        stalls = self.stalls
+        if stalls is None or not self.sender.waiting:
+            return ""
+        if not stalls.is_worth_a_warning(self.session.outbox.confirmed, now):
+            return ""
+        return f"{self.name}: {self.explain(now)}"
+
+    def explain(self, now: float) -> Explanation:
+        """Return why the session does not go on; :meth:`look` first."""
+        client, server = self.rpc_client, self.rpc_server
+        return explain(
+            Facts(
+                self.session,
+                now,
+                self.stalls,
+                is_writing=self.pump.is_writing,
+                senders=self.sender.waiting,
+                asked={} if client is None else client.methods,
+                running=server.methods,
+                postponed=server.postponed,
+                next_attempt=self.next_attempt,
+            )
+        )
+
+    @property
+    def next_attempt(self) -> float | None:
+        """When this side opens the next WebSocket; ``None``: it does not."""
+        return None
 
     # ------------------------------------------------------------------ what drivers add
 

@@ -12,6 +12,7 @@ from reliable_ws.protocol.errors import DeliveryError
 from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
 
+from .explanation import Explanation
 from .failures import FailedAttempt
 from .restored import Restored
 
@@ -140,6 +141,9 @@ class Stats:
     "Bytes that have arrived and wait for your application."
 
 
+WORTH_SAYING = 1.0
+"""Seconds that something has to wait before ``repr`` speaks of it."""
+
 HEARTBEATS = (
     "heartbeats are sent by themselves (Config.idle_timeout), and awaiting the receipt of send() "
     "waits until the peer has taken a message; the WebSocket's own is conn.websocket."
@@ -198,9 +202,15 @@ class Status:
     _driver: Any
 
     def __repr__(self) -> str:
-        """Short id, whose it is, which side this is, and the state."""
+        """Short id, whose it is, which side this is, the state, and what waits for a second."""
         of = "" if self.principal is None else f" of {self.principal!r:.100}"
-        return f"<Connection {self.id.hex()[:8]}{of} {self._session.role} {self.state.value}>"
+        words = f"{self._session.role} {self.state.value}"
+        if not self._session.ended:
+            waits = self._driver.explain(self._driver.now()).reasons
+            words = ": ".join(
+                [words, *(r.words for r in waits if (r.seconds or 0.0) >= WORTH_SAYING)][:2]
+            )
+        return f"<Connection {self.id.hex()[:8]}{of} {words}>"
 
     @property
     def _current(self) -> Any:
@@ -252,6 +262,20 @@ class Status:
         """
         finish = self._session.inbox.finish
         return None if finish is None else PeerFinish(finish.code, finish.reason)
+
+    def explain(self) -> Explanation:
+        """Say why the session does not go on: what waits, for whom, and for how long.
+
+        ``str(conn.explain())`` is one line, ``conn.explain().reasons`` the same as values. Times
+        are lower bounds: they are known from looks at intervals, at most a third of
+        ``Config.idle_timeout`` apart while a WebSocket carries the session. Each call is a look,
+        so a second call knows more. It costs some microseconds, and messages pay nothing for it.
+        """
+        driver = self._driver
+        now = driver.now()
+        driver.look(now)
+        explanation: Explanation = driver.explain(now)
+        return explanation
 
     @property
     def ended(self) -> bool:

@@ -219,6 +219,11 @@ class Session:
         return self.outbox.done and self.inbox.done
 
     @property
+    def detached_at(self) -> float:
+        """When the newest link was lost."""
+        return self.timers.detached_at
+
+    @property
     def due(self) -> bool:
         """Whether a verb has left conclusions to be drawn: then :meth:`poll` is to be called."""
         return self.inbox.due

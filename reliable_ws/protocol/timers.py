@@ -14,13 +14,14 @@ NO_CONTACT = "no contact with the peer"
 class Timers:
     """The deadlines of a session that go on between two WebSockets."""
 
-    __slots__ = ("_config", "_detached_at", "_hard_by", "contact_at", "moved_at", "progress_at")
+    __slots__ = ("_config", "_hard_by", "contact_at", "detached_at", "moved_at", "progress_at")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
         self.contact_at = now
         "When the peer was heard of last, as far as links have told."
-        self._detached_at: float = LONG_AGO  # when the newest link was lost
+        self.detached_at: float = LONG_AGO
+        "When the newest link was lost."
         self.progress_at: float | None = None
         "When the peer moved on last; ``None`` unless the session is closing."
         self.moved_at = now
@@ -46,7 +47,7 @@ class Timers:
     def detached(self, heard_at: float, now: float) -> None:
         """Note that no link is open from now on, and when the last one was heard."""
         self.contact_at = max(self.contact_at, heard_at)
-        self._detached_at = now
+        self.detached_at = now
 
     def progressed(self, now: float) -> None:
         """Note progress of the peer: closing may go on waiting (CLOSE-21)."""
@@ -69,7 +70,7 @@ class Timers:
             )
         if attached:
             return by
-        return min(by, max(self.contact_at + self._config.session_ttl, self._detached_at))
+        return min(by, max(self.contact_at + self._config.session_ttl, self.detached_at))
 
     def _progress_by(self, progress_at: float, silent_since: float | None) -> float:
         """When a close is given up that makes no progress (CLOSE-10, CLOSE-25)."""
@@ -100,7 +101,7 @@ class Timers:
                 return "no progress while closing"
         if not attached:
             # as in `deadline`: not before it was known that there is no link
-            late = now - max(self.contact_at + config.session_ttl, self._detached_at)
+            late = now - max(self.contact_at + config.session_ttl, self.detached_at)
             if late > OVERSLEPT:
                 self.contact_at = now - config.session_ttl + config.open_timeout
             elif late >= 0:  # END-4

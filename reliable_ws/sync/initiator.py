@@ -194,6 +194,11 @@ class Initiator(Driver):
             return None
         return attempt
 
+    @property
+    def next_attempt(self) -> float | None:
+        """When the next WebSocket is opened; ``None``: the application has to hand over one."""
+        return None if self._reopen is None else self._reconnect.due
+
     def reconnect_now(self) -> None:
         """Begin the next attempt at once, if there is to be one."""
         if self._reopen is None:

@@ -112,6 +112,11 @@ class LinkIO:
             transport.push_to(self._receive)
 
     @property
+    def is_writing(self) -> bool:
+        """Whether the transport had no room, and a write waits for some."""
+        return self._busy or self._unsent is not None
+
+    @property
     def _name(self) -> str:
         """The session, in log lines."""
         return name_of(self._session.id, self._principal)

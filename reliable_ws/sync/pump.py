@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Hashable
 from functools import partial
 
+from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
@@ -47,6 +48,7 @@ class Pump:
     __slots__ = (
         "_timers",
         "dispatch",
+        "driver",
         "link_io",
         "lock",
         "principal",
@@ -63,12 +65,19 @@ class Pump:
         self.dispatch = dispatch
         self.principal: Hashable = None
         "Who the peer is, for the log."
+        self.driver: Looking
+        "Told when the timer fires."
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.link_io: LinkIO | None = None
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
         self._timers: dict[float, Timer] = {}  # by when they are due; the next one is the last
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the transport had no room, and a write waits for some."""
+        return self.link_io is not None and self.link_io.is_writing
 
     @property
     def name(self) -> str:
@@ -147,8 +156,10 @@ class Pump:
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
             self.rearm()
-            warning = self.window_watch.look(now) if self.window_watch is not None else ""
-        if warning:
+            warnings = [self.driver.ticked(now)]
+            if self.window_watch is not None:
+                warnings.append(self.window_watch.look(now))
+        for warning in filter(None, warnings):
             logger.warning("%s", warning)
 
     def cancel_timers(self) -> None:

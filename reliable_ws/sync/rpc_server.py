@@ -33,10 +33,11 @@ __all__ = ["RpcServer"]
 class Running(RunningRequest):
     """One request of the peer that is being worked on, in a thread."""
 
-    __slots__ = ("_change",)
+    __slots__ = ("_change", "method")
 
-    def __init__(self, credit: int, change: Condition) -> None:
-        super().__init__(credit)
+    def __init__(self, event: Requested, change: Condition) -> None:
+        super().__init__(event.credit)
+        self.method = event.method
         self._change = change
 
     def wake(self) -> None:
@@ -73,11 +74,15 @@ class RpcServer(RunningRequests[Running]):
         self._threads = 0  # that run handlers, or that wait to be among the server's
         self._waiting: deque[tuple[Requested, Method, Running]] = deque()  # for a thread
 
+    def method_of(self, _number: int, running: Running) -> str:
+        """Return what a handler that runs was asked for."""
+        return running.method
+
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a thread, once there is one."""
         if self.running is UNUSED:
             self.running = {}
-        running = self.running[event.id] = Running(event.credit, self._change)
+        running = self.running[event.id] = Running(event, self._change)
         self._waiting.append((event, method, running))
         self._begin_thread()
 

@@ -43,6 +43,11 @@ class Sender:
         self.waiters = WaitQueue(pump.lock)
         "Who waits for room in the outbox."
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for room."""
+        return len(self.waiters)
+
     def send(self, message: Any, timeout: float | None) -> Receipt:
         """Accept a message as soon as there is room for it."""
         payload, weight = seal(message, self._session.codec)

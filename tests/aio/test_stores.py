@@ -670,9 +670,9 @@ async def test_a_session_whose_welcome_was_lost_is_gone_on_with(store, tmp_path,
         with monkeypatch.context() as patch:
             attach = Acceptor.attach
 
-            def cut(acceptor, transport, link):
+            def cut(acceptor, transport, link, hello):
                 transport.abort()
-                return attach(acceptor, transport, link)
+                return attach(acceptor, transport, link, hello)
 
             patch.setattr(Acceptor, "attach", cut)
             with pytest.raises(reliable_ws.SessionLost):

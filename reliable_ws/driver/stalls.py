@@ -1,0 +1,99 @@
+"""Since when nothing has moved: looked at now and then, so that no message costs anything for it.
+
+Theory of operation. A :class:`Mark` remembers the newest number of a direction, and the time. Once
+that number has passed, it takes the next one, as TCP does to measure round-trip times. While it has
+not, the message of that number waits since then at least, and so do those before it. The driver
+looks when its timer fires anyway, so while a session is open that is at least every third of
+``Config.idle_timeout``; and when its WebSocket is lost, and when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from reliable_ws.protocol.session import Session
+
+__all__ = ["Looking", "Stalls"]
+
+PATIENCE = 10.0
+"""Seconds after which callers that wait for room in the outbox are worth a warning."""
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks: a look through many requests takes time."""
+
+
+class Looking(Protocol):
+    """What takes note of since when something has waited."""
+
+    def ticked(self, now: float) -> str:
+        """Take note, now and then; return a warning if one is due."""
+
+
+class Mark:
+    """Since when a position has not come to a number."""
+
+    __slots__ = ("number", "since")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.since = 0.0
+
+    def look(self, passed: int, newest: int, now: float) -> None:
+        """Take note of where a direction stands."""
+        if passed >= self.number:
+            self.number, self.since = newest, now
+
+    def age(self, passed: int, now: float) -> float:
+        """Return for how many seconds something has waited, at least; 0.0: nothing is known to."""
+        return now - self.since if passed < self.number else 0.0
+
+
+class Stalls:
+    """Since when messages and calls of one session have waited."""
+
+    __slots__ = ("_begun", "_looked_at", "_seen", "_warned", "confirmed", "taken")
+
+    def __init__(self) -> None:
+        self.confirmed = Mark()
+        "Our messages, until the peer's application has taken them."
+        self.taken = Mark()
+        "The peer's messages, until our application has taken and confirmed them."
+        # When requests were seen first: ours by number, and those whose handlers run here.
+        self._begun: dict[int, float] = {}
+        self._seen: dict[int, float] = {}
+        self._looked_at = float("-inf")
+        self._warned = 0  # of the message of this number, that it waits
+
+    def look(
+        self, session: Session, asked: Iterable[int], running: Iterable[int], now: float
+    ) -> None:
+        """Take note of where the session stands; again soon after that: no effect.
+
+        ``asked``: the numbers of our open requests. ``running``: those of requests whose handlers
+        run.
+        """
+        if now < self._looked_at + LOOK_INTERVAL:
+            return
+        self._looked_at = now
+        outbox, inbox = session.outbox, session.inbox
+        self.confirmed.look(outbox.confirmed, outbox.messages, now)
+        self.taken.look(inbox.confirmed, inbox.received, now)
+        self._begun = {number: self._begun.get(number, now) for number in asked}
+        self._seen = {number: self._seen.get(number, now) for number in running}
+
+    def is_worth_a_warning(self, confirmed: int, now: float) -> bool:
+        """Whether our messages have waited for :data:`PATIENCE`: once for each that is marked."""
+        mark = self.confirmed
+        if mark.number == self._warned or mark.age(confirmed, now) < PATIENCE:
+            return False
+        self._warned = mark.number
+        return True
+
+    def asked_for(self, number: int, now: float) -> float:
+        """Return for how many seconds a request of ours has waited for its answer, at least."""
+        return now - self._begun.get(number, now)
+
+    def running_for(self, number: int, now: float) -> float:
+        """Return for how many seconds a handler has run, at least."""
+        return now - self._seen.get(number, now)
