@@ -16,7 +16,9 @@ const bytes = (length: number) => crypto.getRandomValues(new Uint8Array(length))
  * passed since the last contact.
  *
  * With a store, the session that an earlier page left there goes on; then this also returns where no
- * WebSocket can be opened for now. For a new session, see `offline`.
+ * WebSocket can be opened for now. For a new session, see `offline`. Where the browser has no
+ * database (in some private modes), the session is kept in memory: `receipt.stored` is rejected with
+ * `StoreLost`.
  *
  * @param url `ws:` or `wss:`; or a function that returns it (or a promise of it) for each attempt.
  * @throws ConnectFailed The first WebSocket did not open. `cause` is what the runtime says.
@@ -33,9 +35,16 @@ export async function connect(
   const { codec = NO_CODEC, store, signal, offline } = options;
   if (offline && !store) throw new TypeError("offline needs a store: what is sent is kept there");
   signal?.throwIfAborted();
-  const held = store ? await store.open(signal) : null;
+  let lost: unknown;
+  const held = store
+    ? await store.open(signal).catch((error) => {
+        if (error.name !== "StoreLost") throw error;
+        lost = error; // there is no database here: the session is kept in memory
+        return null;
+      })
+    : null;
   const open = async (session: Session) => {
-    const driver = new Driver(session, url, options, held);
+    const driver = new Driver(session, url, options, held, lost);
     await driver.start();
     return driver;
   };

@@ -97,11 +97,13 @@ export class Driver {
     url: PerAttempt<string | URL>,
     options: ConnectOptions,
     store: HeldStore | null,
+    storeError?: unknown,
   ) {
     this.session = session;
     this.#url = url;
     this.#options = options;
     this.#store = store;
+    this.#storeError = storeError;
     this.#reconnect = new Reconnect(session, options.backoff);
     this.handlers = new Handlers(this, options.methods ?? {});
     this.requests = new Requests(this);
@@ -111,6 +113,7 @@ export class Driver {
 
   /** Open the first WebSocket. The promise is rejected where the session is not opened. */
   start(): Promise<void> {
+    if (this.#storeError) this.#tellStoreLost(this.#storeError);
     const { signal } = this.#options;
     if (signal) {
       const aborted = () => {
@@ -203,13 +206,26 @@ export class Driver {
           this.dispatch(this.session.unkept(this.now()));
           return;
         }
-        this.#store = null;
-        this.#storeError = error;
-        this.storings.settle(() => error);
-        this.dispatch(this.session.forsakeStore(this.now()));
-        this.#tell({ name: "store lost", code: 0, reason: String(error), error });
+        this.#storeFailed(error);
       },
     );
+  }
+
+  /** The store is given nothing more: another page goes on with the session, or this one without. */
+  #storeFailed(error: unknown): void {
+    this.#store = null;
+    this.#storeError = error;
+    this.storings.settle(() => error);
+    if ((error as Error).name === "StoreInUse") {
+      this.dispatch(this.session.leave(this.now(), "another page has the store", error));
+      return;
+    }
+    this.dispatch(this.session.forsakeStore(this.now()));
+    this.#tellStoreLost(error);
+  }
+
+  #tellStoreLost(error: unknown): void {
+    this.#tell({ name: "store lost", code: 0, reason: String(error), error });
   }
 
   // ------------------------------------------------------------------ what happened
@@ -601,7 +617,8 @@ export class Driver {
     };
     if (!this.#store) return go();
     this.#store.regain().then(go, (error) => {
-      this.dispatch(this.session.leave(this.now(), "another page has the store", error));
+      this.#storeFailed(error);
+      go();
     });
   }
 

@@ -2,7 +2,7 @@
 
 import { after, afterEach, before, describe } from "node:test";
 import { BROWSERS, launch } from "./browsers.js";
-import { Server } from "./server.js";
+import { Server, until } from "./server.js";
 
 export class Scene {
   places = [];
@@ -43,7 +43,14 @@ export class Scene {
 
 // Load the application into a tab, and wait until it runs.
 export async function load(page, server) {
-  await page.goto(`${server.http}/pages/app.html`, { waitUntil: "load" });
+  await page.goto(`${server.http}/pages/app.html`);
+  await until(() => page.evaluate(() => "rws" in globalThis));
+}
+
+// Reload it.
+export async function reload(page) {
+  await page.reload();
+  await until(() => page.evaluate(() => "rws" in globalThis));
 }
 
 // Define tests for each browser: `define` is called with a scene that is there while they run.
@@ -57,4 +64,16 @@ export function inEach(define) {
       define(scene);
     });
   }
+}
+
+// Whether a page waits for a lock.
+export async function isWaiting(page) {
+  const { pending } = await page.evaluate(() => navigator.locks.query());
+  return pending.length > 0;
+}
+
+// Kill the process of a tab. Only Chromium has a command for it.
+export async function crash(page) {
+  const session = await page.createCDPSession();
+  session.send("Page.crash").catch(() => {}); // it is never answered
 }

@@ -8,8 +8,8 @@ It prints one line of JSON: the address of the pages (``http``) and that of the 
 What the application takes is written into the ledger before it is confirmed: a line of JSON with
 the session's id, the message's number and the message. What it does is in the address of the
 WebSocket: ``?echo=1`` sends every message back, ``?send=N`` sends N messages ("0", "1", ...),
-``&every=S`` with a pause of S seconds. Everything else is commanded by ``POST /do/NAME?ARGUMENTS``
-(see :class:`Commands`).
+``&every=S`` with a pause of S seconds; ``?cut=N`` cuts the network each time N messages were taken.
+Everything else is commanded by ``POST /do/NAME?ARGUMENTS`` (see :class:`Commands`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import mimetypes
 import time
 from collections.abc import Callable
@@ -42,9 +43,12 @@ FOLDERS = {
 class Application:
     """Takes what arrives, and sends what the address asks for."""
 
+    proxy: ChaosProxy
+
     def __init__(self, ledger: Path) -> None:
         self.ledger = ledger.open("a", encoding="utf-8")
         self.events: list[dict[str, Any]] = []
+        self.cuts = 0
 
     async def handle(self, conn: Connection) -> None:
         """Serve one session."""
@@ -56,6 +60,8 @@ class Application:
             async for delivery in conn.deliveries():
                 self.write(conn, delivery.number, delivery.message)
                 delivery.confirm()
+                if "cut" in query and delivery.number % int(query["cut"]) == 0:
+                    self.cuts += bool(self.proxy.cut())
                 if "echo" in query:
                     await conn.send(delivery.message)
             await sending
@@ -97,7 +103,6 @@ class Commands:
         self._proxy = proxy
         self._server = server
         self._application = application
-        self._cutting: asyncio.Task[None] | None = None
 
     def cut(self) -> int:
         """Cut the connections that live."""
@@ -120,18 +125,9 @@ class Commands:
         """Listen again."""
         self._proxy.accept()
 
-    def cuts(self, count: str, every: str) -> None:
-        """Cut so many times, each time when a session has been attached for ``every`` seconds."""
-        self._cutting = asyncio.create_task(self._cut(int(count), float(every)))
-
-    async def _cut(self, count: int, every: float) -> None:
-        while count:
-            await asyncio.sleep(every)
-            count -= bool(self._proxy.cut())
-
-    def is_cutting(self) -> bool:
-        """Whether cuts are still to come."""
-        return self._cutting is not None and not self._cutting.done()
+    def cuts(self) -> int:
+        """Return how often ``?cut=N`` has cut a connection."""
+        return self._application.cuts
 
     def events(self) -> list[dict[str, Any]]:
         """Return what happened to the sessions, in order; ``at`` in milliseconds since 1970."""
@@ -194,6 +190,7 @@ async def main(options: argparse.Namespace) -> None:
         store=store,
     )
     async with serving as server, ChaosProxy("127.0.0.1", server.port, port=ports[1]) as proxy:
+        application.proxy = proxy
         commands = Commands(proxy, server, application)
         http = await asyncio.start_server(
             lambda reader, writer: answer(commands, reader, writer), "127.0.0.1", ports[2]
@@ -209,6 +206,7 @@ async def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)  # that peers are lost is what the tests are about
     parser = argparse.ArgumentParser()
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--store", type=Path)

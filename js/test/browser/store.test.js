@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killBrowser, launch, makeProfile, removeProfile } from "./browsers.js";
-import { inEach, load } from "./scene.js";
+import { crash, inEach, isWaiting, load, reload } from "./scene.js";
 import { until } from "./server.js";
 
 const HOUR = 3_600_000;
@@ -64,7 +64,7 @@ inEach((scene) => {
     assert.equal(await keep(page, { attempt: 1, messages: [1, 9] }), "kept");
     assert.equal(await keep(page, { attempt: 2, messages: [10, 300], entries: [1, 2] }), "kept");
     assert.equal(await keep(page, { attempt: 3, messages: [301, 302] }), "kept");
-    await page.reload();
+    await reload(page);
     assert.deepEqual(await openStore(page), [
       {
         id: 1,
@@ -81,7 +81,7 @@ inEach((scene) => {
     await keep(page, { messages: [1, 9], entries: [1, 2] });
     await keep(page, { messages: [10, 20], entries: [3, 4], confirmed: 8, received: 1 });
     await keep(page, { messages: [21, 22], confirmed: 10, received: 4 });
-    await page.reload();
+    await reload(page);
     assert.deepEqual(await openStore(page), [
       { id: 1, attempt: 1, messages: [[10, 20], [21, 22]], entries: [] },
     ]);
@@ -92,7 +92,7 @@ inEach((scene) => {
     await openStore(page);
     await keep(page, { messages: [1, 9] });
     await keep(page, { confirmed: 9, until: Date.now() + HOUR });
-    await page.reload();
+    await reload(page);
     assert.deepEqual(await openStore(page), []);
   });
 
@@ -102,7 +102,7 @@ inEach((scene) => {
     await keep(page, { id: 1, messages: [1, 9], until: Date.now() + HOUR });
     await keep(page, { id: 2, messages: [1, 9], entries: [1, 1], until: Date.now() - 1 });
     await keep(page, { id: 3, messages: [1, 1] });
-    await page.reload();
+    await reload(page);
     assert.deepEqual((await openStore(page)).map(({ id }) => id), [1, 3]);
   });
 
@@ -178,7 +178,7 @@ inEach((scene) => {
     assert.equal((await openStore(second)).length, 1);
     assert.equal(await keep(second, { attempt: 2, messages: [2, 2] }), "kept");
     assert.equal(await keep(first, { attempt: 1, messages: [2, 3] }), "StoreInUse");
-    await second.reload();
+    await reload(second);
     assert.deepEqual((await openStore(second))[0].messages, [[1, 1], [2, 2]]);
     assert.equal((await keep(second, { attempt: 3 })), "kept");
   });
@@ -270,7 +270,7 @@ inEach((scene) => {
       assert.equal(await keep(page, { messages: [1, 1] }), "kept");
       assert.equal(await keep(page, { attempt: 2, messages: [2, 2], bytes: 2e7 }), "StoreFull");
       assert.equal(await keep(page, { attempt: 3, messages: [2, 3] }), "kept");
-      await page.reload();
+      await reload(page);
       const [{ attempt, messages }] = await openStore(page);
       assert.deepEqual([attempt, messages], [3, [[1, 1], [2, 3]]]);
     } finally {
@@ -368,14 +368,3 @@ inEach((scene) => {
 });
 
 const heldOf = ({ held }) => held.map(({ name }) => name);
-
-async function isWaiting(page) {
-  const { pending } = await page.evaluate(() => navigator.locks.query());
-  return pending.length > 0;
-}
-
-// Kill the process of a tab.
-async function crash(page) {
-  const session = await page.createCDPSession();
-  session.send("Page.crash").catch(() => {}); // it is never answered
-}

@@ -1,5 +1,7 @@
-// Gives the tests the built package: they run in this page as `page.evaluate(() => …)`.
+// Gives the tests the built package: what they do is in `page.evaluate(() => …)`.
 
+import * as rws from "reliable-ws";
+import { msgpack } from "reliable-ws/msgpack";
 import * as store from "reliable-ws/store";
 
-Object.assign(globalThis, { store });
+Object.assign(globalThis, { rws, msgpack, store });
