@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
@@ -10,6 +14,7 @@ from reliable_ws.protocol.events import Detached, Ended, Opened
 from reliable_ws.protocol.frames import Ack, Code, Part, Refuse
 from reliable_ws.protocol.report import End, Outcome
 from reliable_ws.protocol.session import Session
+from tests.support.examples import examples
 from tests.support.pair import ID, KEY, Pair
 
 from .helpers import (
@@ -153,6 +158,58 @@ def test_a_second_holder_is_told_and_does_not_come_again():
     assert pair.client.ended is not None
     assert (pair.client.ended.kind, pair.client.ended.code) == (End.SUPERSEDED, 4409)
     assert pair.client.outcome(1) is Outcome.UNKNOWN
+
+
+MOVES = ["send", "answer", "run", "take", "take there", "cut"]
+
+
+@examples(150)
+@given(st.lists(st.sampled_from(MOVES), max_size=12), st.lists(st.sampled_from(MOVES), max_size=12))
+def test_a_copy_of_a_session_ends_by_itself_unless_it_is_as_good(before, behind):
+    """RESUME-14, RESUME-1, RESUME-6: and then the holder learns that it has a rival."""
+    pair = opened()
+    said = {"send": 0, "answer": 0}
+    taken, answers = [], []
+
+    def move(name):
+        match name:
+            case "send":
+                said["send"] += 1
+                pair.client.send(str(said["send"]))
+            case "answer":
+                said["answer"] += 1
+                pair.server.send(str(said["answer"]))
+            case "run":
+                pair.run()
+            case "take":
+                answers.extend(pair.client_take())
+            case "take there":
+                taken.extend(pair.server_take())
+            case _:
+                pair.cut()
+                pair.connect()
+
+    for name in before:
+        move(name)
+    copy = deepcopy(pair.client)
+    for name in behind:
+        move(name)
+    link, arrival = copy.dial(pair.now), pair.registry.arrive(pair.now)
+    pair.wires.append(type(pair.wire)(link, arrival, copy))
+    pair.run()
+    holder = pair.client
+    if holder.ended is not None:
+        assert (holder.ended.kind, copy.ended) == (End.SUPERSEDED, None)
+        return
+    assert copy.ended is not None
+    assert (copy.ended.kind, copy.ended.code) == (End.SUPERSEDED, 4409)
+    pair.wires.pop()
+    pair.cut()  # the attempt number was not used up
+    pair.connect()
+    for name in ("run", "take", "take there"):
+        move(name)
+    assert taken == [str(number + 1) for number in range(said["send"])]
+    assert answers == [str(number + 1) for number in range(said["answer"])]
 
 
 def test_a_holder_with_an_old_attempt_is_superseded():

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createServer } from "node:net";
@@ -11,9 +12,9 @@ import { BROWSERS, launch } from "./browsers.js";
 import { PYTHON, REPOSITORY, until } from "./server.js";
 
 // Start one of the servers of the example; return its process and its address.
-async function start(program) {
+async function start(program, port) {
   const script = join(REPOSITORY, "examples/browser", program);
-  const server = spawn(PYTHON, [script, "--port", await freePort()], {
+  const server = spawn(PYTHON, [script, "--port", port], {
     env: { ...process.env, PYTHONPATH: REPOSITORY },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -62,9 +63,10 @@ async function say(page, text) {
 for (const name of BROWSERS) {
   for (const program of ["chat.py", "fastapi_chat.py"]) {
     describe(`${program} in ${name}`, () => {
-      let browser, server, complaints, address;
+      let browser, port, server, complaints, address;
       before(async () => {
-        ({ server, complaints, address } = await start(program));
+        port = await freePort();
+        ({ server, complaints, address } = await start(program, port));
         browser = await launch(name);
       });
       after(async () => {
@@ -134,6 +136,24 @@ for (const name of BROWSERS) {
           ["And a pen.", "✓ bob"],
         ]);
         assert.deepEqual(complaints, []);
+        await ann.close();
+        await bob.close();
+      });
+
+      test("a server that has lost everything is told again what it had not confirmed", async () => {
+        const eve = await browser.newPage();
+        await eve.goto(`${address}?name=eve`);
+        await until(async () => (await look(eve)).mark === "Saved");
+        const { lines } = await look(eve);
+        const gone = once(server, "exit");
+        server.kill("SIGKILL");
+        await gone;
+        await say(eve, "Is anybody there?");
+        await sees(eve, "Kept here (1)", [...lines, ["Is anybody there?", "Kept here"]]);
+        ({ server, complaints } = await start(program, port));
+        await sees(eve, "Saved", [...lines, ["Is anybody there?", "Saved"]]);
+        assert.equal(complaints.length, 1);
+        assert.match(complaints[0], /refused \(4404\), the session is not known here/);
       });
     });
   }
