@@ -199,7 +199,7 @@ def test_a_copy_of_a_session_ends_by_itself_unless_it_is_as_good(before, behind)
     pair.run()
     holder = pair.client
     if holder.ended is not None:
-        assert (holder.ended.kind, copy.ended) == (End.SUPERSEDED, None)
+        assert (holder.ended.kind, copy.attached, pair.server.ended) == (End.SUPERSEDED, True, None)
         return
     assert copy.ended is not None
     assert (copy.ended.kind, copy.ended.code) == (End.SUPERSEDED, 4409)
