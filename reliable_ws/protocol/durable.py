@@ -22,6 +22,7 @@ import msgpack
 from .calls.incoming import IncomingCalls
 from .calls.outgoing import OutgoingCalls
 from .calls.queue import CallQueue
+from .config import Config
 from .deadline import NEVER
 from .events import Cancelled, Event, Granted, Requested
 from .frames import BEYOND, Payload
@@ -236,11 +237,11 @@ class Durable:
         """Whether a change may be taken: the store works on none, and has room, as far as known."""
         return self._change is None and not self.closed and self.retry_by == NEVER
 
-    def take_change(self, identity: Identity, until: float) -> Change | None:
+    def take_change(self, identity: Identity, wall: float, config: Config) -> Change | None:
         """Return what is to be kept now, or ``None`` for nothing. Call it while :attr:`is_ready`.
 
-        Tell what became of it by :meth:`kept` or :meth:`unkept`. ``until``: when to forget a
-        session that has ended.
+        Tell what became of it by :meth:`kept` or :meth:`unkept`. ``wall``: the time in seconds
+        since 1970. ``config`` says what to remember, and for how long.
         """
         finish = self.outbox.finish
         if self.applying and finish is not None and finish.number > self.outbox.stored:
@@ -256,17 +257,21 @@ class Durable:
             messages = pack_run(first, payloads)
         if queue.last > self._entries and (items := queue.entries(self._entries + 1)):
             entries = pack_run(self._entries + 1, items)
+        confirmed = min(outbox.confirmed, outbox.messages)
+        has_ended = identity.ended is not None
         change = Change(
             identity.id,
             msgpack.packb(self._facts(identity)),
             messages,
-            min(outbox.confirmed, outbox.messages),
+            confirmed,
             entries,
             queue.acked,
             tuple(self.keys.items()),
             tuple(row for row, _number in self.sends),
             self.inbox.confirmed,
-            None if identity.ended is None else until,
+            wall + config.stored_ttl if has_ended else None,
+            config.max_tombstones if has_ended else None,
+            max(0, confirmed - config.stored_keys),
         )
         queue.taken_back = BEYOND  # the facts say which requests are open
         self._change, self._mark = change, mark._replace(taken_back=BEYOND)

@@ -381,7 +381,7 @@ class Session:
         durable = self.durable
         if durable is None or not durable.is_ready:
             return None
-        return durable.take_change(self._identity(now, wall), wall + self.config.stored_ttl)
+        return durable.take_change(self._identity(now, wall), wall, self.config)
 
     def _identity(self, now: float, wall: float) -> Identity:
         link, ended = self.link, self.ended

@@ -51,6 +51,11 @@ class Change(NamedTuple):
     until: float | None = None
     """The session has ended. Its facts and keys, and what is left of its messages, are to be
     forgotten at this time (seconds since 1970). ``None`` while it lives."""
+    most_ended: int | None = None
+    """With ``until``: how many sessions that have ended are to be remembered at most. Those that
+    ended first are forgotten first. ``None``: all."""
+    keys_upto: int = 0
+    "Keys of messages up to this number may be forgotten."
 
 
 class KeptSend(NamedTuple):

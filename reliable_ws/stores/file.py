@@ -87,7 +87,7 @@ CREATE TABLE rws_keys (
     session INTEGER NOT NULL,
     number INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX rws_keys_of_session ON rws_keys (session);
+CREATE INDEX rws_keys_of_session ON rws_keys (session, number);
 """
 
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}

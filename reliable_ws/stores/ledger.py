@@ -25,6 +25,9 @@ CHECKPOINT = 16 << 20
 """After so many bytes the WAL is brought into the file, and begins anew. Less, and messages that
 will be confirmed in a moment are written twice; more, and the disk and the next start pay."""
 
+KEYS_AT_ONCE = 1024
+"Keys of a session that lives are forgotten in runs: so many messages later than they could be."
+
 SPARE = 1024
 "Free pages that a file keeps for the next messages."
 
@@ -49,6 +52,8 @@ _FIND = (
     "SELECT s.session, k.number, s.facts, s.crc FROM main.rws_keys AS k "
     "JOIN main.rws_sessions AS s ON s.no = k.session WHERE k.key = ?"
 )
+# Those of kept sends have the number 0.
+_DELETE_KEYS = "DELETE FROM main.rws_keys WHERE session = ? AND number BETWEEN 1 AND ?"
 _META = "INSERT OR REPLACE INTO main.rws_meta (name, value) VALUES (?, ?)"
 
 
@@ -64,7 +69,7 @@ class WorkRaised(Exception):
 class _Rows:
     """The rows of one session."""
 
-    __slots__ = ("applied", "confirmed", "entries", "messages", "no", "until")
+    __slots__ = ("applied", "confirmed", "entries", "keys_from", "messages", "no", "until")
 
     def __init__(self, no: int) -> None:
         self.no = no
@@ -73,6 +78,8 @@ class _Rows:
         self.entries: deque[tuple[int, int]] = deque()
         self.applied: set[int] = set()
         self.confirmed = 0
+        self.keys_from = 0
+        "Keys of messages up to this number were forgotten."
         self.until: float | None = None
 
 
@@ -95,6 +102,9 @@ class Ledger:
         self.alive_at: float | None = None
         self.uncertain = False
         self.sessions: dict[bytes, _Rows] = {}
+        self._ended: dict[bytes, None] = {}
+        "Those that have ended; the first one first."
+        self._most_ended: int | None = None
         self._next_no = self._next_row = self._next_send = 1
         self._told: set[int] = set()
         "Sessions that may lack something, and have gone on since they were read."
@@ -196,6 +206,9 @@ class Ledger:
             self._next_row = max(self._next_row, row + 1)
         for no, number in run("SELECT session, number FROM main.rws_applied"):
             rows[no].applied.add(number)
+        ended = [session for session, known in self.sessions.items() if known.until is not None]
+        ended.sort(key=lambda session: self.sessions[session].until or 0.0)
+        self._ended = dict.fromkeys(ended)
         (last,) = run("SELECT max(row) FROM main.rws_sends").fetchone()
         self._next_send = max(self._next_send, (last or 0) + 1)
 
@@ -258,6 +271,8 @@ class Ledger:
             many(_INSERT_RUN, self._inserts)
         if self._deletes:
             many(_DELETE_RUN, self._deletes)
+        if self._most_ended is not None and len(self._ended) > self._most_ended:
+            self._delete([*self._ended][: len(self._ended) - self._most_ended])
         now = time.time()
         if not 0.0 <= now - self._noted < 1.0:
             self._note(("alive_at", now))
@@ -283,6 +298,9 @@ class Ledger:
         if self.uncertain:
             self._told.add(known.no)
         known.until = change.until
+        if change.until is not None:
+            self._ended[change.session] = None
+            self._most_ended = change.most_ended
         known.confirmed = max(known.confirmed, change.confirmed)
         for kind, run in ((0, change.messages), (1, change.entries)):
             if run is not None:
@@ -297,6 +315,9 @@ class Ledger:
         run_many = self.connection.executemany
         if change.keys:
             run_many(_INSERT_KEY, [(key, known.no, number) for key, number in change.keys])
+        if change.keys_upto >= known.keys_from + KEYS_AT_ONCE:
+            self.connection.execute(_DELETE_KEYS, (known.no, change.keys_upto))
+            known.keys_from = change.keys_upto
         if change.sends:
             run_many("DELETE FROM main.rws_sends WHERE row = ?", [(row,) for row in change.sends])
         if known.applied and min(known.applied) <= change.taken:
@@ -423,26 +444,31 @@ class Ledger:
         self._written += 4 * file.PAGE
 
     def _forget_ended(self, now: float) -> None:
+        """Forget sessions that ended too long ago."""
         past = [
-            (session, known.no)
-            for session, known in self.sessions.items()
-            if known.until is not None and known.until <= now
+            session
+            for session in self._ended
+            if (until := self.sessions[session].until) is not None and until <= now
         ]
         if past:
-            numbers = [(no,) for _session, no in past]
-            for table, column in (
-                ("keys", "session"),
-                ("runs", "session"),
-                ("sends", "session"),
-                ("applied", "session"),
-                ("sessions", "no"),
-            ):
-                self.connection.executemany(
-                    f"DELETE FROM main.rws_{table} WHERE {column} = ?",  # noqa: S608 - ours
-                    numbers,
-                )
-            for session, _no in past:
-                del self.sessions[session]
+            self._delete(past)
+
+    def _delete(self, ended: list[bytes]) -> None:
+        """Delete all rows of sessions that have ended."""
+        numbers = [(self.sessions[session].no,) for session in ended]
+        for table, column in (
+            ("keys", "session"),
+            ("runs", "session"),
+            ("sends", "session"),
+            ("applied", "session"),
+            ("sessions", "no"),
+        ):
+            self.connection.executemany(
+                f"DELETE FROM main.rws_{table} WHERE {column} = ?",  # noqa: S608 - ours
+                numbers,
+            )
+        for session in ended:
+            del self.sessions[session], self._ended[session]
 
     def tidy(self) -> None:
         """Bring the WAL into the file when it has grown."""

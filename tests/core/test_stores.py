@@ -672,6 +672,25 @@ def test_final_counters_survive():
     assert kept.report().count(Outcome.NOT_TAKEN) == 2
 
 
+def test_a_change_says_what_is_remembered_and_for_how_long():
+    """TOMB-2"""
+    pair = StoredPair(Config(stored_ttl=500, max_tombstones=7, stored_keys=2), server=False)
+    pair.connect()
+    for _ in range(5):
+        pair.client.want(pair.client.send(b"x"))
+    pair.run()
+    pair.server_take()
+    pair.run()
+    pair.client.finish(pair.now)
+    change = pair.client.take_change(pair.now, WALL)
+    assert (change.confirmed, change.keys_upto) == (5, 3)
+    assert (change.until, change.most_ended) == (None, None)
+    pair.client.kept(pair.now)
+    pair.client.abort(pair.now)
+    change = pair.client.take_change(pair.now, WALL)
+    assert (change.until, change.most_ended) == (WALL + 500, 7)
+
+
 # ---------------------------------------------------------------- 5: what need not be kept
 
 

@@ -93,6 +93,46 @@ def test_an_ended_session_is_forgotten_when_its_time_has_come(store, path):
             assert connection.execute(f"select count(*) from rws_{table}").fetchone() == (1,)
 
 
+def test_only_so_many_sessions_that_have_ended_are_remembered(store, path):
+    """TOMB-2: those that ended last, also where the clock was set back."""
+    now, names = time.time(), [b"%016d" % number for number in range(6)]
+    keep(store, change(1, session=ID))
+    keep(store, *(change(1, session=name, keys=((name.hex(), 1),)) for name in names))
+    for number, name in enumerate(names):
+        keep(store, change(session=name, until=now + 3600 - number, most_ended=2))
+    assert [stored.session for stored in store.open()] == [ID, *names[4:]]
+    assert [store.find(name.hex()) is None for name in names] == [True] * 4 + [False] * 2
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for table, count in (("keys", 2), ("runs", 3), ("sessions", 3)):
+            assert connection.execute(f"select count(*) from rws_{table}").fetchone() == (count,)
+    with SQLiteStore(path) as later:
+        keep(later, change(until=now + 1, most_ended=1))
+        assert [stored.session for stored in later.open()] == [ID]
+
+
+def test_a_session_that_ends_and_is_forgotten_in_one_group_leaves_nothing(store, path):
+    keep(store, change(1, until=2e9, most_ended=1), change(1, session=OTHER, until=2e9))
+    group = [change(2, session=b"%016d" % n, until=2e9, most_ended=1) for n in range(3)]
+    keep(store, *group)
+    store.close()
+    assert [stored.session for stored in again(path)] == [group[-1].session]
+
+
+def test_old_keys_of_a_session_that_lives_are_forgotten(store, monkeypatch):
+    monkeypatch.setattr("reliable_ws.stores.ledger.KEYS_AT_ONCE", 2)
+    keep(store, change(1, 5, keys=tuple((f"k{number}", number) for number in range(1, 6))))
+    keep(store, change(1, session=OTHER, keys=(("other", 1),)))
+    apply(store, lambda _db: None, send=b"x", key="kept")
+    keep(store, change(confirmed=5, keys_upto=1))
+    assert store.find("k1") is not None  # not for one alone
+    keep(store, change(confirmed=5, keys_upto=3))
+    found = [store.find(f"k{number}") is not None for number in range(1, 6)]
+    assert found == [False, False, False, True, True]
+    assert store.find("other") is not None
+    assert store.find("kept") is not None
+
+
 def test_it_says_that_it_lives_and_forgets_while_it_has_nothing_to_do(path, monkeypatch):
     monkeypatch.setattr("reliable_ws.stores.sqlite.TICK", 0.01)
     with SQLiteStore(path) as store:
