@@ -105,7 +105,7 @@ async def main(port: int) -> None:
                 case "/reliable-ws.js":
                     return respond("text/javascript", browser.path().read_bytes())
                 case "/cable":
-                    uri = await cables.handle(query["name"], query.get("do", ""))
+                    uri = await cables.handle(query.get("name", ""), query.get("do", ""))
                     return respond("text/plain", uri.encode())
             return respond("text/plain", b"there is no such page", HTTPStatus.NOT_FOUND)
 
