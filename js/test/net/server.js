@@ -42,7 +42,7 @@ export async function serve(t, config = {}) {
     once(lines, "line"),
     over.then(() => Promise.reject(new Error("the server did not start"))),
   ]);
-  const { url } = JSON.parse(line);
+  const { url, direct } = JSON.parse(line);
   const waiting = new Map();
   lines.on("line", (line) => {
     const { id, result } = JSON.parse(line);
@@ -51,8 +51,9 @@ export async function serve(t, config = {}) {
   });
   let last = 0;
   return {
-    /** The address of the proxy. */
+    /** The address of the proxy, and that of the server behind it. */
     url,
+    direct,
     /** Have a command done. */
     do(name, options = {}) {
       last += 1;

@@ -30,7 +30,8 @@ class Application:
         self.ledger = ledger.open("a", encoding="utf-8") if ledger else None
         self.events: list[dict[str, Any]] = []
         self.cancelled = 0
-        self.closed_with: set[int] = set()
+        self.closed_with: set[tuple[str, str]] = set()
+        self.commands: Commands | None = None
         self.methods = Methods()
         for method in (self.add, self.count, self.endless, self.slow, self.fails, self.breaks):
             self.methods.add(method)
@@ -83,13 +84,18 @@ class Application:
         conn.abort(int(code), "as asked")
         await conn.wait_closed()
 
-    async def on_drop(self, conn: Connection, code: str) -> None:
+    async def on_drop(self, conn: Connection, code: str, by: str = "") -> None:
         """Close the WebSocket itself with a code, once; the session knows nothing of it."""
         async for message in conn:
-            if int(code) not in self.closed_with:
-                self.closed_with.add(int(code))
+            if (code, by) not in self.closed_with:
+                self.closed_with.add((code, by))
                 await conn.websocket.close(int(code), "as asked")
             await conn.send(message)
+
+    async def on_command(self, conn: Connection) -> None:
+        """Do what each message says, as a line on stdin would."""
+        async for message in conn:
+            await conn.send(json.dumps(await getattr(self.commands, message)()))
 
     async def on_ask(self, conn: Connection) -> None:
         """Request what each message says, as JSON, and send what came of it."""
@@ -157,16 +163,16 @@ class Commands:
     """What the tests have done. A command is a method."""
 
     def __init__(
-        self, start: Callable[[int], Any], server: reliable_ws.Server, proxy: ChaosProxy
+        self,
+        application: Application,
+        start: Callable[[int], Any],
+        server: reliable_ws.Server,
+        proxy: ChaosProxy,
     ) -> None:
+        self._application = application
         self._start = start
         self._server = server
         self._proxy = proxy
-        self._application: Application | None = None
-
-    def watch(self, application: Application) -> None:
-        """Tell of what happens there."""
-        self._application = application
 
     async def reset(self) -> int:
         """Break the connections."""
@@ -201,11 +207,11 @@ class Commands:
 
     async def events(self) -> list[dict[str, Any]]:
         """Return what happened to the sessions, in order."""
-        return self._application.events if self._application else []
+        return self._application.events
 
     async def cancelled(self) -> int:
         """Return how many handlers were cancelled."""
-        return self._application.cancelled if self._application else 0
+        return self._application.cancelled
 
     async def living(self) -> int:
         """Return how many sessions live."""
@@ -232,9 +238,9 @@ async def main(options: argparse.Namespace) -> None:
 
     server = await start(0)
     async with ChaosProxy("127.0.0.1", server.port) as proxy:
-        commands = Commands(start, server, proxy)
-        commands.watch(application)
-        print(json.dumps({"url": proxy.uri(""), "direct": server.port}), flush=True)
+        commands = application.commands = Commands(application, start, server, proxy)
+        direct = f"ws://127.0.0.1:{server.port}"
+        print(json.dumps({"url": proxy.uri(""), "direct": direct}), flush=True)
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
