@@ -3,6 +3,8 @@
 #   make demo [FILE=path]    see it work, on this machine
 #   make test                everything that must hold: lint, types, tests, the matrix of releases
 #   make check               the same without the matrix
+#   make js                  the JavaScript client in Node 20, 22 and 24, Deno and Bun
+#   make js-table            the same and make browsers, then write their table into docs/
 #   make browsers            the JavaScript client in pages of Chromium, Firefox, WebKit
 #   make browser-demo        a chat in the browser; it prints its address
 #   make js-bundle           write the JavaScript client into the Python package
@@ -38,10 +40,11 @@ TYPED := reliable_ws $(wildcard examples tests/typing)
 WORKERS ?= 2
 WAITERS ?= 4
 JS := js/node_modules/.ready
+JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check js js-build js-table browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,9 +69,9 @@ bench-slow: $(DEV)
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
 
-test: lint types pytest pyodide matrix
+test: lint types pytest js pyodide matrix
 
-check: lint types pytest pyodide
+check: lint types pytest js pyodide
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -80,13 +83,24 @@ types: $(DEV)
 	$(BIN)/pyright
 
 # The protocol must be covered wholly by the tests of the protocol.
-pytest: $(DEV) js
+pytest: $(DEV) js-build
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
 	$(PYTEST) --ignore=tests/core --ignore=tests/pyodide -n $(WAITERS)
 
-js: $(JS)
+js-build: $(JS)
 	cd js && $(NODE) npm run -s build
+
+# The runtimes come from npm. Where there is one for this machine, all tests run in Node 20, too.
+js: js-build $(JS_RUNTIMES)
+	cd js && $(NODE) npm run -s test
+	cd js && $(NODE) npm run -s test:node20
+	cd js && $(NODE) npm run -s test:runtimes
+	cd js && $(NODE) npm run -s check
+	cd js && $(NODE) npm run -s size
+
+js-table: js browsers
+	cd js && $(NODE) npm run -s table
 
 # Browsers are installed if they are missing. BROWSERS=chromium: only there.
 browsers: $(JS)
@@ -182,4 +196,9 @@ $(BIN)/npm: | $(DEV)
 
 $(JS): js/package.json | $(BIN)/npm
 	cd js && $(NODE) npm install --no-audit --no-fund --silent
+	@touch $@
+
+# They have no scripts to be run, and are large: half a minute on a slow line.
+$(JS_RUNTIMES): js/test/runtimes/package.json | $(BIN)/npm
+	cd js/test/runtimes && $(NODE) npm install --no-audit --no-fund --silent --ignore-scripts
 	@touch $@
