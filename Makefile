@@ -8,7 +8,7 @@
 #   make browsers            the JavaScript client in pages of Chromium, Firefox, WebKit
 #   make browser-demo        a chat in the browser; it prints its address
 #   make js-bundle           write the JavaScript client into the Python package
-#   make pyodide             reliable_ws itself in Pyodide, in Node and in Chromium
+#   make pyodide             reliable_ws itself in Pyodide, in Node and in browsers
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets

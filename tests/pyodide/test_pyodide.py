@@ -1,4 +1,4 @@
-"""reliable_ws inside Pyodide, in Node and in Chromium, against a server of this process."""
+"""reliable_ws inside Pyodide, in Node and in two browsers, against a server of this process."""
 
 from __future__ import annotations
 
@@ -56,22 +56,38 @@ async def in_chromium(serving: Serving) -> str:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     assert path, "these tests need Chromium: apt-get install chromium"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        page = f"{serving.http}/page.html"
-        process = await asyncio.create_subprocess_exec(
-            *(path, *CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0", page),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
+        options = [*CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+        return await in_browser([path, *options], serving)
+
+
+async def in_firefox(serving: Serving) -> str:
+    path = shutil.which("firefox-esr") or shutil.which("firefox")
+    assert path, "these tests need Firefox: apt-get install firefox-esr"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        return await in_browser(
+            [path, "--headless", "--profile", profile, "--new-instance"], serving
         )
-        try:
-            return await serving.result
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
 
 
-@pytest.fixture(scope="module", params=[in_node, in_chromium], ids=["node", "chromium"])
+async def in_browser(command: list[str], serving: Serving) -> str:
+    """Open the page, and return what it tells; the browser is killed then."""
+    process = await asyncio.create_subprocess_exec(
+        *(*command, f"{serving.http}/page.html"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return await serving.result
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@pytest.fixture(
+    scope="module", params=[in_node, in_chromium, in_firefox], ids=["node", "chromium", "firefox"]
+)
 def results(request):
     """Run everything once in one runtime; return what became of each scenario."""
     assert is_installed(), "these tests need Pyodide: python -m tests.pyodide.install"
