@@ -62,7 +62,7 @@ EAGER = [
     pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12"),
 ]
 UVLOOP = [
-    TRANSPORT,
+    PYTHON,
     pytest.mark.skipif(sys.platform == "win32", reason="no uvloop there"),
 ]
 LOOPS = [
