@@ -135,7 +135,14 @@ THEMES: list[Theme] = [
     (
         "Observing",
         "",
-        ["reliable_ws.Explanation", "reliable_ws.Reason", "reliable_ws.WireTrace"],
+        [
+            "reliable_ws.Figures",
+            "reliable_ws.Explanation",
+            "reliable_ws.Reason",
+            "reliable_ws.WireTrace",
+            "reliable_ws.metrics.prometheus",
+            "reliable_ws.metrics.otel",
+        ],
     ),
     (
         "Exceptions",
@@ -220,7 +227,13 @@ THEMES: list[Theme] = [
 
 PATHS = [path for _, _, paths in THEMES for path in paths]
 
-EXPORTING = ("reliable_ws", "reliable_ws.sync", "reliable_ws.testing", "reliable_ws.transport")
+EXPORTING = (
+    "reliable_ws",
+    "reliable_ws.metrics",
+    "reliable_ws.sync",
+    "reliable_ws.testing",
+    "reliable_ws.transport",
+)
 """All that these modules have in ``__all__`` must be on the page."""
 
 CONSTRUCTED = ("RemoteError", "TransportClosed")
@@ -232,6 +245,9 @@ MADE = ("Connection", "Delivery", "Publication", "Receipt", "Server")
 INTERNAL = (
     "Config.limits",
     "DeliveryError.of",
+    "Figures.add",
+    "Figures.add_ended",
+    "Figures.copy",
     "Methods.check_loop",
     "Methods.check_threads",
     "Methods.get",

@@ -17,6 +17,7 @@ from .aio.wrap import wrap
 from .backoff import Backoff
 from .driver.explanation import Explanation, Reason
 from .driver.failures import FailedAttempt, FailureKind
+from .driver.figures import Figures
 from .driver.methods import Methods
 from .driver.restored import Restored, RestoredMessage
 from .driver.status import ConnectionEvent, PeerFinish, State, Stats
@@ -83,6 +84,7 @@ __all__ = [
     "FailedAttempt",
     "FailureKind",
     "Fate",
+    "Figures",
     "Group",
     "InvalidParams",
     "Kept",

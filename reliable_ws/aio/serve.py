@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
+from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, describe_server
@@ -57,6 +58,10 @@ class Server:
         """The port of the first listening socket. A Unix socket has none."""
         port: int = self.inner.sockets[0].getsockname()[1]
         return port
+
+    def figures(self) -> Figures:
+        """Return what all sessions have done together: see :meth:`Sessions.figures`."""
+        return self.sessions.figures()
 
     @property
     def connections(self) -> list[Connection]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from reliable_ws.protocol.session import Session
 
-from .stalls import Stalls
+from .stalls import Stalls, is_window_full
 
 __all__ = ["Explanation", "Facts", "Reason", "WaitsFor", "explain"]
 
@@ -182,15 +182,11 @@ def _outgoing(facts: Facts) -> Iterator[Reason]:
 
 def _held_back(facts: Facts, count: int, age: float | None, since: str) -> Reason:
     """Messages that wait here although a WebSocket carries the session."""
-    outbox = facts.session.outbox
     waiting = f"{_count(count, 'message')} cannot be sent{since}"
     if facts.is_writing:
         words = f"{waiting}: the network takes no more bytes"
         return Reason("network", "network", words, age, count)
-    peer, first = outbox.peer, outbox.transmitted + 1
-    in_window = outbox.transmitted - outbox.confirmed
-    weight = outbox.end_of(first) - outbox.released
-    if in_window >= peer.window_messages or weight > peer.window_bytes:
+    if is_window_full(facts.session):
         words = f"{waiting}: the peer's window is full, its application takes too little"
         return Reason("window-full", "peer's application", words, age, count)
     return Reason(

@@ -60,7 +60,7 @@ from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .restored import Restored
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .stalls import Stalls
+from .stalls import Stalls, is_waiting
 from .status import EventName, NotifyEvent, log_silence, name_of, notify_end
 
 __all__ = ["SessionDriver"]
@@ -244,7 +244,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         """Take note of since when something has waited: now and then."""
         session, client = self.session, self.rpc_client
         if self.stalls is None:
-            if session.at_rest:
+            if not is_waiting(session):
                 return
             self.stalls = Stalls()
         asked = () if client is None else client.numbers

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from reliable_ws.protocol.session import Session
 
-__all__ = ["Looking", "Stalls"]
+from .window_watch import FULL
+
+__all__ = ["Looking", "Stalls", "is_waiting", "is_window_full"]
 
 PATIENCE = 10.0
 """Seconds after which callers that wait for room in the outbox are worth a warning."""
@@ -28,6 +30,7 @@ class Looking(Protocol):
 
     def ticked(self, now: float) -> str:
         """Take note, now and then; return a warning if one is due."""
+        raise NotImplementedError
 
 
 class Mark:
@@ -49,10 +52,50 @@ class Mark:
         return now - self.since if passed < self.number else 0.0
 
 
+def is_waiting(session: Session) -> bool:
+    """Whether anything waits, in either direction."""
+    outbox, inbox = session.outbox, session.inbox
+    return bool(
+        outbox.confirmed != outbox.last
+        or inbox.confirmed != inbox.received
+        or session.outgoing_calls.open
+        or session.incoming_calls.served
+    )
+
+
+def is_window_full(session: Session) -> bool:
+    """Whether a message of ours waits for room in the peer's window."""
+    outbox = session.outbox
+    if outbox.transmitted >= outbox.messages:
+        return False
+    peer = outbox.peer
+    weight = outbox.end_of(outbox.transmitted + 1) - outbox.released
+    in_window = outbox.transmitted - outbox.confirmed
+    return in_window >= peer.window_messages or weight > peer.window_bytes
+
+
+def is_own_window_full(session: Session) -> bool:
+    """Whether the peer can send next to nothing, since our application has taken too little."""
+    inbox = session.inbox
+    waiting = inbox.received - inbox.confirmed
+    return waiting >= FULL * inbox.max_messages or inbox.held >= FULL * inbox.max_bytes
+
+
 class Stalls:
     """Since when messages and calls of one session have waited."""
 
-    __slots__ = ("_begun", "_looked_at", "_seen", "_warned", "confirmed", "taken")
+    __slots__ = (
+        "_begun",
+        "_looked_at",
+        "_seen",
+        "_warned",
+        "_was_full_here",
+        "_was_full_there",
+        "confirmed",
+        "full_here",
+        "full_there",
+        "taken",
+    )
 
     def __init__(self) -> None:
         self.confirmed = Mark()
@@ -63,6 +106,11 @@ class Stalls:
         self._begun: dict[int, float] = {}
         self._seen: dict[int, float] = {}
         self._looked_at = float("-inf")
+        self._was_full_there = self._was_full_here = False
+        self.full_there = 0.0
+        "Seconds that our messages waited for room in the peer's window, as far as seen."
+        self.full_here = 0.0
+        "Seconds that our own window was full, as far as seen."
         self._warned = 0  # of the message of this number, that it waits
 
     def look(
@@ -75,8 +123,15 @@ class Stalls:
         """
         if now < self._looked_at + LOOK_INTERVAL:
             return
-        self._looked_at = now
+        elapsed, self._looked_at = now - self._looked_at, now
         outbox, inbox = session.outbox, session.inbox
+        # Windows that were full at the last look and are full now have been so in between.
+        is_full_there, is_full_here = is_window_full(session), is_own_window_full(session)
+        if is_full_there and self._was_full_there:
+            self.full_there += elapsed
+        if is_full_here and self._was_full_here:
+            self.full_here += elapsed
+        self._was_full_there, self._was_full_here = is_full_there, is_full_here
         self.confirmed.look(outbox.confirmed, outbox.messages, now)
         self.taken.look(inbox.confirmed, inbox.received, now)
         self._begun = {number: self._begun.get(number, now) for number in asked}

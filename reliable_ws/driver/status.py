@@ -14,6 +14,7 @@ from reliable_ws.protocol.session import Session
 
 from .explanation import Explanation
 from .failures import FailedAttempt
+from .figures import Figures, add_all
 from .restored import Restored
 
 __all__ = [
@@ -276,6 +277,14 @@ class Status:
         driver.look(now)
         explanation: Explanation = driver.explain(now)
         return explanation
+
+    def figures(self) -> Figures:
+        """Return what this session has done, as figures for metrics (docs/metrics.md)."""
+        driver, figures = self._driver, Figures()
+        add_all(figures, [(driver, self.state.value)])
+        if self._session.ended is not None:
+            figures.add_ended(self._session, driver.stalls)
+        return figures
 
     @property
     def ended(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reliable_ws.protocol.session import Session
 
-__all__ = ["PATIENCE", "WindowWatch"]
+__all__ = ["FULL", "PATIENCE", "WindowWatch"]
 
 PATIENCE = 10.0
 """Seconds without any progress after which a full window is worth a warning: work on a delivery may

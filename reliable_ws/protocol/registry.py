@@ -130,6 +130,8 @@ class Arrival:
 
     def refuse(self, code: int, reason: str, counters: Counters | None = None) -> None:
         """Answer with a Refuse; busy means: come again (REFUSE-3)."""
+        refused = self.registry.refused
+        refused[code] = refused.get(code, 0) + 1
         retry_ms = 1000 if code >= Code.NO_HELLO else 0
         self._last_frame = Refuse(code, reason, retry_ms, counters)
         self.close_action = CloseAction(code, reason, linger=True)
@@ -171,6 +173,8 @@ class SessionRegistry:
         """With a store: returns what is kept beside a new session of a principal. It raises
         :class:`~.errors.Violation` to refuse one that cannot be kept."""
         self._incarnation = incarnation
+        self.refused: dict[int, int] = {}
+        "How many WebSockets were refused, by code."
         self._note_from: dict[int, float] = {}  # by code, when the next refusal is worth a line
         self._sessions: dict[bytes, Session] = {}
         self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions

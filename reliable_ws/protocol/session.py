@@ -124,6 +124,7 @@ class Session:
         "offer",
         "outbox",
         "outgoing_calls",
+        "replayed",
         "restored",
         "resumes",
         "role",
@@ -186,6 +187,8 @@ class Session:
         "Seconds of silence after which the path cuts, as far as is known."
         self.resumes = 0
         "How many links were opened after the first."
+        self.replayed = 0
+        "How many messages were sent again on later links."
         self.durable: Durable | None = None
         "What of it is kept by a store; ``None`` without one."
         self.restored = False
@@ -682,6 +685,7 @@ class Session:
         link.opened(counters.received, where.partial, calls, limits.idle_ms, now)
         self.resumes += resumed
         replayed = max(0, outbox.transmitted - counters.received)
+        self.replayed += replayed
         self._events.append(Opened(resumed, replayed))
         self._acked(counters.received, counters.confirmed, now)
         if counters.stopped:

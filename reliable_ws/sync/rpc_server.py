@@ -74,8 +74,9 @@ class RpcServer(RunningRequests[Running]):
         self._threads = 0  # that run handlers, or that wait to be among the server's
         self._waiting: deque[tuple[Requested, Method, Running]] = deque()  # for a thread
 
-    def method_of(self, _number: int, running: Running) -> str:
+    def method_of(self, number: int, running: Running) -> str:
         """Return what a handler that runs was asked for."""
+        del number  # its thread knows the method
         return running.method
 
     def start(self, event: Requested, method: Method) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
+from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, describe_server
@@ -59,6 +60,10 @@ class Server:
         """The port of the listening socket."""
         port: int = self.inner.socket.getsockname()[1]
         return port
+
+    def figures(self) -> Figures:
+        """Return what all sessions have done together: see :meth:`Sessions.figures`."""
+        return self.sessions.figures()
 
     @property
     def connections(self) -> list[Connection]:

@@ -1,0 +1,201 @@
+"""Figures are what the sessions have counted anyway, and both exporters tell the same."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry
+
+import reliable_ws
+from reliable_ws import Config, Methods
+from reliable_ws.metrics import otel, prometheus
+from reliable_ws.metrics.table import METRICS
+from reliable_ws.testing import Network, pair, virtual_clock
+from tests.docs.test_examples import ROOT
+from tests.sync.conftest import pair as pair_of_threads
+
+SMALL = Config(window_messages=4)
+
+
+@virtual_clock
+async def test_one_session_from_its_beginning_to_its_end():
+    async with pair(config=SMALL) as (client, server, _network):
+        for number in range(4):
+            await client.send(number)
+        await asyncio.sleep(1)
+        assert await server.recv() == 0
+        await asyncio.sleep(1)
+        client.figures()  # a look
+        await asyncio.sleep(20)
+        figures = client.figures()
+        assert (figures.sent, figures.transmitted, figures.confirmed) == (4, 4, 1)
+        assert (figures.outbox_messages, figures.outbox_bytes) == (3, 21)
+        assert figures.outbox_seconds == pytest.approx(21, abs=1)
+        assert (figures.outbox_stalled, figures.inbox_stalled) == (1, 0)
+        assert figures.sessions == {"open": 1}
+        there = server.figures()
+        assert (there.received, there.taken, there.acknowledged) == (4, 1, 1)
+        assert (there.inbox_messages, there.inbox_stalled) == (3, 1)
+        assert there.inbox_seconds == pytest.approx(21, abs=1)
+        client.abort()
+    figures = client.figures()
+    assert (figures.sessions, figures.ended) == ({}, {"aborted": 1})
+    assert (figures.sent, figures.confirmed, figures.unknown) == (4, 1, 3)
+
+
+@virtual_clock
+async def test_a_full_window_is_timed_from_both_sides():
+    config = Config(window_messages=4, outbox_messages=8)
+    async with pair(config=config) as (client, server, _network):
+        for number in range(8):
+            await client.send(number)
+        await asyncio.sleep(1)
+        client.figures()
+        server.figures()
+        await asyncio.sleep(30)
+        assert client.figures().window_full_peers == pytest.approx(31, abs=1)
+        assert server.figures().window_full_here == pytest.approx(31, abs=1)
+        for _ in range(8):
+            await server.recv()
+        await asyncio.sleep(1)
+        client.figures()
+        before = client.figures().window_full_peers
+        await asyncio.sleep(30)
+        assert client.figures().window_full_peers == before
+
+
+@virtual_clock
+async def test_a_server_counts_what_its_sessions_have_left():
+    """Counters never fall when a session ends."""
+    network = Network()
+
+    async def handler(conn):
+        async for message in conn:
+            await conn.send(message)
+
+    async with network.serve(handler, drain_timeout=1.0) as server:
+        for count in (3, 2):
+            async with await network.connect() as conn:
+                for number in range(count):
+                    await conn.send(number)
+                    assert await conn.recv() == number
+                assert server.figures().sessions == {"open": 1}
+        figures = server.figures()
+        assert (figures.sent, figures.confirmed, figures.received, figures.taken) == (5, 5, 5, 5)
+        assert figures.ended == {"finished": 2}
+        assert server.figures() == figures
+
+
+@virtual_clock
+async def test_resumes_and_what_was_sent_again():
+    async with pair() as (client, server, network):
+        network.half_open()
+        await client.send("x")
+        await asyncio.sleep(0)
+        network.cut()
+        assert await server.recv() == "x"
+        assert client.figures().resumes == server.figures().resumes == 1
+        assert client.figures().replayed == 1
+
+
+@virtual_clock
+async def test_requests_and_handlers():
+    methods = Methods()
+
+    @methods.register
+    async def wait() -> None:
+        await asyncio.sleep(5)
+
+    async with pair(methods=methods) as (client, server, _network):
+        asking = asyncio.create_task(client.request("wait"))
+        await asyncio.sleep(1)
+        assert (client.figures().requests, server.figures().handlers) == (1, 1)
+        await asking
+        assert (client.figures().requests, server.figures().handlers) == (0, 0)
+
+
+async def test_refused_websockets_are_counted_by_code():
+    from tests.aio.sockets import echo, local
+
+    async with reliable_ws.serve(echo, "127.0.0.1", 0, config=Config(max_sessions=1)) as server:
+        async with local(server):
+            with pytest.raises(reliable_ws.ServerBusy):
+                await local(server)
+        assert server.figures().refused == {4529: 1}
+
+
+def test_threads():
+    with pair_of_threads() as (ours, theirs):
+        ours.send("x")
+        assert theirs.recv(timeout=10) == "x"
+        assert (ours.figures().sent, theirs.figures().taken) == (1, 1)
+    sessions = reliable_ws.sync.Sessions()
+    assert sessions.figures() == reliable_ws.Figures()
+
+
+# -- exporters -----------------------------------------------------------------------------------
+
+
+def exported_by_otel(**sources):
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    otel(meter=provider.get_meter("test"), **sources)
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    return {
+        metric.name.removeprefix("reliable_ws."): {
+            tuple(sorted(point.attributes.items())): point.value
+            for point in metric.data.data_points
+        }
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+@virtual_clock
+async def test_both_exporters_tell_the_same():
+    async with pair() as (client, _server, _network):
+        for _ in range(3):
+            await client.send("x")
+        await asyncio.sleep(1)
+        registry = CollectorRegistry()
+        registry.register(prometheus(orders=client))
+        told = exported_by_otel(orders=client)
+        assert told.keys() == {m.name for m in METRICS} - {"handshakes_refused"}  # there was none
+        for metric in METRICS:
+            for values, value in metric.values(client.figures()):
+                labels = dict(zip(metric.labels, values, strict=True))
+                suffix = "_total" if metric.kind == "counter" else ""
+                found = registry.get_sample_value(
+                    f"reliable_ws_{metric.name}{suffix}", {"endpoint": "orders", **labels}
+                )
+                attributes = {f"reliable_ws.{name}": said for name, said in labels.items()}
+                attributes["reliable_ws.endpoint"] = "orders"
+                assert found == value
+                assert told[metric.name][tuple(sorted(attributes.items()))] == value
+
+
+def test_what_has_no_metrics_is_refused():
+    with pytest.raises(TypeError, match="metrics are of a server, of Sessions or of a connection"):
+        prometheus(object())
+    with pytest.raises(TypeError, match="metrics of what"):
+        otel()
+    with pytest.raises(TypeError, match="not of <class"):
+        prometheus(reliable_ws.Sessions)
+
+
+def test_the_page_has_every_metric_with_its_labels():
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \|", page, re.MULTILINE))
+    assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows.items()} == {
+        f"reliable_ws_{m.name}{'_total' if m.kind == 'counter' else ''}": list(m.labels)
+        for m in METRICS
+    }
+    alerts = (ROOT / "docs" / "metrics" / "alerts.yml").read_text()
+    for alert in re.findall(r"- alert: (\w+)", alerts):
+        assert f"`{alert}`" in page
