@@ -25,6 +25,7 @@ from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import (
     check_headers_now,
     check_known,
+    check_offline,
     check_options,
     check_store,
     check_uri,
@@ -79,6 +80,10 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
             for the next process: see :meth:`Connection.keep`.
         name: The name of the session in the store.
+        offline: Whether to return as soon as the store is open. What is sent is kept, and goes when
+            the server can be reached: ``conn.state`` is ``CONNECTING`` until then. Attempts that
+            fail are events. Only a session that an earlier process was closing needs the server
+            first.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
@@ -113,12 +118,14 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         name: str | None = None,
+        offline: bool = False,
         trace: TraceOption = None,
         **transport_options: Any,
     ) -> None:
         check_uri(uri)
         check_store(store, name, named=True)
         check_options(reconnect=reconnect)
+        check_offline(offline, store, reconnects=bool(reconnect))
         if transport_options and IN_BROWSER:
             from reliable_ws.adapters import pyodide
 
@@ -141,6 +148,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             retry=retry,
             store=store,
             name=name,
+            offline=offline,
             trace=trace,
         )
         self._transport_options = transport_options

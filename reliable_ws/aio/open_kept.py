@@ -42,7 +42,10 @@ async def open_kept(
         initiator.restored = with_previous(initiator.restored, previous)
         connection = Connection(initiator, options.on_event)
         initiator.released = release
-        await initiator.start(await first())
+        if options.offline and reopen is not None:
+            initiator.start_offline(reopen)
+        else:
+            await initiator.start(await first())
     except BaseException:
         release()
         raise

@@ -116,10 +116,14 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
 def _detached(facts: Facts) -> Reason:
     """No WebSocket carries the session: since when, why, and what comes next."""
     session, now = facts.session, facts.now
-    if not session.incarnation:
+    if session.incarnation:
+        seconds = max(0.0, now - session.detached_at)
+        words = f"no WebSocket carries the session for {_time(seconds)}"
+    elif session.obstacle is None:
         return Reason("connecting", "peer", "the peer has not greeted yet")
-    seconds = max(0.0, now - session.detached_at)
-    words = f"no WebSocket carries the session for {_time(seconds)}"
+    else:  # connect(offline=True)
+        seconds = max(0.0, now - session.timers.contact_at)
+        words = "the peer was not reached yet"
     if session.obstacle is not None:
         words += f"; the last attempt failed: {session.obstacle[0]}"
     if facts.next_attempt is not None:

@@ -52,6 +52,8 @@ class SessionOptions:
     "Keeps the sessions."
     name: str | None = None
     "Which session of the store this is, at the initiator."
+    offline: bool = False
+    "Whether the application gets the connection before the server is reached."
     trace: WireTrace | None = None
     "Where to write what travels."
 
@@ -69,6 +71,7 @@ class SessionOptions:
         retry: RetryPolicy | None = None,
         store: Store | None = None,
         name: str | None = None,
+        offline: bool = False,
         trace: TraceOption = None,
     ) -> SessionOptions:
         """Return what a caller has passed, with defaults for what was not.
@@ -106,6 +109,7 @@ class SessionOptions:
             retry=retry,
             store=store,
             name=name,
+            offline=offline,
             trace=wire_trace_of(trace),
         )
 

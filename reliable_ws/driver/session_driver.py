@@ -160,6 +160,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "attempt_over",
         "end_waiters",
         "notify",
+        "opens_late",
         "principal",
         "pump",
         "receiver",
@@ -208,6 +209,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         "Since when something has waited, once anything did at a look."
         self._resumable = resumable
         pump.driver = self
+        self.opens_late = False
+        "Whether the application has the connection before it was opened."
         self._opened = False  # whether a WebSocket carries the session, as events have told
         self._close_plan: ClosePlan | None = None  # only while a close waits for handlers
         self._close_timer: Timer | None = None  # set only while there is a plan
@@ -428,10 +431,10 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
     def _tell_end(self) -> None:
         """Tell how the session ended, once, before the callers that wait for it are woken.
 
-        A session that was never open is no event: its opening raises.
+        A session that was never open is no event where its opening raises.
         """
         session = self.session
-        if session.ended is not None and session.incarnation:
+        if session.ended is not None and (session.incarnation or self.opens_late):
             if self.notify is not None:
                 notify_end(self.notify, session.ended)
             self.notify = None

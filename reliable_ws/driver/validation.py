@@ -137,6 +137,13 @@ def check_store(store: object, name: object, *, named: bool) -> None:
         )
 
 
+def check_offline(offline: object, store: object, *, reconnects: bool) -> None:
+    """Raise ``TypeError`` for a session that cannot begin without its server."""
+    expect("offline=", offline, "a bool", fits=isinstance(offline, bool))
+    if offline and (store is None or not reconnects):
+        raise TypeError("offline=True needs a store, to keep what is sent, and reconnect=")
+
+
 def check_drain(sessions: object, store: Store | None) -> None:
     """Raise ``ValueError`` for a way to drain that there is not, or that needs a store."""
     if sessions not in ("close", "keep"):

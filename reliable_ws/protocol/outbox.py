@@ -202,6 +202,17 @@ class Outbox:
             raise OutboxFull(f"{len(self)} messages, {self.held} bytes wait")
         return self.append(payload, weight)
 
+    @property
+    def too_large(self) -> int:
+        """The first message that the peer does not take; 0: there is none (PART-5).
+
+        One that was accepted before the first greeting may be.
+        """
+        for number in range(self.confirmed + 1, self.messages + 1):
+            if self.is_too_large(self.end_of(number) - self.end_of(number - 1)):
+                return number
+        return 0
+
     def check_size(self, weight: int) -> None:
         """Raise ``MessageTooLarge`` for a message that the peer does not take."""
         if self.is_too_large(weight):

@@ -889,7 +889,12 @@ class Session:
         resumed = self.incarnation != 0
         self.incarnation = frame.incarnation
         self._meet(link, frame, now, resumed=resumed)
-        if self.durable is not None and not resumed:
+        if resumed:
+            return
+        if number := self.outbox.too_large:  # it was accepted before this greeting (PART-5)
+            words = f"message {number} is larger than the peer takes (Config.max_message there)"
+            self._end(Ending(End.ABORTED, Code.ABORTED, words))
+        elif self.durable is not None:
             self.durable.hold(link)  # STORE-1
 
     def _refuse_arrived(self, link: Link, frame: Refuse, now: float) -> None:

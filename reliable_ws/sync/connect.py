@@ -14,6 +14,7 @@ from reliable_ws.driver.status import ConnectionEvent
 from reliable_ws.driver.validation import (
     check_headers_now,
     check_known,
+    check_offline,
     check_options,
     check_store,
     check_uri,
@@ -42,6 +43,7 @@ def connect(
     payload_codec: PayloadCodec | None = None,
     store: Store | None = None,
     name: str | None = None,
+    offline: bool = False,
     trace: TraceOption = None,
     **transport_options: Any,
 ) -> Connection:
@@ -71,6 +73,10 @@ def connect(
             ``conn.restored`` says what it owes. Leaving the block by an exception keeps the session
             for the next process: see :meth:`Connection.keep`.
         name: The name of the session in the store.
+        offline: Whether to return as soon as the store is open. What is sent is kept, and goes when
+            the server can be reached: ``conn.state`` is ``CONNECTING`` until then. Attempts that
+            fail are events. Only a session that an earlier process was closing needs the server
+            first.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
         transport_options: All other keywords go to websockets' ``sync.client.connect``.
@@ -96,6 +102,7 @@ def connect(
     check_uri(uri)
     check_store(store, name, named=True)
     check_options(reconnect=reconnect)
+    check_offline(offline, store, reconnects=bool(reconnect))
     check_known("connect()", transport_options, websockets.connect_options())
     options = SessionOptions.of(
         awaited=False,
@@ -108,6 +115,7 @@ def connect(
         retry=retry,
         store=store,
         name=name,
+        offline=offline,
         trace=trace,
     )
     timeout: dict[str, Any] = {"open_timeout": options.config.open_timeout}

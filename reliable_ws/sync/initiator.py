@@ -93,6 +93,12 @@ class Initiator(Driver):
         if failure is not None:
             raise failure from self._failure
 
+    def start_offline(self, reopen: Open) -> None:
+        """Begin without a WebSocket; the first one is opened as later ones are, and at once."""
+        self.opens_late = True
+        self._reconnect.hasten()
+        self._spawn(self._run_late, reopen)
+
     def _give_up(self) -> None:
         """Be done with a session that was not opened. The next ``connect()`` goes on with it."""
         if self.store is not None and not self.session.ended:
@@ -112,18 +118,20 @@ class Initiator(Driver):
         return super()._on_detached(code, reason, retry)
 
     def _ending_for(self, code: int | None, reason: str) -> Ending | None:
+        if self.opens_late:
+            return super()._ending_for(code, reason)
         ending = ending_before_welcome(self.session, code, reason)
         if ending is not None and ending.kind is End.LOST:
             # With a store: the peer may have begun it, and the next connect() goes on with it.
             self.session.leave_store()
         return ending or super()._ending_for(code, reason)
 
-    def _spawn(self, work: Callable[[SyncTransport], None], transport: SyncTransport) -> None:
+    def _spawn(self, work: Callable[[Any], None], given: Any) -> None:
         """Work in a thread; a bug there ends the session: waiters must not wait for ever."""
 
         def guarded() -> None:
             try:
-                work(transport)
+                work(given)
             except BaseException:  # noqa: BLE001 - logged; SystemExit of the application, too
                 logger.exception("%s: reliable_ws failed, please report it", self.name)
                 with self.lock:
@@ -140,6 +148,12 @@ class Initiator(Driver):
             if self._unwelcomed is not None:
                 self._report_failed(self._unwelcomed)
             transport = self._open_another(self._reopen) if self._reopen else None
+
+    def _run_late(self, reopen: Open) -> None:
+        """Open the first WebSocket, then go on as with one that was given."""
+        transport = self._open_another(reopen)
+        if transport is not None:
+            self._run(transport)
 
     def _run_link(self, transport: SyncTransport) -> None:
         """Carry the session over this transport until the transport is gone."""

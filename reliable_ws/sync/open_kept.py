@@ -39,7 +39,10 @@ def open_kept(
         initiator.restored = with_previous(initiator.restored, previous)
         connection = Connection(initiator, options.on_event)
         initiator.released = release
-        initiator.start(first())
+        if options.offline and reopen is not None:
+            initiator.start_offline(reopen)
+        else:
+            initiator.start(first())
     except BaseException:
         release()
         raise

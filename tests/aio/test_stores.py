@@ -444,6 +444,105 @@ async def test_a_principal_that_cannot_be_kept_is_refused(tmp_path):
     store.close()
 
 
+# ----------------------------------------------------------- before the server was reached
+
+SOON = reliable_ws.Backoff(initial=0.01, longest=0.05)
+
+
+@clean
+async def test_a_session_may_begin_while_its_server_is_away(store, tmp_path):
+    async with serving(tmp_path / "server.db") as server:
+        await server.stop()
+        failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def happened(event: Any) -> None:
+            if event.name == "attempt_failed" and not failed.done():
+                failed.set_result(event)
+
+        options = {"offline": True, "reconnect": SOON, "on_event": happened}
+        async with orders(server, store, **options) as conn:
+            assert conn.state is reliable_ws.State.CONNECTING
+            await conn.send("early", key="k")
+            assert store.outcome("k") is Outcome.KEPT
+            with pytest.raises(reliable_ws.RequestTimeout) as caught:
+                await conn.request("work", timeout=0.05)
+            assert not caught.value.taken
+            await failed
+            assert "was not reached yet; the last attempt failed" in str(conn.explain())
+            first = conn.id
+            await conn.keep()
+        async with orders(server, store, **options) as conn:  # in the next process
+            assert conn.id == first
+            assert [entry.message for entry in conn.restored.unconfirmed] == ["early"]
+            await conn.send("more")
+            with pytest.raises(reliable_ws.Kept):
+                await conn.close(timeout=0.05)
+        await server.start()
+        async with orders(server, store, **options) as conn:  # it was being closed
+            assert conn.restored.previous.confirmed == 2
+            await conn.send("another")
+        assert server.got == ["early", "more", "another"]
+
+
+@clean
+async def test_a_server_that_is_busy_is_asked_again(store):
+    """REFUSE-3, REFUSE-5."""
+    busy = reliable_ws.Config(max_sessions=1)
+    got: list[Any] = []
+
+    async def take(conn: reliable_ws.Connection) -> None:
+        got.extend([message async for message in conn])
+
+    async with reliable_ws.serve(take, "127.0.0.1", 0, config=busy) as server:
+        uri = f"ws://127.0.0.1:{server.port}"
+        other = await reliable_ws.connect(uri)
+        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def happened(event: Any) -> None:
+            if event.name == "attempt_failed" and not refused.done():
+                refused.set_result(event)
+
+        options = {"offline": True, "reconnect": SOON, "on_event": happened}
+        async with reliable_ws.connect(uri, store=store, name="n", **options) as conn:
+            await conn.send("x")
+            await refused
+            await other.close()
+            await conn.flush()
+    assert got == ["x"]
+
+
+@clean
+async def test_an_attempt_that_is_final_ends_a_session_that_was_never_open(store):
+    async with serving() as server:
+        await server.stop()
+        events: list[str] = []
+        conn = await orders(
+            server,
+            store,
+            offline=True,
+            on_event=lambda event: events.append(event.name),
+            retry=lambda _attempt: False,
+        )
+        receipt = conn.send_nowait("x")
+        with pytest.raises(reliable_ws.NotTaken):
+            await receipt
+        assert conn.ended
+        await asyncio.sleep(0)
+        assert events == ["attempt_failed", "session_lost", "closed"]
+        with pytest.raises(reliable_ws.DeliveryError):
+            await conn.close()
+
+
+async def test_what_offline_needs(store):
+    for wrong in (
+        {"offline": True},
+        {"offline": 1, "store": store, "name": "n"},
+        {"offline": True, "store": store, "name": "n", "reconnect": False},
+    ):
+        with pytest.raises(TypeError, match="offline"):
+            reliable_ws.connect("ws://127.0.0.1:1", **wrong)
+
+
 # ----------------------------------------------------------- stores that are full, slow, broken
 
 

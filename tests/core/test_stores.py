@@ -121,6 +121,25 @@ def test_nothing_follows_the_first_welcome_before_the_incarnation_is_kept():
     assert kept.facts["incarnation"] == pair.server.incarnation
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_message_that_the_peer_does_not_take_ends_the_session_unsent(crashes):
+    """PART-5, where it was accepted before the first Welcome."""
+    pair = StoredPair(Config(max_message=2000), server=False)
+    pair.registry.config = Config(max_message=1000)
+    pair.client.send(b"small")
+    pair.client.send(b"x" * 1500)
+    pair.submit("client")
+    if crashes:
+        pair.dial()
+        pair.crash("client")
+    pair.connect()
+    assert pair.client.ended.kind is End.ABORTED
+    assert "message 2 is larger" in pair.client.ended.reason
+    assert pair.client.report().confirmed == 0
+    assert pair.server.inbox.received == 0
+    assert pair.server.ended.code == Code.ABORTED
+
+
 def test_an_attempt_that_was_said_is_not_said_again_after_a_crash():
     """RESUME-1"""
     pair = by_hand()

@@ -32,6 +32,14 @@ from .helpers import (
 from .two_sides import MAX_FRAME, connected
 
 
+def test_it_is_known_since_when_no_link_is_open():
+    pair = Pair()
+    pair.connect()
+    pair.now += 5
+    pair.cut()
+    assert pair.client.detached_at == pair.server.detached_at == pair.now
+
+
 @either_side
 def test_silence_is_broken_by_a_heartbeat(side):
     """LIVE-2, LIVE-6: every third of what the peer announced."""

@@ -17,11 +17,13 @@ from typing import Any, Self
 import pytest
 
 import reliable_ws
+import reliable_ws.sync
 from reliable_ws import Config, Outcome, SQLiteStore
 from reliable_ws.aio.store_port import STORE_SLOW
 from reliable_ws.driver.restored import Restored, RestoredMessage, config_with_store
 from reliable_ws.driver.validation import LONGEST_KEY
 from reliable_ws.stores import file, ledger
+from tests.durable.harness import all_points
 from tests.support.ports import free_port
 
 from .test_examples import ROOT
@@ -284,6 +286,39 @@ async def test_run_sigterm(here):
     signal.signal(signal.SIGTERM, before)
 
 
+async def test_run_offline(here):
+    uri, got = f"ws://127.0.0.1:{free_port()}", []
+    note = made("offline", URI=uri)["note"]
+    with SQLiteStore("notes.db") as store:
+        for text in ("one", "two"):
+            await note(store, text)
+            assert got == []
+
+        async def take(conn: reliable_ws.Connection) -> None:
+            got.extend([message async for message in conn])
+
+        async with (
+            reliable_ws.serve(take, "127.0.0.1", int(uri.rpartition(":")[2])),
+            reliable_ws.connect(uri, store=store, name="notes") as conn,
+        ):
+            assert len(conn.restored.unconfirmed) == 2
+    assert got == ["one", "two"]
+
+
+def test_run_threads(here):
+    uri = f"ws://127.0.0.1:{free_port()}"
+    program = made("threads", URI=uri)
+    orders = [{"id": number, "item": "apples"} for number in range(3)]
+    with SQLiteStore("server.db") as theirs, SQLiteStore("client.db") as ours:
+        theirs.run(lambda db: db.execute(TABLE))
+        port = int(uri.rpartition(":")[2])
+        with reliable_ws.sync.serve(program["handler"], "127.0.0.1", port, store=theirs):
+            for _ in range(2):  # each is accepted once
+                program["send"](ours, orders)
+        rows = theirs.run(lambda db: db.execute("select * from orders"))
+    assert [tuple(row) for row in rows] == [(order["id"], order["item"]) for order in orders]
+
+
 # ------------------------------------------------------------------ figures, and names
 
 
@@ -298,6 +333,9 @@ def test_its_figures_are_those_of_the_code():
         f"{ledger.CHECKPOINT >> 20} MiB of `FILE-wal`",
         f"{ledger.SPARE * file.PAGE >> 20} MiB of free pages",
         f"`outbox_bytes` ({config.window_bytes >> 20} MiB)",
+        f"`max_tombstones` ({config.max_tombstones:,})",
+        f"`Config.stored_keys` ({config.stored_keys:,})",
+        f"at each of {len(all_points())} points",
     ):
         assert what in SAID, what
     assert config_with_store(config).session_ttl == config.stored_ttl
@@ -322,6 +360,7 @@ def test_what_it_names_exists():
         assert name in Restored.__dataclass_fields__, name
     assert set(RestoredMessage._fields) == {"number", "key", "message"}
     for name in re.findall(r"`([A-Z_]{4,})`", PAGE):
-        assert name in {"BEGIN", "COMMIT", "ATTACH"} or hasattr(Outcome, name), name
+        known = name in {"BEGIN", "COMMIT", "ATTACH"} or hasattr(Outcome, name)
+        assert known or hasattr(reliable_ws.State, name), name
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / Path(link)).resolve().exists(), link

@@ -556,6 +556,81 @@ def test_a_wrapped_session_that_was_being_closed_needs_another_websocket(store, 
     server_store.close()
 
 
+# ----------------------------------------------------------- before the server was reached
+
+SOON = reliable_ws.Backoff(initial=0.01, longest=0.05)
+
+
+def test_a_session_may_begin_while_its_server_is_away(store, tmp_path):
+    with serving(tmp_path / "server.db") as server:
+        server.stop()
+        events: list[Any] = []
+        options = {"offline": True, "reconnect": SOON, "on_event": events.append}
+        with orders(server, store, **options) as conn:
+            assert conn.state is reliable_ws.State.CONNECTING
+            conn.send("early", key="k")
+            assert store.outcome("k") is Outcome.KEPT
+            with pytest.raises(reliable_ws.RequestTimeout):
+                conn.request("work", timeout=0.05)
+            until(lambda: events)
+            assert "was not reached yet; the last attempt failed" in str(conn.explain())
+            first = conn.id
+            conn.keep()
+        with orders(server, store, **options) as conn:  # in the next process
+            assert conn.id == first
+            assert [entry.message for entry in conn.restored.unconfirmed] == ["early"]
+            conn.send("more")
+            with pytest.raises(reliable_ws.Kept):
+                conn.close(timeout=0.05)
+        server.start()
+        with orders(server, store, **options) as conn:  # it was being closed
+            assert conn.restored.previous.confirmed == 2
+            conn.send("another")
+        until(lambda: server.got == ["early", "more", "another"])
+
+
+def test_a_server_that_is_busy_is_asked_again(store):
+    """REFUSE-3, REFUSE-5."""
+    busy = reliable_ws.Config(max_sessions=1)
+    got: list[Any] = []
+    with sync.serve(got.extend, "127.0.0.1", 0, config=busy) as server:
+        uri = f"ws://127.0.0.1:{server.port}"
+        other = sync.connect(uri, proxy=None)
+        events: list[Any] = []
+        options = {"offline": True, "reconnect": SOON, "on_event": events.append, "proxy": None}
+        with sync.connect(uri, store=store, name="n", **options) as conn:
+            conn.send("x")
+            until(lambda: [event.name for event in events].count("attempt_failed") > 0)
+            other.close()
+            conn.flush(timeout=SECONDS)
+    assert got == ["x"]
+
+
+def test_an_attempt_that_is_final_ends_a_session_that_was_never_open(store):
+    with serving() as server:
+        server.stop()
+        events: list[str] = []
+        conn = orders(
+            server,
+            store,
+            offline=True,
+            on_event=lambda event: events.append(event.name),
+            retry=lambda _attempt: False,
+        )
+        with contextlib.suppress(reliable_ws.ConnectionClosed):
+            conn.send("x")
+        assert conn.wait_closed(SECONDS)
+        until(lambda: events == ["attempt_failed", "session_lost", "closed"])
+        assert conn.report.confirmed == 0
+
+
+def test_what_offline_needs(store):
+    with pytest.raises(TypeError, match="offline"):
+        sync.connect("ws://127.0.0.1:1", offline=True)
+    with pytest.raises(TypeError, match="offline"):
+        sync.connect("ws://127.0.0.1:1", store=store, name="n", offline=True, reconnect=False)
+
+
 # ----------------------------------------------------------- stores that are full, slow, broken
 
 
@@ -729,6 +804,7 @@ def test_a_timer_that_is_cancelled_too_late_does_nothing(monkeypatch):
     ticks: list[float] = []
     session: Any = SimpleNamespace(deadline=time.monotonic(), tick=ticks.append)
     pump = Pump(session, threading.Lock(), lambda _events: None)
+    pump.driver = SimpleNamespace(ticked=lambda _now: "")
     pump.rearm()
     pump.cancel_timers()
     session.deadline += 100
