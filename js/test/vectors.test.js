@@ -8,7 +8,7 @@ import { Violation } from "../dist/protocol/errors.js";
 import { Packed } from "../dist/protocol/frames.js";
 import { weightOf } from "../dist/protocol/payload.js";
 import { Session } from "../dist/protocol/session.js";
-import { StoredSession } from "../dist/protocol/snapshot.js";
+import { DirectedStore, WALL } from "./world/directedStore.js";
 
 const load = (name) =>
   JSON.parse(readFileSync(new URL(`../../tests/vectors/${name}.json`, import.meta.url), "utf8"));
@@ -105,62 +105,6 @@ function flatten(frames) {
     return [frame];
   });
 }
-
-/** A store that does what the steps of a conversation say. */
-class DirectedStore {
-  does = "keep";
-  /** What the next process finds. */
-  kept = null;
-  #pending = null;
-
-  /** Give it what changed, as often as it takes something. */
-  give(session, now) {
-    for (let change; (change = session.takeChange(now, WALL + now)); ) {
-      this.#pending = change;
-      if (this.does === "wait") return;
-      this.#settle(session, now, this.does);
-    }
-  }
-
-  direct(session, does, now) {
-    if (this.#pending) this.#settle(session, now, does);
-    this.does = does === "lack room" ? "keep" : does;
-    this.give(session, now);
-  }
-
-  #settle(session, now, does) {
-    const change = this.#pending;
-    this.#pending = null;
-    if (does === "lack room") {
-      session.unkept(now);
-      return;
-    }
-    if (does === "keep") this.#keep(structuredClone(change)); // a store keeps copies
-    session.kept(now);
-  }
-
-  #keep({ session, facts, messages, confirmed, entries, received }) {
-    const { messages: oldMessages = [], entries: oldEntries = [] } = this.kept ?? {};
-    const newer = (runs, run, upto) =>
-      [...runs, ...(run ? [run] : [])].filter(({ last }) => last > upto);
-    this.kept = {
-      session,
-      facts,
-      messages: newer(oldMessages, messages, confirmed),
-      entries: newer(oldEntries, entries, received),
-    };
-  }
-
-  /** What the next process begins with. */
-  restart() {
-    this.does = "keep";
-    this.#pending = null;
-    return new StoredSession(structuredClone(this.kept));
-  }
-}
-
-/** What the wall clock says when the monotonic one begins. */
-const WALL = 1_700_000_000_000;
 
 class Player {
   constructor(config, hello, hasStore) {

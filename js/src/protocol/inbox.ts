@@ -44,6 +44,8 @@ export class Inbox {
   confirmed = 0;
   /** Highest number handed over. Finish is never handed over. */
   handed = 0;
+  /** The number of the message that the application got last. */
+  given = 0;
   /** Messages that can be taken. */
   available = 0;
   /** With a store: the part of `confirmed` that is kept. The peer is told no more (STORE-3). */
@@ -207,7 +209,7 @@ export class Inbox {
   take(): Payload | undefined {
     const payload = this.#next();
     if (payload === undefined) return payload;
-    const number = this.handed;
+    const number = (this.given = this.handed);
     if (this.confirmed === number - 1) {
       this.confirmed = number;
       if (number >= this.mark) this.due = true;
@@ -224,7 +226,7 @@ export class Inbox {
   deliver(): { number: number; payload: Payload } | undefined {
     const payload = this.#next();
     if (payload === undefined) return payload;
-    const number = this.handed;
+    const number = (this.given = this.handed);
     this.#ahead.set(number, false);
     this.#leaveOut();
     return { number, payload };

@@ -230,7 +230,7 @@ export class Session {
 
   /** The number of the message that was handed over last. */
   get handedUpto(): number {
-    return this.inbox.handed;
+    return this.inbox.given;
   }
 
   /** Up to this number, what is handed over may have been handed over before (RESUME-7). */
