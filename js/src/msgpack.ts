@@ -154,7 +154,7 @@ class Packer {
     this.#view.setBigUint64(at + 1, BigInt.asUintN(64, value));
   }
 
-  /** Write the header of something that has so many bytes; its code is that for 1 byte of length. */
+  /** Write the header of something of so many bytes; `code` is that for a length of 1 byte. */
   #length(code: number, length: number): void {
     const size = bytesFor(length);
     this.#head(code + (size >> 1), length, size);

@@ -16,7 +16,8 @@ test("the outbox is as large as the window, if nothing else is said", () => {
 test("a value out of range is refused by its name (LIMIT-1)", () => {
   const bad = { maxFrame: 4095, maxMessage: 999, idleTimeout: 0, windowBytes: 1.5, ackDelay: NaN };
   for (const [name, value] of Object.entries(bad)) {
-    assert.throws(() => configure({ [name]: value }), { name: "RangeError", message: RegExp(name) });
+    const error = { name: "RangeError", message: RegExp(name) };
+    assert.throws(() => configure({ [name]: value }), error);
   }
   assert.throws(() => configure({ maxRequests: "9" }), RangeError);
 });

@@ -187,7 +187,7 @@ class Player {
       case "abort":
         return session.abort(now, step.reason);
       case "request": {
-        const by = step.timeout === undefined || step.timeout === null ? null : now + step.timeout * 1000;
+        const by = typeof step.timeout === "number" ? now + step.timeout * 1000 : null;
         return session.request(step.method, payload, by, step.credit ?? 0);
       }
       case "reply":

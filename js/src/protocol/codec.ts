@@ -109,7 +109,8 @@ function agrees(frame: any[]): boolean {
       return frame[1][3];
     case WELCOME: {
       // Fields that came later than the frame: absent means that there are no calls (CALL-20), and
-      // that the codec is msgpack. Whatever else is in the place of the codec is ignored (HELLO-18).
+      // that the codec is msgpack. Whatever else is in the place of the codec is ignored
+      // (HELLO-18).
       if (frame.length > 6 && !orNull(calls)(frame[6])) return false;
       const codec = Array.isArray(frame[7]) ? frame[7] : null;
       frame.length = 8;

@@ -45,9 +45,9 @@ export interface Config {
    */
   storedTtl: number;
   /**
-   * `close()` gives up when the peer has made no progress for so long. A WebSocket that died unnoticed
-   * is dropped after `idleTimeout`; the rest of this time is for another one to bring the end
-   * (CLOSE-23). Default: 30,000.
+   * `close()` gives up when the peer has made no progress for so long. A WebSocket that died
+   * unnoticed is dropped after `idleTimeout`; the rest of this time is for another one to bring the
+   * end (CLOSE-23). Default: 30,000.
    */
   closeProgressTimeout: number;
   /**
@@ -109,8 +109,8 @@ export const DEFAULTS: Readonly<Config> = {
 const LEAST: Partial<Config> = { maxFrame: MIN_FRAME, maxMessage: MIN_MESSAGE };
 
 /**
- * Return the defaults with some values changed. Fields that are `undefined`, and fields that `Config`
- * does not have, change nothing.
+ * Return the defaults with some values changed. Fields that are `undefined`, and fields that
+ * `Config` does not have, change nothing.
  *
  * @throws RangeError A value is out of range. The message names the field.
  */

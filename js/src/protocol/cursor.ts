@@ -1,10 +1,10 @@
 /**
  * How far one link has come through the outbox, and the next frame that it cuts from there.
  *
- * Theory of operation. A cursor is two numbers: `number`, the next message to transmit on this link,
- * and `offset`, how many bytes of it went in parts. The outbox keeps the messages; the cursor only
- * reads them, so it can be dropped with its link. A new link's cursor begins behind what the peer
- * has received.
+ * Theory of operation. A cursor is two numbers: `number`, the next message to transmit on this
+ * link, and `offset`, how many bytes of it went in parts. The outbox keeps the messages; the cursor
+ * only reads them, so it can be dropped with its link. A new link's cursor begins behind what the
+ * peer has received.
  *
  * The size of a frame is the smallest of these limits: the messages and the bytes that the peer's
  * window has room for, a quarter of that window (so that acks come while the rest is under way),

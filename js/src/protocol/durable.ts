@@ -1,15 +1,16 @@
 /**
  * What of one session is kept by a store, and what is not yet (protocol.md, section 17).
  *
- * Theory of operation. A store is slow, and works in the background. So the session goes on, and what
- * is not kept is not *said*: each ledger has a position up to which it is kept, and a link looks at
- * these positions only (`outbox.stored`, `inbox.storedConfirmed`, `callQueue.stored`,
- * `incomingCalls.stored`). A greeting, a Stop and a last frame say more than a position. They are held
- * until everything is kept that was so when they were held.
+ * Theory of operation. A store is slow, and works in the background. So the session goes on, and
+ * what is not kept is not *said*: each ledger has a position up to which it is kept, and a link
+ * looks at these positions only (`outbox.stored`, `inbox.storedConfirmed`, `callQueue.stored`,
+ * `incomingCalls.stored`). A greeting, a Stop and a last frame say more than a position. They are
+ * held until everything is kept that was so when they were held.
  *
  * `takeChange` returns what changed since the last change that was kept. There is one change at a
  * time: while the store works on it, the next one grows. `kept` moves the positions. `unkept` takes
- * back what had no room. What a store gives back after a crash is made into a session by snapshot.ts.
+ * back what had no room. What a store gives back after a crash is made into a session by
+ * snapshot.ts.
  */
 
 import type { IncomingCalls } from "./calls/incoming.js";
@@ -24,8 +25,8 @@ import type { Ending } from "./report.js";
 import type { Change, Plain, Run } from "./stored.js";
 
 /**
- * Milliseconds after which it is kept that the peer has confirmed messages. To lose that costs nothing
- * but a few acks; so it waits for another change (STORE-5).
+ * Milliseconds after which it is kept that the peer has confirmed messages. To lose that costs
+ * nothing but a few acks; so it waits for another change (STORE-5).
  */
 const LAZY = 1000;
 
@@ -102,7 +103,7 @@ export class Durable {
   #lazyBy = Infinity; // when what the peer has confirmed is kept at the latest
   #retryBy = Infinity; // when a change that had no room is tried again
   #held: Link | null = null;
-  #waiting: { upto: number; event: CallEvent }[] = []; // until so many of the peer's entries are kept
+  #waiting: { upto: number; event: CallEvent }[] = []; // for so many of the peer's entries
 
   /** Begin with what the ledgers have: a new session, or one that a store had kept. */
   constructor(ledgers: Ledgers, about: Plain) {
@@ -276,8 +277,8 @@ export class Durable {
   }
 
   /**
-   * Give the store nothing more, and go on without it: it has failed. Everything may be said from now
-   * on. Return what has waited for the store.
+   * Give the store nothing more, and go on without it: it has failed. Everything may be said from
+   * now on. Return what has waited for the store.
    */
   forsake(): CallEvent[] {
     const { outbox, inbox, callQueue, incomingCalls } = this.#ledgers;

@@ -3,15 +3,16 @@
 import { MIN_FRAME } from "./config.js";
 
 /**
- * Bytes of a WebSocket message that are kept for everything but one message's content: for an Ack, a
- * CallAck, a Stop without ranges, a Want, a Finish with the longest reason, and the headers of Calls
- * and Messages (FRAME-7).
+ * Bytes of a WebSocket message that are kept for everything but one message's content: for an Ack,
+ * a CallAck, a Stop without ranges, a Want, a Finish with the longest reason, and the headers of
+ * Calls and Messages (FRAME-7).
  */
 export const HEADROOM = 256;
 
 /**
- * A quarter of this, a sixteenth, … is sent in one frame on links that die at once. Once one has died
- * so, no larger frame is sent in the session: the path may be too slow for it within the idle time.
+ * A quarter of this, a sixteenth, … is sent in one frame on links that die at once. Once one has
+ * died so, no larger frame is sent in the session: the path may be too slow for it within the idle
+ * time.
  */
 const PROBE_FRAME = 256 * 1024;
 

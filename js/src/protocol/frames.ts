@@ -158,7 +158,7 @@ export type Frame =
   | [type: typeof CALLS, first: number, entries: Entry[]]
   | [type: typeof CALL_ACK, received: number];
 
-/** Codes that this side says or looks for (protocol.md, section 12; CODE-1). Peers may send others. */
+/** Codes that this side says or looks for (section 12, CODE-1). Peers may send others. */
 export const CODE = {
   FINISHED: 1000,
   GOING_AWAY: 1001,

@@ -1,8 +1,8 @@
 /**
  * The greeting of two sides on a new link: their positions, and whether these fit together.
  *
- * Hello and Welcome carry the same: where a side stands in both directions, and what it accepts. Then
- * each side knows what the other has received, and sends from there on (RESUME-3, RESUME-4).
+ * Hello and Welcome carry the same: where a side stands in both directions, and what it accepts.
+ * Then each side knows what the other has received, and sends from there on (RESUME-3, RESUME-4).
  */
 
 import type { IncomingCalls } from "./calls/incoming.js";

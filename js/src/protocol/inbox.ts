@@ -2,9 +2,9 @@
  * The peer's direction of a session: what arrived, what was handed over, what is confirmed.
  *
  * Theory of operation. `confirmed <= handed <= received`: three positions in the peer's numbers.
- * *received* grows when messages arrive, *handed* when the application takes one, *confirmed* when it
- * has confirmed everything up to there. Usually taking confirms. A delivery confirms later and in any
- * order: `#ahead` remembers the numbers between `confirmed` and `handed`.
+ * *received* grows when messages arrive, *handed* when the application takes one, *confirmed* when
+ * it has confirmed everything up to there. Usually taking confirms. A delivery confirms later and
+ * in any order: `#ahead` remembers the numbers between `confirmed` and `handed`.
  *
  * Taking in never waits: the window that we announced bounds what is held (WINDOW-6). Every guard
  * against a peer that miscounts is here.
@@ -357,7 +357,9 @@ export class Inbox {
     if (stopped) {
       [this.received, this.confirmed, this.redeliveredUpto] = stopped;
       this.handed = Math.min(this.received, this.redeliveredUpto);
-      for (let [first, last] of stopped[4]) for (; first <= last; first++) this.#ahead.set(first, true);
+      for (let [first, last] of stopped[4]) {
+        for (; first <= last; first++) this.#ahead.set(first, true);
+      }
       this.#freeze();
     }
   }

@@ -1,14 +1,14 @@
 /**
  * One WebSocket's share of a session: the greeting, positions, what was told, deadlines, its end.
  *
- * Theory of operation. A link is dropped, never reset: the next WebSocket gets a new link. Messages,
- * calls and outcomes belong to the session. A link has a *cursor* into our messages, one into our
- * calls, and what it has told the peer of the other direction (*acks*). So losing a link moves no
- * data and undoes nothing.
+ * Theory of operation. A link is dropped, never reset: the next WebSocket gets a new link.
+ * Messages, calls and outcomes belong to the session. A link has a *cursor* into our messages, one
+ * into our calls, and what it has told the peer of the other direction (*acks*). So losing a link
+ * moves no data and undoes nothing.
  *
  * The session receives for it, because what arrives concerns the session. The link decides what to
- * send, and when the peer has been silent for too long. A link that is over is inert, so the late end
- * of an old WebSocket has no effect (LINK-4).
+ * send, and when the peer has been silent for too long. A link that is over is inert, so the late
+ * end of an old WebSocket has no effect (LINK-4).
  */
 
 import type { Acks } from "./acks.js";
@@ -117,7 +117,13 @@ export class Link {
   // ------------------------------------------------------------------ begin and end
 
   /** Start at what the peer has received (RESUME-4, CALL-22). */
-  opened(received: number, partial: number, calls: CallPosition | null, limits: Limits, now: number) {
+  opened(
+    received: number,
+    partial: number,
+    calls: CallPosition | null,
+    limits: Limits,
+    now: number,
+  ): void {
     if (calls) this.calls.begin(calls[0], now);
     this.cursor.number = received + 1;
     this.cursor.offset = partial;

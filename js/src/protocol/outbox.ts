@@ -1,9 +1,9 @@
 /**
  * Our direction of a session: one log of messages, positions in it, and what became of each.
  *
- * Theory of operation. `confirmed <= acked <= transmitted <= last`: four positions in one log, each a
- * sequence number. *last* grows when the application sends. *transmitted* grows when a link takes a
- * message, and never falls. *acked* and *confirmed* follow the peer's acks; what is confirmed is
+ * Theory of operation. `confirmed <= acked <= transmitted <= last`: four positions in one log, each
+ * a sequence number. *last* grows when the application sends. *transmitted* grows when a link takes
+ * a message, and never falls. *acked* and *confirmed* follow the peer's acks; what is confirmed is
  * released. Losing a link moves no data: the next link starts a cursor of its own at what the peer
  * has received.
  *
@@ -305,7 +305,7 @@ export class Outbox {
           try {
             message = openPayload(payload, number, codec);
           } catch (error) {
-            message = (error as { raw: Uint8Array }).raw; // what cannot be decoded is shown as bytes
+            message = (error as { raw: Uint8Array }).raw; // it cannot be decoded: show its bytes
           }
           entries.push({ number, outcome: run.outcome, message });
         }

@@ -1,8 +1,8 @@
 /**
  * msgpack, as far as frames need it: written into one growing buffer, read under tight limits.
  *
- * General packers will not do: they write 5 for both 5 and 5.0, integers from 2^32 on as floats, and
- * drop U+FEFF (FRAME-8).
+ * General packers will not do: they write 5 for both 5 and 5.0, integers from 2^32 on as floats,
+ * and drop U+FEFF (FRAME-8).
  */
 
 import { NotSerializable } from "./errors.js";
@@ -216,10 +216,11 @@ const MAX_ELEMENTS = 8192;
 const MAX_DEPTH = 16;
 
 /**
- * Read one value, which is all there is. Numbers that no field can have (floats, integers below 0 or
- * above 2^53-1) and extensions that no payload can be come out as `undefined`.
+ * Read one value, which is all there is. Numbers that no field can have (floats, integers below 0
+ * or above 2^53-1) and extensions that no payload can be come out as `undefined`.
  *
- * @param elements How many elements all arrays together may have. `Infinity`, for what we have packed
+ * @param elements How many elements all arrays together may have. `Infinity`, for what we have
+ *   packed
  *   ourselves, takes the limit from each array, too.
  * @throws Anything It is no msgpack, or above the limits (FRAME-2, FRAME-16).
  */

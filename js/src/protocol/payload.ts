@@ -21,7 +21,7 @@ export interface PayloadCodec {
   readonly name: string;
   /** Return the value as bytes. Throws anything if the value cannot be sent. */
   encode(value: unknown): Uint8Array;
-  /** Return the value again. Throws anything if the bytes are no value, or too much of one (MSG-6). */
+  /** Return the value again. Throws anything if it is none, or too much of one (MSG-6). */
   decode(data: Uint8Array): unknown;
 }
 

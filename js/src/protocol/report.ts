@@ -5,7 +5,8 @@
  *
  * - `pending`: not final, the session lives.
  * - `confirmed`: the peer's application has taken it.
- * - `not taken`: the peer's application has not taken it and never will; it can safely be sent again.
+ * - `not taken`: the peer's application has not taken it and never will; it can safely be sent
+ *   again.
  * - `unknown`: it is not known, and will not be, whether the peer's application took it.
  * - `kept`: not final: this page is done with the session, and the store has the message for the
  *   next one.

@@ -2,8 +2,8 @@
  * One session: what outlives the WebSockets that carry it. The front door of the protocol core.
  *
  * There is no clock, no chance and no I/O in it. You pass the time and the bytes that arrived. You
- * get the bytes to send, and events: what happened. Times are milliseconds of any clock that does not
- * go backwards. A step of a driver is always the same, whatever began it:
+ * get the bytes to send, and events: what happened. Times are milliseconds of any clock that does
+ * not go backwards. A step of a driver is always the same, whatever began it:
  *
  * 1. Call a verb. If it returns events, dispatch them. If `session.due` is set afterwards, dispatch
  *    what `poll` returns.
@@ -104,8 +104,8 @@ export class Session {
   resumes = 0;
 
   /**
-   * Why no WebSocket could be opened since the last one that carried the session, in words. The driver
-   * says so. It is said with an end that comes for want of one (END-4).
+   * Why no WebSocket could be opened since the last one that carried the session, in words. The
+   * driver says so. It is said with an end that comes for want of one (END-4).
    */
   obstacle: { words: string; cause: unknown } | null = null;
 
@@ -458,16 +458,16 @@ export class Session {
   }
 
   /**
-   * Return our greeting, which goes alone (HELLO-1). It is built when it is sent (HELLO-4), and it is
-   * short (FRAME-11).
+   * Return our greeting, which goes alone (HELLO-1). It is built when it is sent (HELLO-4), and it
+   * is short (FRAME-11).
    */
   #greeting(link: Link): unknown[] {
     const { config, inbox, outbox } = this;
     const counters = inbox.told();
     link.tell(counters);
     const codec = this.#toldCodec;
-    // What the path lets be silent (LIVE-8), and the peer's time, since its heartbeats are the clock of
-    // a hidden page (LIVE-10).
+    // What the path lets be silent (LIVE-8), and the peer's time, since its heartbeats are the
+    // clock of a hidden page (LIVE-10).
     const ours = Math.min(config.idleTimeout, link.silenceLimit);
     const idle = this.welcomed ? Math.min(ours, outbox.peer[5]) : ours;
     return [
@@ -536,8 +536,8 @@ export class Session {
     try {
       // Check everything before any frame has an effect.
       const frames = decode(data, link.maxFrame);
-      // The bytes of the whole WebSocket message count against the window of messages, once; those of
-      // calls do not (WINDOW-8).
+      // The bytes of the whole WebSocket message count against the window of messages, once; those
+      // of calls do not (WINDOW-8).
       let size = frames.some(([type]) => type === CALLS) ? -1 : data.length;
       // The frames take effect in their order (FRAME-9).
       for (const frame of frames) {
@@ -712,7 +712,9 @@ export class Session {
     const [, version, , incarnation, , , , codec] = welcome;
     link.met = true;
     link.phase = "initiated";
-    if (version !== VERSION) throw new Violation(CODE.VERSION, `version ${version} was not offered`);
+    if (version !== VERSION) {
+      throw new Violation(CODE.VERSION, `version ${version} was not offered`);
+    }
     if (codec !== this.#toldCodec) {
       const names = [this.#toldCodec, codec].map((name) => name ?? MSGPACK);
       const words = `payload codecs differ: initiator ${names[0]}, acceptor ${names[1]}`;
@@ -846,7 +848,9 @@ export class Session {
   tick(now: number): Event[] {
     const durable = this.#durable;
     durable?.tick(now);
-    if (durable && now >= durable.giveUpAt) return this.leave(now, "the store is too slow, or full");
+    if (durable && now >= durable.giveUpAt) {
+      return this.leave(now, "the store is too slow, or full");
+    }
     if (this.ended) return this.poll(now);
     const { link } = this;
     if (link?.tick(now)) this.#drop(link, "nothing heard in time", now);
@@ -973,7 +977,7 @@ export class Session {
     link.calls.now ||= this.incomingCalls.tellable > link.calls.told;
   }
 
-  /** The store has no room for the change that was taken (STORE-7). It is asked again each second. */
+  /** The store has no room for the change that was taken (STORE-7). It is asked again soon. */
   unkept(now: number): Event[] {
     const durable = this.#durable;
     if (durable && !durable.closed) {
@@ -989,8 +993,8 @@ export class Session {
   }
 
   /**
-   * Give the store nothing more, and go on in memory: the store has failed. From now on everything is
-   * said as without a store.
+   * Give the store nothing more, and go on in memory: the store has failed. From now on everything
+   * is said as without a store.
    */
   forsakeStore(now: number): Event[] {
     const durable = this.#durable;
@@ -1005,8 +1009,8 @@ export class Session {
   }
 
   /**
-   * Be done with a session that goes on in another page or process, from what the store has. The peer
-   * is told that this side restarts (STORE-9). Messages that the store has are *kept*.
+   * Be done with a session that goes on in another page or process, from what the store has. The
+   * peer is told that this side restarts (STORE-9). Messages that the store has are *kept*.
    */
   leave(now: number, reason: string, cause?: unknown): Event[] {
     const durable = this.#durable;
@@ -1018,7 +1022,12 @@ export class Session {
   }
 
   /** Become what a store had of a session: `StoredSession.revive` calls it. */
-  restore(facts: StoredFacts, payloads: readonly Payload[], entries: CallEntries, now: number): void {
+  restore(
+    facts: StoredFacts,
+    payloads: readonly Payload[],
+    entries: CallEntries,
+    now: number,
+  ): void {
     const { outbox, inbox, callQueue } = this;
     const { calls, finish, sent } = facts;
     this.#attempt = facts.attempt;

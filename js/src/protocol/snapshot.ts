@@ -78,7 +78,8 @@ export class StoredSession {
    *
    * @param now The time of the monotonic clock, in milliseconds.
    * @param wall The time in milliseconds since 1970. A clock that was set back ends nothing.
-   * @param aliveAt The last time at which the page or process that had the session was surely alive,
+   * @param aliveAt The last time at which the page or process that had the session was surely
+   *   alive,
    *   in milliseconds since 1970, if that is known.
    */
   revive(

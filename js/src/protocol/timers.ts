@@ -71,7 +71,8 @@ export class Timers {
   /**
    * When to ask `expired` at the latest, with the same arguments.
    *
-   * @param silentSince When the peer was heard last, if nothing of ours is left to be confirmed; else
+   * @param silentSince When the peer was heard last, if nothing of ours is left to be confirmed;
+   *   else
    *   `Infinity`.
    */
   deadline(attached: boolean, silentSince: number): number {
@@ -91,7 +92,8 @@ export class Timers {
       const late = now - this.#progressBy(silentSince);
       if (late > OVERSLEPT) {
         // We were not running: do not blame the peer (LIVE-4).
-        const limit = Math.min(closeProgressTimeout, silentSince < Infinity ? openTimeout : Infinity);
+        const isWaiting = silentSince < Infinity; // for an answer only
+        const limit = Math.min(closeProgressTimeout, isWaiting ? openTimeout : Infinity);
         this.#progressAt = now - limit / 2;
       } else if (late >= 0) return "no progress while closing";
     }

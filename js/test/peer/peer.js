@@ -1,7 +1,7 @@
-// node peer.js connect URI SCENARIO | serve PORT bad NAME: the built package converses with a program
-// in another language. One JSON object per line; the last has "result"; exit code 0 if it is "ok".
-// Scenarios: echo, send N, large BYTES, cut K [PARTS], late, stop, calls N, bad NAME (see bad.js).
-// PEER_CONFIG in the environment: fields of the Python Config.
+// node peer.js connect URI SCENARIO | serve PORT bad NAME: the built package converses with a
+// program in another language. One JSON object per line; the last has "result"; exit code 0 if it
+// is "ok". Scenarios: echo, send N, large BYTES, cut K [PARTS], late, stop, calls N, bad NAME (see
+// bad.js). PEER_CONFIG in the environment: fields of the Python Config.
 import { createHash } from "node:crypto";
 import { WebSocket } from "ws";
 import { connect, DEFAULTS } from "../../dist/index.js";

@@ -46,11 +46,14 @@ class Acceptor:
         return {"result": result, "said": said, "over": over}
 
     def do_arrive(self, now: float) -> None:
+        """A WebSocket comes."""
         self.arrival = self.registry.arrive(now)
 
     def do_receive(self, now: float, data: str) -> None:
+        """An envelope comes on it."""
         arrival = self.arrival
-        assert arrival is not None
+        if arrival is None:
+            return
         if arrival.link is None or arrival.session is None:
             events = arrival.receive(bytes.fromhex(data), now)
             self.session = arrival.session or self.session
@@ -59,42 +62,50 @@ class Acceptor:
         self._dispatch(events)
 
     def do_cut(self, now: float) -> None:
+        """It is gone."""
         arrival, self.arrival = self.arrival, None
         if arrival is not None and arrival.link is not None and arrival.session is not None:
             self._dispatch(arrival.session.lost(arrival.link, None, "", now))
 
     def do_tick(self, now: float) -> None:
+        """Time passes."""
         if self.session is not None:
             self._dispatch(self.session.tick(now))
 
     def do_send(self, _now: float, text: str) -> int:
+        """Send a text, if there is room; return its number or 0."""
         session = self.session
         if session is None or session.ended or not session.outbox.has_room(len(text.encode()) + 6):
             return 0
         return session.send(text)
 
     def do_take(self, _now: float, count: int) -> list[Any]:
+        """Take messages, at most so many."""
         session = self.session
         return [session.take() for _ in range(min(count, len(session.inbox)))] if session else []
 
     def do_request(self, _now: float, text: str) -> int:
+        """Ask, if there is room; return the number or 0."""
         session = self.session
         if session is None or session.ended or not session.outgoing_calls.has_room:
             return 0
         return session.request("echo", text, seal_weight(text))
 
     def do_close(self, now: float) -> None:
+        """Close the session."""
         if self.session is not None:
             self._dispatch(self.session.close(now))
 
     def do_report(self, _now: float) -> dict[str, Any]:
+        """Say what was run, answered, sent and confirmed."""
         report = self.session.report() if self.session else None
         sent = (report.sent, report.confirmed) if report else (0, 0)
         return {"runs": self.runs, "answers": self.answers, "sent": sent}
 
     def _dispatch(self, events: list[Event]) -> None:
         session = self.session
-        assert session is not None or not events
+        if session is None:
+            return
         for event in events:
             match event:
                 case Requested(number, _method, payload, _by, credit):
@@ -116,7 +127,8 @@ class Acceptor:
 
     def _stream(self, number: int) -> None:
         session, stream = self.session, self.streams[number]
-        assert session is not None
+        if session is None:
+            return
         weight = seal_weight(stream["payload"])
         while stream["items"] < ITEMS and stream["sent"] < stream["credit"]:
             session.item(number, stream["payload"], weight)
@@ -128,6 +140,7 @@ class Acceptor:
 
 
 def main() -> None:
+    """Do what comes on stdin, line by line."""
     acceptor = Acceptor(json.loads(sys.stdin.readline()))
     for line in sys.stdin:
         step = json.loads(line)

@@ -1,4 +1,5 @@
-// A store for tests of the core: it does what it is told, and has what the next process begins with.
+// A store for tests of the core: it does what it is told, and has what the next process begins
+// with.
 import { StoredSession } from "../../dist/protocol/snapshot.js";
 
 /** What the wall clock says when the monotonic one begins. */

@@ -1,7 +1,7 @@
 // Random worlds: this core against the Python core as acceptor, on a wire that is cut, with a clock
-// turned by hand, and a store under this side in half of them. Whatever happens: no message is lost,
-// none arrives twice without a flag, each in its order; each request runs at most once.
-// In the environment: how many WORLDS, from which seed (FIRST), of how many STEPS.
+// turned by hand, and a store under this side in half of them. Whatever happens: no message is
+// lost, none arrives twice without a flag, each in its order; each request runs at most once. In
+// the environment: how many WORLDS, from which seed (FIRST), of how many STEPS.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -70,7 +70,7 @@ class World {
     return Math.floor(this.random() * most);
   }
 
-  /** A text that is the only one of its kind; some are larger than a frame, few larger than a window. */
+  /** A text that is the only one of its kind; some are larger than a frame, or than a window. */
   text(letter) {
     const size = this.random() < 0.1 ? this.below(9000) : this.below(120);
     return `${letter}${++this.count} ${"é".repeat(size / 2)}`;
@@ -282,7 +282,8 @@ class World {
     assert.equal(new Set(runs).size, runs.length, "a request ran twice there");
     assert.equal(new Set(this.servedHere).size, this.servedHere.length, "a request ran twice here");
     for (const [number, payload] of this.answered) {
-      if (this.asked.has(number)) assert.ok(payload === this.asked.get(number) || payload === "end");
+      const asked = this.asked.get(number);
+      if (asked) assert.ok(payload === asked || payload === "end");
     }
     for (const [, text] of answers) assert.ok(this.askedThere.includes(text));
     if (!this.store) {

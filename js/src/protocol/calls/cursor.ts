@@ -10,8 +10,8 @@ import type { OutgoingCalls } from "./outgoing.js";
 import type { CallQueue } from "./queue.js";
 
 /**
- * Most entries of one frame. Six elements each, and the messages of a run, leave 256 of the elements
- * of an envelope for the other frames in it (FRAME-16).
+ * Most entries of one frame. Six elements each, and the messages of a run, leave 256 of the
+ * elements of an envelope for the other frames in it (FRAME-16).
  */
 const MAX_ENTRIES = 640;
 

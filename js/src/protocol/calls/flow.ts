@@ -2,10 +2,10 @@
  * The streams that we read: items that came, and credit for more (CALL-7).
  *
  * Theory of operation. The window of messages does not bound items of streams: each stream has a
- * credit of its own, in bytes. A request for a stream grants the first credit. The driver grants more
- * as the application reads (`grant` has the total since the beginning, so a credit that comes twice
- * does no harm). The peer may send items while what it has sent is below the total. So it can exceed
- * the credit by one item, and `count` accepts that.
+ * credit of its own, in bytes. A request for a stream grants the first credit. The driver grants
+ * more as the application reads (`grant` has the total since the beginning, so a credit that comes
+ * twice does no harm). The peer may send items while what it has sent is below the total. So it can
+ * exceed the credit by one item, and `count` accepts that.
  *
  * Credits are entries in the queue of calls, and the peer acks them like all entries. At most
  * `CREDITS` of them are unacked. The others wait, one for each stream: a newer total replaces an

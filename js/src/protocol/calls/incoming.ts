@@ -1,9 +1,9 @@
 /**
  * Requests that the peer makes, what we answer, and everything that its entries bring (CALL-2).
  *
- * An entry of the peer is either about a request of its own, which is kept here until it is answered,
- * or about one of ours, which `OutgoingCalls` knows. Every guard against a peer that miscounts calls
- * is here or there.
+ * An entry of the peer is either about a request of its own, which is kept here until it is
+ * answered, or about one of ours, which `OutgoingCalls` knows. Every guard against a peer that
+ * miscounts calls is here or there.
  */
 
 import type { Config } from "../config.js";
@@ -39,7 +39,7 @@ const OVERLOADED = "overloaded";
 /** What a fault carries that is the protocol's own (CALL-11). */
 const NOTHING = new Uint8Array();
 
-/** The peer's entries, and its requests until they are answered: so many, and so large (CALL-27). */
+/** The peer's entries, and its requests until they are answered (CALL-27). */
 export class IncomingCalls {
   /** Those of the peer's next entry, while any are held. */
   pieces: Pieces | null = null;
@@ -100,11 +100,13 @@ export class IncomingCalls {
       case REQUEST: {
         const [, method, timeout, credit] = entry;
         const payload = whole(entry[4], pieces);
-        return this.#requested(id, method, payload, timeout === null ? null : now + timeout, credit);
+        const by = timeout === null ? null : now + timeout; // CALL-33
+        return this.#requested(id, method, payload, by, credit);
       }
       case REPLY: {
+        const [, id] = entry;
         const payload = whole(entry[2], pieces);
-        return outgoing.answered(entry[1], sent) ? { type: "replied", id: entry[1], payload } : null;
+        return outgoing.answered(id, sent) ? { type: "replied", id, payload } : null;
       }
       case FAULT: {
         const [, id, code, message] = entry;
@@ -184,8 +186,8 @@ export class IncomingCalls {
   }
 
   /**
-   * Queue an item of a stream, and return its weight; if it is too late, drop it. The driver keeps to
-   * the credit.
+   * Queue an item of a stream, and return its weight; if it is too late, drop it. The driver keeps
+   * to the credit.
    */
   item(request: number, payload: Payload): number {
     const weight = weightOf(payload);

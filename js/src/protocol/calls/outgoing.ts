@@ -142,8 +142,8 @@ export class OutgoingCalls {
   /**
    * Return a request as it is sent now, for the first time or because it got lost.
    *
-   * Time goes on while it waits to be sent: what is left of it travels, and what has run out is never
-   * run (CALL-9).
+   * Time goes on while it waits to be sent: what is left of it travels, and what has run out is
+   * never run (CALL-9).
    */
   refresh(number: number, entry: RequestEntry, by: number | null, now: number): Entry {
     const isWaitedFor = !this.#givenUp.has(number);
@@ -200,8 +200,8 @@ export class OutgoingCalls {
   // ------------------------------------------------------------------ the end
 
   /**
-   * Note that the peer takes nothing more: what it has not received, it never will (CALL-37). Answers
-   * may still come to what it has.
+   * Note that the peer takes nothing more: what it has not received, it never will (CALL-37).
+   * Answers may still come to what it has.
    */
   stop(): void {
     if (this.peerStopped) return;
