@@ -1,6 +1,6 @@
 /** The application's end of a session. It survives the WebSockets that carry it. */
 
-import type { Driver } from "./driver.js";
+import type { Driver, Take } from "./driver.js";
 import { deliveryError, StoreFull } from "./errors.js";
 import type { PageTarget } from "./page.js";
 import type { Packed, Payload } from "./protocol/frames.js";
@@ -148,7 +148,7 @@ export class Delivery {
  */
 export class Connection implements AsyncIterable<any> {
   #driver: Driver;
-  #takeNext: () => { message: unknown } | undefined;
+  #takeNext: Take<any>;
 
   /** @internal */
   constructor(driver: Driver) {
@@ -159,7 +159,7 @@ export class Connection implements AsyncIterable<any> {
       if (payload === undefined) return undefined;
       const number = session.handedUpto;
       try {
-        return { message: openPayload(payload, number, session.codec) };
+        return { done: false, value: openPayload(payload, number, session.codec) };
       } catch (error) {
         driver.log(`message ${number} is left out`, error); // it counts as taken (MSG-4)
         return undefined;
@@ -242,9 +242,9 @@ export class Connection implements AsyncIterable<any> {
    * @throws ConnectionClosed No message can come any more.
    */
   async recv({ signal }: { signal?: AbortSignal } = {}): Promise<any> {
-    const next = await this.#driver.receive(this.#takeNext, signal);
-    if (!next) throw this.#driver.session.error();
-    return next.message;
+    const { done, value } = await this.#driver.receive(this.#takeNext, signal);
+    if (done) throw this.#driver.session.error();
+    return value;
   }
 
   /**
@@ -256,10 +256,7 @@ export class Connection implements AsyncIterable<any> {
    * @throws ConnectionClosed The session ended in any other way.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<any> {
-    return iterator(async () => {
-      const next = await this.#driver.receive(this.#takeNext);
-      return next ? { done: false, value: next.message } : DONE;
-    });
+    return iterator(() => this.#driver.receive(this.#takeNext));
   }
 
   /**
@@ -271,16 +268,14 @@ export class Connection implements AsyncIterable<any> {
   deliveries(): AsyncIterableIterator<Delivery> {
     const driver = this.#driver;
     const { session } = driver;
-    const take = () => {
+    const take: Take<Delivery> = () => {
       const next = session.deliver();
       if (!next) return undefined;
       const { number, payload } = next;
-      return new Delivery(driver, number, payload, number <= session.redeliveredUpto);
+      const redelivered = number <= session.redeliveredUpto;
+      return { done: false, value: new Delivery(driver, number, payload, redelivered) };
     };
-    return iterator<Delivery>(async () => {
-      const value = await driver.receive(take);
-      return value ? { done: false, value } : DONE;
-    });
+    return iterator(() => driver.receive(take));
   }
 
   // ------------------------------------------------------------------ calls
@@ -383,8 +378,6 @@ export class Connection implements AsyncIterable<any> {
     await this.close();
   }
 }
-
-const DONE = { done: true, value: undefined } as const;
 
 function iterator<T>(next: () => Promise<IteratorResult<T>>): AsyncIterableIterator<T> {
   return {

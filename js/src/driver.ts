@@ -49,11 +49,13 @@ const SILENT = 4509;
 const BUSY = 4529;
 const VERSION = 4426;
 
+/** Takes the next message. */
+export type Take<T> = () => IteratorYieldResult<T> | undefined;
+
 /** Somebody who waits for a message. */
-interface Reader {
-  /** Take the next one; `undefined`: there was none that can be handed over. */
-  take(): unknown;
-  resolve(taken: unknown): void;
+interface Reader<T = any> {
+  take: Take<T>;
+  resolve(taken: IteratorResult<T>): void;
   reject(error: unknown): void;
 }
 
@@ -232,6 +234,7 @@ export class Driver {
 
   /** Tell those that wait what has happened; then write. The last thing in a step. */
   dispatch(events: Event[]): void {
+    let isRare = false; // something happened that may leave requests without an answer
     for (const event of events) {
       switch (event.type) {
         case "arrived":
@@ -269,30 +272,33 @@ export class Driver {
           this.handlers.eased();
           break;
         case "opened":
+          isRare = true;
           this.#onOpened(event.resumed, event.replayed);
           break;
         case "detached":
+          isRare = true;
           this.#onDetached(event.code, event.reason, event.retry);
           break;
         case "settled":
+          isRare = true;
           this.isOpen = false;
           this.#settle();
           break;
         case "peerFinished":
+          isRare = true;
           if (this.isOpen) {
             this.#tell({ name: "peer finished", code: event.code, reason: event.reason });
           }
           break;
         case "ended":
+          isRare = true;
           this.#onEnded(event.ending);
           break;
       }
     }
     this.#serveReaders();
-    if (events.length) {
-      this.requests.settle();
-      this.requests.admit();
-    }
+    if (isRare) this.requests.settle();
+    this.requests.admit();
     for (const look of this.#changes.splice(0)) look();
     this.wake();
   }
@@ -384,7 +390,14 @@ export class Driver {
 
   #tell(event: ConnectionEvent): void {
     const { onEvent } = this.#options;
-    if (onEvent) queueMicrotask(() => onEvent(event));
+    if (!onEvent) return;
+    queueMicrotask(() => {
+      try {
+        onEvent(event);
+      } catch (error) {
+        this.log(`onEvent threw at "${event.name}"`, error);
+      }
+    });
   }
 
   /** Tell the end, once it is final: the store has it, and the last word has gone. */
@@ -414,19 +427,35 @@ export class Driver {
   // ------------------------------------------------------------------ messages of the peer
 
   /**
-   * Take a message, or wait for one; `undefined`: none can come any more, and this is how an
-   * iteration ends. `take` returns `undefined` where there was none that can be handed over.
+   * Take a message, or wait for one. It is `done` where none can come any more, and this is how an
+   * iteration ends. Where `signal` ends the wait, none was taken.
+   *
+   * @param take Returns `undefined` where what came next is not to be handed over.
    */
-  receive<T>(take: () => T | undefined, signal?: AbortSignal): Promise<T | undefined> {
+  receive<T>(take: Take<T>, signal?: AbortSignal): Promise<IteratorResult<T>> {
+    // The short way of nearly every message: it is here, and nobody else waits.
+    while (!this.#readers.length && this.session.available && !signal) {
+      const taken = take();
+      if (this.session.due) this.wake();
+      if (taken) return Promise.resolve(taken);
+    }
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const reader: Reader = { take, resolve: resolve as (taken: unknown) => void, reject };
-      this.#readers.push(reader);
-      if (this.#readers.length === 1) this.#serveReaders();
-      signal?.addEventListener("abort", () => {
+      const aborted = () => {
         this.#readers = this.#readers.filter((one) => one !== reader);
-        reject(signal.reason);
-      });
+        reject(signal!.reason);
+      };
+      const reader: Reader<T> = {
+        take,
+        reject,
+        resolve(taken) {
+          signal?.removeEventListener("abort", aborted);
+          resolve(taken);
+        },
+      };
+      signal?.addEventListener("abort", aborted);
+      this.#readers.push(reader);
+      this.#serveReaders();
     });
   }
 
@@ -435,7 +464,7 @@ export class Driver {
     const { session } = this;
     while (this.#readers.length && session.available) {
       const taken = this.#readers[0]!.take();
-      if (taken !== undefined) this.#readers.shift()!.resolve(taken);
+      if (taken) this.#readers.shift()!.resolve(taken);
     }
     if (session.due) this.wake();
     if (!this.#readers.length || !session.exhausted) return;
@@ -443,7 +472,7 @@ export class Driver {
     const { kind, code } = error.ending;
     const isDone = session.closing || (kind === "finished" && (code === 1000 || code === 1001));
     for (const { resolve, reject } of this.#readers.splice(0)) {
-      if (isDone) resolve(undefined);
+      if (isDone) resolve({ done: true, value: undefined });
       else reject(error);
     }
   }
@@ -606,7 +635,8 @@ export class Driver {
     const socket = this.#socket;
     if (!socket) return;
     socket.close(1000, "");
-    this.#lost(1000, "the page stands still");
+    // A session that is being opened has one attempt, and it was not the server that ended that.
+    this.#lost(this.session.welcomed ? 1000 : null, "the page stands still");
   }
 
   #resume(): void {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { WebSocket as Ws } from "ws";
 import { connect } from "../../dist/index.js";
@@ -171,9 +172,28 @@ test("a wait that is ended has taken no message", async (t) => {
   await assert.rejects(waiting, /enough/);
   await assert.rejects(conn.recv({ signal: AbortSignal.abort() }), { name: "AbortError" });
   conn.send("a");
-  assert.equal(await conn.recv(), "a");
+  const { signal } = new AbortController();
+  const next = conn.recv({ signal });
+  assert.equal(getEventListeners(signal, "abort").length, 1);
+  assert.equal(await next, "a");
+  assert.equal(getEventListeners(signal, "abort").length, 0);
   await conn.close();
   await assert.rejects(conn.recv(), { name: "ConnectionClosed" });
+});
+
+test("an application whose onEvent throws is told so, and nothing else happens", async (t) => {
+  const server = await serve(t);
+  const logged = [];
+  const conn = await connect(`${server.url}/echo`, {
+    onEvent: () => {
+      throw new Error("a mistake");
+    },
+    log: (words, error) => logged.push([words, error.message]),
+  });
+  conn.send("a");
+  assert.equal(await conn.recv(), "a");
+  await conn.close();
+  assert.deepEqual(logged[0], ['reliable-ws: onEvent threw at "opened"', "a mistake"]);
 });
 
 test("loops share the messages, first come first served", async (t) => {

@@ -1,6 +1,8 @@
 // The life of a page, played by events of a global object that Node does not have otherwise.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { test } from "node:test";
+import { WebSocketServer } from "ws";
 import { connect } from "../../dist/index.js";
 import { serve } from "./server.js";
 
@@ -90,6 +92,18 @@ test("a frozen page that is dialing does not go on with it", async (t) => {
   assert.equal(await conn.recv(), "a");
   assert.equal(calls, 3);
   await conn.close();
+});
+
+test("a page that is frozen while it opens a session has to open it again", async (t) => {
+  const { tell } = page(t);
+  const silent = new WebSocketServer({ port: 0 });
+  t.after(() => silent.close());
+  await once(silent, "listening");
+  const opening = connect(`ws://127.0.0.1:${silent.address().port}/`);
+  const [socket] = await once(silent, "connection");
+  await once(socket, "message"); // the Hello
+  tell("freeze");
+  await assert.rejects(opening, { name: "SessionLost", message: /stands still/ });
 });
 
 test("a page that is left says all that it had sent, and frees the server's session", async (t) => {
