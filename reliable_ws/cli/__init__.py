@@ -1,4 +1,4 @@
-"""The command line: ``python -m reliable_ws listen | send | store | trace | demo``."""
+"""The command line: ``python -m reliable_ws listen | send | store | trace | doctor | demo``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import reliable_ws
 
-from . import demo, listen, send, store, trace
+from . import demo, doctor, listen, send, store, trace
 from .common import INTERRUPTED, USAGE, Failure, complain
 
 __all__ = ["main"]
@@ -29,6 +29,7 @@ examples:
   python -m reliable_ws send ws://127.0.0.1:8765 --file access.log --store send.db
   python -m reliable_ws store send.db
   python -m reliable_ws trace client.jsonl server.jsonl --html trace.html
+  python -m reliable_ws doctor wss://example.org/live
   python -m reliable_ws demo
 
 exit codes, of every command:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=reliable_ws.__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (listen, send, store, trace, demo):
+    for command in (listen, send, store, trace, doctor, demo):
         command.add_to(commands)
     args = parser.parse_args(argv)
     try:
