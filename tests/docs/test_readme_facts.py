@@ -89,7 +89,7 @@ def test_links_of_the_pages_lead_somewhere(page):
 
 def test_names_that_it_uses_exist():
     for name in re.findall(r"\breliable_ws\.([A-Za-z]\w*)", README):
-        assert hasattr(reliable_ws, name) or name in {"sync", "testing"}, name
+        assert hasattr(reliable_ws, name) or name in {"browser", "sync", "testing"}, name
     errors = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", README))
     assert errors
     for name in errors - {"ConnectionClosed"}:  # that of websockets is meant
