@@ -102,6 +102,8 @@ class Initiator(Driver):
     def start_offline(self, reopen: Open) -> None:
         """Begin without a WebSocket; the first one is opened as later ones are, and at once."""
         self.opens_late = True
+        if self.store is not None:
+            self.store.give()  # it has a row before anything is kept with it
         self._reconnect.hasten()
         self._spawn(self._run_late(reopen))
 

@@ -149,6 +149,7 @@ class Initiator(TaskSide):
             reconnect=BACKOFF,
             methods=self.methods,
             on_event=self.happened,
+            offline=self.chance.random() < 0.3,
         )
         self.note_open(conn)
         taking = asyncio.create_task(self.take(conn))

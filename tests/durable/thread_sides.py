@@ -142,6 +142,7 @@ class Initiator(ThreadSide):
             reconnect=BACKOFF,
             methods=self.methods,
             on_event=self.happened,
+            offline=self.chance.random() < 0.3,
         )
         self.note_open(conn)
         taking = self.threads.submit(self.take, conn)

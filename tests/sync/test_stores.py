@@ -568,7 +568,7 @@ def test_a_session_may_begin_while_its_server_is_away(store, tmp_path):
         options = {"offline": True, "reconnect": SOON, "on_event": events.append}
         with orders(server, store, **options) as conn:
             assert conn.state is reliable_ws.State.CONNECTING
-            conn.send("early", key="k")
+            conn.send("early", key="k", apply=lambda db: db.execute("create table t (x)"))
             assert store.outcome("k") is Outcome.KEPT
             with pytest.raises(reliable_ws.RequestTimeout):
                 conn.request("work", timeout=0.05)
