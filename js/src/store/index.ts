@@ -47,6 +47,13 @@ const VERSION = 1;
 const MESSAGES = 0;
 const ENTRIES = 1;
 
+/** Something that somebody waits for. */
+interface Gate {
+  promise: Promise<void>;
+  open: () => void;
+  fail: (error: unknown) => void;
+}
+
 /** So many sessions that have ended are kept, for those who ask what became of their messages. */
 const MAX_ENDED = 16;
 
@@ -88,14 +95,18 @@ class HeldDatabase implements HeldStore {
   #lock: Lock;
   #token = "";
   #db: IDBPDatabase<Tables> | undefined;
+  #transaction: Transaction | undefined;
   /** What is being kept. */
   #work: Promise<unknown> = Promise.resolve();
+  /** While the page is in the back/forward cache: what waits for its return. */
+  #away: Gate | undefined;
 
   constructor(
     readonly name: string,
     readonly options: IndexedDBOptions,
   ) {
     this.#lock = new Lock(name);
+    globalThis.addEventListener("pagehide", this.#hide);
   }
 
   async open(signal = new AbortController().signal): Promise<void> {
@@ -116,22 +127,43 @@ class HeldDatabase implements HeldStore {
   }
 
   async regain(): Promise<void> {
-    await this.#lock.take();
-    await this.#attempt(async () => {
-      const transaction = await this.#begin();
-      await Promise.all([this.#look(transaction), transaction.done]);
-    });
+    const away = this.#away;
+    try {
+      await this.#lock.take();
+      if (away) {
+        const transaction = await this.#begin();
+        await Promise.all([this.#look(transaction), transaction.done]);
+      }
+      this.#away = undefined;
+      away?.open();
+    } catch (error) {
+      away?.fail(error);
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
     await this.#work;
+    globalThis.removeEventListener("pagehide", this.#hide);
     this.#forgetDatabase();
-    await this.#lock.end();
+    await this.#lock.free();
   }
+
+  /**
+   * The page goes into the back/forward cache: let others have the store. An open transaction would
+   * stop them, in WebKit for as long as the page is there. So it is undone, and done again later.
+   */
+  #hide = ({ persisted }: { persisted?: boolean }): void => {
+    if (!persisted) return;
+    this.#away ??= makeGate();
+    this.#transaction?.abort();
+    void this.#lock.free();
+  };
 
   /** Do some work. If the database is gone under it, open that again, once. */
   async #attempt<T>(work: () => Promise<T>): Promise<T> {
-    for (let again = false; ; again = true) {
+    for (let failures = 0; ; ) {
+      await this.#away?.promise;
       try {
         return await work();
       } catch (error) {
@@ -139,8 +171,9 @@ class HeldDatabase implements HeldStore {
         const { name, message } = error as DOMException;
         if (name === "QuotaExceededError") throw new StoreFull();
         if (name === "VersionError") throw new StoreTooNew(this.name, error);
+        if (this.#away) continue;
         this.#forgetDatabase();
-        if (again) throw new StoreLost(this.name, message, error);
+        if (failures++) throw new StoreLost(this.name, message, error);
       }
     }
   }
@@ -160,7 +193,10 @@ class HeldDatabase implements HeldStore {
       terminated: this.#forgetDatabase,
     });
     const { durability = "relaxed" } = this.options;
-    return this.#db.transaction(NAMES, "readwrite", { durability });
+    const transaction = this.#db.transaction(NAMES, "readwrite", { durability });
+    const over = () => (this.#transaction = undefined);
+    transaction.done.then(over, over);
+    return (this.#transaction = transaction);
   }
 
   /** Let a transaction come to nothing unless the store is still this page's. */
@@ -204,6 +240,13 @@ class HeldDatabase implements HeldStore {
     if (asks && !asked) navigator.storage?.persist?.().catch(() => {});
     return stored;
   }
+}
+
+function makeGate(): Gate {
+  const gate = {} as Gate;
+  gate.promise = new Promise((open, fail) => Object.assign(gate, { open, fail }));
+  gate.promise.catch(() => {}); // those who wait are told
+  return gate;
 }
 
 /** The id of a session, as a key: it never lies in memory that threads share. */

@@ -11,14 +11,7 @@ export class Lock {
   /** It is done when others can have the lock. */
   #request: Promise<unknown> = Promise.resolve();
 
-  constructor(readonly name: string) {
-    // A page in the back/forward cache has nothing that others wait for. It asks again by `take`.
-    globalThis.addEventListener("pagehide", this.#hidden);
-  }
-
-  #hidden = (event: { persisted?: boolean }): void => {
-    if (event.persisted) void this.free();
-  };
+  constructor(readonly name: string) {}
 
   /**
    * Take the lock, unless this page has it. Wait for it until the signal ends that.
@@ -48,11 +41,5 @@ export class Lock {
     this.#release?.();
     this.#release = undefined;
     await this.#request;
-  }
-
-  /** Give the lock back for good. */
-  async end(): Promise<void> {
-    globalThis.removeEventListener("pagehide", this.#hidden);
-    await this.free();
   }
 }

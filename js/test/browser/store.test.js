@@ -284,21 +284,37 @@ inEach((scene) => {
     const [page, other] = [await scene.open(place), await scene.open(place)];
     await openStore(page);
     await keep(page, { messages: [1, 1] });
+    // What is being kept when the page goes must not stop the others.
+    await page.evaluate(() => {
+      globalThis.first = 2;
+      addEventListener("pagehide", () => {
+        globalThis.last = [keep({ messages: [first, first] }), keep({ attempt: first })];
+        first++;
+      });
+    });
     const awayAndBack = async (meanwhile) => {
       await page.goto(`${scene.server.http}/pages/app.html?away`);
       await meanwhile();
       await page.goBack();
-      const regained = () => held.regain().then(() => "regained", (error) => error.name);
-      return page.evaluate(regained);
+      return page.evaluate(async () => {
+        const regained = held.regain().then(() => "regained", (error) => error.name);
+        return [await regained, ...(await Promise.all(last))];
+      });
     };
     await page.bringToFront();
-    assert.equal(await awayAndBack(async () => {}), "regained");
-    assert.equal(await keep(page, { messages: [2, 2] }), "kept");
+    assert.deepEqual(await awayAndBack(async () => {}), ["regained", "kept", "kept"]);
+    assert.deepEqual(await awayAndBack(async () => {}), ["regained", "kept", "kept"]);
+    assert.equal(await keep(page, { messages: [4, 4] }), "kept");
     // Another one has it, and had it.
-    assert.equal(await awayAndBack(() => openStore(other)), "StoreInUse");
+    const taken = [];
+    assert.deepEqual(
+      await awayAndBack(async () => taken.push(...(await openStore(other)))),
+      ["StoreInUse", "StoreInUse", "StoreInUse"],
+    );
+    assert.deepEqual(taken[0].messages, [[1, 1], [2, 2], [3, 3], [4, 4]]);
     await other.evaluate(() => held.close());
     assert.equal(await page.evaluate(() => held.regain().catch((error) => error.name)), "StoreInUse");
-    assert.equal(await keep(page, { messages: [3, 3] }), "StoreInUse");
+    assert.equal(await keep(page, { messages: [5, 5] }), "StoreInUse");
   });
 
   for (const durability of ["relaxed", "strict"]) {
