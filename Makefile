@@ -7,6 +7,7 @@
 #   make js-table            the same and make browsers, then write their table into docs/
 #   make browsers            the JavaScript client in pages of Chromium, Firefox, WebKit
 #   make browser-demo        a chat in the browser; it prints its address
+#   make browsers-long       a hidden page for minutes, and an outage, as long as in real life
 #   make js-bundle           write the JavaScript client into the Python package
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in browsers
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
@@ -44,7 +45,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -103,10 +104,14 @@ js-table: js browsers
 	cd js && $(NODE) npm run -s table
 
 # Browsers are installed if they are missing. BROWSERS=chromium: only there.
-browsers: $(JS)
+browsers: js-build
 	.ci/browsers
-	cd js && $(NODE) npm run -s build
 	cd js && $(NODE) timeout 360 npm run -s test:browser
+
+browsers-long: js-build
+	.ci/browsers
+	cd js && RELIABLE_WS_LONG=1 $(NODE) node --test --test-name-pattern "hidden page|outage" \
+		test/browser/life.test.js
 
 browser-demo: $(RUNTIME)
 	$(BIN)/python examples/browser/chat.py $(if $(PORT),--port $(PORT))

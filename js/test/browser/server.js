@@ -29,7 +29,7 @@ export class Server {
     const script = join(import.meta.dirname, "server.py");
     this.process = spawn(PYTHON, [script, ...this.arguments, "--ports", ports], {
       env: { ...process.env, PYTHONPATH: REPOSITORY },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "inherit"],
     });
     for await (const line of createInterface({ input: this.process.stdout })) {
       Object.assign(this, JSON.parse(line));

@@ -19,6 +19,7 @@ import asyncio
 import json
 import logging
 import mimetypes
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -176,7 +177,7 @@ def read_file(folder: str, name: str) -> tuple[str, str, bytes]:
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Serve until killed."""
+    """Serve until killed, or until stdin ends: whoever started this is gone."""
     ports = [int(port) for port in options.ports.split(",")]
     application = Application(options.ledger)
     store = reliable_ws.SQLiteStore(options.store) if options.store else None
@@ -202,7 +203,8 @@ async def main(options: argparse.Namespace) -> None:
             "ports": f"{server.port},{proxy.port},{http_port}",
         }
         print(json.dumps(ready), flush=True)
-        await http.serve_forever()
+        async with http:
+            await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 const DRIVER = "/usr/bin/WebKitWebDriver";
 const DISPLAY = "/usr/bin/Xvfb";
 
+// Process groups that run. A runner that gives up sends SIGTERM, and they are not its children.
+const groups = new Set();
+process.once("SIGTERM", () => {
+  for (const pid of groups) process.kill(-pid, "SIGKILL");
+  process.exit(1);
+});
+
 export async function launchWebKit(binary) {
   const display = await startDisplay();
   const places = [];
@@ -27,14 +34,16 @@ export async function launchWebKit(binary) {
     async close() {
       for (const place of places) place.close();
       display.process.kill();
+      groups.delete(display.process.pid);
     },
   };
 }
 
 async function startDisplay() {
-  const options = { stdio: ["ignore", "ignore", "ignore", "pipe"] };
+  const options = { stdio: ["ignore", "ignore", "ignore", "pipe"], detached: true };
   const process_ = spawn(DISPLAY, ["-displayfd", "3", "-nolisten", "tcp"], options);
   const [number] = await once(createInterface({ input: process_.stdio[3] }), "line");
+  groups.add(process_.pid);
   return { process: process_, number };
 }
 
@@ -57,6 +66,7 @@ class Place {
       stdio: "ignore",
       detached: true, // the head of a process group: the browser ends with it
     });
+    groups.add(place.driver.pid);
     place.url = `http://127.0.0.1:${port}/session`;
     const browser = { binary, args: ["--automation"] };
     const alwaysMatch = { browserName: "MiniBrowser", "webkitgtk:browserOptions": browser };
@@ -93,6 +103,7 @@ class Place {
     if (this.driver.exitCode === null && this.driver.signalCode === null) {
       process.kill(-this.driver.pid, "SIGKILL");
     }
+    groups.delete(this.driver.pid);
   }
 }
 
