@@ -3,9 +3,10 @@
  *
  * Theory of operation. Every step is the same, whatever began it (an envelope, a call of the
  * application, a timer, the page): a verb of the session returns events, `dispatch` tells those that
- * wait, and `flush` writes. What the application does in one task goes together, because `wake`
- * flushes in a microtask: never by a timer, which a hidden page may get once a minute. For the same
- * reason each arriving envelope does what is due by the clock. There is one timer besides, for the
+ * wait, and `flush` writes. `wake` has that done in a microtask, so that a lone message goes at once.
+ * What the application does later, before anything has arrived, goes together in the next task: it
+ * may be a loop that awaits something for each message. Neither is a timer, which a hidden page may
+ * get once a minute. For the same reason each arriving envelope does what is due by the clock. There is one timer besides, for the
  * next deadline of the session or the next attempt to open a WebSocket.
  *
  * At most one WebSocket is in use at a time. One that is lost, or given up, is dropped at once: its
@@ -31,6 +32,7 @@ import { Requests } from "./requests.js";
 import { defaultWebSocket, drive, makeWebSocket, type Socket } from "./socket.js";
 import { Status } from "./status.js";
 import type { HeldStore } from "./storePort.js";
+import { nextTask } from "./tasks.js";
 import { Thresholds } from "./waiters.js";
 
 /** Bytes queued in one task that are sent at once: the network is busy while more is produced. */
@@ -85,6 +87,7 @@ export class Driver {
   #opening: { resolve: () => void; reject: (error: unknown) => void } | null = null;
   #wasOpened = false; // whether a WebSocket carries the session, as events have told
   #awake = false;
+  #hasWritten = false; // since something arrived
   #queued = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerDue = Infinity;
@@ -149,12 +152,17 @@ export class Driver {
 
   // ------------------------------------------------------------------ writing
 
-  /** Write at the end of this task what was queued in it. */
+  /** Write soon what was queued: in a microtask the first time, else in the next task. */
   wake(): void {
     if (this.#awake) return;
     this.#awake = true;
-    queueMicrotask(this.flush);
+    if (this.#hasWritten) nextTask(this.#onTask);
+    else queueMicrotask(this.flush);
   }
+
+  #onTask = (): void => {
+    if (this.#awake) this.flush();
+  };
 
   /** A message of about so many bytes was queued. */
   queued(bytes: number): void {
@@ -188,6 +196,7 @@ export class Driver {
       const data = link.transmit(now);
       if (!data) break;
       socket.send(data);
+      this.#hasWritten = true;
     }
     // Close once the last word has gone.
     const action = link.closeAction;
@@ -542,6 +551,7 @@ export class Driver {
   #receive(link: Link, data: Uint8Array | string): void {
     const { session } = this;
     const now = this.now();
+    this.#hasWritten = false;
     this.dispatch(session.receive(link, data, now));
     // What is due by the clock is done now: the timers of a hidden page are late.
     if (now >= session.deadline) this.dispatch(session.tick(now));
