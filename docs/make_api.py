@@ -136,6 +136,8 @@ THEMES: list[Theme] = [
         "Observing",
         "",
         [
+            "reliable_ws.live",
+            "reliable_ws.Live",
             "reliable_ws.Figures",
             "reliable_ws.Explanation",
             "reliable_ws.Reason",
@@ -248,6 +250,7 @@ INTERNAL = (
     "Figures.add",
     "Figures.add_ended",
     "Figures.copy",
+    "Live.answer",
     "Methods.check_loop",
     "Methods.check_threads",
     "Methods.get",

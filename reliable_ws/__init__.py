@@ -21,6 +21,7 @@ from .driver.figures import Figures
 from .driver.methods import Methods
 from .driver.restored import Restored, RestoredMessage
 from .driver.status import ConnectionEvent, PeerFinish, State, Stats
+from .live_page import Live, live
 from .protocol.config import Config
 from .protocol.errors import (
     AlreadyServed,
@@ -89,6 +90,7 @@ __all__ = [
     "InvalidParams",
     "Kept",
     "KeyExists",
+    "Live",
     "MessageTooLarge",
     "MethodNotFound",
     "Methods",
@@ -138,6 +140,7 @@ __all__ = [
     "broadcast",
     "connect",
     "drain_on_sigterm",
+    "live",
     "select_subprotocol",
     "serve",
     "unix_connect",

@@ -137,12 +137,19 @@ class Figures:
             self.window_full_peers += stalls.full_there
             self.window_full_here += stalls.full_here
 
-    def copy(self) -> Figures:
-        """Return figures that others can be added to."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
         values: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            values[name] = value.copy() if isinstance(value, Counter) else value
+            values[name] = dict(value) if isinstance(value, Counter) else value
+        return values
+
+    def copy(self) -> Figures:
+        """Return figures that others can be added to."""
+        values = self.as_dict()
+        for name in ("ended", "refused", "sessions"):
+            values[name] = Counter(values[name])
         return Figures(**values)
 
 
