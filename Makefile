@@ -14,6 +14,7 @@
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
+#   make bench-js            compare the JavaScript client with what is used instead, in Node and in pages
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make trips               count the calls of a confirmed send, a request and a resume
@@ -45,7 +46,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +61,11 @@ bench: $(DEV)
 bench-durable: $(DEV)
 	$(PIP) install -qq --group bench
 	$(BIN)/python -m benchmarks.durable $(BENCH_ARGS)
+
+# BENCH_ARGS="--only node" runs a part of it.
+bench-js: js-build
+	.ci/browsers
+	cd js && $(NODE) node bench/main.js $(BENCH_ARGS)
 
 bench-hostile: $(DEV)
 	$(BIN)/python -m benchmarks.hostile

@@ -15,7 +15,7 @@ const PROGRAMS = {
   webkit: ["4.0", "4.1", "6.0"].map((version) => `${LIBRARIES}/webkit2gtk-${version}/MiniBrowser`),
 };
 
-const CHROMIUM_ARGUMENTS = [
+export const CHROMIUM_ARGUMENTS = [
   "--no-sandbox", // tests run as root in containers
   "--disable-gpu",
   "--disable-quic",

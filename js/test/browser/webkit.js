@@ -39,7 +39,8 @@ export async function launchWebKit(binary) {
   };
 }
 
-async function startDisplay() {
+// A display in memory: its process and its number.
+export async function startDisplay() {
   const options = { stdio: ["ignore", "ignore", "ignore", "pipe"], detached: true };
   const process_ = spawn(DISPLAY, ["-displayfd", "3", "-nolisten", "tcp"], options);
   const [number] = await once(createInterface({ input: process_.stdio[3] }), "line");
