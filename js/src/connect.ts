@@ -15,10 +15,10 @@ const bytes = (length: number) => crypto.getRandomValues(new Uint8Array(length))
  * has greeted. A lost WebSocket is replaced, with jittered back-off, until `config.sessionTtl` have
  * passed since the last contact.
  *
- * With a store, the session that an earlier page left there goes on; then this also returns where no
- * WebSocket can be opened for now. For a new session, see `offline`. Where the browser has no
- * database (in some private modes), the session is kept in memory: `receipt.stored` is rejected with
- * `StoreLost`.
+ * With a store, the session that an earlier page left there goes on; then this also returns where
+ * no WebSocket can be opened for now. For a new session, see `offline`. Where the browser has no
+ * database (in some private modes), the session is kept in memory: `receipt.stored` is rejected
+ * with `StoreLost`.
  *
  * @param url `ws:` or `wss:`; or a function that returns it (or a promise of it) for each attempt.
  * @throws ConnectFailed The first WebSocket did not open. `cause` is what the runtime says.

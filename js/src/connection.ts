@@ -281,8 +281,8 @@ export class Connection implements AsyncIterable<any> {
   // ------------------------------------------------------------------ calls
 
   /**
-   * Let the server run its method of this name, and return the result. It is run at most once in the
-   * session, also where the network fails in between. An array of `params` becomes positional
+   * Let the server run its method of this name, and return the result. It is run at most once in
+   * the session, also where the network fails in between. An array of `params` becomes positional
    * arguments there, `null` none.
    *
    * @throws RemoteError The method answered with an error; `code` says which.
@@ -296,8 +296,8 @@ export class Connection implements AsyncIterable<any> {
   }
 
   /**
-   * Let the server run a generator method, and iterate over its items. The server is ahead of you by
-   * at most 256 KiB of items. Leaving the loop stops it. Errors are those of `request`.
+   * Let the server run a generator method, and iterate over its items. The server is ahead of you
+   * by at most 256 KiB of items. Leaving the loop stops it. Errors are those of `request`.
    */
   stream(
     method: string,

@@ -2,12 +2,13 @@
  * One session: how it waits, when it writes, and over which WebSocket.
  *
  * Theory of operation. Every step is the same, whatever began it (an envelope, a call of the
- * application, a timer, the page): a verb of the session returns events, `dispatch` tells those that
- * wait, and `flush` writes. `wake` has that done in a microtask, so that a lone message goes at once.
- * What the application does later, before anything has arrived, goes together in the next task: it
- * may be a loop that awaits something for each message. Neither is a timer, which a hidden page may
- * get once a minute. For the same reason each arriving envelope does what is due by the clock. There is one timer besides, for the
- * next deadline of the session or the next attempt to open a WebSocket.
+ * application, a timer, the page): a verb of the session returns events, `dispatch` tells those
+ * that wait, and `flush` writes. `wake` has that done in a microtask, so that a lone message goes
+ * at once. What the application does later, before anything has arrived, goes together in the next
+ * task: it may be a loop that awaits something for each message. Neither is a timer, which a hidden
+ * page may get once a minute. For the same reason each arriving envelope does what is due by the
+ * clock. There is one timer besides, for the next deadline of the session or the next attempt to
+ * open a WebSocket.
  *
  * At most one WebSocket is in use at a time. One that is lost, or given up, is dropped at once: its
  * own end may come minutes later, or never.
@@ -222,7 +223,9 @@ export class Driver {
     );
   }
 
-  /** The store is given nothing more: another page goes on with the session, or this one without. */
+  /**
+   * The store is given nothing more: another page goes on with the session, or this one without.
+   */
   #storeFailed(error: unknown): void {
     this.#store = null;
     this.#storeError = error;
@@ -529,7 +532,7 @@ export class Driver {
         },
         writable: this.flush,
         over: (code, reason, error) => {
-          if (this.#dialing === end) failed(error ?? new Error(reason));
+          if (this.#dialing === end) failed(error instanceof Error ? error : new Error(reason));
           else if (this.#socket === socket) this.#lost(code ?? null, reason);
         },
       });

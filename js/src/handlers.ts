@@ -75,7 +75,7 @@ export class Handlers {
     const handler = known ? this.#methods[method] : undefined;
     if (this.closing) session.fault(id, "closing", "the connection is being closed");
     else if (!handler) session.fault(id, "method-not-found", `no method "${method.slice(0, 64)}"`);
-    else if (by !== null && by <= this.#host.now()) session.fault(id, "timeout", "it came too late");
+    else if (by !== null && by <= this.#host.now()) session.fault(id, "timeout", "too late");
     else void this.#run(event, handler);
   }
 
@@ -185,7 +185,9 @@ export class Handlers {
     return true;
   }
 
-  /** Answer with what a handler threw: never with the text of an error that was not meant for it. */
+  /**
+   * Answer with what a handler threw: never with the text of an error that was not meant for it.
+   */
   #fault(id: number, method: string, error: unknown): void {
     const { session } = this.#host;
     if (error instanceof RemoteError) {

@@ -1,4 +1,6 @@
-/** Messages that arrive once and in order, over any WebSocket, from a page or a JavaScript runtime. */
+/**
+ * Messages that arrive once and in order, over any WebSocket, from a page or a JavaScript runtime.
+ */
 
 export { connect } from "./connect.js";
 export {
@@ -34,7 +36,13 @@ export type { Handler, HandlerContext } from "./handlers.js";
 export type { ConnectionEvent, ConnectOptions, PerAttempt } from "./options.js";
 export { DEFAULTS, type Config } from "./protocol/config.js";
 export type { PayloadCodec } from "./protocol/payload.js";
-export { Report, type End, type Ending, type Outcome, type Undelivered } from "./protocol/report.js";
+export {
+  Report,
+  type End,
+  type Ending,
+  type Outcome,
+  type Undelivered,
+} from "./protocol/report.js";
 export { DEFAULT_BACKOFF, type Backoff } from "./reconnect.js";
 export type { RequestOptions } from "./requests.js";
 export type { WebSocketClass, WebSocketLike } from "./socket.js";

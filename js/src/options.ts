@@ -11,10 +11,10 @@ import type { Store } from "./storePort.js";
 /** What happened to a connection as a whole. Times and codes: protocol.md, section 12. */
 export interface ConnectionEvent {
   /**
-   * `"opened"` comes first. `"detached"` and `"resumed"` come as WebSockets go and come.
-   * `"attempt failed"` comes whenever no WebSocket could be opened. `"peer finished"`: the peer
-   * sends nothing more. `"store lost"`: the store keeps nothing more, the session goes on in memory.
-   * `"closed"` comes last, once the session has ended.
+   * `"opened"` comes first. `"detached"` and `"resumed"` come as WebSockets go and come. `"attempt
+   * failed"` comes whenever no WebSocket could be opened. `"peer finished"`: the peer sends nothing
+   * more. `"store lost"`: the store keeps nothing more, the session goes on in memory. `"closed"`
+   * comes last, once the session has ended.
    */
   readonly name:
     | "opened"
@@ -49,13 +49,15 @@ export interface ConnectOptions {
   store?: Store;
   /**
    * Whether `connect` returns also where no WebSocket can be opened for a new session: what is sent
-   * is kept in the store, and goes when the server can be reached. It needs a store. Default: false,
-   * then `connect` throws. (A session that the store has kept goes on in either case.)
+   * is kept in the store, and goes when the server can be reached. It needs a store. Default:
+   * false, then `connect` throws. (A session that the store has kept goes on in either case.)
    */
   offline?: boolean;
   /** What the peer may request, by name. Default: nothing. */
   methods?: Readonly<Record<string, Handler>>;
-  /** Aborting it ends the session at once, as `abort()` does; before it is open, `connect` throws. */
+  /**
+   * Aborting it ends the session at once, as `abort()` does; before it is open, `connect` throws.
+   */
   signal?: AbortSignal;
   /** Headers of the HTTP request, where the runtime can send any: no browser does. */
   headers?: PerAttempt<Record<string, string>>;

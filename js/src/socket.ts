@@ -104,7 +104,7 @@ export function drive(socket: WebSocketLike, handlers: SocketHandlers): Socket {
   };
   socket.onerror = (event) => {
     failure = event?.error ?? event;
-    if (!opened) over(undefined, event?.message || "the WebSocket did not open", failure);
+    if (!opened) over(undefined, event?.message || "this runtime does not say why", failure);
   };
   socket.onclose = ({ code, reason }) => over(code, reason || "", failure);
 

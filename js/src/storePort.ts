@@ -2,8 +2,8 @@
  * What a durable session needs of a store: take what changed, say when it is kept.
  *
  * The driver opens the store, gives it one change of its session at a time, and says nothing to the
- * peer that is not kept yet (protocol.md, section 17). `indexedDB(name)` of `reliable-ws/store` is a
- * store.
+ * peer that is not kept yet (protocol.md, section 17). `indexedDB(name)` of `reliable-ws/store` is
+ * a store.
  */
 
 import type { Change, Stored } from "./protocol/stored.js";

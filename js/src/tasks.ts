@@ -1,4 +1,6 @@
-/** A task of its own, without a timer: a hidden page gets timers once a second, or once a minute. */
+/**
+ * A task of its own, without a timer: a hidden page gets timers once a second, or once a minute.
+ */
 
 const { setImmediate } = globalThis as { setImmediate?: (work: () => void) => void };
 
