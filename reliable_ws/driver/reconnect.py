@@ -66,7 +66,7 @@ def ending_before_welcome(session: Session, code: int | None, reason: str) -> En
         return None
     if code is None:
         return Ending(End.LOST, 1006, reason or LOST_BEFORE_WELCOME)
-    if code in (Code.BUSY, Code.NO_HELLO):  # "not now"
+    if code in (Code.AWAY, Code.BUSY, Code.NO_HELLO):  # "not now"
         return Ending(End.REFUSED, code, reason)
     return None
 
@@ -88,7 +88,7 @@ def greeting_error(
         return NotReliablePeer(f"{strange}no Welcome: {gone}")
     if ending.kind is End.VIOLATION or ending.code == Code.VERSION:
         return NotReliablePeer(f"{strange}{ending.reason} ({ending.code})")
-    if ending.kind is End.REFUSED and ending.code == Code.BUSY:  # REFUSE-5
+    if ending.kind is End.REFUSED and ending.code in (Code.AWAY, Code.BUSY):  # REFUSE-5
         return ServerBusy(ending, session.report(), retry_after)
     return closed(ending, session.report())
 

@@ -36,6 +36,7 @@ __all__ = [
     "Identity",
     "Ledgers",
     "gather_facts",
+    "pack_facts",
     "pack_payload",
     "pack_run",
     "unpack_facts",
@@ -261,7 +262,7 @@ class Durable:
         has_ended = identity.ended is not None
         change = Change(
             identity.id,
-            msgpack.packb(self._facts(identity)),
+            pack_facts(identity, self._ledgers, self.about),
             messages,
             confirmed,
             entries,
@@ -277,21 +278,6 @@ class Durable:
         self._change, self._mark = change, mark._replace(taken_back=BEYOND)
         self.lazy_by = NEVER
         return change
-
-    def _facts(self, identity: Identity) -> dict[str, Any]:
-        inbox, outbox = self.inbox, self.outbox
-        facts = gather_facts(identity, self._ledgers)
-        ahead = () if inbox.stopped else inbox.counters().ranges
-        return facts | {
-            "contact": identity.contact,
-            "attached": identity.attached,
-            "closing": identity.closing,
-            "ended": identity.ended,
-            "transmitted": outbox.transmitted,
-            "ahead": ahead,
-            "counters": tuple(inbox.counters()),
-            "about": self.about,
-        }
 
     # ------------------------------------------------------------------ what became of it
 
@@ -395,6 +381,23 @@ def gather_facts(identity: Identity, ledgers: Ledgers) -> dict[str, Any]:
         | outgoing.snapshot()
         | queue.snapshot(),
     }
+
+
+def pack_facts(identity: Identity, ledgers: Ledgers, about: dict[str, Any]) -> bytes:
+    """Return the small facts of a session as a store keeps them."""
+    outbox, inbox = ledgers.outbox, ledgers.inbox
+    facts = gather_facts(identity, ledgers) | {
+        "contact": identity.contact,
+        "attached": identity.attached,
+        "closing": identity.closing,
+        "ended": identity.ended,
+        "transmitted": outbox.transmitted,
+        "ahead": () if inbox.stopped else inbox.counters().ranges,
+        "counters": tuple(inbox.counters()),
+        "about": about,
+    }
+    packed: bytes = msgpack.packb(facts)
+    return packed
 
 
 def pack_run(first: int, items: list[Any]) -> Run:

@@ -36,6 +36,7 @@ __all__ = [
     "RequestTimeout",
     "ServerBusy",
     "SessionLost",
+    "SessionMoved",
     "StoreCorrupt",
     "StoreError",
     "StoreFailed",
@@ -291,6 +292,14 @@ class StoreSlow(StoreError, TimeoutError):
     def __init__(self, words: str, receipt: Any) -> None:
         super().__init__(words)
         self.receipt = receipt
+
+
+class SessionMoved(ReliableWSError):
+    """Another node of the cluster has the session now: this one was out of reach for too long.
+
+    It is the cause of the :class:`ConnectionClosed` that a handler gets here. What it had sent and
+    the engine has, is sent by the other node.
+    """
 
 
 class StoreFailed(StoreError):

@@ -347,6 +347,7 @@ class Code(enum.IntEnum):
     VIOLATION = 4422
     VERSION = 4426
     ABORTED = 4499
+    AWAY = 4503
     NO_HELLO = 4508
     SILENT = 4509
     BUSY = 4529

@@ -101,6 +101,10 @@ class Arrival:
         "Set when the Hello was good: from then on, drive this instead of the arrival."
         self.session: Session | None = None
         "Whose link it is."
+        self.placed: bytes | None = None
+        "In a cluster: the session that was registered for this Hello, unless it was there before."
+        self.relayed = False
+        "Whether another process has answered, and the WebSocket was passed on to it."
         self.fresh = False
         "Whether this Hello made the session."
         self.note = ""
@@ -122,6 +126,20 @@ class Arrival:
             self.refuse(fault.code, fault.reason)
             return []
 
+    def peek(self, data: bytes | str) -> Hello | None:
+        """Return the Hello of the first message, and change nothing; ``None``: it holds none."""
+        try:
+            frames = decode(data, min(self.max_frame, MAX_GREETING))
+        except Violation:
+            return None
+        frame = frames[0]
+        return frame if len(frames) == 1 and isinstance(frame, Hello) else None
+
+    @staticmethod
+    def key_hash(hello: Hello) -> bytes:
+        """Return what is kept of the key of a session that does not live yet (HELLO-16)."""
+        return hash_key(hello.key)
+
     @property
     def refusal(self) -> str:
         """Why there is no session, in words."""
@@ -132,7 +150,7 @@ class Arrival:
         """Answer with a Refuse; busy means: come again (REFUSE-3)."""
         refused = self.registry.refused
         refused[code] = refused.get(code, 0) + 1
-        retry_ms = 1000 if code >= Code.NO_HELLO else 0
+        retry_ms = 1000 if code >= Code.AWAY else 0
         self._last_frame = Refuse(code, reason, retry_ms, counters)
         self.close_action = CloseAction(code, reason, linger=True)
 
@@ -169,6 +187,9 @@ class SessionRegistry:
         self.leaving = False
         "Whether the next process takes over: whoever comes is told to come again (STORE-9)."
         self._left: set[bytes] = set()  # sessions that are left to it
+        self.shared = False
+        """Whether a cluster knows where sessions are that were left: then nothing is remembered of
+        them here, and they may come back."""
         self.about: Callable[[Hashable], dict[str, Any]] | None = None
         """With a store: returns what is kept beside a new session of a principal. It raises
         :class:`~.errors.Violation` to refuse one that cannot be kept."""
@@ -187,6 +208,10 @@ class SessionRegistry:
     def __len__(self) -> int:
         """Sessions that live."""
         return len(self._sessions)
+
+    def holds(self, session_id: bytes) -> bool:
+        """Whether a Hello for this session is answered from what is known here (TOMB-4)."""
+        return session_id in self._sessions or session_id in self._tombstones
 
     @property
     def held(self) -> int:
@@ -336,7 +361,8 @@ class SessionRegistry:
         if not theirs:
             del self._by_principal[principal]
         if session.ended is not None and session.ended.kind is End.KEPT:
-            self._left.add(session.id)  # it has not ended: the store has it
+            if not self.shared:
+                self._left.add(session.id)  # it has not ended: the store has it
             return
         ttl = max(self.config.session_ttl, min(session.outbox.peer.ttl_ms / 1000, LONGEST_TTL))
         self._tombstones[session.id] = Tombstone(

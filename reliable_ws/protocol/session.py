@@ -470,6 +470,19 @@ class Session:
         self.leave_store()
         return self.end(now, Ending(End.KEPT, Code.RESTART, reason), cause)
 
+    def move(self, now: float, reason: str, retry: float) -> list[Event]:
+        """Be done with a session that goes on in another process; what is not confirmed is *kept*.
+
+        The peer is told to come again after ``retry`` seconds (REFUSE-7).
+        """
+        if self.durable is None:
+            self.outbox.kept = self.outbox.messages
+        self.leave_store()
+        if self.link is not None and self.attached:
+            refuse = Refuse(Code.AWAY, reason, int(retry * 1000), None)
+            self.link.leave(Code.AWAY, reason, refuse)
+        return self.end(now, Ending(End.KEPT, Code.RESTART, reason))
+
     def leave_store(self) -> None:
         """Give the store nothing more: the session goes on there, whatever becomes of it here."""
         if self.durable is not None and not self.durable.closed:

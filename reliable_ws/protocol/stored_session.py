@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from .config import Config
-from .durable import unpack_facts, unpack_payload, unpack_run
+from .durable import pack_facts, pack_run, unpack_facts, unpack_payload, unpack_run
 from .frames import Counters, Finish, Limits
 from .outbox import Outbox
 from .payload import DEFAULT_CODEC, PayloadCodec, seal_weight
@@ -17,7 +17,25 @@ from .report import End, Ending, Outcome, Report
 from .session import Session
 from .stored import Stored
 
-__all__ = ["StoredSession", "restore"]
+__all__ = ["StoredSession", "restore", "store_whole"]
+
+
+def store_whole(session: Session, now: float, wall: float, about: dict[str, Any]) -> Stored:
+    """Return a session as a store would have it now, whether it has one or not.
+
+    ``wall`` is the time in seconds since 1970, ``about`` what the driver wants kept beside.
+    """
+    outbox, queue = session.outbox, session.call_queue
+    facts = pack_facts(session._identity(now, wall), session._ledgers, about)
+    messages = [payload for _number, payload in outbox.unconfirmed()]
+    first = min(outbox.confirmed, outbox.messages) + 1
+    entries = queue.entries(queue.acked + 1)
+    return Stored(
+        session.id,
+        facts,
+        (pack_run(first, messages),) if messages else (),
+        (pack_run(queue.acked + 1, entries),) if entries else (),
+    )
 
 
 def restore(
@@ -187,11 +205,14 @@ class StoredSession:
         alive_at: float | None,
         config: Config | None = None,
         codec: PayloadCodec | None = None,
+        *,
+        keeps: bool = True,
     ) -> Session:
         """Return the session, as if the network had dropped when its process died.
 
-        ``wall`` is the time in seconds since 1970, ``alive_at`` the last time at which the process
-        that had the store was alive. A clock that was set back ends nothing.
+        ``keeps``: whether a store keeps it from now on. ``wall`` is the time in seconds since 1970,
+        ``alive_at`` the last time at which the process that had the store was alive. A clock that
+        was set back ends nothing.
         """
         facts, stored = self.facts, self._stored
         # What was confirmed together with the application's data is confirmed.
@@ -219,7 +240,8 @@ class StoredSession:
         if self.closing:
             session.timers.close(now, None)
         # What the store has is kept. Kept sends get their numbers now.
-        session.keep_in_store(self.about)
+        if keeps:
+            session.keep_in_store(self.about)
         for send in stored.sends:
             payload = unpack_payload(send.data)
             session.accept_kept(send.row, payload, seal_weight(payload), send.key)
