@@ -80,6 +80,14 @@ THEMES: list[Theme] = [
         ],
     ),
     (
+        "Several processes",
+        "[cluster.md](cluster.md) has the whole of it. Needs `reliable-ws[redis]`.",
+        [
+            "reliable_ws.Cluster",
+            "reliable_ws.ClusterStats",
+        ],
+    ),
+    (
         "Durable sessions",
         "A store keeps sessions beyond the death of a process.",
         [
@@ -158,6 +166,7 @@ THEMES: list[Theme] = [
             "reliable_ws.ConnectionClosedOK",
             "reliable_ws.ConnectionClosedError",
             "reliable_ws.SessionLost",
+            "reliable_ws.SessionMoved",
             "reliable_ws.ServerBusy",
             "reliable_ws.ProtocolViolation",
             "reliable_ws.NotReliablePeer",

@@ -3,6 +3,8 @@
 README.md is a tour, docs/api.md lists every name, and protocol.md describes the wire.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .aio.asgi import ASGIApp
 from .aio.broadcast import broadcast
 from .aio.connect import connect, unix_connect
@@ -49,6 +51,7 @@ from .protocol.errors import (
     RequestTimeout,
     ServerBusy,
     SessionLost,
+    SessionMoved,
     StoreCorrupt,
     StoreError,
     StoreFailed,
@@ -63,6 +66,10 @@ from .store import Store
 from .stores import SQLiteStore
 from .transport import Transport, TransportClosed, select_subprotocol
 from .wire_trace import WireTrace
+
+if TYPE_CHECKING:
+    from .cluster import Cluster as Cluster
+    from .cluster import ClusterStats as ClusterStats
 
 __version__ = "0.1.0"
 
@@ -121,6 +128,7 @@ __all__ = [
     "Server",
     "ServerBusy",
     "SessionLost",
+    "SessionMoved",
     "Sessions",
     "State",
     "Stats",
@@ -147,3 +155,17 @@ __all__ = [
     "unix_serve",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs the extra ``redis`` when it is asked for."""
+    if name in {"Cluster", "ClusterStats"}:
+        try:
+            from . import cluster
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] != "redis":
+                raise
+            words = f"{name} needs redis-py: pip install reliable-ws[redis]"
+            raise ImportError(words) from error
+        return getattr(cluster, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.store import Store
 from reliable_ws.transport import select_subprotocol
 
+from .membership import Clustering, Level
 from .serve import KEEP_TIMEOUT
 from .sessions import Handler, Sessions
 from .sigterm import drain_on_sigterm
@@ -49,10 +50,14 @@ class ASGIApp:
             back, with ``conn.restored``.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
+        cluster: Lets a session's WebSockets reach any process of the cluster: a
+            :class:`~reliable_ws.Cluster`.
+        level: What the sessions survive with a cluster: see there.
         max_frame: The largest WebSocket message that the ASGI server takes, in bytes.
         drain_timeout: On SIGTERM the sessions drain for so many seconds before the server gets the
             signal (see :func:`~reliable_ws.drain_on_sigterm`). With a store they are kept for the
-            next process, and so they are at the end of lifespan. With ``None`` they do not drain.
+            next process, and with a cluster that moves sessions they go to others; and so it is at
+            the end of lifespan. With ``None`` they do not drain.
 
     Attributes:
         sessions: The sessions that the application serves.
@@ -75,6 +80,8 @@ class ASGIApp:
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         trace: TraceOption = None,
+        cluster: Clustering | None = None,
+        level: Level | None = None,
         max_frame: int = MAX_FRAME,
         drain_timeout: float | None = 10.0,
     ) -> None:
@@ -89,6 +96,8 @@ class ASGIApp:
             payload_codec=payload_codec,
             store=store,
             trace=trace,
+            cluster=cluster,
+            level=level,
         )
         if sessions is None:  # `or` would take an empty one for none
             sessions = Sessions(
@@ -98,6 +107,8 @@ class ASGIApp:
                 payload_codec=payload_codec,
                 store=store,
                 trace=trace,
+                cluster=cluster,
+                level=level or "relay",
             )
         self.sessions = sessions
         self._handler = handler
@@ -139,10 +150,12 @@ class ASGIApp:
             match (await receive())["type"]:  # Falcon's test client sends one of its own
                 case "lifespan.startup":
                     self._watch_sigterm()
+                    if self.sessions.is_clustered:
+                        await self.sessions.open_store()
                     await send({"type": "lifespan.startup.complete"})
                 case "lifespan.shutdown":
                     # No WebSocket is left, and none can come.
-                    if self.sessions.has_store:
+                    if self.sessions.can_keep:
                         await self.sessions.drain(KEEP_TIMEOUT, sessions="keep")
                     else:
                         await self.sessions.drain(0.0)
@@ -155,7 +168,7 @@ class ASGIApp:
         if timeout is None or threading.current_thread() is not threading.main_thread():
             return
         try:
-            drain_on_sigterm(self.sessions, timeout=timeout, keep=self.sessions.has_store)
+            drain_on_sigterm(self.sessions, timeout=timeout, keep=self.sessions.can_keep)
         except RuntimeError as error:
             logger.warning("SIGTERM will not drain: %s", error)
 

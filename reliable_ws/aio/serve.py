@@ -25,6 +25,7 @@ from reliable_ws.store import Store
 from reliable_ws.transport import Transport
 
 from .connection import Connection
+from .membership import Clustering, Level
 from .sessions import Handler, Sessions
 from .unopened import Unopened
 
@@ -69,15 +70,19 @@ class Server:
         return self.sessions.connections
 
     async def drain(
-        self, timeout: float | None = None, *, sessions: Literal["close", "keep"] = "close"
+        self,
+        timeout: float | None = None,
+        *,
+        sessions: Literal["close", "keep"] | None = None,
+        within: float = 1.0,
     ) -> dict[bytes, Report]:
         """Drain all sessions (see :meth:`Sessions.drain`), then close the server.
 
-        ``timeout`` is in seconds. Default: the server's ``drain_timeout``. Returns one report per
-        session id.
+        ``timeout`` and ``within`` are in seconds. Default: the server's ``drain_timeout``, and 1.
+        Returns one report per session id.
         """
         seconds = self._drain_timeout if timeout is None else timeout
-        reports = await self.sessions.drain(seconds, sessions=sessions)
+        reports = await self.sessions.drain(seconds, sessions=sessions, within=within)
         self.inner.close()
         await self.inner.wait_closed()
         return reports
@@ -140,6 +145,9 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             back, with ``conn.restored``.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
+        cluster: Lets a session's WebSockets reach any process of the cluster: a
+            :class:`~reliable_ws.Cluster`.
+        level: What the sessions survive with a cluster: see there.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
         transport_options: All other keywords go to websockets' ``serve``.
 
@@ -166,6 +174,8 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         trace: TraceOption = None,
+        cluster: Clustering | None = None,
+        level: Level | None = None,
         drain_timeout: float = 10.0,
         **transport_options: Any,
     ) -> None:
@@ -182,8 +192,11 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             "payload_codec": payload_codec,
             "store": store,
             "trace": trace,
+            "cluster": cluster,
+            "level": level,
         }
         check_shared(sessions, Sessions, **new_sessions)
+        new_sessions["level"] = level or "relay"
         self._handler = handler
         self._host = host
         self._port = port
@@ -244,7 +257,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         if self._server is not None:
             if kind is None or issubclass(kind, Exception):
                 await self._server.drain()
-            elif self._server.sessions.has_store:
+            elif self._server.sessions.can_keep:
                 await self._server.drain(KEEP_TIMEOUT, sessions="keep")
             else:
                 await self._server.drain(0.0)

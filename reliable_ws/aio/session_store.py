@@ -8,7 +8,7 @@ from typing import Any
 
 from reliable_ws.driver.session_driver import SessionDriver
 from reliable_ws.driver.session_store import SessionStore as BaseSessionStore
-from reliable_ws.protocol.errors import StoreError
+from reliable_ws.protocol.errors import ReliableWSError
 
 from .store_port import StorePort
 from .waiters import Condition
@@ -41,7 +41,7 @@ class SessionStore(BaseSessionStore):
             self.port.on_slow.add(self.tell_slow)
             self.port.submit(change, self.answered)
 
-    def answered(self, error: StoreError | None) -> None:
+    def answered(self, error: ReliableWSError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         self.port.on_slow.discard(self.tell_slow)
         super().answered(error)

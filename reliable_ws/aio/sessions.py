@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from typing import Any, Literal
 
 from reliable_ws.adapters import adapt
@@ -18,6 +18,7 @@ from reliable_ws.driver.options import SessionOptions, TraceOption
 from reliable_ws.driver.ownership import take_over
 from reliable_ws.driver.restored import (
     SERVER,
+    Restored,
     about_acceptor,
     claims_of,
     read_stored,
@@ -26,15 +27,21 @@ from reliable_ws.driver.restored import (
 from reliable_ws.driver.session_store import KEPT_FOR_NEXT
 from reliable_ws.driver.session_table import EVICTION_INTERVAL, SessionTable
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_drain, check_handler, check_seconds, check_store
+from reliable_ws.driver.validation import (
+    check_cluster,
+    check_drain,
+    check_handler,
+    check_seconds,
+    check_store,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import DeliveryError, NotReliablePeer, StoreError
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction
 from reliable_ws.protocol.payload import PayloadCodec
-from reliable_ws.protocol.registry import Arrival, SessionRegistry
-from reliable_ws.protocol.report import Ending, Report
+from reliable_ws.protocol.registry import Arrival, SessionRegistry, Tombstone
+from reliable_ws.protocol.report import End, Ending, Report
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
@@ -43,6 +50,7 @@ from reliable_ws.transport import Transport, TransportClosed
 from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
+from .membership import LEVELS, Clustering, Level, Membership
 from .store_port import StorePort
 from .waiters import Condition, is_cancelled, is_loop_ending
 
@@ -68,10 +76,14 @@ class Sessions:
             back, with ``conn.restored``.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
+        cluster: Lets a session's WebSockets reach any process of the cluster: a
+            :class:`~reliable_ws.Cluster`.
+        level: What the sessions survive with a cluster: see there.
 
     Raises:
         OSError: The file of the trace cannot be written.
         TypeError: An argument has the wrong type.
+        ValueError: There is no such level, or both a store and a cluster are given.
     """
 
     def __init__(
@@ -83,8 +95,11 @@ class Sessions:
         payload_codec: PayloadCodec | None = None,
         store: Store | None = None,
         trace: TraceOption = None,
+        cluster: Clustering | None = None,
+        level: Level = "relay",
     ) -> None:
         check_store(store, None, named=False)
+        check_cluster(cluster, level, LEVELS, store)
         self._options = SessionOptions.of(
             awaited=True,
             methods=methods,
@@ -105,6 +120,13 @@ class Sessions:
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
         self._release_store: Callable[[], None] = lambda: None
         self._left = Figures()  # what sessions that have ended have left
+        self._membership: Membership | None = None  # of a cluster
+        if cluster is not None:
+            self._registry.shared = True
+            self._membership = cluster.join(ClusterHost(self), level)
+            self._port = self._membership.port
+            if self._port is not None:
+                self._registry.about = about_acceptor
         self.keeps = False
         "Whether sessions are left to the next process when their handlers end."
         watch_forks(self)
@@ -126,6 +148,17 @@ class Sessions:
     def has_store(self) -> bool:
         """Whether a store keeps the sessions."""
         return self._options.store is not None
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the sessions are in a cluster."""
+        return self._membership is not None
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether sessions can be left to another process: :meth:`drain` with ``"keep"``."""
+        moves = self._membership is not None and self._membership.moves
+        return self.has_store or moves
 
     @property
     def connections(self) -> list[Connection]:
@@ -207,13 +240,24 @@ class Sessions:
             except BaseException:
                 transport.abort()
                 raise
+        if self._membership is not None:
+            try:
+                about_acceptor(principal)
+                await self._membership.start()
+            except BaseException:
+                transport.abort()
+                raise
         arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
         try:
             acceptor, hello = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
-                await self._refuse(transport, arrival)
+                if arrival.relayed:
+                    error: Exception = already_served()
+                else:
+                    await self._refuse(transport, arrival)
+                    error = NotReliablePeer(arrival.refusal)
                 if ready is not None:
-                    ready.set_exception(NotReliablePeer(arrival.refusal))
+                    ready.set_exception(error)
                 return None, None
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
@@ -243,12 +287,20 @@ class Sessions:
             return None, None
         except TransportClosed:
             return None, None
+        if self._membership is not None:
+            relay = await self._membership.place(arrival, data, transport)
+            if relay is not None:
+                arrival.relayed = True
+                await relay.carry(transport)
+                return None, None
         events = arrival.receive(data, loop.time())
         if self._registry.evicted:
             self._table.tell_evicted()
         self._evict_soon()
         session = arrival.session
         if session is None:
+            if self._membership is not None:
+                self._membership.not_made(arrival)
             return None, None
         acceptor = self._table.acceptors.get(session.id)
         if acceptor is None:
@@ -323,6 +375,9 @@ class Sessions:
     def _retire(self, acceptor: Acceptor) -> None:
         """Turn a session that has ended into a tombstone."""
         self._table.retire(acceptor, acceptor.loop.time())
+        ending = acceptor.session.ended
+        if self._membership is not None and ending is not None and ending.kind is not End.KEPT:
+            self._membership.ended(acceptor.session)
         if acceptor.store is not None and not acceptor.session.is_kept:
             self._unkept.add(acceptor)
         self._left.add_ended(acceptor.session, acceptor.stalls)
@@ -376,12 +431,14 @@ class Sessions:
     # ------------------------------------------------------------------ a store
 
     async def open_store(self) -> None:
-        """Open the store, and take in its sessions. Again: no effect.
+        """Open the store and take in its sessions, or join the cluster. Again: no effect.
 
         Raises:
             StoreError: The store cannot be opened.
             ValueError: Other sessions of a server use this store.
         """
+        if self._membership is not None:
+            await self._membership.start()
         store = self._options.store
         if store is None or self._port is not None:
             return
@@ -416,13 +473,17 @@ class Sessions:
         if taken_in is None:
             return
         session, restored = taken_in
-        acceptor = Acceptor(self, session, kept.about["principal"], resumable=True)
+        self._adopt(session, kept.about["principal"], restored)
+
+    def _adopt(self, session: Session, principal: Hashable, restored: Restored) -> None:
+        """Drive a session that another process had, and that the registry has now."""
+        acceptor = Acceptor(self, session, principal, resumable=True)
         acceptor.restored = restored
-        acceptor.given = kept.closing  # its handler had ended
+        acceptor.given = session.closing  # its handler had ended
         self._table.acceptors[session.id] = acceptor
         acceptor.pump.rearm()
 
-    async def _keep(self, timeout: float) -> None:
+    async def _keep(self, timeout: float, within: float) -> None:
         """Leave every session to the next process."""
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
@@ -435,6 +496,10 @@ class Sessions:
                 await self._change.wait_for(lambda: not self._table.waited_for)
         except TimeoutError:
             pass
+        if self._membership is not None:
+            living = [acceptor for acceptor in acceptors if not acceptor.session.ended]
+            await self._membership.move(living, within, max(0.0, by - loop.time()))
+            acceptors = []
         for acceptor in acceptors:
             if acceptor.store is not None and not acceptor.session.ended:
                 await acceptor.store.keep(max(0.0, by - loop.time()))
@@ -443,6 +508,8 @@ class Sessions:
 
     async def _leave_store(self) -> None:
         """Return when the store has the ends of all sessions, and let others use it."""
+        if self._membership is not None:
+            await self._membership.leave()
         if self._port is None:
             return
         try:
@@ -453,7 +520,11 @@ class Sessions:
         self._release_store()
 
     async def drain(
-        self, timeout: float = 10.0, *, sessions: Literal["close", "keep"] = "close"
+        self,
+        timeout: float = 10.0,
+        *,
+        sessions: Literal["close", "keep"] | None = None,
+        within: float = 1.0,
     ) -> dict[bytes, Report]:
         """Close every session gracefully, and return one report per session id.
 
@@ -470,12 +541,20 @@ class Sessions:
         and WebSockets are closed with code 1012. Peers come back to the next process that opens the
         store. Messages that are not confirmed have the outcome ``KEPT``.
 
+        With a cluster of level ``"park"`` or ``"log"``, ``"keep"`` is the default, and the sessions
+        go on in other processes. Each peer is told a moment of its own to come back, spread evenly
+        over ``within`` seconds, so that they do not come all at once.
+
         Raises:
-            TypeError: ``timeout`` is not a number.
-            ValueError: There is no store to keep sessions in.
+            TypeError: ``timeout`` or ``within`` is not a number.
+            ValueError: There is no store to keep sessions in, and no cluster that moves them.
         """
         check_seconds(timeout)
-        check_drain(sessions, self._options.store)
+        check_seconds(within, name="within")
+        moves = self._membership is not None and self._membership.moves
+        if sessions is None:
+            sessions = "keep" if moves else "close"
+        check_drain(sessions, can_keep=self.can_keep)
         for acceptor in self._table.acceptors.values():
             acceptor.pump.check_thread()  # one loop has them all
             break
@@ -484,7 +563,7 @@ class Sessions:
         self._table.callers.add(me)
         try:
             if sessions == "keep":
-                await self._keep(timeout)
+                await self._keep(timeout, within)
                 return reports
             for seconds in self._table.drain(timeout, self._cancel_handlers):
                 if await self._is_empty_within(seconds):
@@ -512,6 +591,41 @@ class Sessions:
         except TimeoutError:
             return False
         return True
+
+
+class ClusterHost:
+    """The sessions of one server, as its cluster sees them (:class:`.membership.Host`)."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.config = sessions.config
+        self.codec = sessions._options.codec
+
+    def holds(self, session_id: bytes) -> bool:
+        """Whether a Hello for this session is answered here."""
+        return self._sessions._registry.holds(session_id)
+
+    @property
+    def served(self) -> Sequence[Acceptor]:
+        """All living sessions."""
+        return list(self._sessions._table.acceptors.values())
+
+    def find(self, session_id: bytes) -> Acceptor | None:
+        """Return a living session."""
+        return self._sessions._table.acceptors.get(session_id)
+
+    def adopt(self, session: Session, principal: Hashable, restored: Restored) -> None:
+        """Take in a session that another process had. It waits for its peer."""
+        self._sessions._registry.restore(session, principal)
+        self._sessions._adopt(session, principal, restored)
+
+    def remember(self, session_id: bytes, tombstone: Tombstone) -> None:
+        """Take in what another process knew of a session that has ended."""
+        self._sessions._registry.restore_tombstone(session_id, tombstone)
+
+    async def serve(self, transport: Transport, principal: Hashable) -> None:
+        """Serve a WebSocket that another process has, of a session that is here."""
+        await self._sessions._serve(transport, None, principal)
 
 
 class Acceptor(Driver):

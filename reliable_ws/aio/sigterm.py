@@ -54,19 +54,21 @@ def drain_on_sigterm(
         on_drained: Called with the reports, one for each session that ended.
         then: Stops the server. If several calls give it, the last one counts.
         keep: Leave the sessions to the next process, as ``drain(sessions="keep")`` does. They need
-            a store.
+            a store or a cluster. With a cluster that moves sessions this is the default.
 
     Raises:
         RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not
             given.
         TypeError: An argument has the wrong type.
-        ValueError: ``keep`` is given, and there is no store.
+        ValueError: ``keep`` is given, and there is neither a store nor such a cluster.
     """
     global _watch  # noqa: PLW0603 - there is one SIGTERM
     check_sessions(sessions, Sessions)
     check_seconds(timeout)
-    if keep and not sessions.has_store:
-        raise ValueError("keep=True needs a store: Sessions(store=…)")
+    if keep and not sessions.can_keep:
+        raise ValueError(
+            "keep=True needs a store, or a cluster that moves sessions: Sessions(store=…)"
+        )
     loop = asyncio.get_running_loop()
     if _watch is None or _watch.loop is not loop:
         if threading.current_thread() is not threading.main_thread():
@@ -79,7 +81,7 @@ def drain_on_sigterm(
             return
     elif then is not None:
         _watch.go_on = then
-    drain = partial(sessions.drain, timeout, sessions="keep" if keep else "close")
+    drain = partial(sessions.drain, timeout, sessions="keep" if keep else None)
     _watch.drains.setdefault(sessions, lambda: _drained(drain, on_drained))
 
 

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 from reliable_ws.driver.session_store import STORE_SLOW
-from reliable_ws.protocol.errors import StoreError
+from reliable_ws.protocol.errors import ReliableWSError, StoreError
 from reliable_ws.protocol.stored import Change, Stored
 from reliable_ws.store import Apply, Store
 
 __all__ = ["StorePort"]
 
-Done = Callable[[StoreError | None], None]
+Done = Callable[[ReliableWSError | None], None]
 
 
 class StorePort:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reliable_ws.protocol.errors import DeliveryError, KeyExists, StoreError, StoreFull
+from reliable_ws.protocol.errors import DeliveryError, KeyExists, ReliableWSError, StoreFull
 from reliable_ws.protocol.report import Outcome, Report, Undelivered
 from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.stored_session import StoredSession
@@ -68,7 +68,7 @@ class SessionStore:
         self._driver = driver
         self._is_slow = False  # it was told that the store is
 
-    def answered(self, error: StoreError | None) -> None:
+    def answered(self, error: ReliableWSError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         driver = self._driver
         session, now = driver.session, driver.now()

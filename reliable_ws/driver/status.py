@@ -242,6 +242,16 @@ class Status:
         return restored
 
     @property
+    def fence(self) -> int:
+        """A number that grows whenever the session gets another WebSocket, or another process.
+
+        In a cluster a process that was frozen may not know yet that another one has its session.
+        The other one's number is higher. Pass it on to systems that can compare it, and refuse what
+        comes with a lower one than they have seen.
+        """
+        return self._session.attempt
+
+    @property
     def state(self) -> State:
         """Where the connection stands."""
         session = self._session

@@ -27,6 +27,7 @@ from .methods import Methods
 __all__ = [
     "ACCEPTORS_STORE",
     "NEEDS_REOPEN",
+    "check_cluster",
     "check_codec",
     "check_drain",
     "check_handler",
@@ -144,12 +145,26 @@ def check_offline(offline: object, store: object, *, reconnects: bool) -> None:
         raise TypeError("offline=True needs a store, to keep what is sent, and reconnect=")
 
 
-def check_drain(sessions: object, store: Store | None) -> None:
+def check_cluster(
+    cluster: object, level: object, levels: Collection[str], store: Store | None
+) -> None:
+    """Raise for what is no cluster, for a level that there is not, or for a store beside it."""
+    check_options(cluster=cluster)
+    if level not in levels:
+        raise ValueError(f"level= must be one of {', '.join(levels)}, not {level!r}")
+    if cluster is not None and store is not None:
+        raise ValueError("store= and cluster= do not go together: the cluster keeps the sessions")
+
+
+def check_drain(sessions: object, *, can_keep: bool) -> None:
     """Raise ``ValueError`` for a way to drain that there is not, or that needs a store."""
     if sessions not in ("close", "keep"):
         raise ValueError(f"sessions= must be 'close' or 'keep', not {sessions!r}")
-    if sessions == "keep" and store is None:
-        raise ValueError("sessions='keep' needs a store: Sessions(store=…)")
+    if sessions == "keep" and not can_keep:
+        raise ValueError(
+            "sessions='keep' needs a store, or a cluster that moves sessions: Sessions(store=…), "
+            "Sessions(cluster=…, level='park')"
+        )
 
 
 def check_known(
@@ -194,9 +209,9 @@ def _check_max_size(max_size: Any) -> None:
             )
 
 
-def check_seconds(timeout: object) -> None:
+def check_seconds(timeout: object, name: str = "timeout") -> None:
     """Raise ``TypeError`` for what is neither a number of seconds nor ``None``."""
-    expect("timeout=", timeout, NUMBER_OF_SECONDS, fits=timeout is None or is_number(timeout))
+    expect(f"{name}=", timeout, NUMBER_OF_SECONDS, fits=timeout is None or is_number(timeout))
 
 
 def check_sessions(sessions: object, kind: type) -> None:
@@ -346,6 +361,7 @@ NEW_NAMES = {
 """What became of options that earlier releases of websockets had."""
 
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "cluster": (lambda value: hasattr(value, "join"), "a reliable_ws.Cluster"),
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
     "drain_timeout": (is_number, NUMBER_OF_SECONDS),
     "max_connections": (lambda value: type(value) is int and value > 0, "an int above 0"),
@@ -353,6 +369,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or (type(value) is int and value > 0),
         "an int above 0",
     ),
+    "level": (lambda value: isinstance(value, str), "a str"),
     "methods": (lambda value: isinstance(value, Methods), "a reliable_ws.Methods"),
     "on_dropped": (is_plain, PLAIN_FUNCTION),
     "store": (lambda value: isinstance(value, Store), "a Store, for example SQLiteStore(path)"),

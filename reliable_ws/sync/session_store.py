@@ -10,7 +10,7 @@ from typing import Any
 from reliable_ws.driver.session_driver import SessionDriver
 from reliable_ws.driver.session_store import STORE_SLOW
 from reliable_ws.driver.session_store import SessionStore as BaseSessionStore
-from reliable_ws.protocol.errors import StoreError
+from reliable_ws.protocol.errors import ReliableWSError
 from reliable_ws.store import Apply
 
 from .store_port import StorePort
@@ -51,7 +51,7 @@ class SessionStore(BaseSessionStore):
                 self._watch(now)
             self.port.submit(change, self.answered)
 
-    def answered(self, error: StoreError | None) -> None:
+    def answered(self, error: ReliableWSError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         self._since = None
         super().answered(error)

@@ -470,7 +470,7 @@ class Sessions:
             ValueError: There is no store to keep sessions in.
         """
         check_seconds(timeout)
-        check_drain(sessions, self._options.store)
+        check_drain(sessions, can_keep=self.has_store)
         try:
             return self._keep(timeout) if sessions == "keep" else self._close_all(timeout)
         finally:

@@ -1,0 +1,380 @@
+"""``Cluster``: several processes that serve the same sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from reliable_ws.aio.membership import Host, Level
+from reliable_ws.driver.status import logger
+from reliable_ws.transport import Transport
+
+from .engine import Engine, EngineAway, Entry
+from .links import CarriedLinks, cancel_all
+from .member import Member
+from .records import unpack_who
+from .relay import Address, Listener, NotReachable, PipedRelay, open_inner, this_machine
+from .ticket import Ticket, write_ticket
+
+__all__ = ["Cluster", "ClusterStats"]
+
+RETRY = 0.25
+"""Seconds between two attempts to reach an engine that is away."""
+
+CHUNK = 100
+"""Sessions that are told to the engine in one step, when all are told."""
+
+
+class ClusterStats(NamedTuple):
+    """Counts of one node, since it started."""
+
+    relayed: int
+    "WebSockets that are passed on to other nodes now."
+    served: int
+    "WebSockets that other nodes pass on to this one now."
+    claimed: int
+    "Sessions that this node has taken over from others."
+    moved: int
+    "Sessions that it has left to others."
+    lost: int
+    "Sessions that others have taken from it, while it was out of reach."
+    engine_away: float
+    "Seconds for which the engine has been away now; 0 while it answers."
+
+
+class Cluster:
+    """Several processes that serve the same sessions, with Redis or Valkey between them.
+
+    Give it to ``serve``, ``Sessions`` or ``ASGIApp`` in each process. A session's WebSockets may
+    then reach any of them. The engine says which process, the *owner*, has a session. A WebSocket
+    that reaches another process is passed on to the owner. With ``level=`` each of these says what
+    its sessions survive:
+
+    - ``"relay"``: that a WebSocket reaches another process.
+    - ``"park"``: also that their process is drained. ``drain()`` leaves them in the engine, and
+      their handlers start anew in other processes, with ``conn.restored``.
+    - ``"log"``: also that their process dies, or is out of reach. The engine has each message
+      before it is sent, and each confirmation before it is told.
+
+    Processes of one machine find each other by themselves. It needs ``pip install
+    reliable-ws[redis]``, and asyncio.
+
+    Args:
+        engine: The URL of the engine (``redis://…``, ``rediss://…``, ``unix://…``), or an open
+            ``redis.asyncio.Redis``, for example of a ``Sentinel``. Redis Cluster cannot be used.
+        node: The name of this process, for log lines. Default: host name and process id.
+        advertise: Where nodes on other machines can reach this process: ``"ws://10.0.0.7:9000"``,
+            or without a port, which the system chooses then. It listens there. ``None``: they
+            cannot, and the engine carries what is passed on.
+        listen: The address to listen on for other machines. Default: the host of ``advertise``.
+        secret: What the nodes sign with when they pass WebSockets on: the same in each. Default:
+            one that is drawn at random, and is kept in the engine.
+        lease: Seconds after which a node that the engine does not hear is taken for dead.
+        engine_timeout: Seconds that one step of the engine, and one inner WebSocket's opening, may
+            take.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: ``advertise`` is no such address, or a time is not above 0.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        *,
+        node: str | None = None,
+        advertise: str | None = None,
+        listen: str | None = None,
+        secret: str | bytes | None = None,
+        lease: float = 10.0,
+        engine_timeout: float = 2.0,
+    ) -> None:
+        if not isinstance(engine, str) and not hasattr(engine, "register_script"):
+            raise TypeError(f"engine must be a URL, or a redis.asyncio.Redis, not {engine!r:.100}")
+        if lease <= 0 or engine_timeout <= 0:
+            raise ValueError("lease= and engine_timeout= must be above 0")
+        self._engine_at = engine
+        self._name = node
+        self._advertise = None if advertise is None else _host_and_port(advertise)
+        self._listen = listen
+        self._secret = secret.encode() if isinstance(secret, str) else secret
+        self.lease = lease
+        self.engine_timeout = engine_timeout
+        self.id = b""
+        "This process, for the engine. Drawn when it starts."
+        self.run = b""
+        "Which engine the node has seen last."
+        self._members: list[Member] = []
+        self._starting: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._restating: asyncio.Task[None] | None = None
+        self._engine: Engine | None = None
+        self._listener: Listener | None = None
+        self._links: CarriedLinks | None = None
+        self._address: Address | None = None
+        self._shared_secret = secrets.token_bytes(32)
+        self._away_since: float | None = None
+        self._back = asyncio.Event()
+        self._hurry = asyncio.Event()  # the engine is missed: look for it now
+        self._relayed = self._served = 0
+        self.claimed = self.moved = self.lost = 0
+
+    def __repr__(self) -> str:
+        """Its name, and how it stands with the engine."""
+        away = "" if self._away_since is None else ", engine away"
+        return f"<reliable_ws.Cluster node {self.name}{away}>"
+
+    @property
+    def name(self) -> str:
+        """The name of this process."""
+        return self._name or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def stats(self) -> ClusterStats:
+        """Counts of this node."""
+        away = 0.0 if self._away_since is None else time.monotonic() - self._away_since
+        return ClusterStats(self._relayed, self._served, self.claimed, self.moved, self.lost, away)
+
+    def join(self, host: Host, level: Level) -> Member:
+        """Let the sessions of one server take part. ``Sessions`` calls it."""
+        member = Member(self, host, level)
+        self._members.append(member)
+        return member
+
+    # ------------------------------------------------------------------ start and end
+
+    async def start(self) -> None:
+        """Take part from now on. Again: no effect. It does not wait for an engine that is away.
+
+        Raises:
+            OSError: It cannot be listened for other nodes.
+        """
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        starting = self._starting
+        if not starting.done() or starting.exception() is not None:
+            await asyncio.shield(starting)
+
+    async def _start(self) -> None:
+        self.id = secrets.token_bytes(12)
+        if isinstance(self._engine_at, str):
+            self._engine = Engine.at(self._engine_at, self.id, self.lease, self.engine_timeout)
+        else:
+            self._engine = Engine(
+                self._engine_at,
+                owns=False,
+                node=self.id,
+                lease=self.lease,
+                timeout=self.engine_timeout,
+            )
+        self._listener = Listener(
+            self.id,
+            lambda: self._key,
+            self._serve,
+            timeout=self.engine_timeout,
+            max_frame=max(member.max_frame for member in self._members),
+        )
+        local = await self._listener.open_local()
+        uri = None
+        if self._advertise is not None:
+            host, port = self._advertise
+            port = await self._listener.open_for_others(self._listen or host, port)
+            uri = f"ws://{f'[{host}]' if ':' in host else host}:{port}/"
+        self._address = Address(self.name, this_machine(), local, uri)
+        self._links = CarriedLinks(self.engine, self.id, lambda: self._key, self._serve)
+        with suppress(EngineAway):
+            await self.settle()
+        self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def leave(self, member: Member) -> None:
+        """Take part no more, once all members have left."""
+        if member in self._members:
+            self._members.remove(member)
+        if self._members or self._starting is None:
+            return
+        starting, self._starting = self._starting, None
+        await cancel_all(
+            task for task in (self._renewing, self._restating, starting) if task is not None
+        )
+        if self._links is not None:
+            await self._links.close()
+        if self._listener is not None:
+            await self._listener.close()
+        with suppress(EngineAway):
+            await self.engine.release()
+        await self.engine.close()
+
+    # ------------------------------------------------------------------ the engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, once the node has started."""
+        if self._engine is None:
+            raise RuntimeError("the cluster has not started")
+        return self._engine
+
+    @property
+    def _key(self) -> bytes:
+        return self._secret or self._shared_secret
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the engine did not answer last time."""
+        return self._away_since is not None
+
+    async def settle(self) -> bool:
+        """Renew the lease; return whether the engine has lost what it had a short while ago.
+
+        Raises:
+            EngineAway: It cannot be asked.
+        """
+        address = self._address
+        packed = b"" if address is None else address.pack()
+        try:
+            run, is_young, secret = await self.engine.settle(packed, self._shared_secret)
+        except EngineAway as error:
+            self.note_away(error)
+            raise
+        self._shared_secret = secret
+        before, self.run = self.run, run
+        if self._away_since is not None:
+            away = time.monotonic() - self._away_since
+            logger.warning("cluster node %s: the engine is back after %.1f s", self.name, away)
+            self._away_since = None
+        self._back.set()
+        if before not in {b"", run}:
+            logger.warning(
+                "cluster node %s: the engine was restarted, or is another one: all sessions are "
+                "told to it again",
+                self.name,
+            )
+            self._restate_soon()
+        return is_young
+
+    def note_away(self, error: EngineAway) -> None:
+        """Note that the engine cannot be asked."""
+        self._back.clear()
+        self._hurry.set()
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.warning(
+                "cluster node %s: the engine cannot be asked (%s): links go on, and new WebSockets "
+                "are told to come again",
+                self.name,
+                error,
+            )
+
+    async def wait_for_engine(self) -> None:
+        """Return when the engine answers again."""
+        self._back.clear()
+        self._hurry.set()
+        await self._back.wait()
+
+    async def _renew(self) -> None:
+        """Keep the lease, and tell all sessions again from time to time."""
+        again = time.monotonic() + self._refresh
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease / 3):
+                    await self._hurry.wait()
+                    await asyncio.sleep(RETRY)
+            self._hurry.clear()
+            with suppress(EngineAway):
+                await self.settle()
+            if time.monotonic() >= again:
+                again = time.monotonic() + self._refresh
+                self._restate_soon()
+
+    @property
+    def _refresh(self) -> float:
+        return min((member.life for member in self._members), default=3600.0) / 3
+
+    def _restate_soon(self) -> None:
+        if self._restating is None or self._restating.done():
+            self._restating = asyncio.get_running_loop().create_task(self._restate_all())
+
+    async def _restate_all(self) -> None:
+        for member in list(self._members):
+            entries = [one.session.id for one in member.host.served]
+            for at in range(0, len(entries), CHUNK):
+                await self.insist(lambda: member.restate(entries[at : at + CHUNK]))  # noqa: B023
+                await asyncio.sleep(0)
+
+    async def insist(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """Do a step of the engine; again when it is back, if it is away."""
+        while True:
+            try:
+                return await step()
+            except EngineAway as error:
+                self.note_away(error)
+                await self.wait_for_engine()
+
+    async def append(self, entries: list[Entry]) -> list[int]:
+        """Keep what changed (:meth:`.engine.Engine.append`)."""
+        try:
+            return await self.engine.append(entries)
+        except EngineAway as error:
+            self.note_away(error)
+            raise
+
+    # ------------------------------------------------------------------ other nodes
+
+    async def reach(self, address: bytes, ticket: Ticket, hello: bytes) -> PipedRelay:
+        """Return the way to another node, on which a Hello has gone.
+
+        Raises:
+            NotReachable: There is none now.
+        """
+        there = Address.unpack(address)
+        inner: Transport | None = None
+        try:
+            if there.way_from(self._machine) is not None or self._links is None:
+                inner = await open_inner(there, self._machine, self.engine_timeout)
+                await inner.send(write_ticket(ticket, self._key, time.time()))
+            else:
+                inner = await self._links.open(ticket)
+            await inner.send(hello)
+        except ConnectionError as error:
+            if inner is not None:
+                inner.abort()
+            raise NotReachable(f"{there.name} cannot be reached: {error}") from error
+        self._relayed += 1
+        return PipedRelay(inner, self._end_relay)
+
+    @property
+    def _machine(self) -> str:
+        return "" if self._address is None else self._address.machine
+
+    def _end_relay(self) -> None:
+        self._relayed -= 1
+
+    async def _serve(self, transport: Transport, ticket: Ticket) -> None:
+        """Serve a WebSocket that another node passes on."""
+        for member in self._members:
+            if member.host.holds(ticket.session):
+                self._served += 1
+                try:
+                    await member.host.serve(transport, unpack_who(ticket.who))
+                finally:
+                    self._served -= 1
+                return
+        # It is just being made here; or nothing is known of it any more, and the engine forgets it.
+        if not ticket.is_new:
+            with suppress(EngineAway):
+                await self.engine.forget(ticket.session)
+        await transport.close(4503, "come again")
+
+
+def _host_and_port(advertise: str) -> tuple[str, int]:
+    """Return host and port of an address that is advertised; 0: the system chooses."""
+    parts = urlsplit(advertise if "://" in advertise else f"ws://{advertise}")
+    if parts.scheme != "ws" or not parts.hostname or parts.path not in {"", "/"}:
+        raise ValueError(f"advertise= must be like ws://10.0.0.7:9000, not {advertise!r}")
+    return parts.hostname, parts.port or 0

@@ -1,0 +1,207 @@
+"""The engine: Redis or Valkey, by the scripts of :mod:`.scripts`. It decides nothing.
+
+Every method raises :class:`EngineAway` if the engine cannot be asked, and nothing else. Then it is
+not known whether the step was done; each may be asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import redis.asyncio
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError, RedisError
+
+from . import scripts
+from .records import Found
+
+__all__ = ["Engine", "EngineAway", "Entry", "Settled"]
+
+PREFIX = "reliable-ws:"
+
+
+class EngineAway(ConnectionError):
+    """The engine cannot be asked now."""
+
+
+class Settled(NamedTuple):
+    """What renewing a lease tells."""
+
+    run: bytes
+    "Which engine this is: another value after a restart, a failover, and a loss of its data."
+    is_young: bool
+    "Whether that changed within the last lease: then what is missing may come again."
+    secret: bytes
+    "What the nodes sign with, unless the application has a secret of its own."
+
+
+class Entry(NamedTuple):
+    """What one session has to be kept."""
+
+    session: bytes
+    attempt: int
+    life: float | None
+    "Seconds until it is forgotten; ``None``: leave that as it is."
+    values: list[str | bytes]
+    "Names and values of fields, in turn."
+    names: list[str]
+    "Fields to forget."
+
+
+class Engine:
+    """One Redis or Valkey, as one node uses it."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, *, owns: bool, node: bytes, lease: float, timeout: float
+    ) -> None:
+        """``owns``: whether to close the client. ``timeout``: seconds for each step."""
+        self._client = client
+        self._owns = owns
+        self._node = node
+        self._lease = lease
+        self._timeout = timeout
+        make = client.register_script
+        self._settle = make(scripts.SETTLE)
+        self._find = make(scripts.FIND)
+        self._claim = make(scripts.CLAIM)
+        self._append = make(scripts.APPEND)
+        self._restate = make(scripts.RESTATE)
+        self._forget = make(scripts.FORGET)
+
+    @classmethod
+    def at(cls, url: str, node: bytes, lease: float, timeout: float) -> Engine:
+        """Return the engine at a URL."""
+        client = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # Each script may run twice with one effect: a connection that has just broken is no
+            # reason to fail.
+            retry=Retry(NoBackoff(), 1),
+        )
+        return cls(client, owns=True, node=node, lease=lease, timeout=timeout)
+
+    async def settle(self, address: bytes, secret: bytes) -> Settled:
+        """Renew this node's lease."""
+        async with self._step():
+            info: Any = await self._client.info("server")
+            names = [f"{PREFIX}run", f"{PREFIX}young", f"{PREFIX}secret"]
+            nonce = secrets.token_hex(8)
+            run, is_young, shared = await self._settle(
+                keys=[_lease(self._node), *names],
+                args=[address, int(self._lease * 1000), info["run_id"], nonce, secret],
+            )
+        return Settled(run, bool(is_young), shared)
+
+    async def find(
+        self, session: bytes, life: float, fields: Sequence[str | bytes] | None
+    ) -> Found | bool:
+        """Say where a session is. ``False``: nowhere. ``True``: it was made, from ``fields``."""
+        can_make = "0" if fields is None else "1"
+        args = [f"{PREFIX}node:", self._node, can_make, int(life * 1000), *(fields or ())]
+        said = await self._run(self._find, session, args)
+        match said:
+            case [b"found", owner, address, *rest]:
+                return Found(owner, address, _fields(rest[0] if rest else ()))
+            case [b"made"]:
+                return True
+            case _:
+                return False
+
+    async def claim(self, session: bytes, owner: bytes, attempt: int, life: float) -> Found | None:
+        """Take a session from an owner; ``None``: another one was quicker, or lives."""
+        args = [f"{PREFIX}node:", self._node, owner, attempt, int(life * 1000)]
+        said = await self._run(self._claim, session, args)
+        return Found(self._node, None, _fields(said[1])) if said[0] == b"claimed" else None
+
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Keep what changed: for each 0 for kept, 1 for refused, 2 for missing."""
+        args: list[Any] = [self._node]
+        for entry in entries:
+            life = 0 if entry.life is None else int(entry.life * 1000)
+            args += [entry.attempt, life, len(entry.values), len(entry.names)]
+            args += entry.values
+            args += entry.names
+        async with self._step():
+            said: list[int] = await self._append(
+                keys=[_session(entry.session) for entry in entries], args=args
+            )
+        return said
+
+    async def restate(self, entries: Iterable[Entry]) -> list[bytes]:
+        """Say all that there is of these sessions; return the ids of those that others have."""
+        entries = list(entries)
+        pipe = self._client.pipeline(transaction=False)
+        async with self._step():
+            for one in entries:
+                args = [self._node, one.attempt, int((one.life or 0) * 1000), *one.values]
+                await self._restate(keys=[_session(one.session)], args=args, client=pipe)
+            said = await pipe.execute()
+        return [one.session for one, refused in zip(entries, said, strict=True) if refused]
+
+    async def forget(self, session: bytes) -> None:
+        """Forget a session that was registered, and was not made."""
+        await self._run(self._forget, session, [self._node])
+
+    async def release(self) -> None:
+        """Give up this node's lease: whatever it had is free."""
+        async with self._step():
+            await self._client.delete(_lease(self._node))
+
+    async def publish(self, node: bytes, data: bytes) -> bool:
+        """Hand data to another node; whether it listens."""
+        async with self._step():
+            return bool(await self._client.publish(_channel(node), data))
+
+    async def listen(self) -> PubSub:
+        """Return what hears of what others publish to this node."""
+        pubsub: PubSub = self._client.pubsub(ignore_subscribe_messages=True)
+        try:
+            async with self._step():
+                await pubsub.subscribe(_channel(self._node))
+        except EngineAway:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            raise
+        return pubsub
+
+    async def close(self) -> None:
+        """Close the connections that are this node's own."""
+        if self._owns:
+            await self._client.aclose()
+
+    async def _run(self, script: Any, session: bytes, args: Sequence[Any]) -> Any:
+        async with self._step():
+            return await script(keys=[_session(session)], args=args)
+
+    @asynccontextmanager
+    async def _step(self) -> AsyncIterator[None]:
+        """Bound the time of one step, and raise :class:`EngineAway` for whatever goes wrong."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):  # it was the primary before: look for the new one
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise EngineAway(f"{type(error).__name__}: {error}") from error
+
+
+def _session(session: bytes) -> bytes:
+    return f"{PREFIX}s:".encode() + session
+
+
+def _lease(node: bytes) -> bytes:
+    return f"{PREFIX}node:".encode() + node
+
+
+def _channel(node: bytes) -> bytes:
+    return f"{PREFIX}to:".encode() + node
+
+
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

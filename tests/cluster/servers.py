@@ -1,0 +1,123 @@
+"""A real engine, and a TCP balancer that sends every connection to some node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from tests.support.ports import HOST, free_port
+
+MISSING = "redis-server is missing: apt-get install redis-server"
+
+
+class RedisServer:
+    """A redis-server of the test's own."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        found = shutil.which("redis-server")
+        assert found is not None, MISSING
+        self._program = found
+        self.folder = folder
+        self.options = options
+        self.port = port or free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}"
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis(host=HOST, port=self.port)
+
+    def start(self) -> None:
+        command = [self._program, "--port", str(self.port), "--bind", HOST, "--save", ""]
+        command += ["--dir", str(self.folder), *self.options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        by = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(redis.RedisError), self.client as client:
+                client.ping()
+                return
+            assert time.monotonic() < by, "redis-server does not answer"
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait()
+            self.process = None
+
+
+class Balancer:
+    """Sends every TCP connection to one of several ports, at random or as it is told."""
+
+    def __init__(self, ports: list[int], seed: int = 0) -> None:
+        self.ports = ports
+        self.choose = random.Random(seed).choice
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self.connections = 0
+        "How many came."
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+
+    @property
+    def uri(self) -> str:
+        return f"ws://{HOST}:{self.port}/"
+
+    def cut(self) -> None:
+        """Drop all connections."""
+        for pair in list(self._pairs):
+            for writer in pair:
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        ports = list(self.ports)
+        while ports:
+            port = self.choose(ports)
+            try:
+                there = await asyncio.open_connection(HOST, port)
+                break
+            except OSError:  # as a balancer does whose check has failed
+                ports.remove(port)
+        else:
+            writer.transport.abort()
+            return
+        pair = (writer, there[1])
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        except OSError:
+            pass
+        finally:
+            self._pairs.discard(pair)
+            for one in pair:
+                one.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()

@@ -1,0 +1,199 @@
+"""Level "log": a node may die, or be out of reach, and its sessions go on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+import reliable_ws
+from reliable_ws import SessionMoved
+
+from .processes import check_nothing_lost_or_doubled, running, taken
+from .scene import BACKOFF, CONFIG, echo, nodes
+from .servers import RedisServer
+from .test_relay import exchange, until
+
+
+class Load:
+    """Clients that send, and get an answer for each message, through random nodes."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.sent: dict[str, list[str]] = {}
+        self.stop = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, count: int) -> None:
+        self.tasks += [asyncio.create_task(self._client()) for _ in range(count)]
+
+    async def _client(self) -> None:
+        async with reliable_ws.connect(self.uri, reconnect=BACKOFF, config=CONFIG) as conn:
+            mine = self.sent.setdefault(conn.id.hex(), [])
+            answers = set()
+            number = 0
+            while not self.stop.is_set():
+                number += 1
+                await (await conn.send(str(number)))
+                mine.append(str(number))
+                while str(number) not in answers:
+                    # A handler that died behind the confirmation has sent no answer.
+                    try:
+                        answers.add((await conn.recv(timeout=0.5)).split(":")[1])
+                    except TimeoutError:
+                        break
+                await asyncio.sleep(0.002)
+            await conn.flush(timeout=20)
+
+    async def finish(self) -> None:
+        self.stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self.tasks)
+
+
+async def test_a_killed_node_loses_nothing(engine: RedisServer, tmp_path: Path) -> None:
+    """STORE-2, STORE-3: the engine has it before it is said, wherever the kill falls."""
+    chance = random.Random(7)
+    async with running(tmp_path, engine, "log") as (ring, balancer):
+        load = Load(balancer.uri)
+        load.start(9)
+        starts = dict.fromkeys(ring, 1)
+        for _kill in range(2):
+            await asyncio.sleep(chance.uniform(0.2, 0.7))
+            node = chance.choice(ring)
+            node.kill()
+            node.start()
+            starts[node] += 1
+            await node.ready(times=starts[node])
+            await asyncio.sleep(2.5)  # the lease of the dead one
+        await load.finish()
+        check_nothing_lost_or_doubled(ring, load.sent)
+        assert sum(map(len, taken(ring).values())) > 100
+        begun = [line for node in ring for line in node.read() if line.startswith("begin")]
+        assert any(line.split()[2] == "True" for line in begun)
+
+
+async def test_a_frozen_owner_is_refused_when_it_wakes_and_its_handler_sees_it(
+    engine: RedisServer, tmp_path: Path
+) -> None:
+    """RESUME-1: the claim's attempt is above all that the old owner may append with."""
+    async with running(tmp_path, engine, "log", count=2) as (ring, balancer):
+        owner, other = ring
+        balancer.choose = lambda _ports: owner.port
+        async with reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG) as conn:
+            await exchange_by_name(conn, "1", "n0")
+            owner.signal(signal.SIGSTOP)
+            balancer.choose = lambda _ports: other.port
+            balancer.cut()
+            await exchange_by_name(conn, "2", "n1")  # beyond the lease
+            owner.signal(signal.SIGCONT)
+            session = conn.id.hex()
+            await until(lambda: any(line.startswith("closed") for line in owner.read()))
+            closed = [line for line in owner.read() if line.startswith("closed")]
+            assert closed == [f"closed {session} SessionMoved"]
+            await exchange_by_name(conn, "3", "n1")
+        fences = [int(line.split()[3]) for line in owner.read() if line.startswith("begin")]
+        later = [int(line.split()[3]) for line in other.read() if line.startswith("begin")]
+        assert max(fences) < min(later)
+        check_nothing_lost_or_doubled(ring, {session: ["1", "2", "3"]})
+
+
+async def exchange_by_name(conn: reliable_ws.Connection, message: str, name: str) -> None:
+    await (await conn.send(message))
+    assert await conn.recv(timeout=20) == f"{name}:{message}"
+
+
+async def test_sends_wait_for_an_engine_that_is_away(engine: RedisServer) -> None:
+    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        engine.stop()
+        receipt = await conn.send(2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await receipt
+        engine.start()  # emptied: the owner says all of it again
+        await receipt
+        assert await conn.recv(timeout=10) == 2
+        # And what it said again is enough to go on with elsewhere.
+        await scene.servers[0].drain(5, within=0.0)
+        scene.only(1)
+        await exchange(conn, 3)
+        assert scene.clusters[1].stats.claimed == 1
+
+
+async def test_an_emptied_engine_is_told_all_again(engine: RedisServer) -> None:
+    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        with engine.client as client:
+            client.flushall()
+        await exchange(conn, 2)
+        with engine.client as client:
+            (key,) = client.keys("reliable-ws:s:*")
+            fields = client.hgetall(key)
+        assert fields[b"owner"] == scene.clusters[0].id
+        assert fields[b"level"] == b"log"
+        assert b"facts" in fields
+
+
+async def test_a_session_that_another_node_has_ends_as_moved(engine: RedisServer) -> None:
+    causes = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        try:
+            async for message in conn:
+                await conn.send(message)
+        except reliable_ws.ConnectionClosed as error:
+            causes.append(error.__cause__)
+            raise
+
+    async with nodes(engine, "log", handler) as scene:
+        conn = await scene.connect()
+        await exchange(conn, 1)
+        with engine.client as client:
+            (key,) = client.keys("reliable-ws:s:*")
+            client.hset(key, mapping={"owner": b"another-node", "attempt": 50})
+        await conn.send(2)
+        await until(lambda: causes)
+        assert isinstance(causes[0], SessionMoved)
+        # The node itself goes on: only this session is another's.
+        scene.only(0)
+        async with scene.connect() as other:
+            await exchange(other, 1)
+        conn.abort()
+
+
+async def test_an_engine_that_has_forgotten_the_last_moments_ends_the_session_as_lost(
+    engine: RedisServer,
+) -> None:
+    """A log of another run of the engine may lack its end: nothing is guessed."""
+    async with nodes(engine, "log", echo) as scene:
+        conn = await scene.connect()
+        await exchange(conn, 1)
+        with engine.client as client:
+            (key,) = client.keys("reliable-ws:s:*")
+            client.hset(key, mapping={"owner": b"a-dead-node", "run": b"an earlier run"})
+            await asyncio.sleep(1.1)  # the engine is not young any more
+        scene.servers[0].inner.close()
+        scene.move_to(1)
+        receipt = await conn.send(2)
+        with pytest.raises(reliable_ws.DeliveryError):
+            await receipt
+        assert conn.close_code == 4404
+
+
+async def test_keys_need_a_store(engine: RedisServer) -> None:
+    errors = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        for options in ({"key": "k"}, {"apply": print}):
+            with pytest.raises(TypeError, match="need a store") as caught:
+                await conn.send(1, **options)
+            errors.append(caught.value)
+        await conn.send("done")
+
+    async with nodes(engine, "log", handler) as scene, scene.connect() as conn:
+        assert await conn.recv(timeout=5) == "done"
+    assert len(errors) == 2

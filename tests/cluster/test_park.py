@@ -1,0 +1,178 @@
+"""Level "park": a node that drains leaves its sessions to others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import reliable_ws
+from reliable_ws import Backoff, Outcome
+
+from .processes import check_nothing_lost_or_doubled, running
+from .scene import BACKOFF, CONFIG, nodes
+from .servers import RedisServer
+from .test_relay import until
+
+
+async def test_a_drained_session_goes_on_elsewhere_with_all_that_was_owed(
+    engine: RedisServer,
+) -> None:
+    """RESUME-7: what had been handed over and was not confirmed comes again, flagged."""
+    restored = []
+    flagged = []
+    waits = asyncio.Event()
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        if conn.restored is None:
+            for number in range(5):
+                await conn.send(f"news {number}")
+            async for delivery in conn.deliveries():
+                if delivery.number == 1:
+                    delivery.confirm()
+                else:  # 2 is handed over, and never confirmed here
+                    waits.set()
+                    await asyncio.sleep(60)
+        restored.append(conn.restored)
+        async for delivery in conn.deliveries():
+            async with delivery as message:
+                flagged.append((message, delivery.redelivered))
+            if message == "end":
+                break
+
+    async with nodes(engine, "park", handler) as scene:
+        conn = await scene.connect()
+        first = await conn.send("one")
+        await first
+        await conn.send("two")
+        await conn.send("three")
+        await waits.wait()
+        reports = await scene.servers[0].drain(5, within=0.1)
+        scene.only(1)
+        assert set(reports) == {conn.id}
+        await (await conn.send("end"))
+        got = [await conn.recv(timeout=5) for _ in range(5)]
+        await conn.close()
+    assert got == [f"news {number}" for number in range(5)]
+    assert flagged[0] == ("two", True)
+    assert [message for message, _flag in flagged] == ["two", "three", "end"]
+    (found,) = restored
+    assert found is not None
+    assert scene.clusters[0].stats.moved == 1
+    assert scene.clusters[1].stats.claimed == 1
+
+
+async def test_messages_that_were_left_to_another_process_are_kept(engine: RedisServer) -> None:
+    outcomes = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        receipt = await conn.send("not taken yet")
+        try:
+            await conn.wait_closed()
+        finally:
+            outcomes.append(receipt)
+            if conn.restored is not None:
+                await conn.close()
+
+    async with nodes(engine, "park", handler) as scene:
+        conn = await scene.connect()
+        reports = await scene.servers[0].drain(5, within=0.0)
+        (report,) = reports.values()
+        assert [one.outcome for one in report.undelivered] == [Outcome.KEPT]
+        scene.only(1)
+        assert await conn.recv(timeout=5) == "not taken yet"
+        await conn.close()
+
+
+async def test_a_tombstone_outlives_its_node(engine: RedisServer) -> None:
+    """TOMB-4: the end is told by a node that never had the session."""
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        await conn.recv()
+
+    async with nodes(engine, "park", handler) as scene:
+        conn = await scene.connect()
+        scene.balancer.ports.clear()
+        scene.balancer.choose = lambda _ports: 1  # nothing listens there
+        there = scene.owner_of(conn)
+        assert there is not None
+        await conn.send("last")
+        await there.wait_closed()
+        # Done is lost with the WebSocket, and the node goes.
+        scene.balancer.cut()
+        await scene.servers[0].drain(5)
+        scene.balancer.ports.append(scene.servers[1].port)
+        scene.only(1)
+        await conn.close()
+        assert conn.report.confirmed == 1
+
+
+async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -> None:
+    """REFUSE-7: each peer is told a moment of its own."""
+    async with nodes(engine, "park", _idle) as scene:
+        clients = await asyncio.gather(
+            *(scene.connect(reconnect=Backoff(initial=0.01)) for _ in range(40))
+        )
+        scene.only(1)
+        arrivals: list[float] = []
+        choose = scene.balancer.choose
+        loop = asyncio.get_running_loop()
+
+        def note(ports: list[int]) -> int:
+            arrivals.append(loop.time())
+            return choose(ports)
+
+        scene.balancer.choose = note
+        await scene.servers[0].drain(5, within=2.0)
+        await until(lambda: len(arrivals) >= 40)
+        assert arrivals[-1] - arrivals[0] > 1.5
+        half = [at for at in arrivals if at < arrivals[0] + 0.5]
+        assert len(half) < 25
+        for client in clients:
+            await client.close()
+
+
+async def _idle(conn: reliable_ws.Connection) -> None:
+    async for _message in conn:
+        pass
+
+
+async def test_keeping_needs_a_level_that_moves_sessions(engine: RedisServer) -> None:
+    async with nodes(engine, "relay", _idle, count=1) as scene:
+        with pytest.raises(ValueError, match="a cluster that moves sessions"):
+            await scene.servers[0].drain(1, sessions="keep")
+
+
+async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
+    engine: RedisServer, tmp_path: Path
+) -> None:
+    """A rolling restart with SIGTERM, under load, with clients at random nodes."""
+    sent: dict[str, list[str]] = {}
+    stop = asyncio.Event()
+
+    async def client(uri: str) -> None:
+        async with reliable_ws.connect(uri, reconnect=BACKOFF, config=CONFIG) as conn:
+            mine = sent.setdefault(conn.id.hex(), [])
+            number = 0
+            while not stop.is_set():
+                number += 1
+                await (await conn.send(str(number)))
+                mine.append(str(number))
+                answer = await conn.recv(timeout=20)
+                assert answer.split(":")[1] == str(number)
+            assert conn.report.confirmed == number
+
+    async with running(tmp_path, engine, "park") as (ring, balancer):
+        clients = [asyncio.create_task(client(balancer.uri)) for _ in range(12)]
+        for node in ring:
+            await asyncio.sleep(0.3)
+            await node.stop()
+            node.start()
+            await node.ready(times=2)
+        await asyncio.sleep(0.3)
+        stop.set()
+        await asyncio.gather(*clients)
+        check_nothing_lost_or_doubled(ring, sent)
+        begins = [line for node in ring for line in node.read() if line.startswith("begin")]
+        assert len(begins) > 12  # handlers have started anew

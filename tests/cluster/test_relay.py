@@ -1,0 +1,295 @@
+"""Level "relay": a WebSocket that reaches another node is passed on to the owner."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import reliable_ws
+from reliable_ws import Cluster, DeliveryError, Outcome, ServerBusy, SessionLost
+from reliable_ws.cluster import relay
+from tests.support.ports import HOST
+
+from .scene import CONFIG, Scene, echo, nodes
+from .servers import RedisServer
+
+
+async def until(true: Any) -> None:
+    """Return when something has become true; the test's own limit is a minute."""
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 - processes and engines tell nothing of it
+            await asyncio.sleep(0.01)
+
+
+async def exchange(conn: reliable_ws.Connection, message: Any) -> None:
+    """Send a message, have it confirmed, and get it back."""
+    await (await conn.send(message))
+    assert await conn.recv(timeout=10) == message
+
+
+async def test_a_session_resumes_on_any_node_and_its_handler_lives_on(engine: RedisServer) -> None:
+    handlers = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        handlers.append(conn)
+        await echo(conn)
+
+    async with nodes(engine, "relay", handler, count=3) as scene, scene.connect() as conn:
+        await exchange(conn, 0)
+        for number in (1, 2, 0, 2):
+            scene.move_to(number)
+            await exchange(conn, number)
+        assert len(handlers) == 1
+        assert scene.clusters[2].stats.relayed == 1
+        assert scene.clusters[0].stats.served == 1
+        assert conn.stats.resumes == 4
+
+
+async def test_what_was_sent_while_cut_arrives_once_and_in_order(engine: RedisServer) -> None:
+    got: list[int] = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        got.extend([message async for message in conn])
+
+    async with nodes(engine, "relay", handler) as scene, scene.connect() as conn:
+        for number in range(3000):
+            await conn.send(number)
+            if number % 500 == 499:
+                scene.move_to(number // 500 % 2)
+                await asyncio.sleep(0)
+        await conn.flush(timeout=30)
+    assert got == list(range(3000))
+
+
+async def test_the_owner_is_shown_the_clients_own_websocket(engine: RedisServer) -> None:
+    async with (
+        nodes(engine, "relay", echo) as scene,
+        scene.connect(additional_headers={"X-Tenant": "blue"}) as conn,
+    ):
+        await exchange(conn, 1)
+        scene.move_to(1)
+        await exchange(conn, 2)
+        there = scene.owner_of(conn)
+        assert there is not None
+        assert there.websocket.request.headers["x-tenant"] == "blue"
+        assert there.websocket.request.path == "/"
+        assert there.remote_address[0] == HOST
+        # The client's port at the edge, and not that of the inner WebSocket.
+        assert there.local_address[1] == scene.servers[1].port
+
+
+async def test_only_the_same_principal_resumes_through_another_node(engine: RedisServer) -> None:
+    """HELLO-5: the edge says who the peer is, and the owner compares."""
+
+    def who(websocket: Any) -> str:
+        return str(websocket.request.headers["x-user"])
+
+    users = iter(["ann", "bob", "bob", "bob", "bob"])
+
+    def headers() -> dict[str, str]:
+        return {"X-User": next(users)}
+
+    async with (
+        nodes(engine, "relay", echo, principal=who) as scene,
+        scene.connect(additional_headers=headers) as conn,
+    ):
+        await exchange(conn, 1)
+        scene.move_to(1)
+        with pytest.raises(SessionLost) as caught:
+            await conn.recv(timeout=10)
+        assert caught.value.code == 4404
+        there = scene.owner_of(conn)
+        assert there is not None  # it touched nothing: HELLO-12
+        assert there.principal == "ann"
+
+
+async def test_an_end_is_told_through_another_node(engine: RedisServer) -> None:
+    """TOMB-4: the owner's tombstone answers."""
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        await conn.recv()
+        await conn.send("last")
+
+    async with nodes(engine, "relay", handler) as scene:
+        conn = await scene.connect()
+        await (await conn.send("go"))
+        assert await conn.recv(timeout=5) == "last"
+        scene.move_to(1)
+        await conn.close()
+        assert conn.report.confirmed == conn.report.sent == 1
+
+
+async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: RedisServer) -> None:
+    """REFUSE-7. AWX #15030: and after an outage of the engine all goes on by itself."""
+    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        engine.stop()
+        await exchange(conn, 2)  # the link does not notice
+        scene.move_to(0)
+        await exchange(conn, 3)  # nor does a resume at the owner
+        with pytest.raises(ServerBusy) as caught:
+            await scene.connect()
+        assert caught.value.code == 4503
+        assert caught.value.retry_after == 1.0
+        scene.move_to(1)
+        receipt = await conn.send(4)
+        await until(lambda: scene.clusters[1].stats.engine_away > 0)
+        engine.start()  # and it has lost everything
+        await receipt
+        assert await conn.recv(timeout=10) == 4
+        assert scene.clusters[1].stats.engine_away == 0
+        async with scene.connect() as other:
+            await exchange(other, 5)
+
+
+async def test_an_engine_that_was_emptied_is_told_again(engine: RedisServer) -> None:
+    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        with engine.client as client:
+            client.flushall()
+        scene.move_to(1)  # before the owner has noticed
+        await exchange(conn, 2)
+
+
+async def test_a_dead_owner_loses_its_sessions_truthfully(engine: RedisServer) -> None:
+    async with nodes(engine, "relay", echo) as scene:
+        conn = await scene.connect()
+        await exchange(conn, 1)
+        await _die(scene, 0)
+        scene.move_to(1)
+        receipt = await conn.send(2)
+        with pytest.raises(DeliveryError):
+            await receipt
+        assert conn.close_code == 4404
+        assert [one.outcome for one in conn.report.undelivered] == [Outcome.UNKNOWN]
+
+
+async def _die(scene: Scene, number: int) -> None:
+    """Let a node do nothing more, as if it had been killed."""
+    cluster, server = scene.clusters[number], scene.servers[number]
+    for task in (cluster._renewing, cluster._restating):
+        if task is not None:
+            task.cancel()
+    assert cluster._listener is not None
+    assert cluster._links is not None
+    await cluster._listener.close()
+    await cluster._links.close()
+    server.inner.close()
+
+
+async def test_an_owner_that_cannot_be_reached_is_no_reason_to_lose_a_session(
+    engine: RedisServer,
+) -> None:
+    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        listener, links = scene.clusters[0]._listener, scene.clusters[0]._links
+        assert listener is not None
+        assert links is not None
+        await listener.close()  # its lease lives
+        await links.close()
+        scene.move_to(1)
+        receipt = await conn.send(2)
+        await until(lambda: scene.balancer.connections >= 3)
+        assert not conn.ended
+        scene.move_to(0)  # the next one reaches the owner by chance
+        await receipt
+
+
+async def test_where_nodes_cannot_reach_each_other_the_engine_carries_the_link(
+    engine: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = iter(["one", "two"])
+    monkeypatch.setattr("reliable_ws.cluster.cluster.this_machine", lambda: next(machines))
+    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        scene.move_to(1)
+        await exchange(conn, 2)
+        await exchange(conn, b"x" * 300_000)
+        there = scene.owner_of(conn)
+        assert there is not None
+        assert there.remote_address[0] == HOST
+        links = scene.clusters[0]._links
+        assert links is not None
+        (link,) = links._links.values()
+        # What the engine drops ends the link, and leaves nothing out.
+        link._received -= 1
+        receipts = [await conn.send(number) for number in range(5)]
+        for number in range(5):
+            await receipts[number]
+            assert await conn.recv(timeout=10) == number
+        assert conn.stats.resumes == 2
+
+
+async def test_nodes_on_other_machines_are_reached_by_their_address(
+    engine: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = iter(["one", "two"])
+    monkeypatch.setattr("reliable_ws.cluster.cluster.this_machine", lambda: next(machines))
+    scene = Scene(engine, "relay", echo)
+    async with scene.balancer:
+        for _ in range(2):
+            await scene.add(advertise=f"ws://{HOST}", secret="s" * 32)
+        scene.only(0)
+        async with scene.connect() as conn:
+            await exchange(conn, 1)
+            scene.move_to(1)
+            await exchange(conn, 2)
+            address = scene.clusters[0]._address
+            assert address is not None
+            assert address.uri is not None
+            assert scene.clusters[1].stats.relayed == 1
+        for server in scene.servers:
+            await server.drain(1)
+
+
+async def test_a_node_with_another_secret_is_not_believed(engine: RedisServer) -> None:
+    scene = Scene(engine, "relay", echo)
+    async with scene.balancer:
+        await scene.add(secret="right")
+        await scene.add(secret="wrong")
+        scene.only(0)
+        async with scene.connect() as conn:
+            await exchange(conn, 1)
+            scene.move_to(1)
+            receipt = await conn.send(2)
+            await until(lambda: scene.balancer.connections >= 3)
+            assert scene.clusters[0].stats.served == 0
+            assert not conn.ended
+            scene.move_to(0)
+            await receipt
+        for server in scene.servers:
+            await server.drain(1)
+
+
+async def test_a_refused_session_leaves_no_record(engine: RedisServer) -> None:
+    async with nodes(engine, "relay", echo) as scene:
+        scene.servers[0].sessions._registry.draining = True
+        with pytest.raises(ServerBusy):
+            await scene.connect()
+        with engine.client as client:
+            await until(lambda: not client.keys("reliable-ws:s:*"))
+
+
+def test_what_a_caller_does_wrong_is_refused_at_the_call() -> None:
+    with pytest.raises(ValueError, match="advertise="):
+        Cluster("redis://x", advertise="http://10.0.0.7:1/path")
+    with pytest.raises(TypeError, match="engine must be"):
+        Cluster(7)
+    with pytest.raises(ValueError, match="must be above 0"):
+        Cluster("redis://x", lease=0)
+    with pytest.raises(ValueError, match="level= must be one of"):
+        reliable_ws.Sessions(cluster=Cluster("redis://x"), level="all")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="cluster= must be"):
+        reliable_ws.Sessions(cluster=object())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="do not go together"):
+        reliable_ws.Sessions(
+            cluster=Cluster("redis://x"), store=reliable_ws.SQLiteStore("never-made.db")
+        )
+
+
+def test_the_folder_of_sockets_is_this_users_alone() -> None:
+    folder = relay.private_folder()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert CONFIG.open_timeout == 5

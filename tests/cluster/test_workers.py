@@ -1,0 +1,139 @@
+"""Servers with several workers on one port, and proxies before several servers: as they are run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reliable_ws
+from tests.support.ports import HOST, free_port
+
+from .processes import ROOT, Node, running
+from .scene import BACKOFF, CONFIG
+from .servers import Balancer, RedisServer
+from .test_relay import until
+
+PAGE = (ROOT / "docs" / "cluster.md").read_text()
+
+
+def shown(name: str) -> str:
+    """Return the block of docs/cluster.md that is marked with this name."""
+    return PAGE.split(f"<!-- config: {name} -->\n```")[1].split("\n", 1)[1].split("```")[0]
+
+
+@contextlib.asynccontextmanager
+async def program(command: list[str], port: int, **options: Any) -> AsyncIterator[Balancer]:
+    """Run a program that listens on a port, and a balancer before it, which can cut."""
+    process = _begin(command, options)
+    try:
+        async with Balancer([port]) as balancer:
+            await until(lambda: _listens(port))
+            yield balancer
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.to_thread(process.wait, 15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _begin(command: list[str], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, **options)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
+
+
+WORKERS = {
+    "uvicorn": ["-m", "uvicorn", "tests.cluster.chat:app", "--workers", "3", "--port", "{port}"],
+    "gunicorn": ["-m", "gunicorn", "tests.cluster.chat:app", "-w", "3", "-k", "asgi", "-b"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(WORKERS))
+async def test_workers_on_one_port_resume_each_others_sessions(
+    engine: RedisServer, name: str
+) -> None:
+    """No address of any worker is configured: they find each other on this machine."""
+    port = free_port()
+    command = [part.format(port=port) for part in WORKERS[name]]
+    command += [f"{HOST}:{port}"] if name == "gunicorn" else ["--log-level", "warning"]
+    environment = os.environ | {"ENGINE": engine.url}
+    async with program([sys.executable, *command], port, env=environment) as balancer:
+        connect = reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG)
+        async with connect as conn:
+            owners = set()
+            for number in range(12):
+                await (await conn.send(number))
+                process, is_restored, message = await conn.recv(timeout=10)
+                assert message == number
+                assert not is_restored
+                owners.add(process)
+                balancer.cut()
+            assert len(owners) == 1  # one handler, wherever the WebSockets went
+            # SIGTERM to the worker that has the session: another one goes on with it.
+            os.kill(owners.pop(), signal.SIGTERM)
+            for number in range(12, 15):
+                await (await conn.send(number))
+                process, is_restored, message = await conn.recv(timeout=20)
+                assert message == number
+                if is_restored:
+                    break
+                await asyncio.sleep(0.5)  # the worker has a while to drain
+            assert is_restored
+
+
+async def _drive(uri: str, ring: list[Node]) -> None:
+    """Talk through a proxy while every node is restarted."""
+    async with reliable_ws.connect(uri, reconnect=BACKOFF, config=CONFIG) as conn:
+        number = 0
+        for node in ring:
+            for _message in range(5):
+                number += 1
+                await (await conn.send(str(number)))
+                assert (await conn.recv(timeout=20)).split(":")[1] == str(number)
+            await node.stop()
+            node.start()
+            await node.ready(times=2)
+        assert conn.stats.resumes >= 1
+
+
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+async def test_a_proxy_needs_no_sticky_routing(
+    engine: RedisServer, tmp_path: Path, name: str
+) -> None:
+    """The configurations of docs/cluster.md, with the ports of the test."""
+    found = shutil.which(name)
+    assert found is not None, f"{name} is missing: apt-get install {name}"
+    port = free_port()
+    async with running(tmp_path, engine, "park") as (ring, _balancer):
+        text = (
+            shown(name).replace("*:8080", f"{HOST}:{port}").replace("listen 8080", f"listen {port}")
+        )
+        for number, node in enumerate(ring, start=1):
+            text = text.replace(f"10.0.0.{number}:8000", f"{HOST}:{node.port}")
+        config = tmp_path / f"{name}.conf"
+        if name == "nginx":
+            head = f"daemon off; error_log {tmp_path}/error.log; pid {tmp_path}/pid;\nevents {{}}\n"
+            text = f"{head}http {{ access_log off;\n{text}\n}}\n"
+            command = [found, "-p", str(tmp_path), "-c", str(config)]
+        else:
+            command = [found, "-db", "-f", str(config)]
+        config.write_text(text)
+        async with program(command, port, stdout=subprocess.DEVNULL) as balancer:
+            await _drive(balancer.uri, ring)
