@@ -18,6 +18,7 @@
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make trips               count the calls of a confirmed send, a request and a resume
+#   make docs                build the documentation site into docs/_build
 #   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
@@ -46,7 +47,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -150,11 +151,14 @@ table: $(DEV)
 	$(BIN)/python tests/matrix.py
 	$(BIN)/python -m tests.transports.table
 
+docs: $(DEV)
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . docs/_build
+
 api: $(RUNTIME)
 	$(BIN)/python docs/make_api.py
 
 clean:
-	rm -rf .venv .venvs build dist htmlcov .coverage .coverage.*
+	rm -rf .venv .venvs build dist docs/_build htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find reliable_ws tests benchmarks examples -name __pycache__ -type d -prune \
 		-exec rm -rf {} + 2>/dev/null || true

@@ -62,7 +62,11 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     sources = {path.relative_to(ROOT) for path in (ROOT / "reliable_ws").rglob("*.py")}
-    others = {"reliable_ws/py.typed", "reliable_ws/browser/reliable-ws.js"}
+    others = {
+        "reliable_ws/browser/reliable-ws.js",
+        "reliable_ws/live_page/page.html",
+        "reliable_ws/py.typed",
+    }
     assert shipped == {path.as_posix() for path in sources} | others
 
 

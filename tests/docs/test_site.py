@@ -1,0 +1,126 @@
+"""The documentation site is built without a warning, and its recipes and texts are true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import reliable_ws
+from reliable_ws.testing import pair, virtual_clock
+
+from .test_examples import ROOT
+
+DOCS = ROOT / "docs"
+HOWTO = (DOCS / "howto.md").read_text()
+TROUBLES = (DOCS / "troubleshooting.md").read_text()
+BLOCKS = re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", HOWTO, re.DOTALL)
+SOURCE = re.sub(
+    r'"\s*\n\s*f?"',
+    "",
+    "\n".join(path.read_text() for path in sorted((ROOT / "reliable_ws").rglob("*.py"))),
+)
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    arguments = ["-q", "-W", "--keep-going", "-b", "html", "-c", "docs", ".", tmp_path / "site"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for page in ("README.html", "protocol.html", "docs/index.html", "docs/api.html"):
+        assert (tmp_path / "site" / page).exists()
+
+
+# -- recipes -------------------------------------------------------------------------------------
+
+
+def names_of(name, **more):
+    namespace = {"reliable_ws": reliable_ws, "contextlib": contextlib, **more}
+    for block, text in BLOCKS:
+        if block == name:
+            exec(text, namespace)
+    return namespace
+
+
+def test_every_block_is_run():
+    assert {name for name, _ in BLOCKS} == {"llm", "job", "token"}
+    assert HOWTO.count("```python") == len(BLOCKS)
+
+
+@virtual_clock
+async def test_an_answer_goes_on_after_a_cut():
+    said = [f"word {number} " for number in range(10)]
+
+    async def model(_question):
+        for word in said:
+            await asyncio.sleep(0.1)
+            yield word
+
+    names = names_of("llm", model=model)
+    async with pair(methods=names["methods"]) as (client, _server, network):
+        asking = asyncio.create_task(names["ask"](client, "why?"))
+        await asyncio.sleep(0.35)
+        network.cut()
+        assert await asking == "".join(said)
+        assert client.stats.resumes == 1
+
+
+@virtual_clock
+async def test_a_job_tells_its_progress_and_its_result():
+    async def work_on(_page):
+        await asyncio.sleep(1)
+
+    names, shown = names_of("job", work_on=work_on), []
+    async with pair(methods=names["jobs"]) as (client, _server, network):
+        following = asyncio.create_task(names["follow"](client, 4, shown.append))
+        await asyncio.sleep(2.5)
+        network.cut()
+        assert await following == "4 pages"
+        assert shown == [0.25, 0.5, 0.75, 1.0]
+
+
+async def test_tokens_are_fresh_and_name_the_user():
+    names, tokens, users = names_of("token"), iter(["one", "two"]), []
+
+    async def handler(conn):
+        users.append(conn.principal)
+
+    async with names["serve"](handler, {"one": "ann", "two": "bob"}.get) as server:
+        uri = f"ws://127.0.0.1:{server.port}"
+        for _ in range(2):
+            async with names["connect"](uri, lambda: next(tokens)) as conn:
+                await conn.wait_closed()
+    assert users == ["ann", "bob"]
+
+
+# -- texts ---------------------------------------------------------------------------------------
+
+ROWS = re.findall(r"^\| (`.+?) \|", TROUBLES, re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_text_is_one_of_the_library(row):
+    for text in re.findall(r"`(.+?)`", row):
+        assert text in SOURCE, text
+
+
+def test_every_warning_and_error_of_the_log_is_there():
+    """Unless it only hands on a text that stands elsewhere."""
+    logged = re.findall(r'logger\.(?:warning|error|exception)\(\s*f?"([^"]+)"', SOURCE)
+    lines = {line for line in logged if re.sub(r"%\w|[:{} ]", "", line)}
+    lacking = {
+        line
+        for line in lines
+        if not any(all(part in line for part in re.findall(r"`(.+?)`", row)) for row in ROWS)
+    }
+    assert not lacking
