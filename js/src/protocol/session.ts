@@ -745,7 +745,8 @@ export class Session {
     }
     this.#timers.contactAt = now; // END-6
     link.leave(CODE.FINISHED); // CLOSE-9
-    if (mayResume(code) && !counters) this.#linkOver(link, code, reason, now, retry); // REFUSE-4
+    // Later (REFUSE-4); it may come on an open link, too (REFUSE-7).
+    if (mayResume(code) && !counters) this.#linkOver(link, code, reason, now, retry);
     else this.#end(refused(code, reason)); // RESUME-6: the driver reopens nothing after an end
   }
 

@@ -130,6 +130,15 @@ test("a Refuse that means later says when (REFUSE-4)", () => {
   assert.equal(scene.link.closeAction.code, 1000); // CLOSE-9
 });
 
+test("a process that leaves its sessions to others says when to come again (REFUSE-7)", () => {
+  const scene = new Scene();
+  scene.open();
+  const events = scene.hears([s.REFUSE, 4503, "", 2500, null]);
+  assert.deepEqual(events, [{ type: "detached", code: 4503, reason: "", retry: 2500 }]);
+  scene.open({ resumed: true });
+  assert.equal(scene.session.attached, true);
+});
+
 test("what answers a Hello and is not the peer that we know is no end (HELLO-8, HELLO-13)", () => {
   const strange = new Scene();
   strange.dial();
