@@ -190,7 +190,9 @@ class World:
                 self.ask_where_they_are()
                 self.wrong.append(f"both sides stand still, before {planned}")
                 return
-            self.check(self.wait(time.monotonic() + 0.05))
+            if ended := self.wait(time.monotonic() + 0.05):  # it came to the point after all
+                self.check(ended)
+                return
 
     def hits(self) -> dict[tuple[str, str, str], int]:
         """How often processes of each side and kind came to each point."""

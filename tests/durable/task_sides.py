@@ -155,7 +155,7 @@ class Initiator(TaskSide):
         taking = asyncio.create_task(self.take(conn))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 4)))
         await self.send_some(conn, self.chance.randint(1, 15))
-        if self.chance.random() < 0.7:  # a polite one
+        if self.chance.random() < 0.5:  # a polite one
             with contextlib.suppress(reliable_ws.DeliveryError):
                 await conn.flush()
             await conn.finish()
@@ -189,7 +189,7 @@ class Acceptor(TaskSide):
 
     async def handler(self, conn: reliable_ws.Connection) -> None:
         self.note("handler", conn.id.hex(), conn.restored is not None and conn.restored.uncertain)
-        limit = self.chance.randint(1, 12) if self.chance.random() < 0.35 else None
+        limit = self.chance.randint(1, 12) if self.chance.random() < 0.5 else None
         taking = asyncio.create_task(self.take(conn, limit))
         asking = asyncio.create_task(self.ask(conn, self.chance.randint(0, 2)))
         try:

@@ -148,7 +148,7 @@ class Initiator(ThreadSide):
         taking = self.threads.submit(self.take, conn)
         asking = self.threads.submit(self.ask, conn, self.chance.randint(0, 4))
         self.send_some(conn, self.chance.randint(1, 15))
-        if self.chance.random() < 0.7:  # a polite one
+        if self.chance.random() < 0.5:  # a polite one
             with contextlib.suppress(reliable_ws.DeliveryError):
                 conn.flush()
             conn.finish()
@@ -183,7 +183,7 @@ class Acceptor(ThreadSide):
 
     def handler(self, conn: sync.Connection) -> None:
         self.note("handler", conn.id.hex(), conn.restored is not None and conn.restored.uncertain)
-        limit = self.chance.randint(1, 12) if self.chance.random() < 0.35 else None
+        limit = self.chance.randint(1, 12) if self.chance.random() < 0.5 else None
         taking = self.threads.submit(self.take, conn, limit)
         asking = self.threads.submit(self.ask, conn, self.chance.randint(0, 2))
         self.send_some(conn, self.chance.randint(0, 8))
