@@ -143,8 +143,10 @@ for (const name of BROWSERS) {
       test("a server that has lost everything is told again what it had not confirmed", async () => {
         const eve = await browser.newPage();
         await eve.goto(`${address}?name=eve`);
-        await until(async () => (await look(eve)).mark === "Saved");
-        const { lines } = await look(eve);
+        const { lines } = await until(async () => {
+          const seen = await look(eve);
+          return seen.mark === "Saved" && seen.lines.length === 5 && seen; // what was said before
+        });
         const gone = once(server, "exit");
         server.kill("SIGKILL");
         await gone;
