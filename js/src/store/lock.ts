@@ -23,16 +23,23 @@ export class Lock {
     if (this.#release) return;
     const { locks } = navigator;
     if (!locks) throw new TypeError("a store needs a page of https: or of localhost");
-    const options = { signal: signal ?? AbortSignal.timeout(PATIENCE) };
+    const name = `reliable-ws:${this.name}`;
+    const inUse = new AbortController();
+    // A request that is not granted in time: does another page have it, or is the machine busy?
+    const look = async (): Promise<void> => {
+      const { held } = await locks.query();
+      if (held?.some((lock) => lock.name === name)) inUse.abort(new StoreInUse(this.name));
+      else timer = setTimeout(look, PATIENCE);
+    };
+    let timer = signal ? undefined : setTimeout(look, PATIENCE);
     await new Promise<void>((resolve, reject) => {
-      const request = locks.request(`reliable-ws:${this.name}`, options, () => {
+      const request = locks.request(name, { signal: signal ?? inUse.signal }, () => {
+        clearTimeout(timer);
         resolve();
         // The lock is ours until this promise is done.
         return new Promise<void>((release) => (this.#release = release));
       });
-      this.#request = request.catch((error: unknown) =>
-        reject(signal ? error : new StoreInUse(this.name)),
-      );
+      this.#request = request.catch(reject);
     });
   }
 

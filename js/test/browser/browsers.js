@@ -79,4 +79,5 @@ export async function killBrowser(browser) {
   const gone = new Promise((resolve) => process_.once("exit", resolve));
   process.kill(-process_.pid, "SIGKILL"); // each browser is the head of a process group
   await gone;
+  await browser.close(); // puppeteer has something to put back in the profile
 }

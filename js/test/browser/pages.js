@@ -4,13 +4,14 @@
 export const numbers = (count, from = 0) =>
   Array.from({ length: count }, (_, n) => String(n + from));
 
-// In the page: open a session as `conn`, and collect what arrives in `got`. Return its id, or the
-// name of the error.
+// In the page: open a session as `conn`, and collect what arrives in `got`, in `again` whether it may
+// have come before. Return its id, or the name of the error.
 export function connect(page, server, query = "", { stored, wait, ...options } = {}) {
   return page.evaluate(
     async (url, stored_, wait_, options_) => {
       if (stored_) options_.store = store.indexedDB(stored_, { wait: wait_ });
       globalThis.got = [];
+      globalThis.again = [];
       globalThis.events = [];
       options_.onEvent = (event) => events.push(event.name);
       try {
@@ -19,7 +20,11 @@ export function connect(page, server, query = "", { stored, wait, ...options } =
         return error.name;
       }
       (async () => {
-        for await (const message of conn) got.push(message);
+        for await (const delivery of conn.deliveries()) {
+          got.push(delivery.value);
+          again.push(delivery.redelivered);
+          delivery.confirm();
+        }
       })().catch(() => {});
       return conn.id;
     },

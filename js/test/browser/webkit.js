@@ -145,6 +145,23 @@ class Page {
     await this.ask("GET", "/window");
   }
 
+  setViewport({ width, height }) {
+    return this.ask("POST", "/window/rect", { width, height });
+  }
+
+  async click(selector) {
+    await this.ask("POST", `/element/${await this.#find(selector)}/click`, {});
+  }
+
+  async type(selector, text) {
+    await this.ask("POST", `/element/${await this.#find(selector)}/value`, { text });
+  }
+
+  async #find(value) {
+    const found = await this.ask("POST", "/element", { using: "css selector", value });
+    return Object.values(found)[0]; // its one key is a constant of the standard
+  }
+
   // Run a function in the page. WebDriver waits for one script at a time, so this one begins the
   // work, and looks for what became of it: meanwhile other tabs have their turns.
   async evaluate(work, ...values) {
