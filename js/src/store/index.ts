@@ -100,6 +100,7 @@ class HeldDatabase implements HeldStore {
   #work: Promise<unknown> = Promise.resolve();
   /** While the page is in the back/forward cache: what waits for its return. */
   #away: Gate | undefined;
+  #regaining: Promise<void> | undefined;
 
   constructor(
     readonly name: string,
@@ -126,7 +127,12 @@ class HeldDatabase implements HeldStore {
     return work;
   }
 
-  async regain(): Promise<void> {
+  /** A page tells of its return twice (resume, pageshow): the second call joins the first. */
+  regain(): Promise<void> {
+    return (this.#regaining ??= this.#regain().finally(() => (this.#regaining = undefined)));
+  }
+
+  async #regain(): Promise<void> {
     const away = this.#away;
     try {
       await this.#lock.take();

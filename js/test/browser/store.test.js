@@ -297,8 +297,10 @@ inEach((scene) => {
       await meanwhile();
       await page.goBack();
       return page.evaluate(async () => {
-        const regained = held.regain().then(() => "regained", (error) => error.name);
-        return [await regained, ...(await Promise.all(last))];
+        const regained = () => held.regain().then(() => "regained", (error) => error.name);
+        const [once, twice] = await Promise.all([regained(), regained()]);
+        if (once !== twice) throw new Error(`${once}, and ${twice}`);
+        return [once, ...(await Promise.all(last))];
       });
     };
     await page.bringToFront();
