@@ -79,10 +79,15 @@ class Relay(Protocol):
 class Membership(Protocol):
     """The part of one server's sessions in a cluster."""
 
-    moves: bool
-    "Whether sessions go on in another process when this one drains."
-    port: StorePort | None
-    "The way to the engine as a store, where that keeps every change."
+    @property
+    def moves(self) -> bool:
+        """Whether sessions go on in another process when this one drains."""
+        raise NotImplementedError
+
+    @property
+    def port(self) -> StorePort | None:
+        """The way to the engine as a store, where that keeps every change."""
+        raise NotImplementedError
 
     async def start(self) -> None:
         """Take part from now on. Again: no effect. It does not wait for an engine that is away."""

@@ -97,6 +97,13 @@ SAYS = {
         r"\d+ faults survived",
         r"the longest took \d+ s on the virtual clock: Strike\(.*\)",
     ],
+    "restart_workers": [
+        r"worker \d+ was restarted",
+        r"worker \d+ was restarted",
+        r"worker \d+ was restarted",
+        r"\d+ orders: all answered, in order; \d+ came a second time, and were flagged",
+        r"\d+ WebSockets were lost, and no session",
+    ],
     "report": [
         r"websockets: 5 sent, no error, close code 1000",
         r"reliable_ws: 5 sent, 2 confirmed, 2 not taken, 1 unknown; finished \(1000\)",
