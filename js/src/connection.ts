@@ -227,12 +227,17 @@ export class Connection implements AsyncIterable<any> {
    *
    * @throws ConnectionClosed The session, or this direction of it, has ended.
    */
-  async room(bytes = 0): Promise<void> {
-    const { session } = this.#driver;
+  room(bytes = 0): Promise<void> {
+    const { isOpen, session } = this.#driver;
+    return isOpen && session.hasRoom(bytes) ? THERE_IS_ROOM : this.#untilRoom(bytes);
+  }
+
+  async #untilRoom(bytes: number): Promise<void> {
+    const driver = this.#driver;
     for (;;) {
-      if (!this.#driver.isOpen) throw session.error();
-      if (session.hasRoom(bytes)) return;
-      await this.#driver.change();
+      if (!driver.isOpen) throw driver.session.error();
+      if (driver.session.hasRoom(bytes)) return;
+      await driver.change();
     }
   }
 
@@ -378,6 +383,9 @@ export class Connection implements AsyncIterable<any> {
     await this.close();
   }
 }
+
+/** A loop that sends asks for each message: it gets the same promise nearly every time. */
+const THERE_IS_ROOM = Promise.resolve();
 
 function iterator<T>(next: () => Promise<IteratorResult<T>>): AsyncIterableIterator<T> {
   return {
