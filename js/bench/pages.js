@@ -20,6 +20,8 @@ import { startDisplay } from "../test/browser/webkit.js";
 
 const FIREFOX_SETTINGS = `
 user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.newtab.preload", false);
+user_pref("browser.newtabpage.enabled", false);
 user_pref("browser.shell.checkDefaultBrowser", false);
 user_pref("datareporting.policy.dataSubmissionPolicyBypassNotification", true);
 `;

@@ -1,4 +1,5 @@
-// The server that socket.io-client talks to: it acknowledges every message. It prints its address.
+// The server that socket.io-client talks to: it acknowledges every message. It prints its address,
+// and ends with its stdin.
 
 import { Server } from "socket.io";
 
@@ -9,3 +10,4 @@ server.on("connection", (socket) => {
 server.httpServer.once("listening", () => {
   console.log(JSON.stringify({ url: `http://127.0.0.1:${server.httpServer.address().port}` }));
 });
+process.stdin.resume().once("end", () => process.exit());
