@@ -152,6 +152,7 @@ THEMES: list[Theme] = [
             "reliable_ws.WireTrace",
             "reliable_ws.metrics.prometheus",
             "reliable_ws.metrics.otel",
+            "reliable_ws.telemetry.trace_calls",
         ],
     ),
     (
@@ -242,6 +243,7 @@ EXPORTING = (
     "reliable_ws",
     "reliable_ws.metrics",
     "reliable_ws.sync",
+    "reliable_ws.telemetry",
     "reliable_ws.testing",
     "reliable_ws.transport",
 )
@@ -265,6 +267,7 @@ INTERNAL = (
     "Methods.get",
     "Sessions.accept",
     "Sessions.after_fork",
+    "Sessions.trace_calls",
     "WireTrace.write",
 )
 """Methods that only the library's own modules call. They are not shown."""

@@ -23,10 +23,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable
 
+from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
-from reliable_ws.driver.tracing import Trace, trace_of
+from reliable_ws.driver.tracing import Trace, joined, trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -56,6 +57,7 @@ class LinkIO:
         "_principal",
         "_session",
         "_trace",
+        "_transmit",
         "_writer",
         "link",
         "transport",
@@ -72,6 +74,7 @@ class LinkIO:
         principal: Hashable = None,
         wire: WireTrace | None = None,
         hello: bytes | str | None = None,
+        contexts: CallContexts | None = None,
     ) -> None:
         """``hello``: what has been read already, at the acceptor."""
         self.transport = transport
@@ -86,9 +89,17 @@ class LinkIO:
             self._trace = trace_of(session, principal, wire, clock)
         if self._trace is not None and hello is not None:
             self._trace("gets", hello)
+        self._transmit: Callable[[float], bytes | None] = link.transmit
+        if contexts is not None:
+            self.carry(contexts)
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
         self._over = Signal()  # set when the transport is gone
+
+    def carry(self, contexts: CallContexts) -> None:
+        """Carry the contexts of calls from now on, in both directions."""
+        self._transmit = contexts.around(self.link.transmit)
+        self._trace = joined(self._trace, contexts)
 
     @property
     def is_writing(self) -> bool:
@@ -158,7 +169,7 @@ class LinkIO:
             self._close_if_over()
             return
         # Write as long as there is room. If there is none, a writer goes on.
-        transmit, send_now, now = self.link.transmit, self.transport.send_now, self._clock()
+        transmit, send_now, now = self._transmit, self.transport.send_now, self._clock()
         trace = self._trace
         try:
             while (data := transmit(now)) is not None:
@@ -185,7 +196,7 @@ class LinkIO:
         try:
             while data is not None:
                 await self.transport.send(data)
-                data = self.link.transmit(self._clock())
+                data = self._transmit(self._clock())
                 if data is not None and self._trace is not None:
                     self._trace("sends", data)
         except TransportClosed:

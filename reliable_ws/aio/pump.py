@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Hashable
 from threading import get_ident
 
+from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
@@ -75,6 +76,7 @@ class Pump:
         "check_at",
         "clock",
         "clock_after",
+        "contexts",
         "dispatch",
         "driver",
         "flush_at",
@@ -96,6 +98,8 @@ class Pump:
         "Who the peer is, for the log."
         self.driver: Looking
         "Told when the timer fires."
+        self.contexts: CallContexts | None = None
+        "Contexts of calls, while somebody traces them."
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.loop = asyncio.get_running_loop()
@@ -153,6 +157,7 @@ class Pump:
                 principal=self.principal,
                 wire=self.wire,
                 hello=hello,
+                contexts=self.contexts,
             ),
         )
         if old is not None:

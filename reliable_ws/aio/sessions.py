@@ -47,6 +47,7 @@ from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 from reliable_ws.transport import Transport, TransportClosed
 
+from .call_tracing import CallTracing, trace_driver
 from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
@@ -119,6 +120,7 @@ class Sessions:
         self._opening: asyncio.Task[None] | None = None  # of the store
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
         self._release_store: Callable[[], None] = lambda: None
+        self._tracing: CallTracing | None = None  # of calls
         self._left = Figures()  # what sessions that have ended have left
         self._membership: Membership | None = None  # of a cluster
         if cluster is not None:
@@ -164,6 +166,10 @@ class Sessions:
     def connections(self) -> list[Connection]:
         """The connections of all living sessions."""
         return [acceptor.connection for acceptor in self._table.acceptors.values()]
+
+    def trace_calls(self, tracing: CallTracing) -> None:
+        """Trace the calls of sessions that begin from now on."""
+        self._tracing = tracing
 
     def figures(self) -> Figures:
         """Return what all sessions have done together: for metrics (docs/metrics.md).
@@ -305,6 +311,8 @@ class Sessions:
         acceptor = self._table.acceptors.get(session.id)
         if acceptor is None:
             acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
+            if self._tracing is not None:
+                trace_driver(acceptor, self._tracing)
             self._table.acceptors[session.id] = acceptor
         acceptor.dispatch(events)
         return acceptor, data

@@ -12,7 +12,7 @@ from reliable_ws.wire_trace import LinkTrace, WireTrace
 
 from .status import logger, name_of
 
-__all__ = ["Trace", "trace_of"]
+__all__ = ["Trace", "joined", "trace_of"]
 
 
 class Trace(Protocol):
@@ -37,7 +37,13 @@ def trace_of(
         traces.append(LogTrace(name_of(session.id, principal)))
     if wire is not None:
         traces.append(LinkTrace(wire, session, clock))
-    return _Both(*traces) if len(traces) == 2 else next(iter(traces), None)
+    return joined(*traces) if traces else None
+
+
+def joined(*traces: Trace | None) -> Trace:
+    """Return what gives all of these what it gets."""
+    some = [trace for trace in traces if trace is not None]
+    return some[0] if len(some) == 1 else _All(some)
 
 
 class LogTrace:
@@ -57,11 +63,11 @@ class LogTrace:
         logger.debug("%s loses its WebSocket %s: %s", self._name, ended, reason)
 
 
-class _Both:
-    """The log and a file."""
+class _All:
+    """Several of them."""
 
-    def __init__(self, log: Trace, file: Trace) -> None:
-        self._traces = (log, file)
+    def __init__(self, traces: list[Trace]) -> None:
+        self._traces = traces
 
     def __call__(self, verb: str, data: bytes | str) -> None:
         for trace in self._traces:

@@ -1,0 +1,63 @@
+"""Contexts of the calls of one session, for whoever traces them: sent with requests, and received.
+
+A context is sent again whenever its request is, so that a trace is joined across WebSockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reliable_ws.protocol.context import MAX_CONTEXT, contexts_of, with_contexts
+from reliable_ws.protocol.session import Session
+
+__all__ = ["CallContexts"]
+
+MOST = 1024
+"""Contexts of requests that have not begun, at most; the oldest make room."""
+
+Transmit = Callable[[float], bytes | None]
+
+
+class CallContexts:
+    """What goes with requests, and what has come with them."""
+
+    __slots__ = ("_received", "_sent", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._sent: dict[int, bytes] = {}
+        self._received: dict[int, bytes] = {}
+
+    def add(self, number: int, context: bytes) -> None:
+        """Send this with a request of ours, as often as that is sent."""
+        still_open = self._session.outgoing_calls.open
+        if len(self._sent) > 2 * len(still_open) + 8:
+            self._sent = {one: said for one, said in self._sent.items() if one in still_open}
+        if len(context) <= MAX_CONTEXT:
+            self._sent[number] = context
+
+    def take(self, number: int) -> bytes:
+        """Return what has come with a request of the peer; empty: nothing."""
+        return self._received.pop(number, b"")
+
+    def around(self, transmit: Transmit) -> Transmit:
+        """Return what transmits the same with the contexts in it."""
+
+        def transmit_with_contexts(now: float) -> bytes | None:
+            data = transmit(now)
+            if data is None or not self._sent:
+                return data
+            return with_contexts(data, self._sent, self._session.outbox.peer.max_frame)
+
+        return transmit_with_contexts
+
+    def __call__(self, verb: str, data: bytes | str, /) -> None:
+        """Take note of the contexts in a WebSocket message: a part of what traces a link."""
+        if verb == "gets":
+            for number, context in contexts_of(data).items():
+                if len(self._received) >= MOST:
+                    del self._received[next(iter(self._received))]
+                self._received[number] = context
+
+    def lost(self, code: int | None, reason: str) -> None:
+        """The WebSocket is gone: nothing follows."""

@@ -1,0 +1,211 @@
+"""Spans of calls: one trace for caller and handler, also over a lost WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+import reliable_ws
+from reliable_ws import Methods, RemoteError, RequestTimeout
+from reliable_ws.telemetry import trace_calls
+from reliable_ws.testing import Network, pair, virtual_clock
+
+METHODS = Methods()
+SEEN: list[int] = []
+
+
+@METHODS.register
+async def add(a: int, b: int) -> int:
+    SEEN.append(trace.get_current_span().get_span_context().span_id)
+    await asyncio.sleep(0.01)
+    return a + b
+
+
+@METHODS.register
+async def fail() -> None:
+    raise RemoteError("no-stock", "nothing is left")
+
+
+@METHODS.register
+async def hang() -> None:
+    await asyncio.sleep(100)
+
+
+@METHODS.register
+async def count(upto: int):
+    for number in range(upto):
+        yield number
+
+
+class Recorded:
+    """A tracer, and what it has recorded."""
+
+    def __init__(self, sampler=sampling.ALWAYS_ON):
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(sampler=sampler)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracer = self.provider.get_tracer("test")
+
+    def spans(self, kind):
+        return [span for span in self.exporter.get_finished_spans() if span.kind is kind]
+
+    def both(self):
+        (client,), (server,) = self.spans(SpanKind.CLIENT), self.spans(SpanKind.SERVER)
+        return client, server
+
+
+def traced(ends, recorded, *, server=True):
+    trace_calls(ends.client, tracer=recorded.tracer)
+    if server:
+        trace_calls(ends.server, tracer=recorded.tracer)
+
+
+@virtual_clock
+async def test_caller_and_handler_are_one_trace():
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        with recorded.tracer.start_as_current_span("around"):
+            assert await ends.client.request("add", [1, 2]) == 3
+    client, server = recorded.both()
+    assert server.parent.span_id == client.context.span_id
+    (around,) = recorded.spans(SpanKind.INTERNAL)
+    assert {s.context.trace_id for s in (client, server)} == {around.context.trace_id}
+    assert SEEN[-1] == server.context.span_id
+    for span in (client, server):
+        assert span.name == "add"
+        assert dict(span.attributes) == {"rpc.system.name": "reliable_ws", "rpc.method": "add"}
+
+
+@virtual_clock
+async def test_a_request_that_is_sent_again_stays_in_its_trace():
+    """CALL-47"""
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        ends.network.half_open()
+        asking = asyncio.create_task(ends.client.request("add", [1, 2]))
+        await asyncio.sleep(0.1)
+        ends.network.cut()
+        assert await asking == 3
+        assert ends.client.stats.resumes == 1
+    client, server = recorded.both()
+    assert server.parent.span_id == client.context.span_id
+
+
+@virtual_clock
+async def test_a_stream_has_a_span_as_long_as_itself():
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        async with contextlib.aclosing(ends.client.stream("count", [3])) as stream:
+            items = [item async for item in stream if not recorded.spans(SpanKind.CLIENT)]
+    assert items == [0, 1, 2]
+    client, server = recorded.both()
+    assert server.parent.span_id == client.context.span_id
+    assert client.status.status_code is StatusCode.UNSET
+
+
+@virtual_clock
+async def test_errors_say_what_is_known():
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        with pytest.raises(RemoteError):
+            await ends.client.request("fail")
+        with pytest.raises(RequestTimeout):
+            await ends.client.request("hang", timeout=1)
+        await asyncio.sleep(1)
+        with pytest.raises(RemoteError):
+            async for _ in ends.client.stream("fail"):
+                pass
+        hanging = asyncio.create_task(ends.client.request("hang"))
+        await asyncio.sleep(0.1)
+        ends.client.abort()
+        with pytest.raises(reliable_ws.DeliveryError):
+            await hanging
+    told = [(s.name, s.attributes.get("error.type")) for s in recorded.spans(SpanKind.CLIENT)]
+    assert told[:3] == [("fail", "no-stock"), ("hang", "RequestTimeout"), ("fail", "no-stock")]
+    outcomes = [s.attributes.get("reliable_ws.outcome") for s in recorded.spans(SpanKind.CLIENT)]
+    assert outcomes == [None, "taken", None, "unknown"]
+    assert {s.status.status_code for s in recorded.spans(SpanKind.CLIENT)} == {StatusCode.ERROR}
+    told = [(s.name, s.attributes["error.type"]) for s in recorded.spans(SpanKind.SERVER)]
+    assert told[:2] == [("fail", "no-stock"), ("hang", "timeout")]
+
+
+@virtual_clock
+async def test_a_peer_that_does_not_trace_answers_all_the_same():
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded, server=False)
+        assert await ends.client.request("add", [1, 2]) == 3
+    assert len(recorded.spans(SpanKind.CLIENT)) == 1
+
+
+@virtual_clock
+async def test_what_is_not_sampled_sends_no_context():
+    recorded = Recorded(sampling.ALWAYS_OFF)
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        assert await ends.client.request("add", [1, 2]) == 3
+        assert not ends.client._pump.contexts._sent
+    assert not recorded.exporter.get_finished_spans()
+
+
+@virtual_clock
+async def test_contexts_are_bounded():
+    """One for each open request of ours; of the peer's the newest thousand."""
+    recorded = Recorded()
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded)
+        for _ in range(50):
+            await ends.client.request("add", [1, 2])
+        ours, theirs = ends.client._pump.contexts, ends.server._pump.contexts
+        assert len(ours._sent) <= 10
+        assert not theirs._received
+        from reliable_ws.protocol.codec import encode
+        from reliable_ws.protocol.context import with_contexts
+        from reliable_ws.protocol.frames import Calls, Request
+
+        for number in range(1, 1101):
+            request = encode([Calls(number, [Request("add", None, 0, b"")])])
+            theirs("gets", with_contexts(request, {number: b"x"}, 9999))
+        assert len(theirs._received) == 1024
+        assert theirs.take(1) == b""
+        assert theirs.take(1100) == b"x"
+
+
+@virtual_clock
+async def test_all_sessions_of_a_server():
+    recorded, network = Recorded(), Network()
+
+    async def handler(conn):
+        await conn.wait_closed()
+
+    async with network.serve(handler, methods=METHODS, drain_timeout=1.0) as server:
+        trace_calls(
+            server if isinstance(server, reliable_ws.Sessions) else server.sessions,
+            tracer=recorded.tracer,
+        )
+        async with await network.connect() as conn:
+            trace_calls(conn, tracer=recorded.tracer)
+            assert await conn.request("add", [1, 2]) == 3
+    client, served = recorded.both()
+    assert served.parent.span_id == client.context.span_id
+
+
+@virtual_clock
+async def test_mistakes():
+    async with pair(methods=METHODS) as ends:
+        await ends.client.request("add", [1, 2])
+        with pytest.raises(RuntimeError, match="before the first request"):
+            trace_calls(ends.client)
+    with pytest.raises(TypeError, match="calls are traced of a server or a connection"):
+        trace_calls(3)
