@@ -77,7 +77,7 @@ bench-slow: $(DEV)
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
 
-test: lint types pytest js pyodide matrix
+test: lint types pytest js browsers pyodide matrix
 
 check: lint types pytest js pyodide
 

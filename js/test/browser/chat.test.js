@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { BROWSERS, launch } from "./browsers.js";
 import { PYTHON, REPOSITORY, until } from "./server.js";
 
@@ -47,8 +48,7 @@ const look = (page) =>
 const sees = (page, mark, lines) =>
   until(async () => {
     const seen = await look(page);
-    const wanted = JSON.stringify({ mark, lines });
-    return JSON.stringify(seen) === wanted || (page.seen = seen, false);
+    return isDeepStrictEqual(seen, { mark, lines }) || (page.seen = seen, false);
   }).catch((error) => {
     assert.deepEqual(page.seen, { mark, lines }, error.message);
     throw error;
