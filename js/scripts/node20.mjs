@@ -8,6 +8,6 @@ if (!existsSync(node)) {
   console.log("Node 20: npm has none for this machine");
 } else {
   const files = globSync("test/{,net/}*.test.js");
-  const options = ["--test", "--test-concurrency=4", "--test-timeout=60000"];
+  const options = ["--test", "--test-concurrency=4", "--test-timeout=180000"];
   process.exit(spawnSync(node, [...options, ...files], { stdio: "inherit" }).status ?? 1);
 }

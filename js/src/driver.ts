@@ -47,10 +47,7 @@ const LONGEST_DELAY = 2 ** 31 - 1;
 
 /** Codes of protocol.md, section 12. */
 const GOING_AWAY = 1001;
-const NO_HELLO = 4508;
 const SILENT = 4509;
-const AWAY = 4503;
-const BUSY = 4529;
 const VERSION = 4426;
 
 /** Takes the next message. */
@@ -340,10 +337,11 @@ export class Driver {
     const { session } = this;
     const wasOpened = this.#wasOpened;
     this.#wasOpened = false;
-    const strange = code !== null && code !== AWAY && code !== NO_HELLO && code !== BUSY;
+    const isBusy = code !== null && code >= 4500 && code !== SILENT; // REFUSE-4
+    const strange = code !== null && !isBusy;
     if (!session.welcomed && (strange || !this.#startsOffline)) {
       const words = reason || (strange ? `closed with ${code}` : "the network was lost");
-      if (code === AWAY || code === BUSY || code === NO_HELLO) {
+      if (isBusy) {
         this.#opening?.reject(new ServerBusy(reason, retry));
       } else if (strange) {
         this.#opening?.reject(new NotReliablePeer(`no Welcome: ${words}`));

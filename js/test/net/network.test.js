@@ -56,6 +56,7 @@ test("a WebSocket that is no peer is found out (LIVE-5)", async (t) => {
     if (url === "/echoes") socket.on("message", (data) => socket.send(data));
     if (url === "/talks") socket.send("hello");
     if (url === "/cuts") socket.terminate();
+    if (url === "/away") socket.close(4503, "ask again");
   });
   await once(server, "listening");
   const url = `ws://127.0.0.1:${server.address().port}`;
@@ -64,6 +65,7 @@ test("a WebSocket that is no peer is found out (LIVE-5)", async (t) => {
     await assert.rejects(connect(`${url}/${path}`, { config }), { name: "NotReliablePeer" }, path);
   }
   await assert.rejects(connect(`${url}/cuts`, { config }), { name: "SessionLost" });
+  await assert.rejects(connect(`${url}/away`, { config }), { name: "ServerBusy" });
 });
 
 test("a server that is busy says when to come again (REFUSE-5)", async (t) => {

@@ -14,7 +14,7 @@ for (const [name, run] of Object.entries(scenarios(client, url, direct, { WebSoc
   const limit = setTimeout(() => {
     console.log(JSON.stringify({ name, error: "it takes too long" }));
     process.exit(1);
-  }, 30_000);
+  }, 90_000);
   try {
     await run();
     console.log(JSON.stringify({ name }));
