@@ -147,6 +147,11 @@ class Sessions:
         return self._registry.draining
 
     @property
+    def methods(self) -> Methods | None:
+        """What peers may request."""
+        return self._options.methods
+
+    @property
     def has_store(self) -> bool:
         """Whether a store keeps the sessions."""
         return self._options.store is not None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import reliable_ws
 
-from . import demo, doctor, listen, send, store, top, trace
+from . import asyncapi, demo, doctor, listen, send, store, top, trace
 from .common import INTERRUPTED, USAGE, Failure, complain
 
 __all__ = ["main"]
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=reliable_ws.__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (listen, send, store, trace, doctor, top, demo):
+    for command in (listen, send, store, trace, doctor, top, asyncapi, demo):
         command.add_to(commands)
     args = parser.parse_args(argv)
     try:

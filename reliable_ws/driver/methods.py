@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from reliable_ws.protocol.errors import InvalidParams
@@ -168,6 +168,10 @@ class Methods:
     def __repr__(self) -> str:
         """The names that can be requested."""
         return f"<Methods {', '.join(self._methods) or 'none yet'}>"
+
+    def __iter__(self) -> Iterator[Method]:
+        """Go through the methods, in the order in which they were registered."""
+        return iter(self._methods.values())
 
     @overload
     def register(self, function: F, /) -> F: ...

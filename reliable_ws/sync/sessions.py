@@ -133,6 +133,11 @@ class Sessions:
         return len(self._registry)
 
     @property
+    def methods(self) -> Methods | None:
+        """What peers may request."""
+        return self._options.methods
+
+    @property
     def has_store(self) -> bool:
         """Whether a store keeps the sessions."""
         return self._options.store is not None
