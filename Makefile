@@ -14,6 +14,7 @@
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
+#   make bench-cluster       compare sessions of a cluster with those of one process
 #   make bench-js            compare the JavaScript client with what is used instead, in Node and in pages
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
@@ -47,7 +48,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-cluster bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -67,6 +68,10 @@ bench-durable: $(DEV)
 bench-js: js-build
 	.ci/browsers
 	cd js && $(NODE) node bench/main.js $(BENCH_ARGS)
+
+# apt-get install redis-server
+bench-cluster: $(DEV)
+	$(BIN)/python -m benchmarks.cluster $(BENCH_ARGS)
 
 bench-hostile: $(DEV)
 	$(BIN)/python -m benchmarks.hostile

@@ -138,6 +138,30 @@ async def test_an_emptied_engine_is_told_all_again(engine: RedisServer) -> None:
         assert b"facts" in fields
 
 
+async def test_an_engine_that_comes_back_with_an_older_copy_is_told_the_rest(
+    engine: RedisServer,
+) -> None:
+    """As a replica that is promoted without the last moments: the owners have them."""
+    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        with engine.client as client:
+            client.save()  # and everything behind this is lost
+        for number in range(2, 6):
+            await exchange(conn, number)
+        async with scene.connect() as later:
+            await exchange(later, 1)
+            engine.stop()
+            engine.start()
+            await until(lambda: all(one.stats.engine_away == 0 for one in scene.clusters))
+            await exchange(conn, 6)
+            await exchange(later, 2)
+            await scene.servers[0].drain(5, within=0.0)
+            scene.only(1)
+            await exchange(conn, 7)
+            await exchange(later, 3)
+            assert scene.clusters[1].stats.claimed == 2
+
+
 async def test_a_session_that_another_node_has_ends_as_moved(engine: RedisServer) -> None:
     causes = []
 

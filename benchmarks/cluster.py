@@ -1,0 +1,208 @@
+"""What a cluster costs (docs/cluster.md): ``make bench-cluster``. Needs redis-server.
+
+Nodes and an engine, each in a process of its own, and one client here. Each row is measured a few
+times, in turn with the others, and the best counts: only ratios within one run mean anything. The
+way to the other node has a TCP proxy in it, which brings the client there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import reliable_ws
+
+HOST = "127.0.0.1"
+PAYLOAD = b"x" * 256
+ROWS = {
+    "no cluster": ("none", False),
+    "relay, at the owner": ("relay", False),
+    "relay, at another node": ("relay", True),
+    "log, at the owner": ("log", False),
+}
+SESSIONS = 10_000
+
+
+# ---------------------------------------------------------------------- a node
+
+
+async def take(conn: reliable_ws.Connection) -> None:
+    async for _message in conn:
+        pass
+
+
+async def node(port: int, engine: str, level: str) -> None:
+    options: dict[str, Any] = {}
+    if level != "none":
+        options = {"cluster": reliable_ws.Cluster(engine), "level": level}
+    server = await reliable_ws.serve(take, HOST, port, **options)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.inner.close)
+    await server.wait_closed()
+
+
+# ---------------------------------------------------------------------- the client
+
+
+class Row:
+    """One way to a handler."""
+
+    def __init__(self, conn: reliable_ws.Connection) -> None:
+        self.conn = conn
+        self.stream = 0.0
+        "Messages per second, confirmed."
+        self.single = float("inf")
+        "Milliseconds of one confirmed send, the median."
+
+    async def measure(self, messages: int) -> None:
+        conn = self.conn
+        begun = time.perf_counter()
+        for _ in range(messages):
+            await conn.send(PAYLOAD)
+        await conn.flush()
+        self.stream = max(self.stream, messages / (time.perf_counter() - begun))
+        times = []
+        for _ in range(200):
+            begun = time.perf_counter()
+            await (await conn.send(PAYLOAD))
+            times.append(time.perf_counter() - begun)
+        self.single = min(self.single, statistics.median(times) * 1000)
+
+
+async def cut_to(conn: reliable_ws.Connection, port: int, ports: list[int]) -> None:
+    """Let the next WebSocket of a connection reach another node."""
+    ports[0] = port
+    conn.transport.abort()
+    await (await conn.send(b""))
+
+
+async def relay(ports: list[int]) -> asyncio.Server:
+    """Listen at a port, and pass each connection on to the port that is meant now."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(HOST, ports[0])
+        with contextlib.suppress(OSError):
+            await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+        for one in (writer, there[1]):
+            one.transport.abort()
+
+    return await asyncio.start_server(serve, HOST, 0)
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(2**18):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+async def memory_of_sessions(engine: str) -> float:
+    """Return what a record of the engine takes, in MB for ten thousand sessions."""
+    import redis.asyncio
+
+    from reliable_ws.cluster.engine import Engine
+
+    async with redis.asyncio.Redis.from_url(engine) as client:
+        before = (await client.info("memory"))["used_memory"]
+        own = Engine.at(engine, secrets.token_bytes(12), 10.0, 5.0)
+        for _ in range(SESSIONS):
+            fields = ["owner", secrets.token_bytes(12), "attempt", "1", "key"]
+            fields += [secrets.token_bytes(32), "who", b"\xa8customer", "level", "relay", "run"]
+            fields += [secrets.token_bytes(57)]
+            await own.find(secrets.token_bytes(16), 3600.0, fields)
+        after = (await client.info("memory"))["used_memory"]
+        await own.close()
+    return float(after - before) / 1e6
+
+
+@contextlib.contextmanager
+def programs() -> Iterator[Any]:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> None:
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+
+    try:
+        yield start
+    finally:
+        for program in reversed(running):
+            program.kill()
+            program.wait()
+
+
+async def listens(port: int) -> None:
+    while True:
+        with contextlib.suppress(OSError):
+            _reader, writer = await asyncio.open_connection(HOST, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+async def compare(messages: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, programs() as start:
+        port = free_port()
+        engine = f"redis://{HOST}:{port}"
+        redis_server = ["redis-server", "--port", str(port), "--dir", folder, "--save", ""]
+        start(*redis_server, "--appendonly", "yes", "--appendfsync", "everysec")
+        await listens(port)
+        rows: dict[str, Row] = {}
+        for name, (level, is_relayed) in ROWS.items():
+            nodes = [free_port() for _ in range(1 + is_relayed)]
+            for one in nodes:
+                start(sys.executable, "-m", "benchmarks.cluster", "node", str(one), engine, level)
+                await listens(one)
+            uri = f"ws://{HOST}:{nodes[0]}"
+            if is_relayed:
+                # The session begins at its owner; the next WebSocket reaches the other node.
+                target = [nodes[0]]
+                front = await relay(target)
+                uri = f"ws://{HOST}:{front.sockets[0].getsockname()[1]}"
+                conn = await reliable_ws.connect(uri, proxy=None)
+                await cut_to(conn, nodes[1], target)
+            else:
+                conn = await reliable_ws.connect(uri, proxy=None)
+            rows[name] = Row(conn)
+        for _ in range(rounds):
+            for row in rows.values():
+                await row.measure(messages)
+        base = rows["no cluster"]
+        print(f"{'':26}{'messages/s':>12}{'':>8}{'one, ms':>10}{'':>10}")
+        for name, row in rows.items():
+            ratio, more = row.stream / base.stream, row.single - base.single
+            print(f"{name:26}{row.stream:>12,.0f}{ratio:>7.2f}x{row.single:>10.2f}{more:>+10.2f}")
+            await row.conn.close()
+        print(f"{SESSIONS:,} sessions in the engine: {await memory_of_sessions(engine):.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="*")
+    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    if given.what[:1] == ["node"]:
+        asyncio.run(node(int(given.what[1]), given.what[2], given.what[3]))
+        return
+    os.environ["no_proxy"] = HOST
+    asyncio.run(compare(given.messages, given.rounds))
+
+
+if __name__ == "__main__":
+    main()
