@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -180,7 +180,7 @@ class Engine:
             return await script(keys=[_session(session)], args=args)
 
     @asynccontextmanager
-    async def _step(self) -> AsyncIterator[None]:
+    async def _step(self) -> AsyncGenerator[None]:
         """Bound the time of one step, and raise :class:`EngineAway` for whatever goes wrong."""
         try:
             async with asyncio.timeout(self._timeout):
