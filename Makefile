@@ -11,6 +11,7 @@
 #   make js-bundle           write the JavaScript client into the Python package
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in browsers
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
+#   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
@@ -48,7 +49,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak bench bench-cluster bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -146,6 +147,10 @@ explore: $(DEV)
 soak: $(DEV)
 	$(BIN)/python -m tests.durable.harness --kills $(or $(KILLS),10000) --jobs $(WAITERS) \
 		--keep .venv/soak
+
+# apt-get install redis-server
+soak-cluster: $(DEV)
+	$(BIN)/python -m tests.cluster.soak --seconds $(or $(SECONDS),600)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from reliable_ws.aio.membership import Host, Level, Served
+from reliable_ws.driver.log_limit import LogLimit
 from reliable_ws.driver.restored import about_acceptor, restored_from
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.frames import Code, Hello
@@ -113,6 +114,7 @@ class Member:
             self.port = LogPort(
                 cluster.append, self.restate, cluster.wait_for_engine, self._tombstone_life
             )
+        self._unreached = LogLimit()  # lines about nodes that cannot be reached
         self._left = False
         self._claiming: set[bytes] = set()
         self._ends: list[Entry] = []
@@ -149,7 +151,9 @@ class Member:
             self._cluster.note_away(error)
             arrival.refuse(Code.AWAY, NO_ENGINE)
         except NotReachable as error:
-            logger.warning("cluster node %s: %s", self._cluster.name, error)
+            if self._unreached.admits(time.monotonic()):
+                more = self._unreached.more()
+                logger.warning("cluster node %s: %s%s", self._cluster.name, error, more)
             arrival.refuse(Code.AWAY, "the process that has this session cannot be reached now")
         finally:
             self._claiming.discard(hello.session)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from reliable_ws.adapters.websockets.asyncio import WebSocketsTransport, dial, listen
+from reliable_ws.driver.log_limit import LogLimit
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.session import Role
@@ -34,6 +35,9 @@ __all__ = ["Address", "Listener", "NotReachable", "PipedRelay", "RelayedTranspor
 
 TOO_BIG_TOLD = 3009
 """How 1009 is told on an inner WebSocket: libraries keep that code for themselves."""
+
+YOUNG = 60.0
+"""Seconds for which a socket that refuses may belong to a process that is just starting."""
 
 SLACK = 64 * 1024
 """Bytes that an inner WebSocket takes above the largest frame."""
@@ -204,6 +208,7 @@ class Listener:
         self._timeout = timeout
         self._max_size = max_frame + SLACK
         self._servers: list[Any] = []
+        self._refused = LogLimit()  # lines about tickets: anybody may send one
         self._path: Path | None = None
 
     async def open_local(self) -> str:
@@ -213,7 +218,9 @@ class Listener:
             OSError: It cannot be listened there.
         """
         if hasattr(socket, "AF_UNIX"):
-            path = private_folder() / f"{self._node.hex()}.sock"
+            folder = private_folder()
+            remove_dead(folder, time.time())
+            path = folder / f"{self._node.hex()}.sock"
             self._servers.append(await self._listen(None, None, unix=True, path=str(path)))
             self._path = path
             return str(path)
@@ -248,7 +255,9 @@ class Listener:
                 data = await inner.recv()
             ticket = read_ticket(data, self._secret(), self._node, time.time())
         except BadTicket as error:
-            logger.warning("cluster: a WebSocket of another node was refused: %s", error)
+            if self._refused.admits(time.monotonic()):
+                words = "cluster: a WebSocket of another node was refused: %s%s"
+                logger.warning(words, error, self._refused.more())
             await inner.close(Code.AWAY, "not believed")
             return
         except (TimeoutError, TransportClosed):
@@ -276,6 +285,21 @@ def private_folder() -> Path:
     if about.st_uid != os.getuid() or about.st_mode & 0o077 or folder.is_symlink():
         raise OSError(f"{folder} is not this user's alone: remove it")
     return folder
+
+
+def remove_dead(folder: Path, wall: float) -> None:
+    """Remove the sockets of processes that were killed."""
+    for path in folder.glob("*.sock"):
+        try:
+            if path.stat().st_mtime > wall - YOUNG:
+                continue
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)  # noqa: FBT003 - the method's own
+                probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError:  # it is gone, or somebody listens and is busy
+            continue
 
 
 def _port_of(server: Any) -> int:

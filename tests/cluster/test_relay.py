@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,6 +291,22 @@ def test_what_a_caller_does_wrong_is_refused_at_the_call() -> None:
         reliable_ws.Sessions(
             cluster=Cluster("redis://x"), store=reliable_ws.SQLiteStore("never-made.db")
         )
+
+
+def test_sockets_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -> None:
+    old = time.time() - 2 * relay.YOUNG
+    paths = {name: tmp_path / f"{name}.sock" for name in ("dead", "starting", "lives")}
+    for path in paths.values():
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    paths["lives"].unlink()
+    with socket.socket(socket.AF_UNIX) as lives:
+        lives.bind(str(paths["lives"]))
+        lives.listen()
+        for name in ("dead", "lives"):
+            os.utime(paths[name], (old, old))
+        relay.remove_dead(tmp_path, time.time())
+    assert {name for name, path in paths.items() if path.exists()} == {"starting", "lives"}
 
 
 def test_the_folder_of_sockets_is_this_users_alone() -> None:
