@@ -10,7 +10,12 @@ from reliable_ws.adapters.asgi import MAX_FRAME, ASGITransport, Receive, Send
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, logger
-from reliable_ws.driver.validation import check_handler, check_options, check_shared
+from reliable_ws.driver.validation import (
+    check_handler,
+    check_options,
+    check_seconds,
+    check_shared,
+)
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import PayloadCodec
 from reliable_ws.store import Store
@@ -58,6 +63,8 @@ class ASGIApp:
             signal (see :func:`~reliable_ws.drain_on_sigterm`). With a store they are kept for the
             next process, and with a cluster that moves sessions they go to others; and so it is at
             the end of lifespan. With ``None`` they do not drain.
+        drain_within: Seconds over which peers are spread that come back, if a cluster moves the
+            sessions on SIGTERM.
 
     Attributes:
         sessions: The sessions that the application serves.
@@ -84,9 +91,11 @@ class ASGIApp:
         level: Level | None = None,
         max_frame: int = MAX_FRAME,
         drain_timeout: float | None = 10.0,
+        drain_within: float = 1.0,
     ) -> None:
         check_handler(handler, awaited=True)
         check_options(principal=principal, drain_timeout=drain_timeout)
+        check_seconds(drain_within, name="drain_within")
         check_shared(
             sessions,
             Sessions,
@@ -115,6 +124,7 @@ class ASGIApp:
         self._principal = principal
         self._max_frame = max_frame
         self._drain_timeout = drain_timeout
+        self._drain_within = drain_within
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one scope: a WebSocket, an HTTP request, or the life of the server."""
@@ -168,7 +178,12 @@ class ASGIApp:
         if timeout is None or threading.current_thread() is not threading.main_thread():
             return
         try:
-            drain_on_sigterm(self.sessions, timeout=timeout, keep=self.sessions.can_keep)
+            drain_on_sigterm(
+                self.sessions,
+                timeout=timeout,
+                keep=self.sessions.can_keep,
+                within=self._drain_within,
+            )
         except RuntimeError as error:
             logger.warning("SIGTERM will not drain: %s", error)
 

@@ -31,6 +31,7 @@ def drain_on_sigterm(
     on_drained: OnDrained | None = None,
     then: Callable[[], object] | None = None,
     keep: bool = False,
+    within: float = 1.0,
 ) -> None:
     """Let SIGTERM drain ``sessions`` first, and then do what it did before this call.
 
@@ -55,6 +56,7 @@ def drain_on_sigterm(
         then: Stops the server. If several calls give it, the last one counts.
         keep: Leave the sessions to the next process, as ``drain(sessions="keep")`` does. They need
             a store or a cluster. With a cluster that moves sessions this is the default.
+        within: Seconds over which peers are spread that come back, if a cluster moves the sessions.
 
     Raises:
         RuntimeError: uvloop has a handler for SIGTERM but none for SIGINT, and ``then`` is not
@@ -65,6 +67,7 @@ def drain_on_sigterm(
     global _watch  # noqa: PLW0603 - there is one SIGTERM
     check_sessions(sessions, Sessions)
     check_seconds(timeout)
+    check_seconds(within, name="within")
     if keep and not sessions.can_keep:
         raise ValueError(
             "keep=True needs a store, or a cluster that moves sessions: Sessions(store=…)"
@@ -81,7 +84,7 @@ def drain_on_sigterm(
             return
     elif then is not None:
         _watch.go_on = then
-    drain = partial(sessions.drain, timeout, sessions="keep" if keep else None)
+    drain = partial(sessions.drain, timeout, sessions="keep" if keep else None, within=within)
     _watch.drains.setdefault(sessions, lambda: _drained(drain, on_drained))
 
 

@@ -137,8 +137,7 @@ class Engine:
     async def restate(self, entries: Iterable[Entry]) -> list[bytes]:
         """Say all that there is of these sessions; return the ids of those that others have."""
         entries = list(entries)
-        pipe = self._client.pipeline(transaction=False)
-        async with self._step():
+        async with self._step(), self._client.pipeline(transaction=False) as pipe:
             for one in entries:
                 args = [self._node, one.attempt, int((one.life or 0) * 1000), *one.values]
                 await self._restate(keys=[_session(one.session)], args=args, client=pipe)

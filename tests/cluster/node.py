@@ -47,7 +47,7 @@ async def main() -> None:
     sessions = reliable_ws.Sessions(cluster=cluster, level=given.level, config=CONFIG)
     server = await reliable_ws.serve(handler, "127.0.0.1", given.port, sessions=sessions)
     gone = asyncio.Event()
-    reliable_ws.drain_on_sigterm(sessions, timeout=5, then=gone.set)
+    reliable_ws.drain_on_sigterm(sessions, timeout=5, then=gone.set, within=given.within)
     note("ready")
     await gone.wait()
     server.inner.close()

@@ -21,13 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Node:
     """One node."""
 
-    def __init__(self, folder: Path, engine: RedisServer, name: str, level: str) -> None:
+    def __init__(
+        self, folder: Path, engine: RedisServer, name: str, level: str, within: float = 0.5
+    ) -> None:
         self.name = name
         self.port = free_port()
         self.notes = folder / f"{name}.notes"
         self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", engine.url]
         self._command += ["--port", str(self.port), "--level", level, "--name", name]
-        self._command += ["--notes", str(self.notes)]
+        self._command += ["--notes", str(self.notes), "--within", str(within)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -69,10 +71,10 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, engine: RedisServer, level: str, count: int = 3
+    folder: Path, engine: RedisServer, level: str, count: int = 3, within: float = 0.5
 ) -> AsyncIterator[tuple[list[Node], Balancer]]:
     """So many nodes, and a balancer that sends every connection to a random one."""
-    nodes = [Node(folder, engine, f"n{number}", level) for number in range(count)]
+    nodes = [Node(folder, engine, f"n{number}", level, within) for number in range(count)]
     try:
         for node in nodes:
             node.start()
