@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reliable_ws.protocol import durable as durable_module
 from reliable_ws.protocol import session as session_module
 from reliable_ws.protocol.acks import Acks
 from reliable_ws.protocol.calls.cursor import CallCursor
@@ -212,8 +213,8 @@ def _behind_finish(put: Replace) -> None:
 
 def _facts_without(**facts: Any) -> Any:
     def install(put: Replace) -> None:
-        right = Durable._facts
-        put(Durable, "_facts", lambda self, identity: right(self, identity) | facts)
+        right = durable_module.gather_facts
+        put(durable_module, "gather_facts", lambda *of_session: right(*of_session) | facts)
 
     return install
 
