@@ -125,6 +125,8 @@ class Cluster:
         self._hurry = asyncio.Event()  # the engine is missed: look for it now
         self._relayed = self._served = 0
         self.claimed = self.moved = self.lost = 0
+        # Whether sessions are being left to others: they may be on their way to the engine.
+        self.is_leaving = False
 
     def __repr__(self) -> str:
         """Its name, and how it stands with the engine."""
@@ -164,6 +166,7 @@ class Cluster:
 
     async def _start(self) -> None:
         self.id = secrets.token_bytes(12)
+        self.is_leaving = False
         if isinstance(self._engine_at, str):
             self._engine = Engine.at(self._engine_at, self.id, self.lease, self.engine_timeout)
         else:
@@ -199,6 +202,7 @@ class Cluster:
             self._members.remove(member)
         if self._members or self._starting is None:
             return
+        self.is_leaving = True
         starting, self._starting = self._starting, None
         await cancel_all(
             task for task in (self._renewing, self._restating, starting) if task is not None
@@ -365,8 +369,9 @@ class Cluster:
                 finally:
                     self._served -= 1
                 return
-        # It is just being made here; or nothing is known of it any more, and the engine forgets it.
-        if not ticket.is_new:
+        # It is just being made here, or left to others; or nothing is known of it any more, and the
+        # engine forgets it.
+        if not ticket.is_new and not self.is_leaving:
             with suppress(EngineAway):
                 await self.engine.forget(ticket.session)
         await transport.close(4503, "come again")

@@ -57,6 +57,7 @@ class Node(Protocol):
     claimed: int
     moved: int
     lost: int
+    is_leaving: bool
 
     @property
     def name(self) -> str:
@@ -326,6 +327,7 @@ class Member:
         """
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
+        self._cluster.is_leaving = True
         if self.port is not None:
             for one in served:
                 if one.store is not None:

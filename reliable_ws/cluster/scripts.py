@@ -103,9 +103,11 @@ return 0
 """
 
 FORGET = """
--- Forget a session that was registered, and was refused by its node: 0, or 1 if it is another's.
+-- Forget a session that its node does not have: 0, or 1 if it is another's, or others can go on
+-- with it.
 -- KEYS: session.  ARGV: node.
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 1 end
+if redis.call('HEXISTS', KEYS[1], 'facts') == 1 then return 1 end
 redis.call('DEL', KEYS[1])
 return 0
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import reliable_ws
 from reliable_ws import Backoff, Outcome
+from reliable_ws.cluster.engine import Entry
 
 from .processes import check_nothing_lost_or_doubled, running
 from .scene import BACKOFF, CONFIG, nodes
@@ -106,6 +108,34 @@ async def test_a_tombstone_outlives_its_node(engine: RedisServer) -> None:
         scene.only(1)
         await conn.close()
         assert conn.report.confirmed == 1
+
+
+async def test_a_peer_that_is_quicker_than_the_engine_is_told_to_come_again(
+    engine: RedisServer,
+) -> None:
+    """REFUSE-7: the owner has left the session, and the engine does not have it yet."""
+    async with nodes(engine, "park", _idle) as scene:
+        conn = await scene.connect()
+        with engine.client as client:  # a young engine says no 4404 anyway
+            await until(lambda: not client.exists("reliable-ws:young"))
+        member = scene.clusters[0]._members[0]
+        restate = member._cluster.engine.restate
+        arrived = asyncio.Event()
+
+        async def late(entries: Iterable[Entry]) -> list[bytes]:
+            before = scene.balancer.connections
+            scene.move_to(1)
+            # The third one comes when the second was answered.
+            await until(lambda: conn.ended or scene.balancer.connections >= before + 3)
+            arrived.set()
+            return await restate(entries)
+
+        member._cluster.engine.restate = late  # type: ignore[method-assign]
+        await scene.servers[0].drain(5, within=0.0)
+        assert arrived.is_set()
+        await (await conn.send("goes on"))
+        await conn.close()
+        assert scene.clusters[1].stats.claimed == 1
 
 
 async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -> None:

@@ -156,6 +156,13 @@ async def test_only_the_owner_makes_a_session_forgotten(pair: tuple[Engine, Engi
     assert await first.find(SESSION, LIFE, None) is False
 
 
+async def test_what_others_can_go_on_with_is_not_forgotten(pair: tuple[Engine, Engine]) -> None:
+    first, _second = pair
+    await first.append([change(1)])
+    await first.forget(SESSION)
+    assert await first.find(SESSION, LIFE, None) is not False
+
+
 async def test_an_engine_that_is_away_is_one_error(engine: RedisServer) -> None:
     node = Engine.at(engine.url, b"node-a", 0.2, 0.5)
     engine.stop()
