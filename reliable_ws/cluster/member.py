@@ -41,7 +41,7 @@ FIRST_RETRY = 0.2
 LAST_STEP = 2.0
 """Seconds that the last ends of sessions may take to be told, when a node goes."""
 
-CHUNK = 100
+CHUNK = 50
 """Sessions that are parked in one step."""
 
 MOVING = "moving to another process"
@@ -332,24 +332,25 @@ class Member:
             for one in served:
                 if one.store is not None:
                     await one.store.keep(max(0.0, by - loop.time()))
-        entries: list[Entry] = []
-        for place, one in enumerate(served):
-            if one.session.ended:
-                continue
-            entries.append(self._parked(one))
-            retry = FIRST_RETRY + within * place / len(served)
-            one.dispatch(one.session.move(loop.time(), MOVING, retry))
+        # A few at a time: the lease has to be renewed meanwhile, and a peer that is told to go has
+        # its session in the engine soon.
         done = 0
         try:
             async with asyncio.timeout_at(by):
-                for at in range(0, len(entries), CHUNK):
-                    await self._cluster.insist(lambda: self._park(entries[at : at + CHUNK]))  # noqa: B023
-                    done = min(len(entries), at + CHUNK)
+                for at in range(0, len(served), CHUNK):
+                    entries: list[Entry] = []
+                    for place, one in enumerate(served[at : at + CHUNK], at):
+                        if not one.session.ended:
+                            entries.append(self._parked(one))
+                            retry = FIRST_RETRY + within * place / len(served)
+                            one.dispatch(one.session.move(loop.time(), MOVING, retry))
+                    await self._cluster.insist(lambda: self._park(entries))  # noqa: B023
+                    done += len(entries)
         except TimeoutError:
             logger.error(
                 "cluster node %s: the engine was not told of %d sessions in time: they are lost",
                 self._cluster.name,
-                len(entries) - done,
+                len(served) - done,
             )
         self._cluster.moved += done
 
