@@ -186,7 +186,7 @@ inEach((scene) => {
   test("the last words of a page that is left are kept, and the next has the store", async () => {
     const page = await scene.open();
     await openStore(page);
-    for (let number = 1; number <= 20; number++) {
+    for (let number = 1; number <= 6; number++) {
       await keep(page, { messages: [number, number] });
       await load(page, scene.server);
       assert.equal((await openStore(page))[0].messages.length, number);
@@ -356,7 +356,7 @@ inEach((scene) => {
     if (scene.name === "webkit") return context.skip("its driver keeps no data");
     const profile = makeProfile();
     try {
-      for (let number = 1; number <= 3; number++) {
+      for (let number = 1; number <= 2; number++) {
         const browser = await launch(scene.name, { profile });
         const page = await browser.newPage();
         await load(page, scene.server);
