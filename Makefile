@@ -102,7 +102,7 @@ types: $(DEV)
 pytest: $(DEV) js-build
 	$(PYTEST) tests/core -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='reliable_ws/protocol/*' --fail-under=100
-	$(PYTEST) --ignore=tests/core --ignore=tests/pyodide -n $(WAITERS)
+	$(PYTEST) --ignore=tests/core --ignore=tests/pyodide -n $(WAITERS) --dist worksteal
 
 js-build: $(JS)
 	cd js && $(NODE) npm run -s build

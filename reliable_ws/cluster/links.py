@@ -38,6 +38,9 @@ OVERFLOW = 32 * 1024 * 1024
 PAUSE = 0.25
 """Seconds between two attempts to listen to the engine."""
 
+CANCEL_AGAIN = 0.5
+"""Seconds after which a task that was cancelled and goes on is cancelled again."""
+
 
 class CarriedLink(CallbackTransport):
     """One end of a link that the engine carries."""
@@ -196,8 +199,16 @@ class CarriedLinks:
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, and return when they have ended."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks, and return when they have ended.
+
+    A client of an engine may lose a cancellation that comes in the middle of a step, and go on. So
+    what has not ended after a while is cancelled again.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        ended, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # nobody else asks for it

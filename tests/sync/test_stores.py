@@ -377,7 +377,7 @@ def test_a_store_that_cannot_be_opened_says_so(tmp_path):
 
 
 def test_a_session_that_was_being_closed_is_brought_to_its_end_first(store, tmp_path):
-    config = reliable_ws.Config(open_timeout=1, close_progress_timeout=1)
+    config = reliable_ws.Config(open_timeout=5, close_progress_timeout=1)
     with serving(tmp_path / "server.db") as server:
         with (  # noqa: PT012 - it is about the block
             pytest.raises(KeyboardInterrupt),
@@ -399,7 +399,7 @@ def test_a_session_that_was_being_closed_is_brought_to_its_end_first(store, tmp_
 
 
 def test_a_close_that_cannot_reach_the_peer_raises_kept(store, tmp_path):
-    config = reliable_ws.Config(open_timeout=1, close_progress_timeout=1)
+    config = reliable_ws.Config(open_timeout=5, close_progress_timeout=1)
     with serving(tmp_path / "server.db") as server:
         with (  # noqa: PT012 - it is about the block
             pytest.raises(reliable_ws.Kept),
