@@ -84,6 +84,8 @@ bench-slow: $(DEV)
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
 
+# Less of what takes minutes: WebKit, reloads (make browsers), releases in between (make matrix).
+test: export RELIABLE_WS_SHORT := 1
 test: lint types pytest js browsers pyodide
 	$(BIN)/python tests/matrix.py --short
 

@@ -37,6 +37,9 @@ const THROTTLED = ["--enable-features=IntensiveWakeUpThrottling:grace_period_sec
 // Which browsers the tests run in: BROWSERS=chromium runs one of them.
 export const BROWSERS = (process.env.BROWSERS ?? "chromium,firefox,webkit").split(",");
 
+// With RELIABLE_WS_SHORT=1 WebKit, whose driver can do least, runs the vectors and scenarios only.
+export const WHOLE = BROWSERS.filter((name) => name !== "webkit" || !process.env.RELIABLE_WS_SHORT);
+
 export function programOf(name) {
   const found = PROGRAMS[name]?.find((path) => existsSync(path));
   if (!found) throw new Error(`no ${name} on this machine: \`make browsers\` installs it`);

@@ -9,7 +9,7 @@ import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { BROWSERS, launch } from "./browsers.js";
+import { WHOLE, launch } from "./browsers.js";
 import { PYTHON, REPOSITORY, until } from "./server.js";
 
 // Start one of the servers of the example; return its process and its address.
@@ -60,7 +60,7 @@ async function say(page, text) {
   await page.click("#say button");
 }
 
-for (const name of BROWSERS) {
+for (const name of WHOLE) {
   for (const program of ["chat.py", "fastapi_chat.py"]) {
     describe(`${program} in ${name}`, () => {
       let browser, port, server, complaints, address;

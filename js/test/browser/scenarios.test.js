@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { record } from "../../scripts/results.mjs";
 import { serve } from "../net/server.js";
-import { versionOf } from "./browsers.js";
+import { BROWSERS, versionOf } from "./browsers.js";
 import { inEach } from "./scene.js";
 import { until } from "./server.js";
 
@@ -50,4 +50,4 @@ inEach((scene) => {
     const [runtime, version] = [NAMES[scene.name], numberOf(scene.name)];
     record({ runtime, version, socket: "own", scenarios: passed });
   });
-});
+}, BROWSERS);

@@ -1,7 +1,7 @@
 // One browser and one server for the tests of a file.
 
 import { after, afterEach, before, describe } from "node:test";
-import { BROWSERS, launch } from "./browsers.js";
+import { WHOLE, launch } from "./browsers.js";
 import { Server, until } from "./server.js";
 
 export class Scene {
@@ -54,8 +54,8 @@ export async function reload(page) {
 }
 
 // Define tests for each browser: `define` is called with a scene that is there while they run.
-export function inEach(define) {
-  for (const name of BROWSERS) {
+export function inEach(define, names = WHOLE) {
+  for (const name of names) {
     describe(name, () => {
       const scene = new Scene(name);
       before(() => scene.start());

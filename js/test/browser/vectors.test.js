@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { BROWSERS } from "./browsers.js";
 import { inEach } from "./scene.js";
 import { until } from "./server.js";
 
@@ -44,4 +45,4 @@ inEach((scene) => {
     });
     assert.equal(unseen, 0);
   });
-});
+}, BROWSERS);
