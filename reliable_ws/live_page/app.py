@@ -17,7 +17,7 @@ SHORTEST_TOKEN = 16
 
 LOOPBACK = frozenset(("127.0.0.1", "::1"))
 
-PAGE = Path(__file__).with_name("page.html").read_bytes()
+PAGE = Path(__file__).with_name("page.html")
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -71,7 +71,7 @@ class Live:
         if self._only_this_machine and client not in LOOPBACK:
             return FORBIDDEN
         if path in ("", "/"):
-            return 200, "text/html; charset=utf-8", PAGE
+            return 200, "text/html; charset=utf-8", PAGE.read_bytes()
         if path != "/state.json":
             return NOT_FOUND
         if not hmac.compare_digest(authorization, b"Bearer " + self._token):
