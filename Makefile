@@ -11,7 +11,7 @@
 #   make browsers-long       a hidden page for minutes, and an outage, as long as in real life
 #   make js-bundle           write the JavaScript client into the Python package
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in browsers
-#   make soak [KILLS=10000]  kill both sides of durable sessions so often: an hour or so
+#   make soak [KILLS=10000]  kill both sides of durable sessions so often: ten minutes or so
 #   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets
