@@ -10,6 +10,8 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
+from .figures import Counted, Figures, figures_of_server
+
 __all__ = ["EVICTION_INTERVAL", "OnDrained", "SessionTable"]
 
 OnDrained = Callable[[dict[bytes, Report]], object]
@@ -32,10 +34,11 @@ TASKS_END = 1.0
 DRAIN_CLOSE = (1001, "going away")
 
 
-class Acceptor(Protocol):
+class Acceptor(Counted, Protocol):
     """What drives one session of a server."""
 
-    session: Session
+    connection: Any
+    "The application's end of it."
     handling: Any
     "The task or thread that runs the application's handler, or ``None``."
 
@@ -72,6 +75,8 @@ class SessionTable(Generic[A, H]):
         self.callers: set[H] = set()
         "Tasks or threads that wait for the draining: nobody waits for them."
         self._reports: dict[bytes, Report] | None = None  # from the first drain on
+        self.left = Figures()
+        "What sessions that have ended have left."
 
     def retire(self, acceptor: A, now: float) -> None:
         """Keep of a session that has ended no more than that it has."""
@@ -80,6 +85,15 @@ class SessionTable(Generic[A, H]):
         self.acceptors.pop(session.id, None)
         if self._reports is not None:
             self._reports[session.id] = session.report()
+
+    def figures(self) -> Figures:
+        """Return what all sessions have done together; in any thread."""
+        acceptors = self.acceptors
+        return figures_of_server(
+            lambda: [(one, one.connection.state.value) for one in list(acceptors.values())],
+            self.left,
+            self.registry.refused,
+        )
 
     @property
     def is_empty(self) -> bool:

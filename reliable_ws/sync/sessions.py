@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
-from reliable_ws.driver.figures import Figures, figures_of_server
+from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions, TraceOption
@@ -120,7 +120,6 @@ class Sessions:
         self._opening = threading.Lock()  # held while the store is being opened
         self._release_store: Callable[[], None] = lambda: None
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
-        self._left = Figures()  # what sessions that have ended have left
         self.keeps = False
         "Whether sessions are left to the next process."
 
@@ -153,12 +152,7 @@ class Sessions:
 
         It may be called in any thread. It takes about 2 µs a session.
         """
-        acceptors = self._table.acceptors
-        return figures_of_server(
-            lambda: [(one, one.connection.state.value) for one in list(acceptors.values())],
-            self._left,
-            self._registry.refused,
-        )
+        return self._table.figures()
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket. Return when it is gone.
@@ -358,7 +352,7 @@ class Sessions:
         self._table.retire(acceptor, time.monotonic())
         if acceptor.store is not None and not acceptor.session.is_kept:
             self._unkept.add(acceptor)
-        self._left.add_ended(acceptor.session, acceptor.stalls)
+        self._table.left.add_ended(acceptor.session, acceptor.stalls)
         self._change.notify_all()
 
     def _has_kept(self, acceptor: Acceptor) -> None:
