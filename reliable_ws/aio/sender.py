@@ -184,7 +184,7 @@ class Sender:
         session, outbox = self.session, self._outbox
         confirmations = self._confirmations = self._confirmations or Thresholds(self._pump.loop)
         while outbox.confirmed < number and not outbox.blocked:
-            if outbox.wanted < number or self._pump.awake:
+            if outbox.wanted < number or self._pump.awake:  # else it was asked for when it was sent
                 session.want(number)
                 self._pump.flush()
             yield from confirmations.wait(number)
