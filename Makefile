@@ -20,6 +20,8 @@
 #   make bench-js            compare the JavaScript client with what is used instead, in Node and in pages
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
+#   make instructions        count the machine instructions of the hot paths (apt-get install valgrind)
+#   make instructions-store  the same, and what make test compares with is written
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make docs                build the documentation site into docs/_build
 #   make api                 write docs/api.md from the docstrings
@@ -50,7 +52,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-slow trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -81,12 +83,19 @@ bench-hostile: $(DEV)
 bench-slow: $(DEV)
 	$(BIN)/python -m benchmarks.slow
 
+instructions: $(DEV)
+	$(BIN)/python -m benchmarks.instructions
+
+instructions-store: $(DEV)
+	$(BIN)/python -m benchmarks.instructions --store
+
 trips: $(DEV)
 	$(BIN)/python -m benchmarks.trips
 
 # Less of what takes minutes: see make browsers, make pyodide and make matrix for all of it.
 test: export RELIABLE_WS_SHORT := 1
 test: lint types pytest js browsers pyodide
+	$(BIN)/python -m benchmarks.instructions --check
 	$(BIN)/python tests/matrix.py --short
 
 check: lint types pytest js pyodide
