@@ -87,9 +87,14 @@ class Acks:
     def note(self, now: float) -> None:
         """There is news: arm the delay, unless it is armed, and watch for what cannot wait."""
         inbox = self.inbox
+        if inbox.confirmed > inbox.stored_confirmed:
+            # The store has it, or gets it behind this step. When it is kept, it is told at once
+            # (STORE-3). What is confirmed meanwhile goes to the store then: nothing to watch for.
+            if self.by is None and inbox.received != self.received:
+                self.by = now + self._delay
+            inbox.watch(BEYOND)
+            return
         if self.by is None:
-            if inbox.stored_confirmed <= self.confirmed and inbox.received == self.received:
-                return  # the news may not be told before it is kept (STORE-3)
             self.by = now + self._delay
         elif inbox.due:  # while the delay runs, the mark is what cannot wait
             self.now = True

@@ -421,10 +421,12 @@ class Session:
 
     def _tell_kept(self) -> None:
         """Tell the peer what may be told now: it has waited for the store."""
-        link = self.link
+        link, inbox = self.link, self.inbox
+        if not inbox.stopped:
+            inbox.watch(inbox.stored_confirmed + 1)  # the next one goes to the store
         if link is not None:
             acks, calls = link.acks, link.calls
-            acks.now = acks.now or acks.inbox.tellable > acks.confirmed
+            acks.now = acks.now or inbox.tellable > acks.confirmed
             calls.now = calls.now or calls.incoming.tellable > calls.told
 
     def unkept(self, now: float) -> list[Event]:

@@ -262,6 +262,63 @@ def test_a_confirmation_waits_until_it_is_kept():
     assert say(pair, "server") == [Ack(1, 1)]
 
 
+def test_nothing_is_said_until_that_is_kept_which_the_peer_waits_for():
+    """ACK-3, STORE-3: that it was received alone is no news."""
+    pair = by_hand(client=False)
+    pair.client.want(pair.client.send(b"x"))
+    say(pair, "client")
+    arrive(pair)
+    assert pair.server_take() == [b"x"]
+    assert say(pair, "server") == []
+    pair.server.poll(pair.now)
+    assert say(pair, "server") == []
+    pair.keep("server")
+    assert say(pair, "server") == [Ack(1, 1)]
+
+
+def test_while_the_store_works_no_message_is_looked_at_by_itself():
+    """STORE-3: what is taken meanwhile goes to the store together, and the next one wakes it."""
+    pair = by_hand(client=False)
+    pair.client.want(pair.client.send(b"x"))
+    for _ in range(3):
+        pair.client.send(b"x")
+    say(pair, "client")
+    arrive(pair)
+    session = pair.server
+
+    def take() -> bool:
+        session.take()
+        due = session.due
+        session.poll(pair.now)
+        return due
+
+    assert take()
+    pair.submit("server")
+    assert not take()
+    assert not take()
+    pair.keep("server")
+    assert say(pair, "server") == [Ack(4, 1)]
+    pair.keep("server")
+    assert say(pair, "server") == [Ack(4, 3)]
+    assert take()
+
+
+def test_what_is_taken_without_a_link_goes_to_the_store():
+    """STORE-3"""
+    pair = by_hand(client=False)
+    pair.client.want(pair.client.send(b"x"))
+    pair.client.send(b"x")
+    say(pair, "client")
+    arrive(pair)
+    assert pair.server.take() == b"x"
+    pair.server.poll(pair.now)
+    pair.submit("server")
+    pair.cut()
+    pair.keep("server")
+    assert pair.server.take() == b"x"
+    assert pair.server.due
+
+
 def test_a_heartbeat_tells_only_what_is_kept():
     """STORE-3"""
     pair = by_hand(client=False)

@@ -72,8 +72,16 @@ export class Acks {
   /** If there is news: arm the delay, unless it is armed, and watch for what cannot wait. */
   note(now: number): void {
     const { inbox } = this;
+    const isReceiptNews = inbox.received !== this.received;
+    if (inbox.confirmed > inbox.storedConfirmed) {
+      // The store has it, or gets it behind this step. When it is kept, it is told at once
+      // (STORE-3). What is confirmed meanwhile goes to the store then: nothing to watch for.
+      if (this.by === Infinity && isReceiptNews) this.by = now + this.#delay;
+      inbox.watch(Infinity);
+      return;
+    }
     if (this.by === Infinity) {
-      if (inbox.received === this.received && inbox.tellable <= this.confirmed) return;
+      if (!isReceiptNews && inbox.confirmed <= this.confirmed) return;
       this.by = now + this.#delay;
     } else if (inbox.due) {
       this.now = true; // while the delay runs, the mark is what cannot wait

@@ -972,9 +972,10 @@ export class Session {
 
   /** Tell the peer what may be told now: it has waited for the store. */
   #tellKept(): void {
-    const { link } = this;
+    const { link, inbox } = this;
+    if (!inbox.stopped) inbox.watch(inbox.storedConfirmed + 1); // the next one goes to the store
     if (!link) return;
-    link.acks.now ||= this.inbox.tellable > link.acks.confirmed;
+    link.acks.now ||= inbox.tellable > link.acks.confirmed;
     link.calls.now ||= this.incomingCalls.tellable > link.calls.told;
   }
 
