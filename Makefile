@@ -18,6 +18,7 @@
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
 #   make bench-cluster       compare sessions of a cluster with those of one process
 #   make bench-js            compare the JavaScript client with what is used instead, in Node and in pages
+#   make bench-observe       what metrics and traces cost (docs/metrics.md)
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make instructions        count the machine instructions of the hot paths (apt-get install valgrind)
@@ -52,7 +53,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +80,9 @@ bench-cluster: $(DEV)
 
 bench-hostile: $(DEV)
 	$(BIN)/python -m benchmarks.hostile
+
+bench-observe: $(DEV)
+	$(BIN)/python -m benchmarks.observe $(BENCH_ARGS)
 
 bench-slow: $(DEV)
 	$(BIN)/python -m benchmarks.slow

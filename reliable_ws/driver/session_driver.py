@@ -251,7 +251,8 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 return
             self.stalls = Stalls()
         asked = () if client is None else client.numbers
-        self.stalls.look(session, asked, self.rpc_server.running.copy(), now)
+        running = self.rpc_server.running  # threads change it meanwhile
+        self.stalls.look(session, asked, running and running.copy(), now)
 
     def ticked(self, now: float) -> str:
         """Take note, as :meth:`look`; return a warning if callers of ``send()`` have waited long.

@@ -10,7 +10,7 @@ from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.protocol.report import Report
 from reliable_ws.protocol.session import Session
 
-from .figures import Counted, Figures, figures_of_server
+from .figures import Counted, Figures, add_all
 
 __all__ = ["EVICTION_INTERVAL", "OnDrained", "SessionTable"]
 
@@ -32,6 +32,10 @@ TASKS_END = 1.0
 """Seconds that tasks and threads have to end after their sessions."""
 
 DRAIN_CLOSE = (1001, "going away")
+
+
+TRIES = 5
+"""How often a reader in another thread begins again, because a session ended just then."""
 
 
 class Acceptor(Counted, Protocol):
@@ -77,23 +81,40 @@ class SessionTable(Generic[A, H]):
         self._reports: dict[bytes, Report] | None = None  # from the first drain on
         self.left = Figures()
         "What sessions that have ended have left."
+        self._retiring = self._retired = 0  # sessions: they differ while one is being retired
 
     def retire(self, acceptor: A, now: float) -> None:
         """Keep of a session that has ended no more than that it has."""
         session = acceptor.session
+        self._retiring += 1
         self.registry.retire(session, now)
         self.acceptors.pop(session.id, None)
+        self.left.add_ended(session, acceptor.stalls)
+        self._retired += 1
         if self._reports is not None:
             self._reports[session.id] = session.report()
 
-    def figures(self) -> Figures:
-        """Return what all sessions have done together; in any thread."""
-        acceptors = self.acceptors
-        return figures_of_server(
-            lambda: [(one, one.connection.state.value) for one in list(acceptors.values())],
-            self.left,
-            self.registry.refused,
-        )
+    def figures(self, pause: Callable[[], object] | None) -> Figures:
+        """Return what all sessions have done together; in any thread.
+
+        ``pause`` is called between slices of them: in another thread than that of the sessions.
+        """
+        figures, living = self._begin_figures(pause)
+        add_all(figures, living, pause)
+        figures.refused.update(self.registry.refused)
+        return figures
+
+    def _begin_figures(self, pause: Callable[[], object] | None) -> tuple[Figures, list[A]]:
+        """Return a copy of what was left, and the sessions that lived at the same moment."""
+        tries = 0
+        while True:
+            retired = self._retired
+            figures, living = self.left.copy(), list(self.acceptors.values())
+            tries += 1
+            if retired == self._retiring or tries == TRIES:
+                return figures, living
+            if pause is not None:
+                pause()
 
     @property
     def is_empty(self) -> bool:

@@ -9,7 +9,7 @@ looks when its timer fires anyway, so while a session is open that is at least e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 from reliable_ws.protocol.session import Session
@@ -114,7 +114,7 @@ class Stalls:
         self._warned = 0  # of the message of this number, that it waits
 
     def look(
-        self, session: Session, asked: Iterable[int], running: Iterable[int], now: float
+        self, session: Session, asked: Collection[int], running: Collection[int], now: float
     ) -> None:
         """Take note of where the session stands; again soon after that: no effect.
 
@@ -134,8 +134,10 @@ class Stalls:
         self._was_full_there, self._was_full_here = is_full_there, is_full_here
         self.confirmed.look(outbox.confirmed, outbox.messages, now)
         self.taken.look(inbox.confirmed, inbox.received, now)
-        self._begun = {number: self._begun.get(number, now) for number in asked}
-        self._seen = {number: self._seen.get(number, now) for number in running}
+        if asked or self._begun:
+            self._begun = {number: self._begun.get(number, now) for number in asked}
+        if running or self._seen:
+            self._seen = {number: self._seen.get(number, now) for number in running}
 
     def is_worth_a_warning(self, confirmed: int, now: float) -> bool:
         """Whether our messages have waited for :data:`PATIENCE`: once for each that is marked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from .explanation import Explanation
 from .failures import FailedAttempt
 from .figures import Figures, add_all
 from .restored import Restored
+from .state import State, state_of
 
 __all__ = [
     "ConnectionEvent",
@@ -65,24 +65,6 @@ class NotifyEvent(Protocol):
         attempt: FailedAttempt | None = None,
     ) -> None:
         """Take note; the arguments are fields of :class:`ConnectionEvent`."""
-
-
-class State(enum.Enum):
-    """Where a connection stands."""
-
-    CONNECTING = "connecting"
-    "The first greeting is not complete."
-    OPEN = "open"
-    "A WebSocket carries the session."
-    PEER_FINISHED = "peer finished"
-    """As ``OPEN``, but the peer sends no more messages. What it sent before can still be taken.
-    ``Connection.peer_finished`` says why."""
-    DETACHED = "detached"
-    "No WebSocket carries the session. Accepted messages wait."
-    CLOSING = "closing"
-    "``close()`` was called, and the session has not ended."
-    CLOSED = "closed"
-    "The session has ended."
 
 
 class PeerFinish(NamedTuple):
@@ -254,14 +236,7 @@ class Status:
     @property
     def state(self) -> State:
         """Where the connection stands."""
-        session = self._session
-        if session.ended:
-            return State.CLOSED
-        if session.closing:
-            return State.CLOSING
-        if session.attached:
-            return State.OPEN if session.inbox.finish is None else State.PEER_FINISHED
-        return State.DETACHED if session.incarnation else State.CONNECTING
+        return state_of(self._session)
 
     @property
     def peer_finished(self) -> PeerFinish | None:
@@ -290,10 +265,8 @@ class Status:
 
     def figures(self) -> Figures:
         """Return what this session has done, as figures for metrics (docs/metrics.md)."""
-        driver, figures = self._driver, Figures()
-        add_all(figures, [(driver, self.state.value)])
-        if self._session.ended is not None:
-            figures.add_ended(self._session, driver.stalls)
+        figures = Figures()
+        add_all(figures, [self._driver])
         return figures
 
     @property

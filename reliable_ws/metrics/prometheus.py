@@ -20,7 +20,8 @@ def prometheus(source: Source | None = None, /, **endpoints: Source) -> Collecto
     ``REGISTRY.register(prometheus(server))``, or with a name for each of several servers
     ``prometheus(orders=server, chat=sessions)``, which is the label ``endpoint`` of each metric.
     docs/metrics.md lists the metrics. A scrape reads every session, which takes about 2 µs for
-    each. The server that prometheus-client starts does that in a thread of its own.
+    each. The server that prometheus-client starts does that in a thread of its own, in slices of
+    half a millisecond.
 
     Args:
         source: A server, ``Sessions`` or a connection, of this package or of ``reliable_ws.sync``.

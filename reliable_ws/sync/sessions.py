@@ -7,11 +7,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Literal
 
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
-from reliable_ws.driver.figures import Figures
+from reliable_ws.driver.figures import PAUSE, Figures
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions, TraceOption
@@ -150,9 +151,10 @@ class Sessions:
     def figures(self) -> Figures:
         """Return what all sessions have done together: for metrics (docs/metrics.md).
 
-        It may be called in any thread. It takes about 2 µs a session.
+        It may be called in any thread, and takes about 2 µs a session. It pauses for half a
+        millisecond after every 250 sessions, so that other threads go on meanwhile.
         """
-        return self._table.figures()
+        return self._table.figures(partial(time.sleep, PAUSE))
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket. Return when it is gone.
@@ -352,7 +354,6 @@ class Sessions:
         self._table.retire(acceptor, time.monotonic())
         if acceptor.store is not None and not acceptor.session.is_kept:
             self._unkept.add(acceptor)
-        self._table.left.add_ended(acceptor.session, acceptor.stalls)
         self._change.notify_all()
 
     def _has_kept(self, acceptor: Acceptor) -> None:

@@ -32,7 +32,12 @@ class Acceptor:
             ended=ended,
             at_rest=at_rest or rests,
             report=lambda: f"report {number}",
+            outbox=SimpleNamespace(messages=number, transmitted=0, confirmed=number),
+            inbox=SimpleNamespace(received=0),
+            resumes=0,
+            replayed=0,
         )
+        self.stalls = None
         self.handling = handling
         self.at_rest = at_rest
         self.told = []
@@ -82,6 +87,7 @@ def test_a_session_that_has_ended_is_retired(table):
     table.retire(first, 5.0)
     assert table.registry.retired == [(b"\1", 5.0)]
     assert list(table.acceptors.values()) == [second]
+    assert table.left.sent == 1
 
 
 def test_reports_are_kept_from_the_first_drain_on(table):

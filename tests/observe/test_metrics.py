@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import AsyncExitStack
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -12,8 +13,11 @@ from prometheus_client import CollectorRegistry
 
 import reliable_ws
 from reliable_ws import Config, Methods
+from reliable_ws.driver import figures as figures_module
+from reliable_ws.driver.session_table import SessionTable
 from reliable_ws.metrics import otel, prometheus
 from reliable_ws.metrics.table import METRICS
+from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.testing import Network, pair, virtual_clock
 from tests.docs.test_examples import ROOT
 from tests.sync.conftest import pair as pair_of_threads
@@ -88,6 +92,77 @@ async def test_a_server_counts_what_its_sessions_have_left():
         assert (figures.sent, figures.confirmed, figures.received, figures.taken) == (5, 5, 5, 5)
         assert figures.ended == {"finished": 2}
         assert server.figures() == figures
+
+
+@virtual_clock
+async def test_figures_are_read_in_slices_and_each_session_counts_once(monkeypatch):
+    """Also those that end in a pause between two slices, before and after they are read."""
+    monkeypatch.setattr(figures_module, "SLICE", 2)
+    network = Network()
+
+    async def handler(conn):
+        await conn.send("x")
+        await conn.wait_closed()
+
+    async with network.serve(handler, drain_timeout=1.0) as server, AsyncExitStack() as stack:
+        for _ in range(7):
+            conn = await stack.enter_async_context(await network.connect())
+            assert await conn.recv() == "x"
+        await asyncio.sleep(1)
+        read = [*server.connections]
+        pauses = []
+
+        def pause():
+            if not pauses:
+                read[0].abort()  # it was read
+                read[-1].abort()  # it comes
+            pauses.append(len(server.connections))
+
+        figures = server.sessions._table.figures(pause)
+        assert pauses == [5, 5, 5]
+        assert (figures.sent, figures.confirmed) == (7, 7)
+        assert (figures.sessions, figures.ended) == ({"open": 6}, {"aborted": 1})
+        after = server.figures()
+        assert (after.sent, after.sessions, after.ended) == (7, {"open": 5}, {"aborted": 2})
+
+
+async def test_another_thread_that_reads_figures_lets_the_event_loop_run(monkeypatch):
+    """In each pause between two slices; in the thread of the loop there are no pauses."""
+    monkeypatch.setattr(figures_module, "SLICE", 1)
+    loop = asyncio.get_running_loop()
+    turns = []
+
+    async def turn():
+        turns.append(asyncio.current_task())
+
+    def sleep(seconds):
+        assert seconds == figures_module.PAUSE
+        asyncio.run_coroutine_threadsafe(turn(), loop).result(10)
+
+    monkeypatch.setattr("reliable_ws.aio.sessions.time.sleep", sleep)
+    network = Network()
+    async with (
+        network.serve(lambda conn: conn.wait_closed()) as server,
+        await network.connect(),
+        await network.connect(),
+        await network.connect(),
+    ):
+        assert server.figures().sessions == {"open": 3}
+        assert not turns
+        figures = await asyncio.to_thread(server.figures)
+        assert figures == server.figures()
+        assert len(turns) == 2
+
+
+def test_a_reader_begins_again_if_a_session_ends_just_then():
+    table = SessionTable(SessionRegistry(1))
+    table._retiring = 1  # its sessions' thread has begun
+
+    def pause():
+        table.left.sent = 5
+        table._retired = 1  # and is done
+
+    assert table.figures(pause).sent == 5
 
 
 @virtual_clock
