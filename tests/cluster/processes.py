@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.ports import HOST, free_port
 
+from .engine_proxy import EngineProxy
 from .servers import Balancer, RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -22,22 +23,28 @@ class Node:
     """One node."""
 
     def __init__(
-        self, folder: Path, engine: RedisServer, name: str, level: str, within: float = 0.5
+        self, folder: Path, engine: RedisServer, name: str, level: str, **options: float
     ) -> None:
+        """``options``: of :mod:`.node`, by name."""
         self.name = name
         self.port = free_port()
         self.notes = folder / f"{name}.notes"
-        self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", engine.url]
+        self.line = EngineProxy(name, engine.port, self.kill)
+        self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", self.line.url]
         self._command += ["--port", str(self.port), "--level", level, "--name", name]
-        self._command += ["--notes", str(self.notes), "--within", str(within)]
+        self._command += ["--notes", str(self.notes)]
+        for option, value in options.items():
+            self._command += [f"--{option}", str(value)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, cwd=ROOT)
 
-    async def ready(self, times: int = 1) -> None:
+    async def ready(self) -> None:
+        """Return when it has started, and takes connections."""
         by = time.monotonic() + 30
-        while self.read().count("ready") < times:
+        assert self.process is not None
+        while f"ready {self.process.pid}" not in self.read():
             assert time.monotonic() < by, f"{self.name} does not start"
             await asyncio.sleep(0.02)
         while True:
@@ -51,6 +58,10 @@ class Node:
     def read(self) -> list[str]:
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -63,49 +74,28 @@ class Node:
 
     async def stop(self) -> None:
         """SIGTERM, and wait."""
+        self.signal(signal.SIGTERM)
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Return when its process has ended."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(self.process.wait, 20)
         self.process = None
 
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, engine: RedisServer, level: str, count: int = 3, within: float = 0.5
+    folder: Path, engine: RedisServer, level: str, count: int = 3, **options: float
 ) -> AsyncIterator[tuple[list[Node], Balancer]]:
     """So many nodes, and a balancer that sends every connection to a random one."""
-    nodes = [Node(folder, engine, f"n{number}", level, within) for number in range(count)]
-    try:
+    nodes = [Node(folder, engine, f"n{number}", level, **options) for number in range(count)]
+    async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
+            await stack.enter_async_context(node.line)
+            stack.callback(node.kill)
             node.start()
         for node in nodes:
             await node.ready()
-        async with Balancer([node.port for node in nodes]) as balancer:
-            yield nodes, balancer
-    finally:
-        for node in nodes:
-            node.kill()
-
-
-def taken(nodes: list[Node]) -> dict[str, list[tuple[str, str]]]:
-    """What each session's handlers have taken, and whether it was flagged, in all nodes."""
-    by_session: dict[str, list[tuple[str, str]]] = {}
-    for node in nodes:
-        for line in node.read():
-            kind, *words = line.split()
-            if kind == "take":
-                by_session.setdefault(words[0], []).append((words[1], words[2]))
-    return by_session
-
-
-def check_nothing_lost_or_doubled(
-    nodes: list[Node], sent: dict[str, list[str]], *, confirmed: bool = True
-) -> None:
-    """Every message was taken; twice only if it was flagged."""
-    took = taken(nodes)
-    for session, messages in sent.items():
-        notes = took.get(session, [])
-        new = [message for message, again in notes if again == "new"]
-        assert len(new) == len(set(new)), f"{session}: doubled without a flag"
-        if confirmed:
-            assert {message for message, _again in notes} >= set(messages), session
+        balancer = Balancer([node.port for node in nodes])
+        yield nodes, await stack.enter_async_context(balancer)

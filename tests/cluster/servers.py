@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -66,6 +66,7 @@ class Balancer:
         self.ports = ports
         self.choose = random.Random(seed).choice
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
         self.connections = 0
@@ -80,6 +81,7 @@ class Balancer:
         assert self._server is not None
         self._server.close()
         self.cut()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def uri(self) -> str:
@@ -93,6 +95,10 @@ class Balancer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         ports = list(self.ports)
         while ports:
             port = self.choose(ports)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import reliable_ws
 from reliable_ws import Backoff, Outcome
 from reliable_ws.cluster.engine import Entry
 
-from .processes import check_nothing_lost_or_doubled, running
-from .scene import BACKOFF, CONFIG, nodes
+from .audit import Load, check
+from .processes import running
+from .scene import nodes
 from .servers import RedisServer
 from .test_relay import until
 
@@ -178,31 +180,16 @@ async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
     engine: RedisServer, tmp_path: Path
 ) -> None:
     """A rolling restart with SIGTERM, under load, with clients at random nodes."""
-    sent: dict[str, list[str]] = {}
-    stop = asyncio.Event()
-
-    async def client(uri: str) -> None:
-        async with reliable_ws.connect(uri, reconnect=BACKOFF, config=CONFIG) as conn:
-            mine = sent.setdefault(conn.id.hex(), [])
-            number = 0
-            while not stop.is_set():
-                number += 1
-                await (await conn.send(str(number)))
-                mine.append(str(number))
-                answer = await conn.recv(timeout=20)
-                assert answer.split(":")[1] == str(number)
-            assert conn.report.confirmed == number
-
     async with running(tmp_path, engine, "park") as (ring, balancer):
-        clients = [asyncio.create_task(client(balancer.uri)) for _ in range(12)]
+        load = Load(balancer.uri, random.Random(7))
+        load.start(lasting=9, passing=3)
         for node in ring:
             await asyncio.sleep(0.3)
             await node.stop()
             node.start()
-            await node.ready(times=2)
+            await node.ready()
         await asyncio.sleep(0.3)
-        stop.set()
-        await asyncio.gather(*clients)
-        check_nothing_lost_or_doubled(ring, sent)
+        await load.finish()
+        check(ring, load.clients)
         begins = [line for node in ring for line in node.read() if line.startswith("begin")]
         assert len(begins) > 12  # handlers have started anew

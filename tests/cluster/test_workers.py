@@ -109,7 +109,7 @@ async def _drive(uri: str, ring: list[Node]) -> None:
                 assert (await conn.recv(timeout=20)).split(":")[1] == str(number)
             await node.stop()
             node.start()
-            await node.ready(times=2)
+            await node.ready()
         assert conn.stats.resumes >= 1
 
 
