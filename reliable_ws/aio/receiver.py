@@ -17,7 +17,7 @@ A task that has to wait flushes first: what it has sent and confirmed goes now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, overload
 
 from msgpack import ExtType
@@ -225,6 +225,19 @@ class Receiver:
             self.waiters.notify_all()
 
 
+class _Confirmed:
+    """What ``confirm()`` returns: to await it waits for nothing."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Return at once."""
+        yield from ()
+
+
+_CONFIRMED = _Confirmed()
+
+
 class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
@@ -245,15 +258,16 @@ class Delivery(BaseDelivery):
     _receiver: Receiver
 
     @overload
-    def confirm(self) -> None: ...
+    def confirm(self) -> Awaitable[None]: ...
 
     @overload
     def confirm(self, *, apply: Callable[[Any], T]) -> Coroutine[Any, Any, T]: ...
 
-    def confirm(self, *, apply: Callable[[Any], T] | None = None) -> Coroutine[Any, Any, T] | None:
+    def confirm(self, *, apply: Callable[[Any], T] | None = None) -> Awaitable[T | None]:
         """Confirm the message. A second call has no effect.
 
-        You can confirm deliveries in any order. With a store and ``apply``, ``await`` the call: the
+        The call confirms at once. You may ``await`` it, which waits for nothing. You can confirm
+        deliveries in any order. With a store and ``apply``, you must ``await`` the call: the
         store calls ``apply(db)`` in its thread and keeps what it writes and the confirmation
         in one commit, both or neither. ``db`` has ``execute`` and ``executemany``. What ``apply``
         returns is returned, or ``None`` if the message was confirmed before. If it raises, nothing
@@ -268,7 +282,7 @@ class Delivery(BaseDelivery):
         if apply is not None:
             return self._receiver.confirm_applied(self.number, apply)
         self._receiver.confirm(self.number)
-        return None
+        return _CONFIRMED
 
     async def __aenter__(self) -> Any:
         """Return the message."""

@@ -40,6 +40,21 @@ async def test_a_delivery_is_confirmed_when_its_block_is_left():
 
 
 @on_stage
+async def test_a_confirmation_may_be_awaited():
+    """It is so with `apply=`; without, it waits for nothing."""
+    async with paired() as (_, client, server):
+        receipts = [await client.send(n) for n in range(3)]
+        deliveries = server.deliveries()
+        for again in (1, 2):
+            delivery = await anext(deliveries)
+            for _ in range(again):
+                assert (await delivery.confirm()) is None
+        last = await anext(deliveries)
+        await asyncio.gather(last.confirm(), receipts[2])
+        await deliveries.aclose()
+
+
+@on_stage
 async def test_deliveries_end_with_the_last_message_though_none_is_confirmed_yet():
     """Whoever confirms in batches must hear that there will be no more."""
     async with paired() as (_, client, server):
@@ -104,7 +119,7 @@ async def test_a_confirmation_after_the_end_is_too_late():
         closing = start(server.close())
         await turns()
         with pytest.raises(ConfirmTooLate):
-            delivery.confirm()
+            await delivery.confirm()
         with pytest.raises(Exception, match="unknown"):
             await receipt
         client.abort()
