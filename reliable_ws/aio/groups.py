@@ -90,8 +90,11 @@ class Member:
                 self.drop(Outcome.DROPPED)
                 return Outcome.DROPPED
         self.pending.append((number, publication))
-        if not self.pump.awake:
-            self.pump.wake()
+        pump = self.pump
+        if not pump.awake:
+            pump.wake()
+        elif pump.clock() >= pump.flush_by:
+            pump.write_if_long()
         return number
 
     def _full(self, publication: Publication) -> int | Outcome:

@@ -2,10 +2,11 @@
 
 Theory of operation. What the application queues in one turn of the event loop goes together: the
 first message schedules :meth:`Pump.flush` for the end of the turn, the others wait for it too.
-Three things do not wait for that end. Once enough is queued, the caller sends it at once, so that
+Four things do not wait for that end. Once enough is queued, the caller sends it at once, so that
 the socket is busy while more is produced. A task that is about to wait sends first, because it adds
-nothing before the answer. And in a turn that lasts, because its task works or blocks between two
-sends, the caller sends what has waited for :data:`LONG_TURN`.
+nothing before the answer. In a turn that lasts, because its task works or blocks between two sends,
+the caller sends what has waited for :data:`LONG_TURN`. And the first message after a pause as long
+goes at once, as its task may block next (:meth:`Pump.write_first`).
 
 A verb that leaves something to be concluded sets ``session.due``. :meth:`Pump.flush` draws the
 conclusions once, before it sends. So a caller only has to wake the pump.
@@ -79,6 +80,7 @@ class Pump:
         "contexts",
         "dispatch",
         "driver",
+        "first_after",
         "flush_at",
         "flush_by",
         "give_to_store",
@@ -108,6 +110,8 @@ class Pump:
         self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
         self.flush_by: float = NEVER
         "When the caller of the next send writes, if the turn has not ended by then."
+        self.first_after = 0.0
+        "From when on the first message of a turn is written at once."
         self.link_io: LinkIO | None = None
         self.awake = False
         "Whether what is queued goes at the end of this turn: then :meth:`wake` has no effect."
@@ -187,6 +191,17 @@ class Pump:
         if self.link_io is not None:
             self.link_io.flush()
         return True
+
+    def write_first(self) -> None:
+        """Write the first message of a turn at once, if that of the turn before is not recent.
+
+        Its task may work or block next, and this turn end late. A run of messages costs one
+        WebSocket message more by that, and a stream of them nothing: its turns are short.
+        """
+        now = self.clock()
+        if now >= self.first_after and self.link_io is not None:
+            self.link_io.flush()
+        self.first_after = now + LONG_TURN
 
     def check_thread(self) -> None:
         """Raise ``RuntimeError`` in another thread than that of the event loop.

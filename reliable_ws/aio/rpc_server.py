@@ -195,6 +195,7 @@ class RpcServer(RunningRequests[Running]):
         if running.items % ITEMS_IN_A_ROW == 0:
             await asyncio.sleep(0)  # a generator that never waits must not starve the loop
         self._pump.wake()
+        self._pump.write_first()
 
     def _answer(self, event: Requested, error: BaseException) -> None:
         """Turn whatever ended a handler into a fault: never a traceback on the wire."""

@@ -110,6 +110,7 @@ class Sender:
             raise OutboxFull(f"{self.waiting} callers of send() are before this one")
         number = self.session.send_sealed(payload, weight)
         self._pump.wake()
+        self._pump.write_first()
         return number
 
     @property
@@ -137,10 +138,14 @@ class Sender:
                     pump.flush()
                     return
             pump.wake()
+            pump.write_first()
             pump.clock_after = 1
             if pump.check_after > 1:
                 pump.check_at = last + 1
                 return
+        elif not pump.check_at:  # the first message, behind other news
+            pump.write_first()
+            pump.clock_after = 1
         elif pump.write_if_long():
             pump.clock_after = 1
         else:
