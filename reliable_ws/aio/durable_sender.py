@@ -43,13 +43,15 @@ __all__ = ["DurableSender"]
 class DurableSender(Sender):
     """The messages of one connection whose session is kept by a store."""
 
-    __slots__ = ("_keys", "_port", "_room", "_stored", "withdrawals")
+    __slots__ = ("_keys", "_port", "_room", "_stored", "has_woken", "withdrawals")
 
     def __init__(self, pump: Pump, port: StorePort) -> None:
         super().__init__(pump)
         self._port = port
         self._stored = Thresholds(pump.loop)
         self._room = WaitQueue(pump.loop)  # who has work of its own to do
+        self.has_woken = False
+        "Whether somebody waited for what the store has kept last."
         self.withdrawals = Withdrawals()
         self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
 
@@ -62,8 +64,7 @@ class DurableSender(Sender):
         return (await self._accept(message, timeout, None)).number
 
     async def _accept(self, message: Any, timeout: float | None, key: str | None) -> Receipt:
-        loop = self._pump.loop
-        by = None if timeout is None else loop.time() + timeout
+        by = None if timeout is None else self._pump.loop.time() + timeout
         number = await super().accept(message, timeout)
         durable = self.session.durable
         if key is not None and durable is not None:
@@ -74,11 +75,14 @@ class DurableSender(Sender):
         return receipt
 
     async def _keep(self, receipt: Receipt, by: float | None) -> None:
+        if by is None:
+            await receipt.stored
+            return
         try:
             async with asyncio.timeout_at(by):
                 await receipt.stored
         except TimeoutError as error:
-            if by is None or isinstance(error, StoreSlow):
+            if isinstance(error, StoreSlow):
                 raise
             raise StoreSlow(not_in_time(receipt.number), receipt) from None
 
@@ -96,7 +100,7 @@ class DurableSender(Sender):
 
     def stored(self, number: int) -> None:
         """Wake the tasks that wait until a message is kept."""
-        self._stored.reach(number)
+        self.has_woken = self._stored.reach(number)
 
     def withdrawn(self, number: int) -> None:
         """Tell everybody whose message was taken back."""

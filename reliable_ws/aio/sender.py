@@ -129,6 +129,8 @@ class Sender:
         """
         pump, outbox = self._pump, self._outbox
         last = outbox.last
+        if outbox.transmitted >= last:
+            return  # it went when a store had kept it
         if not pump.awake:
             if self.one_by_one:
                 self.one_by_one = False

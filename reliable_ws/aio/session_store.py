@@ -44,10 +44,20 @@ class SessionStore(BaseSessionStore):
     def answered(self, error: ReliableWSError | None) -> None:
         """Go on with what the store has kept, or with what it could not keep."""
         self.port.on_slow.discard(self.tell_slow)
+        driver = self._driver
+        sender, session = driver.sender, driver.session
+        sender.has_woken = False
         super().answered(error)
+        if self.port.is_alone and (sender.one_by_one or not sender.has_woken):
+            if sender.one_by_one:
+                # Who sent the last message waited for the peer: as before, it waits for this one.
+                sender.one_by_one = False
+                session.want(min(session.outbox.stored, session.outbox.messages))
+            driver.pump.flush()
+            return
         self.give()
         # At the end of the turn: who has waited for this says first whether it waits for the peer.
-        self._driver.pump.wake()
+        driver.pump.wake()
 
     async def keep(self, timeout: float) -> bool:
         """Return when the store has everything; ``False``: it has not after so many seconds."""

@@ -25,17 +25,30 @@ Done = Callable[[ReliableWSError | None], None]
 class StorePort:
     """Hands changes to one store, once in a turn of the event loop."""
 
-    __slots__ = ("_loop", "_queued", "on_slow", "store", "timer", "waiting")
+    __slots__ = (
+        "_loop",
+        "_queued",
+        "_since",
+        "_timer",
+        "is_alone",
+        "on_slow",
+        "store",
+        "waiting",
+    )
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
         self._loop = loop
         self._queued: list[tuple[Change, Done]] = []
+        self._since = 0.0  # when the store was last given something, or has said something
+        self._timer: asyncio.TimerHandle | None = None
         self.waiting = 0
         "How many batches the store has not answered."
+        self.is_alone = False
+        """Whether the last batch was one change, and the store had nothing else to do: as a rule
+        the next one is alone as well, and waits for no others."""
         self.on_slow: set[Callable[[], None]] = set()
         "Called when the store has worked on one for :data:`STORE_SLOW` seconds."
-        self.timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> Sequence[Stored]:
         """Open the store, and return what it has.
@@ -52,16 +65,20 @@ class StorePort:
     def submit(self, change: Change, done: Done) -> None:
         """Have a change kept with the others of this turn; ``done`` is called in the loop."""
         self._queued.append((change, done))
-        if len(self._queued) == 1:
+        if self.is_alone:
+            self._hand_over()
+        elif len(self._queued) == 1:
             self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
         if not self._queued:  # they went before the application's work
             return
         queued, self._queued = self._queued, []
+        self.is_alone = len(queued) == 1 and not self.waiting
+        if not self.waiting:
+            self._since = self._loop.time()
         self.waiting += 1
-        if self.timer is None:
-            self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
+        self._watch()
         changes = [change for change, _done in queued]
         answers = [done for _change, done in queued]
         try:
@@ -86,16 +103,22 @@ class StorePort:
 
     def _said(self, answers: list[Done], error: StoreError | None) -> None:
         self.waiting -= 1
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if self.waiting:
-            self.timer = self._loop.call_later(STORE_SLOW, self._tell_slow)
+        self._since = self._loop.time()
         for done in answers:
             done(error)
         self._hand_over()  # at once: the disk is busy while what is kept now is written to sockets
 
-    def _tell_slow(self) -> None:
-        self.timer = None
+    def _watch(self) -> None:
+        """Look at it when the store may have worked for long. One timer: most commits are short."""
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._since + STORE_SLOW, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self.waiting:
+            return
+        if self._loop.time() < self._since + STORE_SLOW:
+            self._watch()
+            return
         for call in list(self.on_slow):
             call()

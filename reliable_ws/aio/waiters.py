@@ -184,13 +184,16 @@ class Thresholds:
             if reached.cancelled() and threshold in waiting:
                 waiting.remove(threshold)
 
-    def reach(self, number: int) -> None:
-        """Wake the tasks that wait for ``number`` or less."""
+    def reach(self, number: int) -> bool:
+        """Wake the tasks that wait for ``number`` or less. Return whether there was one."""
         waiting = self._waiting
+        has_woken = False
         while waiting and waiting[0][0] <= number:
             _number, reached = waiting.popleft()
             if not reached.done():
                 reached.set_result(None)
+                has_woken = True
+        return has_woken
 
     def fail(self, number: int, error: Callable[[], Exception]) -> None:
         """Raise in the tasks that wait for more than ``number``, an exception for each."""

@@ -105,6 +105,7 @@ class LogPort(StorePort):
         "_wait_for_engine",
         "_writing",
         "copies",
+        "timer",
     )
 
     def __init__(
@@ -122,6 +123,7 @@ class LogPort(StorePort):
         self._queued: list[tuple[Change, Done]] = []
         self._writing: asyncio.Task[None] | None = None
         self.waiting = 0
+        self.is_alone = False
         self.on_slow: set[Callable[[], None]] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.copies: dict[bytes, Copy] = {}

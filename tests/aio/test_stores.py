@@ -16,6 +16,9 @@ import reliable_ws
 from reliable_ws import Outcome, SQLiteStore
 from reliable_ws.aio.durable_sender import DurableSender
 from reliable_ws.aio.sessions import Acceptor
+from reliable_ws.protocol.codec import decode
+from reliable_ws.protocol.frames import Ack, Messages, Want
+from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
@@ -789,7 +792,8 @@ async def test_a_receipt_tells_the_end_when_the_store_has_it():
     events = []
     async with serving() as server:
         conn = await orders(server, store, on_event=events.append)
-        await (await conn.send("one"))
+        await conn.send("one")
+        await conn.flush()
         server.inner.close()
         conn._driver.drop_transport()  # so nothing more arrives
         receipt = await conn.send("two")
@@ -806,6 +810,25 @@ async def test_a_receipt_tells_the_end_when_the_store_has_it():
             await waiting
         assert [event.name for event in events][-1] == "closed"
         assert events[-1].report.count(Outcome.NOT_TAKEN) == 1
+
+
+async def test_a_confirmed_send_takes_one_websocket_message_each_way(store, tmp_path, monkeypatch):
+    said = []
+    transmit = Link.transmit
+
+    def noted(link, now):
+        data = transmit(link, now)
+        if data is not None:
+            said.append([type(frame) for frame in decode(data, len(data))])
+        return data
+
+    monkeypatch.setattr(Link, "transmit", noted)
+    async with serving(tmp_path / "server.db") as server, orders(server, store) as conn:
+        await (await conn.send("the first one"))
+        said.clear()
+        for _ in range(5):
+            await (await conn.send("x"))
+        assert said == [[Want, Messages], [Ack]] * 5
 
 
 async def _awaited(receipt: reliable_ws.Receipt) -> None:
