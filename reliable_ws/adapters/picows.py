@@ -77,12 +77,29 @@ class PicowsTransport(WSListener, CallbackTransport):
         max_frame: int = MAX_FRAME,
     ) -> None:
         CallbackTransport.__init__(self, None, None, max_frame)
+        self._most = max_frame
         self._serve = serve
         self._tasks: set[asyncio.Task[object]] = set()
         self._kind: WSMsgType | None = None  # of the message whose frames are coming
         self._partial = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address."""
+        return self.websocket.underlying_transport.get_extra_info("peername")
+
+    @property
+    def local_address(self) -> Any:
+        """This end's address."""
+        return self.websocket.underlying_transport.get_extra_info("sockname")
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was selected, or ``None``."""
+        name: str | None = self.websocket.response.headers.get("Sec-WebSocket-Protocol")
+        return name
 
     # ------------------------------------------------------------------ what picows calls
 
@@ -98,7 +115,10 @@ class PicowsTransport(WSListener, CallbackTransport):
         """Take in one frame; what it points to is overwritten afterwards."""
         kind = frame.msg_type
         if kind == BINARY and frame.fin and self._kind is None:
-            self.feed(frame.get_payload_as_bytes())
+            payload = frame.get_payload_as_bytes()
+            if len(payload) > self._most:  # picows has noticed, and hands it over all the same
+                raise self._refused(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
+            self.feed(payload)
         elif kind in (BINARY, TEXT, CONTINUATION):
             self._join(kind, frame)
         elif kind == CLOSE:
@@ -159,7 +179,7 @@ class PicowsTransport(WSListener, CallbackTransport):
             raise self._refused(WSCloseCode.PROTOCOL_ERROR, "a frame out of sequence")
         if kind != CONTINUATION:
             self._kind = kind
-        if self.max_frame is not None and len(self._partial) + frame.payload_size > self.max_frame:
+        if len(self._partial) + frame.payload_size > self._most:
             raise self._refused(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
         self._partial += frame.get_payload_as_memoryview()
         if frame.fin:

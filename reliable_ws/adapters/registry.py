@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 
 from reliable_ws.transport import SyncTransport, Transport
 
-__all__ = ["adapt", "adapt_blocking", "role_of"]
+__all__ = ["adapt", "adapt_blocking", "check_installed", "role_of"]
 
 RunsOn = Literal["asyncio", "threads", "trio"]
 
@@ -183,6 +183,11 @@ def _library_of(ws: object) -> Library | None:
                 return _LIBRARIES[place]
             place = place.rpartition(".")[0]
     return None
+
+
+def check_installed(place: str) -> None:
+    """Raise ``ImportError`` if the library of this place is too old."""
+    _check_release(_LIBRARIES[place])
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from reliable_ws.adapters.opening import TransportName, opening
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import (
@@ -24,7 +25,6 @@ from reliable_ws.driver.reconnect import is_ended_by_peer
 from reliable_ws.driver.status import ConnectionEvent, logger
 from reliable_ws.driver.validation import (
     check_headers_now,
-    check_known,
     check_offline,
     check_options,
     check_store,
@@ -40,6 +40,7 @@ from reliable_ws.transport import Transport
 from .connection import Connection, call_on_event
 from .initiator import Initiator
 from .open_kept import open_kept
+from .transport_options import check_in_browser, check_opening
 from .unopened import UnopenedConnection
 
 __all__ = ["connect", "unix_connect"]
@@ -86,6 +87,8 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             first.
         trace: Writes what every WebSocket carries, without payloads: the path of a file, or a
             :class:`~reliable_ws.WireTrace`. Default: nothing is written.
+        transport: The library that opens the WebSockets: ``"websockets"``, or ``"picows"``, which
+            is faster and needs the extra ``reliable-ws[fast]``. docs/transports.md has its options.
         transport_options: All other keywords go to websockets' ``connect``. ``additional_headers``
             and ``proxy`` work on every supported release. ``compression`` is off unless you give
             it. Cookies that the server sets in a handshake are sent in the handshakes that follow.
@@ -100,7 +103,9 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         ServerBusy: The server takes no new session now: ``retry_after`` says when to come again.
         ConnectionClosed: The server refused the session.
         StoreError: The store cannot be opened. The subclass and the message say why.
-        ValueError: The session of this name is in use in this process.
+        ImportError: The library of ``transport`` is not installed, or too old.
+        ValueError: The session of this name is in use in this process, or an option has a value
+            that the library of ``transport`` cannot serve.
         TypeError: An argument has the wrong type, or there is no option of this name.
     """
 
@@ -120,22 +125,19 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
         name: str | None = None,
         offline: bool = False,
         trace: TraceOption = None,
+        transport: TransportName = "websockets",
         **transport_options: Any,
     ) -> None:
         check_uri(uri)
         check_store(store, name, named=True)
         check_options(reconnect=reconnect)
         check_offline(offline, store, reconnects=bool(reconnect))
-        if transport_options and IN_BROWSER:
-            from reliable_ws.adapters import pyodide
-
-            known = pyodide.connect_options()
-            check_known("connect()", transport_options, known, "a page's WebSocket")
-        elif transport_options:
-            from reliable_ws.adapters.websockets import asyncio as websockets
-
-            check_known("connect()", transport_options, websockets.connect_options())
+        if IN_BROWSER:
+            check_in_browser(transport, transport_options)
+        else:
+            check_opening("connect()", transport, transport_options)
         self._uri = uri
+        self._transport = transport
         self._cookies = Cookies()
         self._options = SessionOptions.of(
             awaited=True,
@@ -165,13 +167,11 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             from reliable_ws.adapters import pyodide
 
             return await pyodide.dial(uri, **options)
-        from reliable_ws.adapters.websockets import asyncio as websockets
-        from reliable_ws.adapters.websockets.options import cookies_set
-
         check_headers_now(options.get("additional_headers"))
         headers = self._cookies.add_to(uri, options.get("additional_headers"))
-        transport = await websockets.dial(uri, **options | {"additional_headers": headers})
-        self._cookies.take(uri, cookies_set(transport.websocket))
+        library = opening(self._transport)
+        transport: Transport = await library.dial(uri, **options | {"additional_headers": headers})
+        self._cookies.take(uri, library.cookies_set(transport.websocket))
         return transport
 
     async def _dial_first(self) -> Transport:

@@ -8,13 +8,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
+from reliable_ws.adapters.opening import TransportName, opening
 from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
 from reliable_ws.driver.status import ConnectionEvent, describe_server
 from reliable_ws.driver.validation import (
     check_handler,
-    check_known,
     check_options,
     check_shared,
 )
@@ -27,6 +27,7 @@ from reliable_ws.transport import Transport
 from .connection import Connection
 from .membership import Clustering, Level
 from .sessions import Handler, Sessions
+from .transport_options import check_opening
 from .unopened import Unopened
 
 __all__ = ["Server", "serve", "unix_serve"]
@@ -149,13 +150,17 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
             :class:`~reliable_ws.Cluster`.
         level: What the sessions survive with a cluster: see there.
         drain_timeout: Seconds that draining takes at most: see :meth:`Sessions.drain`.
+        transport: The library that listens: ``"websockets"``, or ``"picows"``, which is faster and
+            needs the extra ``reliable-ws[fast]``. docs/transports.md has its options.
         transport_options: All other keywords go to websockets' ``serve``.
 
     Raises:
         OSError: The address cannot be listened on, or the file of the trace cannot be written.
         TypeError: An argument has the wrong type, there is no option of this name, or the handler
             is no coroutine function.
-        ValueError: ``sessions`` is given together with an option that it brings itself.
+        ImportError: The library of ``transport`` is not installed, or too old.
+        ValueError: ``sessions`` is given together with an option that it brings itself, or an
+            option has a value that the library of ``transport`` cannot serve.
     """
 
     verb = "serve"
@@ -177,14 +182,12 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         cluster: Clustering | None = None,
         level: Level | None = None,
         drain_timeout: float = 10.0,
+        transport: TransportName = "websockets",
         **transport_options: Any,
     ) -> None:
         check_handler(handler, awaited=True)
         check_options(principal=principal, drain_timeout=drain_timeout)
-        if transport_options:
-            from reliable_ws.adapters.websockets import asyncio as websockets
-
-            check_known("serve()", transport_options, websockets.listen_options())
+        check_opening("serve()", transport, transport_options)
         new_sessions = {
             "methods": methods,
             "config": config,
@@ -204,6 +207,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         self._new_sessions: dict[str, Any] = new_sessions  # options of those that _start() makes
         self._principal = principal
         self._drain_timeout = drain_timeout
+        self._transport = transport
         self._options = transport_options
         self._server: Server | None = None
 
@@ -233,10 +237,9 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         await sessions._serve(transport, self._handler, principal)
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
-        from reliable_ws.adapters.websockets import asyncio as websockets
-
-        options: dict[str, Any] = {"create_connection": websockets.GreetedServer, **self._options}
-        return await websockets.listen(on_transport, self._host, self._port, **options)
+        library = opening(self._transport)
+        options = {**library.GREETED, **self._options}
+        return await library.listen(on_transport, self._host, self._port, **options)
 
     def __await__(self) -> Generator[Any, None, Server]:
         """Start the server."""

@@ -316,12 +316,12 @@ class Status:
     @property
     def remote_address(self) -> Any:
         """The address of the current WebSocket's peer, as its library tells it, or ``None``."""
-        return getattr(self.websocket, "remote_address", None)
+        return self._told("remote_address")
 
     @property
     def local_address(self) -> Any:
         """This end's address of the current WebSocket, as its library tells it, or ``None``."""
-        return getattr(self.websocket, "local_address", None)
+        return self._told("local_address")
 
     @property
     def latency(self) -> float | None:
@@ -336,7 +336,13 @@ class Status:
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol of the current WebSocket, as its library tells it, or ``None``."""
-        return getattr(self.websocket, "subprotocol", None)
+        name: str | None = self._told("subprotocol")
+        return name
+
+    def _told(self, name: str) -> Any:
+        """Return what the WebSocket says of itself, or its adapter, where the library does not."""
+        told = getattr(self.websocket, name, None)
+        return told if told is not None else getattr(self.transport, name, None)
 
     @property
     def close_code(self) -> int | None:

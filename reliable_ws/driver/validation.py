@@ -168,13 +168,19 @@ def check_drain(sessions: object, *, can_keep: bool) -> None:
 
 
 def check_known(
-    verb: str, given: Mapping[str, object], known: Collection[str], library: str = "websockets"
+    verb: str,
+    given: Mapping[str, object],
+    known: Collection[str],
+    library: str = "websockets",
+    *,
+    elsewhere: Collection[str] = (),
 ) -> None:
     """Check what is handed on to the WebSocket library.
 
     ``TypeError`` for the name of an option that nothing takes, which says what would, and for
     values that the library finds out about late, or in words that help nobody. ``ValueError`` for a
-    ``max_size`` into which no greeting fits.
+    ``max_size`` into which no greeting fits. ``elsewhere`` are the names that websockets knows,
+    where that is not the library.
     """
     for name in TRANSPORT_SECONDS.intersection(given):
         value: Any = given[name]
@@ -183,9 +189,13 @@ def check_known(
     if "max_size" in given:
         _check_max_size(given["max_size"])
     for name in given:
-        if name in known or name.startswith("proxy_"):  # what websockets hands on to a proxy
+        if name in known:
             continue
-        if name in CONFIG_FIELDS:
+        if library == "websockets" and name.startswith("proxy_"):  # what it hands on to a proxy
+            continue
+        if name in elsewhere:
+            hint = f"websockets has it, {library} has not: leave it out, or leave out transport="
+        elif name in CONFIG_FIELDS:
             hint = f"it is a field of Config: pass it in config=, as config=Config({name}=…)"
         elif name in NEW_NAMES:
             hint = NEW_NAMES[name]

@@ -35,6 +35,7 @@ from reliable_ws.transport import LONGEST_STEP, TransportClosed
 from .options import (
     MAX_SIZE,
     MaxSize,
+    cookies_set,
     max_frame_of,
     names_of,
     selecting,
@@ -44,12 +45,14 @@ from .options import (
 from .push import Pushing
 
 __all__ = [
+    "GREETED",
     "HAS_PROXY",
     "SEND_NOW_LIMIT",
     "GreetedServer",
     "WebSocketsTransport",
     "adapt",
     "connect_options",
+    "cookies_set",
     "dial",
     "listen",
     "listen_options",
@@ -159,6 +162,9 @@ class GreetedServer(PushingServer):
 
     greeted = True
 
+
+GREETED: dict[str, Any] = {"create_connection": GreetedServer}
+"""Options of :func:`listen` where the first message is a greeting."""
 
 PUSHING = (PushingClient, PushingServer)
 
