@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import reliable_ws
-from reliable_ws.testing import pair, virtual_clock
+from reliable_ws.testing import Network, pair, virtual_clock
 
 from .test_examples import ROOT
 
@@ -53,7 +53,7 @@ def names_of(name, **more):
 
 
 def test_every_block_is_run():
-    assert {name for name, _ in BLOCKS} == {"llm", "job", "token"}
+    assert {name for name, _ in BLOCKS} == {"llm", "job", "token", "stop"}
     assert HOWTO.count("```python") == len(BLOCKS)
 
 
@@ -101,6 +101,37 @@ async def test_tokens_are_fresh_and_name_the_user():
             async with names["connect"](uri, lambda: next(tokens)) as conn:
                 await conn.wait_closed()
     assert users == ["ann", "bob"]
+
+
+@virtual_clock
+async def test_a_handler_that_may_stop_costs_no_wait():
+    async def work_for(conn):
+        await conn.send(await jobs.get())
+        await jobs.get()
+
+    async def listens():
+        async for _ in client:
+            pass
+
+    loop, jobs = asyncio.get_running_loop(), asyncio.Queue()
+    names = names_of("stop", work_for=work_for, asyncio=asyncio)
+    for says in ("nothing", "its end", "and the handler ends"):
+        network = Network()
+        async with network.serve(names["handler"]) as server:
+            client = await network.connect()
+            jobs.put_nowait("a job")
+            assert await client.recv() == "a job"
+            if says == "its end":
+                listening = asyncio.create_task(listens())
+            elif says == "and the handler ends":
+                jobs.put_nowait("the last one")
+            began = loop.time()
+            [report] = (await server.drain(10)).values()
+            assert loop.time() - began < 1
+            assert report.confirmed == 1
+            await client.close()
+    await listening
+    assert jobs.empty()
 
 
 # -- texts ---------------------------------------------------------------------------------------
