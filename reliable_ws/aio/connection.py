@@ -36,8 +36,8 @@ class Connection(Status):
     ``None`` means: as long as the session lives.
 
     Call all methods in the event loop's thread. Most of them raise ``RuntimeError`` in another
-    thread, and those that wait do so in another event loop, too. In a forked process you cannot use
-    the parent's connections: every use raises ``SessionLost``.
+    thread and in another event loop, and change nothing. In a forked process you cannot use the
+    parent's connections: every use raises ``SessionLost``.
     """
 
     _driver: Driver
@@ -391,8 +391,9 @@ class Connection(Status):
 
         Raises:
             RuntimeError: The connection opens no WebSockets by itself (see ``reopen=`` of
-                ``wrap()``).
+                ``wrap()``), or this is not the event loop's thread.
         """
+        self._pump.check_thread()
         self._driver.reconnect_now()
 
     def _notify(

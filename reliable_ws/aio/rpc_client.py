@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from threading import get_ident
 from typing import Any
 
 from reliable_ws.driver.rpc_client import (
@@ -115,15 +116,18 @@ class RpcClient(OpenRequests[PendingRequest]):
 
     def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
+        pump = self._pump
+        if get_ident() != pump.thread or not pump.loop.is_running():
+            pump.check_thread()  # before it is accepted
         try:
             number = self.open(request, by, credit)
         except BaseException:
             self.admit()
             raise
         if self._one_by_one and len(self._open) == 1:
-            self._pump.flush()  # nobody else is about to ask, and this task waits
+            pump.flush()  # nobody else is about to ask, and this task waits
         else:
-            self._pump.wake_for_call()
+            pump.wake_for_call()
         return number
 
     async def _wait_for_room(self, request: PendingRequest, by: float | None) -> None:

@@ -19,6 +19,7 @@ from reliable_ws import (
     Group,
     Methods,
     Sessions,
+    broadcast,
     connect,
     drain_on_sigterm,
     serve,
@@ -402,6 +403,55 @@ def test_another_event_loop_in_the_same_thread_is_refused(use):
             server.abort()
 
         runner.run(end())
+
+
+ANOTHER_LOOP = "this connection belongs to another event loop, which does not run now"
+
+
+@pytest.mark.parametrize("message", ["plain", {"to be": "packed"}])
+def test_what_another_event_loop_in_the_same_thread_sends_is_not_accepted(message):
+    group = Group()
+
+    async def uses(client, server, delivery):
+        for use in (
+            client.send,
+            client.send_nowait,
+            group.publish,
+            lambda message: broadcast([client], message),
+            lambda message: client.request("method", message),
+            lambda message: anext(client.stream("method", message)),
+            lambda _: client.reconnect_now(),
+            lambda _: delivery.confirm(),
+            lambda _: client.finish(),
+            lambda _: client.start_closing(),
+            lambda _: client.abort(),
+        ):
+            with pytest.raises(RuntimeError, match=ANOTHER_LOOP):
+                await use(message)
+
+    async def first():
+        client, server = await open_pair()
+        group.join(client)
+        await client.send("first")
+        await server.send("to be confirmed")
+        assert await take(server, 1) == ["first"]
+        delivery = await anext(client.deliveries())
+        await turns()
+        return client, server, delivery
+
+    with asyncio.Runner() as runner:
+        client, server, delivery = runner.run(first())
+        asyncio.run(uses(client, server, delivery))
+        assert client.stats.sent == 1
+        client.send_nowait("between two runs")
+
+        async def last():
+            assert await take(server, 1) == ["between two runs"]
+            assert client.stats.sent == 2
+            client.abort()
+            server.abort()
+
+        runner.run(last())
 
 
 def test_a_loop_that_is_stopped_may_go_on_in_another_thread():
