@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
-from .timers import start
+from .timers import call_at, start
 
 __all__ = ["MAX_TOTAL_HANDLERS", "HandlerThreads", "Job", "work"]
+
+logger = logging.getLogger("reliable_ws")
 
 Work = Callable[[], object]
 
@@ -19,6 +23,9 @@ as many as it has connections by default. Each takes some 0.1 MiB, and more if i
 
 IDLE_TIMEOUT = 10.0
 """Seconds that a thread waits for more work."""
+
+LOG_INTERVAL = 60.0
+"""Seconds after which the log says again that all threads are taken."""
 
 
 def _rest() -> None:
@@ -94,14 +101,27 @@ class HandlerThreads:
         "How many threads run handlers."
         self.waiting: deque[Job] = deque()
         "What waits for one."
+        self._log_after = float("-inf")
 
     def begin(self, job: Job) -> None:
         """Have a job done in a thread, once there is one."""
         if self.taken < self._most:
             self.taken += 1
             work(lambda: _run(job))
-        else:
-            self.waiting.append(job)
+            return
+        self.waiting.append(job)
+        now = time.monotonic()
+        if now >= self._log_after:
+            self._log_after = now + LOG_INTERVAL
+            call_at(now, self._log)  # in the clock's thread: here the lock is held
+
+    def _log(self) -> None:
+        """Say that requests wait, and for what."""
+        logger.warning(
+            "requests wait, because all %d threads for handlers are taken: raise "
+            "max_total_handlers=, or see which handlers do not end",
+            self._most,
+        )
 
     def next(self, again: Job | None) -> Job | None:
         """Return what a thread does that has ended a handler; ``again``: its session has more."""

@@ -289,6 +289,22 @@ class TestHandlersOfAllSessions:
             until(lambda: sessions._handlers.taken == 0)
         assert crowd.most == 2
 
+    def test_the_log_says_once_that_the_total_is_reached(self, crowd, caplog):
+        with peers(crowd.methods, 2, max_total_handlers=2) as (sessions, ours):
+            first = [run(one.request, "enter", [0]) for one in ours]
+            until(lambda: crowd.inside == 2)
+            assert not caplog.records
+            more = [run(one.request, "enter", [1]) for one in ours]
+            until(lambda: len(sessions._handlers.waiting) == 2)
+            until(lambda: caplog.records)
+            crowd.go.set()
+            for answer in (*first, *more):
+                answer.result(SECONDS)
+        [record] = [one for one in caplog.records if "requests wait" in one.message]
+        assert record.levelname == "WARNING"
+        assert "all 2 threads" in record.getMessage()
+        assert "max_total_handlers=" in record.getMessage()
+
     def test_a_session_with_many_requests_does_not_keep_the_others_waiting(self, crowd):
         ran = []
         crowd.methods.register(ran.append, name="note")
