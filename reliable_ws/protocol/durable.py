@@ -7,7 +7,8 @@ these positions only (``Outbox.stored``, ``Inbox.stored_confirmed``, ``CallQueue
 held until everything is kept that was so when they were held.
 
 :meth:`Durable.take_change` returns what changed since the last change that was kept. There is one
-change at a time: while the store works on it, the next one grows. :meth:`Durable.kept` moves the
+change at a time: while the store works on it, the next one grows. It has at most :data:`AT_ONCE` of
+messages: the peer takes them while the store keeps the next ones. :meth:`Durable.kept` moves the
 positions. :meth:`Durable.unkept` takes back what had no room.
 
 What a store gives back after a crash is made into a session by :mod:`.stored_session`.
@@ -50,6 +51,10 @@ but a few acks; so it waits for another change (STORE-5)."""
 
 RETRY = 1.0
 """Seconds between two attempts to keep something on a disk that is full."""
+
+AT_ONCE = 1024 * 1024
+"""Weight of messages that one change has at most, or one message. While the store keeps the next
+ones, the peer takes these; with less, the commits themselves would cost more."""
 
 FOR_HANDLERS = (Requested, Cancelled, Granted)
 """Events that begin or change work for the peer: they wait until its request is kept (CALL-12)."""
@@ -251,15 +256,15 @@ class Durable:
         if mark == self._kept_mark:
             return None
         outbox, queue = self.outbox, self.queue
-        first, last = outbox.stored + 1, outbox.messages
+        has_ended = identity.ended is not None
         messages = entries = None
-        if last >= first:
-            payloads = [outbox.payload(number) for number in range(first, last + 1)]
-            messages = pack_run(first, payloads)
+        if outbox.messages > outbox.stored:
+            messages = self._next_run(whole=has_ended or finish is not None)
+            if messages.last < outbox.messages:
+                mark = mark._replace(sent=messages.last)
         if queue.last > self._entries and (items := queue.entries(self._entries + 1)):
             entries = pack_run(self._entries + 1, items)
         confirmed = min(outbox.confirmed, outbox.messages)
-        has_ended = identity.ended is not None
         change = Change(
             identity.id,
             pack_facts(identity, self._ledgers, self.about),
@@ -267,8 +272,8 @@ class Durable:
             confirmed,
             entries,
             queue.acked,
-            tuple(self.keys.items()),
-            tuple(row for row, _number in self.sends),
+            tuple(key for key in self.keys.items() if key[1] <= mark.sent),
+            tuple(row for row, number in self.sends if number <= mark.sent),
             self.inbox.confirmed,
             wall + config.stored_ttl if has_ended else None,
             config.max_tombstones if has_ended else None,
@@ -278,6 +283,16 @@ class Durable:
         self._change, self._mark = change, mark._replace(taken_back=BEYOND)
         self.lazy_by = NEVER
         return change
+
+    def _next_run(self, *, whole: bool) -> Run:
+        """Return messages that are not kept, from the first one on. ``whole``: all of them.
+
+        So must it be where the facts speak of the last one: a Finish, or the end.
+        """
+        outbox, first = self.outbox, self.outbox.stored + 1
+        upto = outbox.total if whole else outbox.end_of(first - 1) + AT_ONCE
+        payloads = outbox.run(first, outbox.messages, upto)
+        return pack_run(first, payloads or [outbox.payload(first)])
 
     # ------------------------------------------------------------------ what became of it
 

@@ -7,7 +7,7 @@ import pytest
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.durable import pack_payload
+from reliable_ws.protocol.durable import AT_ONCE, pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
 from reliable_ws.protocol.events import Detached, EndKept, Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
@@ -1357,3 +1357,64 @@ def test_entries_beyond_what_is_kept_do_not_go():
     pair.keep("client")
     (frame,) = [frame for frame in say(pair, "client") if type(frame) is Calls]
     assert len(frame.entries) == 1
+
+
+# ---------------------------------------------------------------- what one change has at most
+
+
+def submitted(pair: StoredPair) -> tuple[int, int]:
+    """Let the client's store work on what changed; return the messages that it was given."""
+    change = pair.client.take_change(pair.now, WALL)
+    assert change is not None
+    assert change.messages is not None
+    pair.stores["client"].submit([change], lambda error: pair.said("client", pair.client, error))
+    return change.messages.first, change.messages.last
+
+
+def test_the_peer_takes_the_first_ones_while_a_store_keeps_the_next():
+    """STORE-2"""
+    pair = by_hand(server=False)
+    for _ in range(6):
+        pair.client.send(bytes(AT_ONCE // 4))
+    assert submitted(pair) == (1, 3)
+    pair.keep("client")
+    assert not pair.client.is_kept
+    assert submitted(pair) == (4, 6)
+    assert kinds(say(pair, "client"))
+    assert 1 <= pair.client.outbox.transmitted <= 3
+    pair.keep("client")
+    assert pair.client.is_kept
+
+
+def test_a_message_that_is_larger_is_kept_alone():
+    """STORE-2"""
+    pair = by_hand(server=False)
+    pair.client.send(bytes(2 * AT_ONCE))
+    pair.client.send(b"x")
+    assert submitted(pair) == (1, 1)
+    pair.keep("client")
+    assert submitted(pair) == (2, 2)
+
+
+def test_a_key_and_the_row_of_a_send_are_kept_with_their_message():
+    """STORE-6"""
+    pair = by_hand(server=False)
+    large = bytes(AT_ONCE - 100)
+    pair.client.durable.keys["first"] = pair.client.send(large)
+    pair.client.accept_kept(7, *seal(large, CODEC), "second")
+    change = pair.client.take_change(pair.now, WALL)
+    assert (change.messages.last, change.keys, change.sends) == (1, (("first", 1),), ())
+    pair.client.kept(pair.now)
+    change = pair.client.take_change(pair.now, WALL)
+    assert (change.messages.last, change.keys, change.sends) == (2, (("second", 2),), (7,))
+
+
+def test_the_last_messages_are_kept_with_the_finish_behind_them():
+    """STORE-2"""
+    pair = by_hand(server=False)
+    for _ in range(6):
+        pair.client.send(bytes(AT_ONCE // 4))
+    pair.client.finish(pair.now)
+    assert submitted(pair) == (1, 6)
+    pair.keep("client")
+    assert pair.client.is_kept
