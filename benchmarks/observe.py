@@ -21,7 +21,6 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from prometheus_client import CollectorRegistry, generate_latest
 
 import reliable_ws
@@ -156,27 +155,22 @@ def exporters(server: reliable_ws.Server, conn: reliable_ws.Connection) -> Itera
         provider.shutdown()
 
 
-def traces(sampler: Any) -> Watch:
-    @contextlib.contextmanager
-    def watch(_server: reliable_ws.Server, conn: reliable_ws.Connection) -> Iterator[None]:
-        trace_calls(conn, tracer=TracerProvider(sampler=sampler).get_tracer("bench"))
-        yield
-
-    return watch
-
-
-async def once(work: Work, count: int, watch: Watch, *, sampler: Any, trace: Path | None) -> float:
+async def once(
+    work: Work, count: int, watch: Watch, *, ratio: float | None, trace: Path | None
+) -> float:
     """Return the processor's time for one round."""
     methods = reliable_ws.Methods()
     methods.register(echo)
     async with reliable_ws.serve(
         take, HOST, 0, methods=methods, drain_timeout=1, trace=trace
     ) as server:
-        if sampler is not None:
-            trace_calls(server, tracer=TracerProvider(sampler=sampler).get_tracer("bench"))
+        if ratio is not None:
+            trace_calls(server, tracer=TracerProvider().get_tracer("bench"), ratio=ratio)
         async with reliable_ws.connect(
             f"ws://{HOST}:{server.port}", proxy=None, trace=trace
         ) as conn:
+            if ratio is not None:
+                trace_calls(conn, tracer=TracerProvider().get_tracer("bench"), ratio=ratio)
             with watch(server, conn):
                 await work(conn, count // 10)  # warms up
                 begun = time.process_time()
@@ -191,14 +185,14 @@ async def compare(
     rounds: int,
     watch: Watch = nothing,
     *,
-    sampler: Any = None,
+    ratio: float | None = None,
     trace: Path | None = None,
 ) -> None:
     """Print how much faster it is without being watched."""
     ratios = []
     for _ in range(rounds):
-        without = await once(work, count, nothing, sampler=None, trace=None)
-        watched = await once(work, count, watch, sampler=sampler, trace=trace)
+        without = await once(work, count, nothing, ratio=None, trace=None)
+        watched = await once(work, count, watch, ratio=ratio, trace=trace)
         ratios.append(without / watched)
     ratios.sort()
     middle = statistics.median(ratios)
@@ -213,15 +207,14 @@ async def main() -> None:
     given = parser.parse_args()
     messages, rounds = given.messages, given.rounds
     calls = messages // 10
-    off, on = traces(ALWAYS_OFF), traces(ALWAYS_ON)
     logging.disable(logging.WARNING)  # what is left at the end is no news
     await scrape(given.sessions, rounds)
     print("watched, beside the same without (processor's time, both sides):")
     await compare("  stream, the same again", stream, messages, rounds)
     await compare("  stream, both exporters", stream, messages, rounds, exporters)
     await compare("  calls, the same again", call, calls, rounds)
-    await compare("  calls, traces not sampled", call, calls, rounds, off, sampler=ALWAYS_OFF)
-    await compare("  calls, traces sampled", call, calls, rounds, on, sampler=ALWAYS_ON)
+    await compare("  calls, traces not sampled", call, calls, rounds, ratio=0.0)
+    await compare("  calls, traces sampled", call, calls, rounds, ratio=1.0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "wire.jsonl"
         await compare("  stream, trace=FILE", stream, messages, rounds, trace=path)

@@ -1,139 +1,73 @@
-"""Spans of calls, by OpenTelemetry's conventions for RPC."""
+"""Spans of calls in an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator
+from contextvars import Context, copy_context
 from typing import Any
 
 from reliable_ws.driver.call_contexts import CallContexts
+from reliable_ws.driver.call_spans import TOO_LATE, CallTracing, outcome_of, type_of
 from reliable_ws.driver.methods import Method
 from reliable_ws.driver.rpc_server import FaultText
-from reliable_ws.protocol.errors import DeliveryError, RemoteError, RequestTimeout
 from reliable_ws.protocol.events import Requested
+from reliable_ws.protocol.unused import UNUSED
 
 from .driver import Driver
 from .pump import Pump
 from .rpc_client import PendingRequest, RpcClient
-from .rpc_server import RpcServer, Running
+from .rpc_server import RpcServer, Running, start
 
-__all__ = ["CallTracing", "trace_driver"]
-
-SYSTEM = {"rpc.system.name": "reliable_ws"}
-
-TOO_LATE = "trace_calls() goes before the first request of a connection"
-
-
-class CallTracing:
-    """Makes spans with one tracer."""
-
-    def __init__(self, tracer: Any) -> None:
-        from opentelemetry import propagate, trace
-
-        self._tracer = tracer
-        self._trace = trace
-        self._propagate = propagate
-
-    def start(self, method: str) -> Any:
-        """Begin the span of a caller, which somebody has to end."""
-        kind = self._trace.SpanKind.CLIENT
-        return self._tracer.start_span(
-            method, kind=kind, attributes={**SYSTEM, "rpc.method": method}
-        )
-
-    def use(self, span: Any) -> AbstractContextManager[Any]:
-        """Run a block in a span that does not end with it."""
-        return self._trace.use_span(span, record_exception=False, set_status_on_exception=False)
-
-    @contextlib.contextmanager
-    def span(self, method: str, *, context: bytes | None = None) -> Generator[Any]:
-        """Run a block in a span: the handler's, if there is a context, else the caller's."""
-        kinds = self._trace.SpanKind
-        parent = None if context is None else self._propagate.extract(_carrier(context))
-        with self._tracer.start_as_current_span(
-            method,
-            context=parent,
-            kind=kinds.CLIENT if context is None else kinds.SERVER,
-            attributes={**SYSTEM, "rpc.method": method},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield span
-            except BaseException as error:
-                self.failed(span, _type_of(error), _outcome_of(error))
-                raise
-
-    def failed(self, span: Any, error_type: str, outcome: str | None = None) -> None:
-        """Note that a call failed."""
-        span.set_attribute("error.type", error_type)
-        if outcome is not None:
-            span.set_attribute("reliable_ws.outcome", outcome)
-        span.set_status(self._trace.StatusCode.ERROR)
-
-    @property
-    def current(self) -> Any:
-        """The span in which this runs."""
-        return self._trace.get_current_span()
-
-    def context(self) -> bytes:
-        """Return what travels with a request; empty: this trace is not recorded."""
-        if not self.current.is_recording():
-            return b""
-        carrier: dict[str, str] = {}
-        self._propagate.inject(carrier)
-        return "".join(f"{name}: {value}\n" for name, value in carrier.items()).encode()
-
-
-def _carrier(context: bytes) -> dict[str, str]:
-    """Return the fields of a context; what is not understood is left out."""
-    parts = (line.partition(": ") for line in context.decode(errors="replace").splitlines())
-    return {name.lower(): value for name, colon, value in parts if colon}
-
-
-def _type_of(error: BaseException) -> str:
-    return error.code if isinstance(error, RemoteError) else type(error).__name__
-
-
-def _outcome_of(error: BaseException) -> str | None:
-    """Return what is known of a request that has no answer: whether it was run."""
-    if isinstance(error, RequestTimeout):
-        return {True: "taken", False: "not taken"}.get(error.taken, "unknown")  # type: ignore[arg-type]
-    if isinstance(error, DeliveryError) and error.report.undelivered:
-        return error.report.undelivered[0].outcome.value
-    return None
+__all__ = ["trace_driver"]
 
 
 class TracedRpcClient(RpcClient):
     """Requests, each with a span."""
 
-    __slots__ = ("_contexts", "_tracing")
+    __slots__ = ("_contexts", "_spans", "_tracing")
 
     def __init__(self, pump: Pump, tracing: CallTracing, contexts: CallContexts) -> None:
         super().__init__(pump)
         self._tracing = tracing
         self._contexts = contexts
+        self._spans = 0  # requests and streams that have one
 
     def open(self, request: PendingRequest, by: float | None, credit: int) -> int:
         """Queue a request, with its context."""
         number = super().open(request, by, credit)
-        if context := self._tracing.context():
+        if self._spans and (context := self._tracing.context()):
             self._contexts.add(number, context)
         return number
 
-    async def request(self, method: str, params: Any, timeout: float | None) -> Any:
-        """Ask, and return the answer."""
-        with self._tracing.span(method):
-            return await super().request(method, params, timeout)
+    def request(self, method: str, params: Any, timeout: float | None) -> Any:
+        """Return a coroutine that asks, and returns the answer."""
+        if self._tracing.is_left_out():
+            return RpcClient.request(self, method, params, timeout)  # less work than super()
+        return self._traced(method, params, timeout)
 
-    async def stream(
+    async def _traced(self, method: str, params: Any, timeout: float | None) -> Any:
+        """Ask in a span."""
+        self._spans += 1
+        try:
+            with self._tracing.span(method):
+                return await super().request(method, params, timeout)
+        finally:
+            self._spans -= 1
+
+    def stream(self, method: str, params: Any, timeout: float | None) -> AsyncGenerator[Any, None]:
+        """Ask for a stream, and yield its items."""
+        if self._tracing.is_left_out():
+            return super().stream(method, params, timeout)
+        return self._traced_stream(method, params, timeout)
+
+    async def _traced_stream(
         self, method: str, params: Any, timeout: float | None
     ) -> AsyncGenerator[Any, None]:
-        """Ask for a stream, and yield its items. Its span is no parent of what its reader does."""
+        """Yield the items of a stream, whose span is no parent of what its reader does."""
         tracing = self._tracing
         span = tracing.start(method)
+        self._spans += 1
         items = super().stream(method, params, timeout)
         try:
             with tracing.use(span):  # in here the request is made
@@ -142,25 +76,44 @@ class TracedRpcClient(RpcClient):
                 yield item
                 item = await anext(items, self)
         except Exception as error:
-            tracing.failed(span, _type_of(error), _outcome_of(error))
+            tracing.failed(span, type_of(error), outcome_of(error))
             raise
         finally:
             await items.aclose()
+            self._spans -= 1
             span.end()
 
 
 class TracedRpcServer(RpcServer):
     """Requests of the peer, each with a span."""
 
-    __slots__ = ("_contexts", "_tracing")
+    __slots__ = ("_contexts", "_left_out", "_tracing")
 
     _tracing: CallTracing
     _contexts: CallContexts
+    _left_out: Context
 
-    async def _run(self, event: Requested, method: Method, running: Running) -> None:
-        """Run a handler in a span."""
-        with self._tracing.span(method.name, context=self._contexts.take(event.id)):
-            await super()._run(event, method, running)
+    def start(self, event: Requested, method: Method) -> None:
+        """Run the handler of a request in a task of its own, in a span unless it is left out."""
+        tracing, contexts = self._tracing, self._contexts
+        said = contexts.take(event.id) if contexts.received else b""
+        if self.running is UNUSED:
+            self.running = {}
+        running = self.running[event.id] = Running(event.credit)
+        if said or not tracing.begins_none():
+            work, context = self._traced(said, event, method, running), None
+        else:
+            work, context = self._run(event, method, running), self._left_out.copy()
+        running.worker = start(self._pump.loop, work, event.method, context)
+
+    async def _traced(
+        self, said: bytes, event: Requested, method: Method, running: Running
+    ) -> None:
+        """Run a handler in a span. The body of its task."""
+        with self._tracing.span(method.name, context=said):
+            await self._run(event, method, running)
+        if event in self._postponed:
+            self._contexts.put_back(event.id, said)
 
     def fault(self, number: int, text: FaultText) -> None:
         """Answer with a fault, and note it on the span in which this runs."""
@@ -181,6 +134,7 @@ def trace_driver(driver: Driver, tracing: CallTracing) -> None:
         pump.link_io.carry(contexts)
     driver.rpc_client = TracedRpcClient(pump, tracing, contexts)
     server = TracedRpcServer(pump, old._methods)
-    server._tracing, server._contexts = tracing, contexts
+    server._tracing, server._contexts, server._left_out = tracing, contexts, copy_context()
+    server._left_out.run(tracing.leave_out)
     server.principal, server.connection = old.principal, old.connection
     driver.rpc_server = server

@@ -8,6 +8,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any
 
 from reliable_ws.driver.methods import Method, Methods
@@ -28,20 +29,26 @@ from reliable_ws.protocol.unused import UNUSED
 from .pump import Pump
 from .thread_call import run_in_thread
 
-__all__ = ["RpcServer"]
+__all__ = ["RpcServer", "Running", "start"]
 
 ITEMS_IN_A_ROW = 256
 """Items of a stream after which the loop runs in any case."""
 
 
 def start(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], name: str
+    loop: asyncio.AbstractEventLoop,
+    work: Coroutine[Any, Any, None],
+    name: str,
+    context: Context | None = None,
 ) -> asyncio.Task[None]:
-    """Return a task that runs a handler: at once up to where it waits, from Python 3.12 on."""
+    """Return a task that runs a handler: at once up to where it waits, from Python 3.12 on.
+
+    ``context``: the context to run it in. Default: a copy of the caller's.
+    """
     if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-        options: dict[str, Any] = {"eager_start": True}
+        options: dict[str, Any] = {"eager_start": True, "context": context}
         return asyncio.Task(work, loop=loop, name=name, **options)
-    return loop.create_task(work, name=name)
+    return loop.create_task(work, name=name, context=context)
 
 
 class Running(RunningRequest):

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from reliable_ws.adapters import adapt
+from reliable_ws.driver.call_spans import CallTracing
 from reliable_ws.driver.close_plan import handshake_times
 from reliable_ws.driver.figures import PAUSE, Figures
 from reliable_ws.driver.fork import watch_forks
@@ -48,7 +49,7 @@ from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 from reliable_ws.transport import Transport, TransportClosed
 
-from .call_tracing import CallTracing, trace_driver
+from .call_tracing import trace_driver
 from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
@@ -173,8 +174,11 @@ class Sessions:
         return [acceptor.connection for acceptor in self._table.acceptors.values()]
 
     def trace_calls(self, tracing: CallTracing) -> None:
-        """Trace the calls of sessions that begin from now on."""
+        """Trace the calls of sessions that begin from now on, and of those from a store."""
         self._tracing = tracing
+        for acceptor in self._table.acceptors.values():
+            if acceptor.session.restored and acceptor.rpc_client is None:
+                trace_driver(acceptor, tracing)
 
     def figures(self) -> Figures:
         """Return what all sessions have done together: for metrics (docs/metrics.md).
@@ -313,8 +317,6 @@ class Sessions:
         acceptor = self._table.acceptors.get(session.id)
         if acceptor is None:
             acceptor = Acceptor(self, session, arrival.principal, resumable=resumable)
-            if self._tracing is not None:
-                trace_driver(acceptor, self._tracing)
             self._table.acceptors[session.id] = acceptor
         acceptor.dispatch(events)
         return acceptor, data
@@ -664,6 +666,8 @@ class Acceptor(Driver):
         "The task that runs the application's handler."
         self._running: asyncio.Task[None] | None = None  # the same, until the handler has ended
         self._overdue: asyncio.TimerHandle | None = None  # cancels the handler of an ended session
+        if sessions._tracing is not None:
+            trace_driver(self, sessions._tracing)
 
     def _on_ended(self, ending: Ending) -> None:
         if isinstance(self.session.cause, StoreError):  # this process takes no part any more

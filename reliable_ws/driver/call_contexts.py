@@ -21,12 +21,13 @@ Transmit = Callable[[float], bytes | None]
 class CallContexts:
     """What goes with requests, and what has come with them."""
 
-    __slots__ = ("_received", "_sent", "_session")
+    __slots__ = ("_sent", "_session", "received")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._sent: dict[int, bytes] = {}
-        self._received: dict[int, bytes] = {}
+        self.received: dict[int, bytes] = {}
+        "Those of requests that have not begun."
 
     def add(self, number: int, context: bytes) -> None:
         """Send this with a request of ours, as often as that is sent."""
@@ -38,7 +39,12 @@ class CallContexts:
 
     def take(self, number: int) -> bytes:
         """Return what has come with a request of the peer; empty: nothing."""
-        return self._received.pop(number, b"")
+        return self.received.pop(number, b"")
+
+    def put_back(self, number: int, context: bytes) -> None:
+        """Keep what was taken: the request begins anew later."""
+        if context:
+            self.received[number] = context
 
     def around(self, transmit: Transmit) -> Transmit:
         """Return what transmits the same with the contexts in it."""
@@ -55,9 +61,9 @@ class CallContexts:
         """Take note of the contexts in a WebSocket message: a part of what traces a link."""
         if verb == "gets":
             for number, context in contexts_of(data).items():
-                if len(self._received) >= MOST:
-                    del self._received[next(iter(self._received))]
-                self._received[number] = context
+                if len(self.received) >= MOST:
+                    del self.received[next(iter(self.received))]
+                self.received[number] = context
 
     def lost(self, code: int | None, reason: str) -> None:
         """The WebSocket is gone: nothing follows."""

@@ -29,10 +29,11 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 
+from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
-from reliable_ws.driver.tracing import Trace, trace_of
+from reliable_ws.driver.tracing import Trace, joined, trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -64,6 +65,7 @@ class LinkIO:
         "_send_now",
         "_session",
         "_trace",
+        "_transmit",
         "_unsent",
         "_wanted",
         "_writer",
@@ -84,6 +86,7 @@ class LinkIO:
         principal: Hashable = None,
         wire: WireTrace | None = None,
         hello: bytes | str | None = None,
+        contexts: CallContexts | None = None,
     ) -> None:
         """``hello``: what has been read already, at the acceptor."""
         self.transport = transport
@@ -95,6 +98,9 @@ class LinkIO:
             self._trace = trace_of(session, principal, wire, time.monotonic)
         if self._trace is not None and hello is not None:
             self._trace("gets", hello)
+        self._transmit: Callable[[float], bytes | None] = link.transmit
+        if contexts is not None:
+            self.carry(contexts)
         self.over = False
         "Whether the transport is gone."
         self.after_write: Callable[[], None] | None = None
@@ -110,6 +116,11 @@ class LinkIO:
         self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
         if isinstance(transport, SyncPushTransport):
             transport.push_to(self._receive)
+
+    def carry(self, contexts: CallContexts) -> None:
+        """Carry the contexts of calls from now on, in both directions."""
+        self._transmit = contexts.around(self.link.transmit)
+        self._trace = joined(self._trace, contexts)
 
     @property
     def is_writing(self) -> bool:
@@ -178,7 +189,7 @@ class LinkIO:
         lock, link = self._lock, self.link
         self._busy = True
         try:
-            data, self._unsent = self._unsent or link.transmit(time.monotonic()), None
+            data, self._unsent = self._unsent or self._transmit(time.monotonic()), None
             while data is not None:
                 try:
                     lock.release()  # in here: Ctrl-C may come as it returns
@@ -190,7 +201,7 @@ class LinkIO:
                 if sent is False:
                     self._unsent = data
                     return False
-                data = link.transmit(time.monotonic()) if link.has_output else None
+                data = self._transmit(time.monotonic()) if link.has_output else None
             if self.after_write is not None:
                 self.after_write()
         except TransportClosed:

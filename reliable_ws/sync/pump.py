@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Hashable
 from functools import partial
 
+from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
@@ -47,6 +48,7 @@ class Pump:
 
     __slots__ = (
         "_timers",
+        "contexts",
         "dispatch",
         "driver",
         "link_io",
@@ -67,6 +69,8 @@ class Pump:
         "Who the peer is, for the log."
         self.driver: Looking
         "Told when the timer fires."
+        self.contexts: CallContexts | None = None
+        "Contexts of calls, while somebody traces them."
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.link_io: LinkIO | None = None
@@ -100,6 +104,7 @@ class Pump:
             principal=self.principal,
             wire=self.wire,
             hello=hello,
+            contexts=self.contexts,
         )
         end = link.close_action
         if end is None or end.code != Code.SUPERSEDED:  # else the next one has overtaken it

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from reliable_ws.adapters import adapt_blocking as adapt
+from reliable_ws.driver.call_spans import CallTracing
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.figures import PAUSE, Figures
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
@@ -48,6 +49,7 @@ from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import Store
 from reliable_ws.transport import SyncTransport, TransportClosed
 
+from .call_tracing import trace_driver
 from .connection import Connection
 from .driver import Driver
 from .link_io import LinkIO
@@ -121,6 +123,7 @@ class Sessions:
         self._opening = threading.Lock()  # held while the store is being opened
         self._release_store: Callable[[], None] = lambda: None
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
+        self._tracing: CallTracing | None = None  # of calls
         self.keeps = False
         "Whether sessions are left to the next process."
 
@@ -147,6 +150,14 @@ class Sessions:
         """The connections of all living sessions."""
         with self._lock:
             return [acceptor.connection for acceptor in self._table.acceptors.values()]
+
+    def trace_calls(self, tracing: CallTracing) -> None:
+        """Trace the calls of sessions that begin from now on, and of those from a store."""
+        with self._lock:
+            self._tracing = tracing
+            for acceptor in self._table.acceptors.values():
+                if acceptor.session.restored and acceptor.rpc_client is None:
+                    trace_driver(acceptor, tracing)
 
     def figures(self) -> Figures:
         """Return what all sessions have done together: for metrics (docs/metrics.md).
@@ -539,6 +550,8 @@ class Acceptor(Driver):
         "Whether a handler has the connection: no second one gets it."
         self.handling: threading.Thread | None = None
         "The thread that runs the application's handler."
+        if sessions._tracing is not None:
+            trace_driver(self, sessions._tracing)
 
     def _on_ended(self, ending: Ending) -> None:
         if isinstance(self.session.cause, StoreError):

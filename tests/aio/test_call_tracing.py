@@ -160,6 +160,75 @@ async def test_what_is_not_sampled_sends_no_context():
 
 
 @virtual_clock
+async def test_a_call_in_a_trace_that_is_not_sampled_has_no_span():
+    """Whatever the tracer's sampler says of a call that is in no trace; so have streams none."""
+    recorded, off = Recorded(), Recorded(sampling.ALWAYS_OFF)
+    async with pair(methods=METHODS) as ends:
+        traced(ends, recorded, server=False)
+        with off.tracer.start_as_current_span("around"):
+            assert await ends.client.request("add", [1, 2]) == 3
+            assert [item async for item in ends.client.stream("count", [2])] == [0, 1]
+        assert not recorded.exporter.get_finished_spans()
+        assert await ends.client.request("add", [1, 2]) == 3
+    assert len(recorded.spans(SpanKind.CLIENT)) == 1
+
+
+@virtual_clock
+async def test_of_the_calls_that_are_in_no_trace_a_share_begins_one(monkeypatch):
+    """At each side; what a handler does in a call that is left out is left out, too."""
+    drawn = iter([0.5, 0.5, 0.49, 0.5, 0.49])
+    monkeypatch.setattr("reliable_ws.telemetry.random.random", lambda: next(drawn))
+    recorded, inner = Recorded(), Recorded(sampling.DEFAULT_ON)
+    methods = Methods()
+
+    @methods.register
+    async def work() -> None:
+        inner.tracer.start_span("inner").end()
+
+    async with pair(methods=methods) as ends:
+        trace_calls(ends.client, tracer=recorded.tracer, ratio=0.5)
+        trace_calls(ends.server, tracer=recorded.tracer, ratio=0.5)
+        await ends.client.request("work")  # 0.5 here, 0.5 there
+        assert not recorded.exporter.get_finished_spans()
+        assert not inner.exporter.get_finished_spans()
+        await ends.client.request("work")  # 0.49 here, and the handler is told
+        recorded.both()
+        assert len(inner.exporter.get_finished_spans()) == 1
+        await ends.client.request("work")  # 0.5 here, 0.49 there
+    assert len(recorded.spans(SpanKind.CLIENT)) == 1
+    assert len(recorded.spans(SpanKind.SERVER)) == 2
+
+
+async def test_sessions_that_come_from_a_store_are_traced(tmp_path):
+    """A server's, after a restart."""
+    recorded = Recorded()
+
+    async def handler(conn):
+        await conn.wait_closed()
+
+    async def call(port, times, **options):
+        async with reliable_ws.connect(
+            f"ws://127.0.0.1:{port}", proxy=None, store=kept, name="calls", **options
+        ) as conn:
+            for _ in range(times):
+                assert await conn.request("add", [1, 2]) == 3
+            await conn.keep()
+
+    with (
+        reliable_ws.SQLiteStore(tmp_path / "client.db", survives="process") as kept,
+        reliable_ws.SQLiteStore(tmp_path / "server.db", survives="process") as store,
+    ):
+        for count in (1, 2):
+            server = await reliable_ws.serve(
+                handler, "127.0.0.1", 0, methods=METHODS, store=store, drain_timeout=5
+            )
+            trace_calls(server, tracer=recorded.tracer)
+            await call(server.port, 1)
+            await server.drain(sessions="keep")
+            assert len(recorded.spans(SpanKind.SERVER)) == count
+
+
+@virtual_clock
 async def test_contexts_are_bounded():
     """One for each open request of ours; of the peer's the newest thousand."""
     recorded = Recorded()
@@ -169,7 +238,7 @@ async def test_contexts_are_bounded():
             await ends.client.request("add", [1, 2])
         ours, theirs = ends.client._pump.contexts, ends.server._pump.contexts
         assert len(ours._sent) <= 10
-        assert not theirs._received
+        assert not theirs.received
         from reliable_ws.protocol.codec import encode
         from reliable_ws.protocol.context import with_contexts
         from reliable_ws.protocol.frames import Calls, Request
@@ -177,7 +246,7 @@ async def test_contexts_are_bounded():
         for number in range(1, 1101):
             request = encode([Calls(number, [Request("add", None, 0, b"")])])
             theirs("gets", with_contexts(request, {number: b"x"}, 9999))
-        assert len(theirs._received) == 1024
+        assert len(theirs.received) == 1024
         assert theirs.take(1) == b""
         assert theirs.take(1100) == b"x"
 
@@ -209,3 +278,5 @@ async def test_mistakes():
             trace_calls(ends.client)
     with pytest.raises(TypeError, match="calls are traced of a server or a connection"):
         trace_calls(3)
+    with pytest.raises(ValueError, match="ratio= must be between"):
+        trace_calls(reliable_ws.Sessions(), ratio=1.5)
