@@ -139,7 +139,7 @@ class Connection(Status):
         number = session.offer(message) or session.send(message)
         if number >= pump.check_at:
             sender.check_turn(yields=False)
-        return sender.receipt(number)
+        return sender.receipt_type(sender, number)
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until every message sent so far is confirmed.

@@ -40,10 +40,37 @@ from .waiters import Thresholds, WaitQueue
 __all__ = ["DurableSender"]
 
 
+class KeptReceipt(Receipt):
+    """The receipt of a message of a session with a store: the store may have no room for it."""
+
+    __slots__ = ("_seen",)
+
+    _sender: DurableSender
+
+    def __init__(self, sender: DurableSender, number: int) -> None:
+        self._sender = sender
+        self._number = number
+        self._seen = sender.withdrawals.count
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for."""
+        self._number = self._sender.withdrawals.number_of(self._number, self._seen)
+        return self._number
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait for the confirmation."""
+        if self.number == WITHDRAWN:
+            raise no_room()
+        yield from super().__await__()
+
+
 class DurableSender(Sender):
     """The messages of one connection whose session is kept by a store."""
 
     __slots__ = ("_keys", "_port", "_room", "_stored", "has_woken", "withdrawals")
+
+    receipt_type = KeptReceipt
 
     def __init__(self, pump: Pump, port: StorePort) -> None:
         super().__init__(pump)
@@ -54,10 +81,6 @@ class DurableSender(Sender):
         "Whether somebody waited for what the store has kept last."
         self.withdrawals = Withdrawals()
         self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
-
-    def receipt(self, number: int) -> Receipt:
-        """Return a receipt that learns of it when its message is taken back."""
-        return KeptReceipt(self, number)
 
     async def accept(self, message: Any, timeout: float | None) -> int:
         """Accept a message, and return when the store has it."""
@@ -70,7 +93,7 @@ class DurableSender(Sender):
         if key is not None and durable is not None:
             durable.keys[key] = number
         self._pump.wake()
-        receipt = self.receipt(number)
+        receipt = KeptReceipt(self, number)
         await self._keep(receipt, by)
         return receipt
 
@@ -174,7 +197,7 @@ class DurableSender(Sender):
             session_id, number, facts = found
             if session_id != self.session.id:
                 return EarlierReceipt(self, number, StoredSession.outcome_of(facts, number))
-        receipt = self.receipt(number)
+        receipt = KeptReceipt(self, number)
         await self._keep(receipt, by)
         return receipt
 
@@ -213,37 +236,12 @@ class DurableSender(Sender):
             if not kept.done():  # else its caller was cancelled
                 kept.set_exception(raised)
         else:
-            receipt = self.receipt(number)
+            receipt: Receipt = KeptReceipt(self, number)
             if outcome is not None:
                 receipt = EarlierReceipt(self, number, outcome)
             if not kept.done():
                 kept.set_result(receipt)
         self._pump.wake()
-
-
-class KeptReceipt(Receipt):
-    """The receipt of a message of a session with a store: the store may have no room for it."""
-
-    __slots__ = ("_seen",)
-
-    _sender: DurableSender
-
-    def __init__(self, sender: DurableSender, number: int) -> None:
-        self._sender = sender
-        self._number = number
-        self._seen = len(sender.withdrawals)
-
-    @property
-    def number(self) -> int:
-        """The message's sequence number; -1 for one that the store had no room for."""
-        self._number = self._sender.withdrawals.number_of(self._number, self._seen)
-        return self._number
-
-    def __await__(self) -> Generator[object, None, None]:
-        """Wait for the confirmation."""
-        if self.number == WITHDRAWN:
-            raise no_room()
-        yield from super().__await__()
 
 
 class EarlierReceipt(Receipt):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from reliable_ws.driver.session_store import NEEDS_STORE, WITHDRAWN
 from reliable_ws.driver.status import raise_undelivered
@@ -44,6 +44,73 @@ class Watcher(Protocol):
         """Every outcome is known."""
 
 
+class Receipt:
+    """What ``send()`` returns. Await it to wait for the confirmation.
+
+    Awaiting returns ``None`` when the peer's application has taken the message. It waits as long as
+    the session lives. To bound the wait, use :func:`asyncio.timeout`. Cancelling changes nothing
+    for the message and for other tasks that wait. You need not await a receipt: ``flush()``,
+    ``close()`` and ``report`` cover every message. A receipt is awaitable, but it is not a
+    coroutine: ``asyncio.gather`` takes it and ``create_task`` does not.
+
+    Raises:
+        NotTaken: The peer's application will never take the message. You can safely send it again.
+        OutcomeUnknown: The session has ended, and it is not known whether the message was taken.
+        Kept: This process is done with the session, and the store has the message for the next one.
+        StoreFull: The store had no room for the message. It was not accepted.
+    """
+
+    __slots__ = ("_number", "_sender")
+
+    def __init__(self, sender: Sender, number: int) -> None:
+        self._sender = sender
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for.
+
+        That of ``send(apply=)`` is final once ``stored`` is done: if the process dies before, the
+        next one gives the message a number.
+        """
+        return self._number
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait for the confirmation."""
+        sender, number = self._sender, self._number
+        outbox = sender.session.outbox
+        if outbox.confirmed < number:
+            yield from sender.known(number)
+            if outbox.confirmed < number:
+                raise_undelivered(sender.session, sender.session.report_of(number))
+            sender.one_by_one = outbox.confirmed == outbox.last
+
+    @property
+    def stored(self) -> Awaitable[None]:
+        """Await this to wait until the store has the message (``connect(…, store=…)``).
+
+        ``await send()`` has waited for that already; :meth:`Connection.send_nowait` has not. After
+        ``send(apply=)`` it waits until the store has the message's number, too.
+
+        Raises:
+            StoreFull: The store had no room for it. It was not accepted.
+            ConnectionClosed: The session ended before that.
+            TypeError: The session has no store.
+        """
+        return _Awaitable(self._sender.until_stored(self.number))
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known now. Never waits."""
+        if self.number == WITHDRAWN:
+            return Outcome.NOT_TAKEN
+        return self._sender.session.outcome(self.number)
+
+    def __repr__(self) -> str:
+        """Number and outcome."""
+        return f"<Receipt {self.number} {self.outcome.value}>"
+
+
 class Sender:
     """The messages of one connection, from this side."""
 
@@ -58,6 +125,9 @@ class Sender:
         "waiting",
         "watchers",
     )
+
+    receipt_type: ClassVar[type[Receipt]] = Receipt
+    "Made of this and a number for each message; so there is no method between."
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
@@ -173,10 +243,6 @@ class Sender:
         if self._waiters is not None:
             self._waiters.notify()
 
-    def receipt(self, number: int) -> Receipt:
-        """Return a receipt for a message that was accepted."""
-        return Receipt(self, number)
-
     # ------------------------------------------------------------------ outcomes
 
     async def flush(self, timeout: float | None) -> None:
@@ -243,73 +309,6 @@ class Sender:
         watchers, self.watchers = self.watchers, ()
         for watcher in watchers:
             watcher.settled()
-
-
-class Receipt:
-    """What ``send()`` returns. Await it to wait for the confirmation.
-
-    Awaiting returns ``None`` when the peer's application has taken the message. It waits as long as
-    the session lives. To bound the wait, use :func:`asyncio.timeout`. Cancelling changes nothing
-    for the message and for other tasks that wait. You need not await a receipt: ``flush()``,
-    ``close()`` and ``report`` cover every message. A receipt is awaitable, but it is not a
-    coroutine: ``asyncio.gather`` takes it and ``create_task`` does not.
-
-    Raises:
-        NotTaken: The peer's application will never take the message. You can safely send it again.
-        OutcomeUnknown: The session has ended, and it is not known whether the message was taken.
-        Kept: This process is done with the session, and the store has the message for the next one.
-        StoreFull: The store had no room for the message. It was not accepted.
-    """
-
-    __slots__ = ("_number", "_sender")
-
-    def __init__(self, sender: Sender, number: int) -> None:
-        self._sender = sender
-        self._number = number
-
-    @property
-    def number(self) -> int:
-        """The message's sequence number; -1 for one that the store had no room for.
-
-        That of ``send(apply=)`` is final once ``stored`` is done: if the process dies before, the
-        next one gives the message a number.
-        """
-        return self._number
-
-    def __await__(self) -> Generator[object, None, None]:
-        """Wait for the confirmation."""
-        sender, number = self._sender, self._number
-        outbox = sender.session.outbox
-        if outbox.confirmed < number:
-            yield from sender.known(number)
-            if outbox.confirmed < number:
-                raise_undelivered(sender.session, sender.session.report_of(number))
-            sender.one_by_one = outbox.confirmed == outbox.last
-
-    @property
-    def stored(self) -> Awaitable[None]:
-        """Await this to wait until the store has the message (``connect(…, store=…)``).
-
-        ``await send()`` has waited for that already; :meth:`Connection.send_nowait` has not. After
-        ``send(apply=)`` it waits until the store has the message's number, too.
-
-        Raises:
-            StoreFull: The store had no room for it. It was not accepted.
-            ConnectionClosed: The session ended before that.
-            TypeError: The session has no store.
-        """
-        return _Awaitable(self._sender.until_stored(self.number))
-
-    @property
-    def outcome(self) -> Outcome:
-        """What is known now. Never waits."""
-        if self.number == WITHDRAWN:
-            return Outcome.NOT_TAKEN
-        return self._sender.session.outcome(self.number)
-
-    def __repr__(self) -> str:
-        """Number and outcome."""
-        return f"<Receipt {self.number} {self.outcome.value}>"
 
 
 class _Awaitable:

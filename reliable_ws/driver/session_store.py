@@ -106,18 +106,17 @@ class Withdrawals:
     the rest of a stream.
     """
 
-    __slots__ = ("_upto",)
+    __slots__ = ("_upto", "count")
 
     def __init__(self) -> None:
         self._upto: list[int] = []  # for each of them: the last number that was not taken back
-
-    def __len__(self) -> int:
-        """How often messages were taken back."""
-        return len(self._upto)
+        self.count = 0
+        "How often messages were taken back."
 
     def add(self, number: int) -> None:
         """Note that messages above this number were taken back."""
         self._upto.append(number)
+        self.count += 1
 
     def number_of(self, number: int, seen: int) -> int:
         """Return a message's number, or :data:`WITHDRAWN` if it was taken back.

@@ -238,8 +238,9 @@ class KeptReceipt(Receipt):
     _sender: DurableSender
 
     def __init__(self, sender: DurableSender, number: int) -> None:
-        super().__init__(sender, number)
-        self._seen = len(sender.withdrawals)
+        self._sender = sender
+        self._number = number
+        self._seen = sender.withdrawals.count
 
     @property
     def number(self) -> int:
