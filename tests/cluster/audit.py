@@ -38,11 +38,18 @@ class Client:
         "Each message of which it was told that it is confirmed, and when."
         self.got: list[str] = []
         self.report: Report | None = None
+        self._conn: reliable_ws.Connection | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a WebSocket carries its session now, if it has one."""
+        conn = self._conn
+        return conn is None or conn.ended or conn.state is reliable_ws.State.OPEN
 
     async def run(self, stop: asyncio.Event, most: int | None = None) -> None:
         """Send until it is to stop, at most so many messages; return at the end of the session."""
         async with await self._open() as conn:
-            self.session = conn.id.hex()
+            self._conn, self.session = conn, conn.id.hex()
             reading = asyncio.create_task(self._read(conn))
             while not stop.is_set() and self.sent != most:
                 await self._send(conn, str(self.sent + 1))
@@ -103,6 +110,11 @@ class Load:
             client = Client(self.uri)
             self.clients.append(client)
             await client.run(self._stop, most=self._chance.randrange(1, 30))
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a living node has each of the sessions."""
+        return all(client.is_served for client in self.clients)
 
     def look(self) -> None:
         """Raise if a session has ended as it should not."""

@@ -20,12 +20,17 @@ from . import kills
 from .audit import Load, check
 from .processes import Node, running
 from .servers import Balancer, RedisServer
+from .test_relay import until
 
 LEASE = 1.0
 
 
 async def strike(
-    chance: random.Random, nodes: list[Node], balancer: Balancer, engine: RedisServer
+    chance: random.Random,
+    nodes: list[Node],
+    balancer: Balancer,
+    engine: RedisServer,
+    load: Load,
 ) -> str:
     """Do one thing, and return when the cluster has had time to go on."""
     what = chance.choice(["kill", "kill at a step", "freeze", "restart", "cut off", "cut", "empty"])
@@ -52,8 +57,7 @@ async def strike(
         case "cut":
             balancer.cut()
         case "empty":
-            for one in nodes:
-                await one.ready()  # what a dead owner had would be lost
+            await until(lambda: load.is_served)  # what a dead owner had would be lost
             with engine.client as client:
                 client.flushall()
             await asyncio.sleep(LEASE * 1.5)  # the owners tell it all again
@@ -75,7 +79,7 @@ async def soak(seconds: float, seed: int, clients: int) -> None:
                     done[str(await kills.strike(nodes, point, chance))] += 1
                 until = asyncio.get_running_loop().time() + seconds
                 while asyncio.get_running_loop().time() < until:
-                    done[await strike(chance, nodes, balancer, engine)] += 1
+                    done[await strike(chance, nodes, balancer, engine, load)] += 1
                     load.look()
                 await load.finish()
                 notes = check(nodes, load.clients)
