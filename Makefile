@@ -167,6 +167,7 @@ soak: $(DEV)
 
 # apt-get install redis-server
 soak-cluster: $(DEV)
+	$(BIN)/python -m tests.cluster.restarts
 	$(BIN)/python -m tests.cluster.soak --seconds $(or $(SECONDS),600)
 
 matrix: $(DEV)

@@ -112,8 +112,11 @@ class Membership(Protocol):
         The peers are spread over ``within`` seconds.
         """
 
-    async def leave(self) -> None:
-        """Take part no more."""
+    async def leave(self, within: float) -> None:
+        """Take part no more. Clients of sessions that others have are asked to come again.
+
+        They are spread over ``within`` seconds.
+        """
 
 
 class Clustering(Protocol):

@@ -517,10 +517,10 @@ class Sessions:
                 acceptor.store.leave(KEPT_FOR_NEXT)
         await self._is_empty_within(max(0.0, by - loop.time()))
 
-    async def _leave_store(self) -> None:
+    async def _leave_store(self, within: float) -> None:
         """Return when the store has the ends of all sessions, and let others use it."""
         if self._membership is not None:
-            await self._membership.leave()
+            await self._membership.leave(within)
         if self._port is None:
             return
         try:
@@ -581,7 +581,7 @@ class Sessions:
                     break
         finally:
             self._table.callers.discard(me)
-            await self._leave_store()
+            await self._leave_store(within)
         return reports
 
     def _waits_for_drain(self, task: asyncio.Task[Any]) -> None:

@@ -20,7 +20,7 @@ from .engine import Engine, EngineAway, Entry
 from .links import CarriedLinks, cancel_all
 from .member import Member
 from .records import unpack_who
-from .relay import Address, Listener, NotReachable, PipedRelay, open_inner, this_machine
+from .relay import Address, Listener, NotReachable, open_inner, this_machine
 from .ticket import Ticket, write_ticket
 
 __all__ = ["Cluster", "ClusterStats"]
@@ -123,7 +123,7 @@ class Cluster:
         self._away_since: float | None = None
         self._back = asyncio.Event()
         self._hurry = asyncio.Event()  # the engine is missed: look for it now
-        self._relayed = self._served = 0
+        self._served = 0
         self.claimed = self.moved = self.lost = 0
         # Whether sessions are being left to others: they may be on their way to the engine.
         self.is_leaving = False
@@ -142,7 +142,8 @@ class Cluster:
     def stats(self) -> ClusterStats:
         """Counts of this node."""
         away = 0.0 if self._away_since is None else time.monotonic() - self._away_since
-        return ClusterStats(self._relayed, self._served, self.claimed, self.moved, self.lost, away)
+        relayed = sum(len(member.relays) for member in self._members)
+        return ClusterStats(relayed, self._served, self.claimed, self.moved, self.lost, away)
 
     def join(self, host: Host, level: Level) -> Member:
         """Let the sessions of one server take part. ``Sessions`` calls it."""
@@ -330,8 +331,8 @@ class Cluster:
 
     # ------------------------------------------------------------------ other nodes
 
-    async def reach(self, address: bytes, ticket: Ticket, hello: bytes) -> PipedRelay:
-        """Return the way to another node, on which a Hello has gone.
+    async def reach(self, address: bytes, ticket: Ticket, hello: bytes) -> Transport:
+        """Return an inner WebSocket to another node, on which a Hello has gone.
 
         Raises:
             NotReachable: There is none now.
@@ -349,15 +350,11 @@ class Cluster:
             if inner is not None:
                 inner.abort()
             raise NotReachable(f"{there.name} cannot be reached: {error}") from error
-        self._relayed += 1
-        return PipedRelay(inner, self._end_relay)
+        return inner
 
     @property
     def _machine(self) -> str:
         return "" if self._address is None else self._address.machine
-
-    def _end_relay(self) -> None:
-        self._relayed -= 1
 
     async def _serve(self, transport: Transport, ticket: Ticket) -> None:
         """Serve a WebSocket that another node passes on."""

@@ -25,6 +25,11 @@ __all__ = ["Engine", "EngineAway", "Entry", "Settled"]
 
 PREFIX = "reliable-ws:"
 
+AT_ONCE = 16
+"""Steps for single sessions that a node has under way. The engine does one after the other anyway,
+and each takes a connection: of thousands of clients that come back together, each would open
+one."""
+
 
 class EngineAway(ConnectionError):
     """The engine cannot be asked now."""
@@ -66,6 +71,8 @@ class Engine:
         self._node = node
         self._lease = lease
         self._timeout = timeout
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._failures = 0
         make = client.register_script
         self._settle = make(scripts.SETTLE)
         self._find = make(scripts.FIND)
@@ -89,7 +96,7 @@ class Engine:
 
     async def settle(self, address: bytes, secret: bytes) -> Settled:
         """Renew this node's lease."""
-        async with self._step():
+        async with self._bounded():
             info: Any = await self._client.info("server")
             names = [f"{PREFIX}run", f"{PREFIX}young", f"{PREFIX}secret"]
             nonce = secrets.token_hex(8)
@@ -128,7 +135,7 @@ class Engine:
             args += [entry.attempt, life, len(entry.values), len(entry.names)]
             args += entry.values
             args += entry.names
-        async with self._step():
+        async with self._bounded():
             said: list[int] = await self._append(
                 keys=[_session(entry.session) for entry in entries], args=args
             )
@@ -137,7 +144,7 @@ class Engine:
     async def restate(self, entries: Iterable[Entry]) -> list[bytes]:
         """Say all that there is of these sessions; return the ids of those that others have."""
         entries = list(entries)
-        async with self._step(), self._client.pipeline(transaction=False) as pipe:
+        async with self._bounded(), self._client.pipeline(transaction=False) as pipe:
             for one in entries:
                 args = [self._node, one.attempt, int((one.life or 0) * 1000), *one.values]
                 await self._restate(keys=[_session(one.session)], args=args, client=pipe)
@@ -150,19 +157,19 @@ class Engine:
 
     async def release(self) -> None:
         """Give up this node's lease: whatever it had is free."""
-        async with self._step():
+        async with self._bounded():
             await self._client.delete(_lease(self._node))
 
     async def publish(self, node: bytes, data: bytes) -> bool:
         """Hand data to another node; whether it listens."""
-        async with self._step():
+        async with self._in_turn():
             return bool(await self._client.publish(_channel(node), data))
 
     async def listen(self) -> PubSub:
         """Return what hears of what others publish to this node."""
         pubsub: PubSub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
-            async with self._step():
+            async with self._bounded():
                 await pubsub.subscribe(_channel(self._node))
         except EngineAway:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
@@ -175,16 +182,30 @@ class Engine:
             await self._client.aclose()
 
     async def _run(self, script: Any, session: bytes, args: Sequence[Any]) -> Any:
-        async with self._step():
+        async with self._in_turn():
             return await script(keys=[_session(session)], args=args)
 
     @asynccontextmanager
-    async def _step(self) -> AsyncGenerator[None]:
+    async def _in_turn(self) -> AsyncGenerator[None]:
+        """Do one of many steps, each for a single session, when it is its turn.
+
+        If another one fails meanwhile, it fails as well: so nobody waits for long.
+        """
+        failures = self._failures
+        async with self._turns:
+            if failures != self._failures:
+                raise EngineAway("it has not answered steps before this one")
+            async with self._bounded():
+                yield
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncGenerator[None]:
         """Bound the time of one step, and raise :class:`EngineAway` for whatever goes wrong."""
         try:
             async with asyncio.timeout(self._timeout):
                 yield
         except (RedisError, OSError) as error:
+            self._failures += 1
             if isinstance(error, ReadOnlyError):  # it was the primary before: look for the new one
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             raise EngineAway(f"{type(error).__name__}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 from reliable_ws.aio.membership import Host, Level, Served
@@ -92,8 +93,8 @@ class Node(Protocol):
         """Keep what changed."""
         raise NotImplementedError
 
-    async def reach(self, address: bytes, ticket: Ticket, hello: bytes) -> PipedRelay:
-        """Return the way to another node, on which a Hello has gone."""
+    async def reach(self, address: bytes, ticket: Ticket, hello: bytes) -> Transport:
+        """Return an inner WebSocket to another node, on which a Hello has gone."""
         raise NotImplementedError
 
 
@@ -116,6 +117,9 @@ class Member:
                 cluster.append, self.restate, cluster.wait_for_engine, self._tombstone_life
             )
         self._unreached = LogLimit()  # lines about nodes that cannot be reached
+        self.relays: set[PipedRelay] = set()
+        "The WebSockets that are passed on to other nodes now."
+        self._is_going = False  # and takes no WebSocket of a session that is not here
         self._left = False
         self._claiming: set[bytes] = set()
         self._ends: list[Entry] = []
@@ -139,7 +143,7 @@ class Member:
         hello = arrival.peek(data)
         if hello is None or isinstance(data, str) or self.host.holds(hello.session):
             return None
-        if self._left:
+        if self._is_going:
             arrival.refuse(Code.AWAY, GOING)
             return None
         if hello.session in self._claiming:
@@ -185,7 +189,11 @@ class Member:
                 min(arrival.max_frame, transport.max_frame or arrival.max_frame),
                 describe(transport.websocket),
             )
-            return await cluster.reach(decision.address, ticket, data)
+            relay = PipedRelay(
+                await cluster.reach(decision.address, ticket, data), self.relays.discard
+            )
+            self.relays.add(relay)
+            return relay
         await self._settle_here(arrival, hello, decision, found)
         return None
 
@@ -327,7 +335,9 @@ class Member:
         """
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
-        self._cluster.is_leaving = True
+        self._is_going = self._cluster.is_leaving = True
+        peers = len(self.relays) + len(served)
+        first = await self._leave_relays(within / peers if peers else 0.0)
         if self.port is not None:
             for one in served:
                 if one.store is not None:
@@ -339,10 +349,10 @@ class Member:
             async with asyncio.timeout_at(by):
                 for at in range(0, len(served), CHUNK):
                     entries: list[Entry] = []
-                    for place, one in enumerate(served[at : at + CHUNK], at):
+                    for place, one in enumerate(served[at : at + CHUNK], first + at):
                         if not one.session.ended:
                             entries.append(self._parked(one))
-                            retry = FIRST_RETRY + within * place / len(served)
+                            retry = FIRST_RETRY + within * place / peers
                             one.dispatch(one.session.move(loop.time(), MOVING, retry))
                     await self._cluster.insist(lambda: self._park(entries))  # noqa: B023
                     done += len(entries)
@@ -353,6 +363,16 @@ class Member:
                 len(served) - done,
             )
         self._cluster.moved += done
+
+    async def _leave_relays(self, every: float) -> int:
+        """Ask the clients of sessions that others have to come again, one after the other.
+
+        Return how many they are.
+        """
+        relays = list(self.relays)
+        retries = [FIRST_RETRY + every * place for place in range(len(relays))]
+        await asyncio.gather(*map(PipedRelay.leave, relays, repeat(GOING), retries))
+        return len(relays)
 
     def _parked(self, one: Served) -> Entry:
         """Return all of a session, for whoever is asked for it."""
@@ -375,11 +395,12 @@ class Member:
         else:
             await self._cluster.engine.restate(entries)
 
-    async def leave(self) -> None:
-        """Take part no more."""
+    async def leave(self, within: float) -> None:
+        """Take part no more. Clients of sessions that others have are asked to come again."""
         if self._left:
             return
-        self._left = True
+        self._left = self._is_going = True
+        await self._leave_relays(within / max(1, len(self.relays)))
         tasks = self._forgetting | ({self._writing} if self._writing is not None else set())
         if tasks:  # ends are told if that takes no longer than one step
             _done, late = await asyncio.wait(tasks, timeout=LAST_STEP)

@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ import msgpack
 from reliable_ws.adapters.websockets.asyncio import WebSocketsTransport, dial, listen
 from reliable_ws.driver.log_limit import LogLimit
 from reliable_ws.driver.status import logger
-from reliable_ws.protocol.frames import Code
+from reliable_ws.protocol.codec import encode
+from reliable_ws.protocol.frames import Code, Refuse
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import Transport, TransportClosed
 
@@ -38,6 +40,9 @@ TOO_BIG_TOLD = 3009
 
 YOUNG = 60.0
 """Seconds for which a socket that refuses may belong to a process that is just starting."""
+
+LAST_WORD = 1.0
+"""Seconds that a client has to take the last word of a node that leaves."""
 
 SLACK = 64 * 1024
 """Bytes that an inner WebSocket takes above the largest frame."""
@@ -149,9 +154,11 @@ class RelayedTransport:
 class PipedRelay:
     """Passes messages on between a client's WebSocket and an inner one."""
 
-    def __init__(self, inner: Transport, on_end: Callable[[], None]) -> None:
+    def __init__(self, inner: Transport, on_end: Callable[[PipedRelay], None]) -> None:
         self._inner = inner
         self._on_end = on_end
+        self._leaving: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
 
     async def carry(self, transport: Transport) -> None:
         """Pass on everything, both ways, until one of the two ends is gone."""
@@ -161,14 +168,36 @@ class PipedRelay:
             asyncio.create_task(_pass_on(inner, transport, is_inward=False)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [*ways, self._leaving]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            if self._leaving.done():
+                await _say_last(transport, self._leaving.result())
             inner.abort()
             transport.abort()
-            self._on_end()
+            self._ended.set()
+            self._on_end(self)
+
+    async def leave(self, reason: str, retry: float) -> None:
+        """Ask the client to come again after so many seconds, and return when it was told.
+
+        It reaches another node then, and the owner has noticed nothing but the loss of a WebSocket.
+        """
+        if not self._leaving.done():
+            refuse = Refuse(Code.AWAY, reason, int(retry * 1000), None)
+            self._leaving.set_result(encode([refuse]))
+        await self._ended.wait()
+
+
+async def _say_last(transport: Transport, data: bytes) -> None:
+    """Say one thing more on a WebSocket, and close it; a peer that does not listen is left."""
+    with suppress(TransportClosed, TimeoutError):
+        async with asyncio.timeout(LAST_WORD):
+            await transport.send(data)
+            await transport.close(Code.AWAY, "")
 
 
 async def _pass_on(source: Transport, target: Transport, *, is_inward: bool) -> None:

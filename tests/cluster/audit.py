@@ -27,9 +27,16 @@ from .scene import BACKOFF, CONFIG
 class Client:
     """One session: it sends, ends its handler at last, and reads to the end."""
 
-    def __init__(self, uri: str, reconnect: Backoff = BACKOFF, pause: float = 0.002) -> None:
+    def __init__(
+        self,
+        uri: str,
+        reconnect: Backoff = BACKOFF,
+        pause: float = 0.002,
+        config: reliable_ws.Config = CONFIG,
+    ) -> None:
         """``pause``: seconds between two messages."""
         self.uri = uri
+        self.config = config
         self.reconnect = reconnect
         self.pause = pause
         self.session = ""
@@ -38,7 +45,14 @@ class Client:
         "Each message of which it was told that it is confirmed, and when."
         self.got: list[str] = []
         self.report: Report | None = None
+        self.ends: Counter[str] = Counter()
+        "Why its WebSockets ended, or could not be opened."
         self._conn: reliable_ws.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its session has begun."""
+        return self._conn is not None
 
     @property
     def is_served(self) -> bool:
@@ -73,10 +87,20 @@ class Client:
         while True:
             try:
                 return await reliable_ws.connect(
-                    self.uri, reconnect=self.reconnect, config=CONFIG, proxy=None
+                    self.uri,
+                    reconnect=self.reconnect,
+                    config=self.config,
+                    proxy=None,
+                    on_event=self._note,
                 )
             except (OSError, WebSocketException, reliable_ws.ReliableWSError):
                 await asyncio.sleep(random.uniform(0, 0.2))
+
+    def _note(self, event: reliable_ws.ConnectionEvent) -> None:
+        if event.name == "detached":
+            self.ends[f"{event.code} {event.reason}"] += 1
+        elif event.attempt is not None:
+            self.ends[event.attempt.reason] += 1
 
     async def _send(self, conn: reliable_ws.Connection, message: str) -> None:
         await (await conn.send(message))

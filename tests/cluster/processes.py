@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.ports import HOST, free_port
 
@@ -23,14 +24,22 @@ class Node:
     """One node."""
 
     def __init__(
-        self, folder: Path, engine: RedisServer, name: str, level: str, **options: float
+        self,
+        folder: Path,
+        engine: RedisServer,
+        name: str,
+        level: str,
+        *,
+        direct: bool = False,
+        **options: float,
     ) -> None:
-        """``options``: of :mod:`.node`, by name."""
+        """``direct``: past :attr:`line`. ``options``: of :mod:`.node`, by name."""
         self.name = name
         self.port = free_port()
         self.notes = folder / f"{name}.notes"
         self.line = EngineProxy(name, engine.port, self.kill)
-        self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", self.line.url]
+        uri = engine.url if direct else self.line.url
+        self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", uri]
         self._command += ["--port", str(self.port), "--level", level, "--name", name]
         self._command += ["--notes", str(self.notes)]
         for option, value in options.items():
@@ -86,7 +95,7 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, engine: RedisServer, level: str, count: int = 3, **options: float
+    folder: Path, engine: RedisServer, level: str, count: int = 3, **options: Any
 ) -> AsyncIterator[tuple[list[Node], Balancer]]:
     """So many nodes, and a balancer that sends every connection to a random one."""
     nodes = [Node(folder, engine, f"n{number}", level, **options) for number in range(count)]

@@ -65,12 +65,12 @@ class Balancer:
     def __init__(self, ports: list[int], seed: int = 0) -> None:
         self.ports = ports
         self.choose = random.Random(seed).choice
-        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._pairs: dict[tuple[asyncio.StreamWriter, asyncio.StreamWriter], None] = {}
         self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
-        self.connections = 0
-        "How many came."
+        self.arrivals: list[float] = []
+        "When each connection came, by the monotonic clock."
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
@@ -87,14 +87,19 @@ class Balancer:
     def uri(self) -> str:
         return f"ws://{HOST}:{self.port}/"
 
-    def cut(self) -> None:
-        """Drop all connections."""
-        for pair in list(self._pairs):
+    @property
+    def connections(self) -> int:
+        """How many came."""
+        return len(self.arrivals)
+
+    def cut(self, most: int | None = None) -> None:
+        """Drop all connections, or so many of them."""
+        for pair in list(self._pairs)[:most]:
             for writer in pair:
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        self.arrivals.append(time.monotonic())
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)
@@ -111,13 +116,13 @@ class Balancer:
             writer.transport.abort()
             return
         pair = (writer, there[1])
-        self._pairs.add(pair)
+        self._pairs[pair] = None
         try:
             await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
         except OSError:
             pass
         finally:
-            self._pairs.discard(pair)
+            del self._pairs[pair]
             for one in pair:
                 one.transport.abort()
 

@@ -193,3 +193,28 @@ async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
         check(ring, load.clients)
         begins = [line for node in ring for line in node.read() if line.startswith("begin")]
         assert len(begins) > 12  # handlers have started anew
+
+
+async def test_clients_of_others_sessions_are_asked_to_come_again_as_well(
+    engine: RedisServer,
+) -> None:
+    """REFUSE-7: a node that drains passes on WebSockets, and their owners stay."""
+    async with nodes(engine, "park", _idle) as scene:
+        events: list[reliable_ws.ConnectionEvent] = []
+        backoff = Backoff(initial=0.01)
+        clients = [
+            await scene.connect(reconnect=backoff, on_event=events.append) for _ in range(10)
+        ]
+        scene.move_to(1)
+        await until(lambda: scene.clusters[1].stats.relayed == 10)
+        events.clear()
+        scene.only(0)
+        begun = asyncio.get_running_loop().time()
+        await scene.servers[1].drain(5, within=1.0)
+        codes = [(event.code, event.reason) for event in events if event.name == "detached"]
+        assert codes == [(4503, "this process is going away")] * 10
+        await until(lambda: all(client.stats.resumes == 2 for client in clients))
+        assert asyncio.get_running_loop().time() - begun > 0.9
+        assert scene.clusters[0].stats.claimed == 0  # their handlers live on
+        for client in clients:
+            await client.close()

@@ -267,6 +267,45 @@ async def test_a_node_with_another_secret_is_not_believed(engine: RedisServer) -
             await server.drain(1)
 
 
+async def test_a_client_that_does_not_listen_keeps_no_node_from_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last word of the node cannot be written, and both WebSockets are dropped."""
+    monkeypatch.setattr(relay, "LAST_WORD", 0.05)
+    client, inner = Deaf(), Deaf()
+    ended: list[relay.PipedRelay] = []
+    piped = relay.PipedRelay(inner, ended.append)
+    carrying = asyncio.create_task(piped.carry(client))
+    async with asyncio.timeout(5):
+        await piped.leave("going", 1.0)
+        await carrying
+    assert ended == [piped]
+    assert client.is_gone
+    assert inner.is_gone
+
+
+class Deaf:
+    """A transport that nothing comes from, and that takes nothing."""
+
+    websocket = role = max_frame = None
+    is_gone = False
+
+    async def recv(self) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+    def send_now(self, data: bytes) -> bool:
+        return False
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        self.is_gone = True
+
+
 async def test_a_refused_session_leaves_no_record(engine: RedisServer) -> None:
     async with nodes(engine, "relay", echo) as scene:
         scene.servers[0].sessions._registry.draining = True

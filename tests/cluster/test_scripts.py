@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
-from reliable_ws.cluster.engine import Engine, EngineAway, Entry
+from reliable_ws.cluster.engine import AT_ONCE, Engine, EngineAway, Entry
 from reliable_ws.cluster.records import Found
 
 from .servers import RedisServer
@@ -179,4 +181,31 @@ async def test_an_engine_that_is_away_is_one_error(engine: RedisServer) -> None:
     ):
         with pytest.raises(EngineAway):
             await step
+    await node.close()
+
+
+async def test_many_steps_at_once_take_few_connections(engine: RedisServer) -> None:
+    """Thousands of clients may come back together: each is answered, and none finds it away."""
+    node = Engine.at(engine.url, b"node-a", 5.0, 2.0)
+    ids = [number.to_bytes(16, "big") for number in range(500)]
+    assert await asyncio.gather(*(node.find(id_, LIFE, None) for id_ in ids)) == [False] * 500
+    with engine.client as client:
+        assert len(client.client_list()) <= AT_ONCE + 1
+    await node.close()
+
+
+async def test_steps_that_wait_for_their_turn_fail_with_those_before(engine: RedisServer) -> None:
+    """An engine that hangs keeps nobody waiting for longer than one step may take."""
+    node = Engine.at(engine.url, b"node-a", 5.0, 0.5)
+    assert engine.process is not None
+    engine.process.send_signal(signal.SIGSTOP)
+    begun = asyncio.get_running_loop().time()
+    ids = [number.to_bytes(16, "big") for number in range(10 * AT_ONCE)]
+    said = await asyncio.gather(
+        *(node.find(id_, LIFE, None) for id_ in ids), return_exceptions=True
+    )
+    assert all(isinstance(one, EngineAway) for one in said)
+    assert asyncio.get_running_loop().time() - begun < 10 * 0.5 / 2
+    engine.process.send_signal(signal.SIGCONT)
+    assert await node.find(SESSION, LIFE, None) is False  # and the next ones are done
     await node.close()
