@@ -143,7 +143,7 @@ async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: Redi
         engine.start()  # and it has lost everything
         await receipt
         assert await conn.recv(timeout=10) == 4
-        assert scene.clusters[1].stats.engine_away == 0
+        await until(lambda: scene.clusters[1].stats.engine_away == 0)
         async with scene.connect() as other:
             await exchange(other, 5)
 
