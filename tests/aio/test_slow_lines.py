@@ -45,13 +45,13 @@ async def between_tasks(upwards):
         ends.append(conn)
         await (take if upwards else send)(conn)
 
-    async with serve(handler, "127.0.0.1", 0, config=LIMITS) as server:
-        async with (
-            slow(server.port) as uri,
-            connect(uri, config=LIMITS, proxy=None) as conn,
-        ):
-            ends.append(conn)
-            await (send if upwards else take)(conn)
+    async with (
+        serve(handler, "127.0.0.1", 0, config=LIMITS) as server,
+        slow(server.port) as uri,
+        connect(uri, config=LIMITS, proxy=None) as conn,
+    ):
+        ends.append(conn)
+        await (send if upwards else take)(conn)
     return got, ends
 
 
