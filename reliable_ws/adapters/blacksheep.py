@@ -26,7 +26,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> BlackSheepTransport:
         ValueError: The WebSocket is not accepted, or it is closed.
     """
     if not isinstance(ws, WebSocket):
-        raise TypeError(f"not a WebSocket of BlackSheep: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of BlackSheep: {type(ws).__name__}. Pass what the endpoint is given"
+        )
     over = WebSocketState.DISCONNECTED
     check_open(accepted=ws.accepted, closed=over in (ws.application_state, ws.client_state))
     # Its public verbs take one kind of message each; the callables of the server are private.

@@ -10,6 +10,6 @@ def check_open(*, accepted: bool = True, closed: bool = False, read: bool = Fals
     if not accepted:
         raise ValueError("the WebSocket is not accepted yet: await its accept() first")
     if closed:
-        raise ValueError("the WebSocket is closed")
+        raise ValueError("the WebSocket is closed: pass one that is open")
     if read:
         raise ValueError("another task is receiving from the WebSocket: it must have one reader")

@@ -31,7 +31,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> FalconTransport:
         check_open(accepted=ws.ready or ws.closed, closed=ws.closed)
         return FalconTransport(ws, "initiator", max_frame)
     if not isinstance(ws, WebSocket):
-        raise TypeError(f"not a WebSocket of Falcon: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of Falcon: {type(ws).__name__}. Pass what the endpoint is given"
+        )
     receiver = getattr(ws, "_buffered_receiver", None)  # nothing else tells
     check_open(
         accepted=not ws.unaccepted,

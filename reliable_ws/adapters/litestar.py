@@ -23,6 +23,8 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> ASGITransport:
         ValueError: The WebSocket is not accepted, or it is closed.
     """
     if not isinstance(ws, WebSocket):
-        raise TypeError(f"not a WebSocket of Litestar: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of Litestar: {type(ws).__name__}. Pass what the endpoint is given"
+        )
     check_open(accepted=ws.connection_state != "init", closed=ws.connection_state == "disconnect")
     return ASGITransport(ws.receive, ws.send, ws, max_frame=max_frame)

@@ -27,7 +27,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> QuartTransport:
     if isinstance(ws, LocalProxy):  # it means something else in every task
         ws = ws._get_current_object()  # noqa: SLF001 - documented, and named like a namedtuple's
     if not isinstance(ws, Websocket):
-        raise TypeError(f"not a WebSocket of Quart: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of Quart: {type(ws).__name__}. Pass what the endpoint is given"
+        )
     return QuartTransport(ws, "acceptor", max_frame)
 
 

@@ -36,7 +36,10 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> SanicTransport:
         ValueError: The WebSocket is closed, or another task is receiving from it.
     """
     if not isinstance(ws, Websocket):
-        raise TypeError(f"not a WebSocket of Sanic's own server: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of Sanic's own server: {type(ws).__name__}. Pass what the endpoint "
+            "is given"
+        )
     check_open(closed=ws.ws_proto.state is not State.OPEN, read=ws.recv_lock.locked())
     limit = getattr(ws.io_proto, "websocket_max_size", None)
     return SanicTransport(ws, limit if max_frame is None else max_frame)

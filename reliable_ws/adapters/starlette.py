@@ -23,7 +23,9 @@ def adapt(ws: Any, *, max_frame: int = MAX_FRAME) -> ASGITransport:
         ValueError: The WebSocket is not accepted, or it is closed.
     """
     if not isinstance(ws, WebSocket):
-        raise TypeError(f"not a WebSocket of Starlette: {type(ws).__name__}")
+        raise TypeError(
+            f"not a WebSocket of Starlette: {type(ws).__name__}. Pass what the endpoint is given"
+        )
     connecting, over = WebSocketState.CONNECTING, WebSocketState.DISCONNECTED
     check_open(
         accepted=ws.application_state is not connecting,

@@ -49,7 +49,7 @@ def adapt(ws: Any, *, max_frame: int | None = None) -> TornadoTransport:
             "websocket_connect() gives when it is awaited"
         )
     if protocol is None or protocol.is_closing():
-        raise ValueError("the WebSocket is closed")
+        raise ValueError("the WebSocket is closed: pass one that is open")
     if "on_message" in vars(ws):
         raise ValueError("the WebSocket was taken over already")
     return TornadoTransport(ws, protocol, role, limit if max_frame is None else max_frame)

@@ -137,7 +137,10 @@ class ASGIApp:
             case "lifespan":
                 await self._live(receive, send)
             case other:
-                raise ValueError(f"no ASGI scope that is known here: {other!r}")
+                raise ValueError(
+                    f"no ASGI scope that is known here: {other!r} (websocket, http and lifespan "
+                    "are)"
+                )
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect

@@ -18,7 +18,7 @@ from reliable_ws.driver.status import (
     raise_undelivered,
 )
 from reliable_ws.driver.validation import check_seconds
-from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, OutboxFull
+from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, behind
 from reliable_ws.transport import Transport
 
 from .driver import Driver
@@ -135,7 +135,7 @@ class Connection(Status):
         if not pump.check_at:  # the first one of a turn: before it is accepted
             pump.check_thread()
         if sender.waiting:
-            raise OutboxFull(f"{sender.waiting} callers of send() are before this one")
+            raise behind(sender.waiting)
         number = session.offer(message) or session.send(message)
         if number >= pump.check_at:
             sender.check_turn(yields=False)

@@ -314,7 +314,10 @@ class Group:
         if when_full not in ("wait", "skip", "drop"):
             raise ValueError(f"when_full must be 'wait', 'skip' or 'drop', not {when_full!r}")
         if limit <= 0 or limit_bytes <= OVERHEAD:
-            raise ValueError("limit and limit_bytes must be above 0")
+            raise ValueError(
+                f"limit= must be above 0, and limit_bytes= above {OVERHEAD}, not {limit} and "
+                f"{limit_bytes}"
+            )
         self.when_full = when_full
         self.limit = limit
         self.limit_bytes = limit_bytes
@@ -362,7 +365,7 @@ class Group:
         expected = "a reliable_ws.Connection (Groups are for asyncio; threads have broadcast())"
         expect("connection", connection, expected, fits=is_connection)
         if connection.id in self._members:
-            raise ValueError(f"{connection!r} is a member already")
+            raise ValueError(f"{connection!r} is a member of this group already")
         if connection._session.outbox.state is not Sending.OPEN:
             raise connection._session.error()
         codecs = name_of(self._codec), name_of(connection._session.codec)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Protocol
 
 from reliable_ws.driver.session_store import NEEDS_STORE, WITHDRAWN
 from reliable_ws.driver.status import raise_undelivered
-from reliable_ws.protocol.errors import OutboxFull
+from reliable_ws.protocol.errors import OutboxFull, behind
 from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
@@ -177,7 +177,7 @@ class Sender:
     def send_sealed_now(self, payload: Payload, weight: int) -> int:
         """Accept now what is packed already, without waiting."""
         if self.waiting:
-            raise OutboxFull(f"{self.waiting} callers of send() are before this one")
+            raise behind(self.waiting)
         number = self.session.send_sealed(payload, weight)
         self._pump.wake()
         self._pump.write_first()

@@ -353,7 +353,9 @@ class Sessions:
         other, _serving = await self._carry(transport, acceptor.principal, resumable=True)
         if other is not acceptor:
             other.connection.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
+            raise NotReliablePeer(
+                "the peer began another session on this WebSocket, and did not resume this one"
+            )
 
     async def _carry(
         self, transport: Transport, principal: Hashable, *, resumable: bool

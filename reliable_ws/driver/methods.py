@@ -205,7 +205,7 @@ class Methods:
         if not key:
             raise ValueError(f"{function!r} has no name of its own: use add(function, name)")
         if key in self._methods:
-            raise ValueError(f"there is a method {key!r} already")
+            raise ValueError(f"there is a method {key!r} already: use another name=")
         self._methods[key] = Method(key, function)
         return function
 

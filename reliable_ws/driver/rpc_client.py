@@ -123,7 +123,10 @@ class OpenRequests(Generic[Q]):
             raise TypeError(f"a method's name must be a str, not {method!r:.100}")
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and len(method.encode()) > LONGEST_NAME:
-            raise ValueError(f"a method's name has at most {LONGEST_NAME} bytes")
+            raise ValueError(
+                f"a method's name has at most {LONGEST_NAME} bytes, and {method[:20]!r}… has "
+                f"{len(method.encode())}"
+            )
         try:
             return seal(params, self._session.codec)
         except NotSerializable:
@@ -155,7 +158,7 @@ class OpenRequests(Generic[Q]):
         if session.outbox.state is not Sending.OPEN or session.inbox.state is not Receiving.OPEN:
             raise self._undelivered(0, request, taken=False)
         if session.incarnation and not self._calls.limit:
-            raise NotTaken(Report(1, 0), "the peer does not take requests")
+            raise NotTaken(Report(1, 0), "the peer does not take requests: it has no calls")
 
     def not_admitted(self, request: Q) -> RequestTimeout:
         """Return the error of a request for which there was no room in time."""

@@ -51,12 +51,18 @@ CANNOT_BE_KEPT = "a session without a store cannot be kept: pass store= to conne
 
 def no_room() -> StoreFull:
     """Return the error for a message that the store had no room for."""
-    return StoreFull("the store had no room for the message, and it was not accepted")
+    return StoreFull(
+        "the store had no room for the message, and it was not accepted: make room on its disk, "
+        "and send it again"
+    )
 
 
 def not_in_time(number: int) -> str:
     """Return the words for a message that the store has not kept in time."""
-    return f"message {number} is accepted, and the store has not kept it in time"
+    return (
+        f"message {number} is accepted, and the store has not kept it in time: its receipt says "
+        "when it has"
+    )
 
 
 class SessionStore:

@@ -332,6 +332,14 @@ class Violation(Exception):
         self.reason = reason
 
 
+def behind(waiting: int) -> OutboxFull:
+    """Return the error for a message before which others wait for room."""
+    return OutboxFull(
+        f"{waiting} callers of send() wait for room and are before this message: send() waits for "
+        "its turn"
+    )
+
+
 def closed(ending: Ending, report: Report) -> ConnectionClosed:
     """Return the exception that says how a session ended."""
     kind: type[ConnectionClosed] = SessionLost

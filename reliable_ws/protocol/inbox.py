@@ -368,7 +368,10 @@ class Inbox:
                 raise ValueError(f"message {number} was never handed over")
             return True
         if self.stopped:
-            raise ConfirmTooLate(f"message {number}: this session's counters are final")
+            raise ConfirmTooLate(
+                f"message {number} cannot be confirmed any more: the session is over or is being "
+                "closed, and its counters are final"
+            )
         return False
 
     def watch(self, number: int) -> None:

@@ -199,7 +199,10 @@ class Outbox:
         """
         self.check_size(weight)
         if not self.has_room(weight):
-            raise OutboxFull(f"{len(self)} messages, {self.held} bytes wait")
+            raise OutboxFull(
+                f"the outbox is full: {len(self)} messages, {self.held} bytes wait for the peer; "
+                "send() waits for room (Config.outbox_messages, Config.outbox_bytes)"
+            )
         return self.append(payload, weight)
 
     @property
@@ -228,7 +231,9 @@ class Outbox:
             NumbersExhausted: There is none left.
         """
         if self.last >= MAX_NUMBER - 1:  # the highest is left for Finish (NUM-3)
-            raise NumbersExhausted("the session has used all its sequence numbers")
+            raise NumbersExhausted(
+                "the session has used all its sequence numbers: begin another session"
+            )
         self.total += weight
         self.last += 1
         self._payloads.append(payload)

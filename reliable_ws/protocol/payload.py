@@ -127,7 +127,7 @@ class MsgpackCodec:
             with contextlib.suppress(ValueError):
                 _unpack(data, most, bounds, timestamp=1)
             if bounds.exceeded:
-                raise ValueError("too many items")
+                raise _too_many(self.max_items)
             bounds = _Bounds(self.max_items)
         try:
             return _unpack(data, most, bounds)
@@ -163,6 +163,11 @@ TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 """How timestamps begin. The same bytes may be inside of something else."""
 
 
+def _too_many(max_items: int) -> ValueError:
+    """Return the error for a value with more items than its codec takes."""
+    return ValueError(f"too many items: more than MsgpackCodec(max_items={max_items}) takes")
+
+
 class _Bounds:
     """Counts what is in a value while it is unpacked; each container is told when it is complete.
 
@@ -170,9 +175,10 @@ class _Bounds:
     are complete count before the one that they are in.
     """
 
-    __slots__ = ("containers", "exceeded", "items", "numeric_keys")
+    __slots__ = ("_max_items", "containers", "exceeded", "items", "numeric_keys")
 
     def __init__(self, max_items: int) -> None:
+        self._max_items = max_items
         self.items = max_items
         "How many more items there may be."
         self.containers = max_items + 1
@@ -192,7 +198,7 @@ class _Bounds:
         self.containers -= 1
         if self.items < 0 or self.containers < 0:
             self.exceeded = True
-            raise ValueError("too many items")
+            raise _too_many(self._max_items)
         return container
 
     def pairs(self, pairs: list[tuple[Any, Any]]) -> Any:
@@ -204,7 +210,7 @@ class _Bounds:
         kinds = [type(key) for key, _ in pairs]
         if not TEXTS.issuperset(kinds):
             if not SCALARS.issuperset(kinds):
-                raise ValueError("a key is no scalar")
+                raise ValueError("a key of a map is no scalar")
             self.numeric_keys -= len(kinds)
             if self.numeric_keys < 0:
                 raise ValueError(f"more than {NUMERIC_KEYS} keys that are neither text nor bytes")

@@ -26,7 +26,7 @@ from reliable_ws.driver.session_store import (
 )
 from reliable_ws.driver.validation import check_key, check_work
 from reliable_ws.protocol.durable import pack_payload
-from reliable_ws.protocol.errors import OutboxFull, StoreSlow
+from reliable_ws.protocol.errors import StoreSlow, behind
 from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
@@ -73,7 +73,7 @@ class DurableSender(Sender):
         payload, weight = seal(message, self._session.codec)
         with self._lock:
             if self.waiters:
-                raise OutboxFull(f"{len(self.waiters)} callers of send() are before this one")
+                raise behind(len(self.waiters))
             return self._take_in(payload, weight, None)
 
     def _take_in(self, payload: Any, weight: int, key: str | None) -> Receipt:

@@ -8,7 +8,7 @@ from typing import Any
 from reliable_ws.driver.session_store import NEEDS_STORE, WITHDRAWN, no_room
 from reliable_ws.driver.status import raise_undelivered
 from reliable_ws.driver.validation import check_seconds
-from reliable_ws.protocol.errors import OutboxFull
+from reliable_ws.protocol.errors import behind
 from reliable_ws.protocol.frames import MAX_NUMBER, Payload
 from reliable_ws.protocol.payload import seal
 from reliable_ws.protocol.report import Outcome
@@ -64,7 +64,7 @@ class Sender:
         """Accept now what is packed already."""
         with self._lock:
             if self.waiters:
-                raise OutboxFull(f"{len(self.waiters)} callers of send() are before this one")
+                raise behind(len(self.waiters))
             return self._accept(payload, weight)
 
     def _accept(self, payload: Any, weight: int) -> int:

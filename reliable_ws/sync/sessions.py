@@ -218,7 +218,9 @@ class Sessions:
         start(link_io.read)
         if other is not acceptor:
             other.connection.abort()
-            raise NotReliablePeer("the peer began another session on this WebSocket")
+            raise NotReliablePeer(
+                "the peer began another session on this WebSocket, and did not resume this one"
+            )
 
     def _carry(
         self, transport: SyncTransport, principal: Hashable, *, resumable: bool

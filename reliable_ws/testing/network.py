@@ -164,7 +164,7 @@ class Network:
             ValueError: ``seconds`` is negative.
         """
         if seconds < 0:
-            raise ValueError("nothing arrives before it was sent")
+            raise ValueError(f"delay() takes no negative seconds, but this is {seconds}")
         self._conditions.delay = seconds
 
     def kill_server(self) -> int:
@@ -219,7 +219,9 @@ class Network:
             await asyncio.sleep(2 * self._conditions.delay)
         if self._refusing or self._listener is None:
             self.refused += 1
-            raise ConnectionRefusedError("nobody listens in this network, or it refuses")
+            raise ConnectionRefusedError(
+                "nothing listens in this network (serve() does), or it refuses until accept()"
+            )
         self.connections += 1
         wire = self._wires[self.connections] = Wire(self._conditions, self.connections, dialer)
         self._listener.accept(wire.server)
@@ -228,7 +230,9 @@ class Network:
     def _listen(self, listener: Listener) -> None:
         """Let a server accept what is opened from now on."""
         if self._listener is not None:
-            raise RuntimeError("this network has a server already")
+            raise RuntimeError(
+                "this network has a server already: leave its block first, or make another Network"
+            )
         self._listener = listener
 
     def _unlisten(self) -> list[Wire]:

@@ -194,7 +194,7 @@ class ChaosProxy:
             ValueError: ``seconds`` is negative.
         """
         if seconds < 0:
-            raise ValueError("nothing arrives before it was sent")
+            raise ValueError(f"delay() takes no negative seconds, but this is {seconds}")
         self._conditions.delay = seconds
 
     def _bind(self) -> socket.socket:

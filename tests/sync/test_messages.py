@@ -133,7 +133,7 @@ def test_send_waits_for_room_and_is_accepted_in_call_order():
         for number in (4, 5):
             waiting.append(run(ours.send, number))
             waits(ours._sender.waiters, number - 3)
-        with pytest.raises(OutboxFull, match="before this one"):
+        with pytest.raises(OutboxFull, match="before this message"):
             ours.send_nowait("now")
         assert [theirs.recv(timeout=SECONDS) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
         assert [future.result(SECONDS).number for future in waiting] == [5, 6]

@@ -21,8 +21,8 @@ from reliable_ws.testing import FaultPlan, Strike, virtual_clock
 async def test_pair(reliable_pair, reliable_network):
     async with reliable_pair() as (client, server, network):
         assert network is reliable_network
-        await client.send("x")
         network.cut()
+        await client.send("x")
         assert await server.recv() == "x"
         assert client.stats.resumes == 1
 

@@ -103,7 +103,9 @@ class OutgoingCalls:
             ValueError: The name is too long, or is no text.
         """
         if self._queue.last >= LAST_REQUEST:
-            raise NumbersExhausted("the session has used all its numbers of calls")
+            raise NumbersExhausted(
+                "the session has used all its numbers of calls: begin another session"
+            )
         short = method.isascii() and len(method) <= LONGEST_NAME
         if not short and clipped(method, LONGEST_NAME) != method:
             raise ValueError(f"a method is named by text of at most {LONGEST_NAME} bytes")
