@@ -4,6 +4,9 @@ Every round measures all contestants, one after another, in this order: plain we
 with a store at both ends, NATS JetStream with file storage, MQTT (QoS 1) with persistence. All
 files are on one disk. Servers of others run with the settings that they come with, but for ports,
 paths, and limits that would drop messages.
+
+It also measures a store alone, with no session and no socket: no session that keeps its messages
+there can be faster.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import platform
 import sqlite3
 import tempfile
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -26,6 +30,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as plain_connect
 
 import reliable_ws
+from reliable_ws.protocol.durable import AT_ONCE, pack_run
+from reliable_ws.store import Change, StoreError
 
 from . import brokers
 from .measure import Peers, echoes, timed
@@ -58,6 +64,8 @@ class Round(NamedTuple):
     echo: float
     confirmed: float
     commit: float
+    alone_stream: float
+    alone_commit: float
 
 
 async def stream(conn: reliable_ws.Connection, payload: bytes, count: int) -> None:
@@ -103,6 +111,57 @@ def commits(path: Path, payload: bytes, count: int) -> None:
             run("COMMIT")
 
 
+class Alone:
+    """A store that is given what a sender and a receiver give theirs, and nobody else."""
+
+    def __init__(self, store: reliable_ws.SQLiteStore) -> None:
+        self._store = store
+        self._free = threading.Semaphore(1)
+        self._error: StoreError | None = None
+        self._last = 0
+        self._facts = 0
+
+    def _keep(self, change: Change) -> None:
+        """Give it to the store once that has kept what it was given before."""
+        self._free.acquire()
+        self._store.submit([change], self._kept)
+
+    def _kept(self, error: StoreError | None) -> None:
+        self._error = error
+        self._free.release()
+
+    def _flush(self) -> None:
+        """Wait until everything is kept."""
+        with self._free:
+            if self._error is not None:
+                raise self._error
+
+    def _facts_now(self) -> bytes:
+        self._facts += 1
+        return b"%400d" % self._facts
+
+    def send(self, payloads: list[bytes]) -> None:
+        """Keep messages as a sender does, and forget those before."""
+        run = pack_run(self._last + 1, payloads)
+        self._keep(Change(bytes(16), self._facts_now(), run, confirmed=self._last))
+        self._last = run.last
+
+    def stream(self, payload: bytes, count: int) -> None:
+        """Keep messages in runs as long as those of a stream."""
+        length = AT_ONCE // len(payload)
+        for first in range(0, count, length):
+            self.send([payload] * min(length, count - first))
+        self._flush()
+
+    def one_by_one(self, payload: bytes, count: int) -> None:
+        """Keep a message, then a confirmation, and so on, each when the one before is kept."""
+        for _ in range(count):
+            self.send([payload])
+            self._flush()
+            self._keep(Change(bytes([1] * 16), self._facts_now()))
+            self._flush()
+
+
 @asynccontextmanager
 async def connected(
     peers: Peers, store: reliable_ws.SQLiteStore
@@ -125,6 +184,7 @@ async def measure(directory: Path, rounds: int) -> list[Round]:
         store = stack.enter_context(
             reliable_ws.SQLiteStore(directory / "sender.db", survives="power")
         )
+        alone = Alone(stack.enter_context(reliable_ws.SQLiteStore(directory / "alone.db")))
         nats = await brokers.start_nats(stack, directory)
         mqtt = await brokers.start_mqtt(stack, directory)
         sink, echo, conn = await stack.enter_async_context(connected(peers, store))
@@ -145,7 +205,14 @@ async def measure(directory: Path, rounds: int) -> list[Round]:
             began = perf_counter()
             commits(directory / "commits.db", payload, COMMITS)
             commit = (perf_counter() - began) / COMMITS
-            found.append(Round(plain, durable, over_nats, over_mqtt, echoed, confirmed, commit))
+            began = perf_counter()
+            alone.stream(payload, STREAM)
+            alone_stream = (perf_counter() - began) / STREAM
+            began = perf_counter()
+            alone.one_by_one(payload, ONE_BY_ONE // 2)
+            alone_commit = (perf_counter() - began) / ONE_BY_ONE
+            kept = commit, alone_stream, alone_commit
+            found.append(Round(plain, durable, over_nats, over_mqtt, echoed, confirmed, *kept))
     return found[1:]
 
 
@@ -172,6 +239,9 @@ def main() -> None:
     _row("durable stream / MQTT QoS 1, persistence", mqtt, "≥ 30x")
     spent = [(r.confirmed - r.echo) / r.commit for r in found]
     _row("durable confirmed send: time above plain echo, in commits", spent, "≤ 2.2x")
+    _row("the store alone: stream / plain", [r.plain / r.alone_stream for r in found], "")
+    twice = [2 * r.alone_commit / r.commit for r in found]
+    _row("the store alone: the two commits of a confirmed send, in commits", twice, "")
     print("\n| a second | messages, or commits |")
     print("|---|---|")
     for name, field in (
@@ -182,6 +252,8 @@ def main() -> None:
         ("plain echo", "echo"),
         ("durable confirmed send", "confirmed"),
         ("commit", "commit"),
+        ("the store alone: stream", "alone_stream"),
+        ("the store alone: commit", "alone_commit"),
     ):
         times = [getattr(one, field) for one in found]
         if None not in times:
