@@ -19,10 +19,11 @@ from .aio.wrap import wrap
 from .backoff import Backoff
 from .driver.explanation import Explanation, Reason
 from .driver.failures import FailedAttempt, FailureKind
-from .driver.figures import Figures
+from .driver.figures import Figures, GroupStats
 from .driver.methods import Methods
 from .driver.restored import Restored, RestoredMessage
 from .driver.status import ConnectionEvent, PeerFinish, State, Stats
+from .histogram import Histogram
 from .live_page import Live, live
 from .protocol.config import Config
 from .protocol.errors import (
@@ -62,7 +63,7 @@ from .protocol.errors import (
 )
 from .protocol.payload import MsgpackCodec, PayloadCodec
 from .protocol.report import End, Ending, Outcome, Report, Undelivered
-from .store import Store
+from .store import Store, StoreStats
 from .stores import SQLiteStore
 from .transport import Transport, TransportClosed, select_subprotocol
 from .wire_trace import WireTrace
@@ -94,6 +95,8 @@ __all__ = [
     "Fate",
     "Figures",
     "Group",
+    "GroupStats",
+    "Histogram",
     "InvalidParams",
     "Kept",
     "KeyExists",
@@ -139,6 +142,7 @@ __all__ = [
     "StoreFull",
     "StoreInUse",
     "StoreSlow",
+    "StoreStats",
     "StoreTooNew",
     "Transport",
     "TransportClosed",

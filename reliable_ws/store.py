@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from reliable_ws.histogram import Histogram
 from reliable_ws.protocol.errors import (
     KeyExists,
     NotAStore,
@@ -36,6 +37,7 @@ __all__ = [
     "StoreFailed",
     "StoreFull",
     "StoreInUse",
+    "StoreStats",
     "StoreTooNew",
     "Stored",
 ]
@@ -54,6 +56,23 @@ class Apply(NamedTuple):
     "or note this packed message as a kept send,"
     key: str | None = None
     "with this key."
+
+
+class StoreStats(NamedTuple):
+    """What a store has done in this process, for metrics: a store may have it as ``stats``."""
+
+    commit_seconds: Histogram
+    "How long commits took, with the writing before each."
+    changes: int
+    "Changes that were kept: many go in one commit."
+    refused: int
+    "Commits that were undone, as there was no room on the disk."
+    waiting: int
+    "Changes that wait for the next commit."
+    waiting_seconds: float
+    "For how long the thread has worked on what it does now; 0.0: it has nothing to do."
+    file_bytes: int
+    "Bytes of the file, with what SQLite keeps beside it."
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from reliable_ws.driver.figures import Figures, GroupStats
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_options, check_seconds, expect
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge, NumbersExhausted
@@ -324,6 +325,7 @@ class Group:
         self._codec = payload_codec or MsgpackCodec()
         self._on_dropped = on_dropped
         self._members: dict[bytes, Member] = {}
+        self._publications = self._skipped = self._dropped = 0
 
     def __repr__(self) -> str:
         """How many members it has."""
@@ -340,6 +342,16 @@ class Group:
     def __contains__(self, connection: object) -> bool:
         """Whether this connection is a member."""
         return isinstance(connection, Connection) and connection.id in self._members
+
+    @property
+    def stats(self) -> GroupStats:
+        """What the group has done until now."""
+        waiting = sum(len(member.waiting) for member in list(self._members.values()))
+        return GroupStats(len(self), waiting, self._publications, self._skipped, self._dropped)
+
+    def figures(self) -> Figures:
+        """Return the same for metrics: ``prometheus(orders=server, room=group)``."""
+        return Figures(group=self.stats)
 
     @property
     def members(self) -> dict[Connection, Hashable]:
@@ -418,6 +430,9 @@ class Group:
                 left += 1
             elif place is Outcome.DROPPED:
                 dropped.append(member)
+            elif place is Outcome.SKIPPED:
+                self._skipped += 1
+        self._publications += 1
         publication._left = left
         for member in dropped:  # at last: what this does may concern this group
             self._end(member)
@@ -425,6 +440,7 @@ class Group:
 
     def _end(self, member: Member) -> None:
         """Let a member that was dropped know of it."""
+        self._dropped += 1
         connection = member.connection
         logger.warning(
             "a member was dropped from its group, as it was full: %r, identity %r",

@@ -25,6 +25,7 @@ from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.close_plan import handshake_times
+from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
 from reliable_ws.driver.tracing import Trace, joined, trace_of
@@ -51,6 +52,7 @@ class LinkIO:
     __slots__ = (
         "_clock",
         "_closer",
+        "_confirm_timer",
         "_dispatch",
         "_loop",
         "_over",
@@ -71,6 +73,7 @@ class LinkIO:
         dispatch: Callable[[list[Event]], None],
         clock: Callable[[], float],
         *,
+        confirm_timer: ConfirmTimer,
         principal: Hashable = None,
         wire: WireTrace | None = None,
         hello: bytes | str | None = None,
@@ -82,6 +85,7 @@ class LinkIO:
         self._session = session
         self._principal = principal
         self._dispatch = dispatch
+        self._confirm_timer = confirm_timer
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._trace: Trace | None = None
@@ -155,7 +159,11 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
-        self._dispatch(self._session.receive(self.link, data, self._clock()))
+        now, timer = self._clock(), self._confirm_timer
+        events = self._session.receive(self.link, data, now)
+        if timer.number:
+            timer.look(now)
+        self._dispatch(events)
 
     def _lost(self, code: int | None, reason: str) -> None:
         if self._trace is not None:
@@ -187,6 +195,8 @@ class LinkIO:
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
             return
+        if not self._confirm_timer.number:
+            self._confirm_timer.begin(now)
         # The last frame is written: close.
         if self.link.close_action is not None:
             self._close_if_over()
@@ -195,6 +205,8 @@ class LinkIO:
         """Send with waiting, until there is room again."""
         try:
             while data is not None:
+                if not self._confirm_timer.number:
+                    self._confirm_timer.begin(self._clock())
                 await self.transport.send(data)
                 data = self._transmit(self._clock())
                 if data is not None and self._trace is not None:

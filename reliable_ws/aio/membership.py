@@ -122,6 +122,11 @@ class Membership(Protocol):
 class Clustering(Protocol):
     """A cluster, as ``Sessions(cluster=…)`` needs it."""
 
+    @property
+    def stats(self) -> object:
+        """Counts of this node, for metrics."""
+        raise NotImplementedError
+
     def join(self, host: Host, level: Level) -> Membership:
         """Let the sessions of one server take part."""
         raise NotImplementedError

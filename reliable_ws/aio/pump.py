@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable
 from threading import get_ident
 
 from reliable_ws.driver.call_contexts import CallContexts
+from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
@@ -81,6 +82,7 @@ class Pump:
         "check_at",
         "clock",
         "clock_after",
+        "confirm_timer",
         "contexts",
         "dispatch",
         "driver",
@@ -107,6 +109,7 @@ class Pump:
         "Told when the timer fires."
         self.contexts: CallContexts | None = None
         "Contexts of calls, while somebody traces them."
+        self.confirm_timer = ConfirmTimer(session)
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.loop = asyncio.get_running_loop()
@@ -164,6 +167,7 @@ class Pump:
                 self.session,
                 self.dispatch,
                 self.clock,
+                confirm_timer=self.confirm_timer,
                 principal=self.principal,
                 wire=self.wire,
                 hello=hello,

@@ -123,6 +123,7 @@ class Sessions:
         self._unkept: set[Acceptor] = set()  # of sessions whose end the store does not have yet
         self._release_store: Callable[[], None] = lambda: None
         self._tracing: CallTracing | None = None  # of calls
+        self._cluster = cluster
         self._membership: Membership | None = None  # of a cluster
         if cluster is not None:
             self._registry.shared = True
@@ -187,7 +188,10 @@ class Sessions:
         loop it reads all sessions at once. In any other thread it pauses for half a millisecond
         after every 250 sessions, so that the event loop goes on meanwhile.
         """
-        return self._table.figures(None if _runs_loop() else partial(time.sleep, PAUSE))
+        figures = self._table.figures(None if _runs_loop() else partial(time.sleep, PAUSE))
+        figures.store = getattr(self._options.store, "stats", None)
+        figures.cluster = None if self._cluster is None else self._cluster.stats
+        return figures
 
     def handle(
         self, websocket: Any, handler: Handler, *, principal: Hashable = None
@@ -661,6 +665,7 @@ class Acceptor(Driver):
         self._sessions = sessions
         self.belong_to(principal)
         self.pump.wire = options.trace
+        self.pump.confirm_timer.histogram = sessions._table.left.confirm_seconds
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."

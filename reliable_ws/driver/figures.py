@@ -15,16 +15,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
+from reliable_ws.histogram import Histogram
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
+from reliable_ws.store import StoreStats
 
 from .stalls import Stalls
 from .state import State, state_of
 
-__all__ = ["PAUSE", "Figures", "add_all"]
+__all__ = ["PAUSE", "Figures", "GroupStats", "add_all"]
 
 SLICE = 250
 """Sessions that are read without a pause: half a millisecond."""
@@ -74,6 +76,10 @@ class Figures:
     refused: Counter[int] = field(default_factory=Counter)
     "WebSockets that were refused, by code (protocol.md, section 12)."
 
+    confirm_seconds: Histogram = field(default_factory=Histogram)
+    """How long confirmations took, from when a message was given to a WebSocket: of one message of
+    each session at a time. A connection of a server leaves it to the server."""
+
     sessions: Counter[str] = field(default_factory=Counter)
     "Sessions that live, by :class:`~reliable_ws.State`."
     outbox_messages: int = 0
@@ -96,6 +102,13 @@ class Figures:
     "Requests of ours that wait for their answers."
     handlers: int = 0
     "Handlers of requests that run here."
+
+    store: StoreStats | None = None
+    "What the store of a server has done, if it says so."
+    cluster: Any = None
+    "The :class:`~reliable_ws.cluster.ClusterStats` of a server in a cluster."
+    group: GroupStats | None = None
+    "Only this is there if the figures are those of a :class:`~reliable_ws.Group`."
 
     def add(self, driver: Counted, now: float) -> None:
         """Add what waits in a session that lives: where it stands is counted already."""
@@ -215,15 +228,44 @@ class Figures:
         values: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            values[name] = dict(value) if isinstance(value, Counter) else value
+            values[name] = _plain(value)
         return values
 
     def copy(self) -> Figures:
         """Return figures that others can be added to."""
-        values = self.as_dict()
-        for name in ("ended", "refused", "sessions"):
-            values[name] = Counter(values[name])
-        return Figures(**values)
+        return replace(
+            self,
+            ended=self.ended.copy(),
+            refused=self.refused.copy(),
+            sessions=self.sessions.copy(),
+            confirm_seconds=self.confirm_seconds.copy(),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, Counter):
+        return dict(value)
+    if isinstance(value, Histogram):
+        return {"counts": value.counts, "total": value.total}
+    if hasattr(value, "_asdict"):
+        return {name: _plain(one) for name, one in value._asdict().items()}
+    return value
+
+
+class GroupStats(NamedTuple):
+    """What a group has done."""
+
+    members: int
+    "Connections that are in it now."
+    waiting: int
+    "Publications that wait for room, over all members."
+    publications: int
+    "Messages that were published."
+    skipped: int
+    "Times that a member did not get a publication, as it had no room or takes none so large."
+    dropped: int
+    "Members that were taken out of the group, as they had no room."
 
 
 class Counted(Protocol):

@@ -267,6 +267,9 @@ class Status:
         """Return what this session has done, as figures for metrics (docs/metrics.md)."""
         figures = Figures()
         add_all(figures, [self._driver])
+        times = self._driver.pump.confirm_timer.histogram
+        if times is not None and self._session.role == "initiator":  # else it is the server's
+            figures.confirm_seconds = times.copy()
         return figures
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from reliable_ws.driver.figures import Figures
+from reliable_ws.histogram import BOUNDS
 
-from .table import METRICS, Metric, Source, sources_of
+from .table import METRICS, Metric, Source, Value, sources_of
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -41,17 +43,44 @@ def otel(source: Source | None = None, /, meter: Meter | None = None, **endpoint
     sources = sources_of(source, endpoints)
     meter = meter or metrics.get_meter("reliable_ws")
     read = _shared(sources)
-    for metric in METRICS:
-        kinds = {
-            "counter": meter.create_observable_counter,
-            "gauge": meter.create_observable_gauge,
-        }
+    kinds = {
+        "counter": meter.create_observable_counter,
+        "gauge": meter.create_observable_gauge,
+    }
+    for metric in (part for one in METRICS for part in _parts(one)):
         kinds[metric.kind](
             f"reliable_ws.{metric.name}",
             callbacks=[_callback(metric, read)],
             unit=metric.unit,
             description=metric.words,
         )
+
+
+def _parts(metric: Metric) -> list[Metric]:
+    """Return the instruments of a metric. A histogram that is read has none: it is two counters."""
+    if metric.kind != "histogram":
+        return [metric]
+
+    def buckets(part: Any) -> Iterable[Value]:
+        times: Any = metric.read(part)
+        bounds = [*map(str, BOUNDS), "inf"]
+        return [((at,), count) for at, count in zip(bounds, times.counts, strict=True)]
+
+    def total(part: Any) -> Iterable[Value]:
+        times: Any = metric.read(part)
+        return [((), times.total)]
+
+    return [
+        replace(
+            metric,
+            name=f"{metric.name}.bucket",
+            kind="counter",
+            unit="1",
+            labels=("up_to",),
+            read=buckets,
+        ),
+        replace(metric, name=f"{metric.name}.sum", kind="counter", read=total),
+    ]
 
 
 def _shared(sources: dict[str, Source]) -> Callable[[], dict[str, Figures]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from reliable_ws.histogram import BOUNDS, Histogram
 
 from .table import METRICS, Source, sources_of
 
@@ -31,11 +34,19 @@ def prometheus(source: Source | None = None, /, **endpoints: Source) -> Collecto
         ImportError: prometheus-client is not installed.
         TypeError: There is no source, or it is something else.
     """
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
     from prometheus_client.registry import Collector
 
     sources = sources_of(source, endpoints)
-    families = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+    families: dict[str, Any] = {
+        "counter": CounterMetricFamily,
+        "gauge": GaugeMetricFamily,
+        "histogram": HistogramMetricFamily,
+    }
 
     class ReliableWSCollector(Collector):
         """Reads the figures whenever Prometheus asks."""
@@ -50,6 +61,9 @@ def prometheus(source: Source | None = None, /, **endpoints: Source) -> Collecto
                 for endpoint, read in figures.items():
                     for values, value in metric.values(read):
                         family.add_metric((endpoint, *values), value)
+                    times = metric.times(read)
+                    if times is not None:
+                        family.add_metric((endpoint,), _buckets(times), times.total)
                 yield family
 
         def describe(self) -> Iterable[Metric]:
@@ -58,3 +72,9 @@ def prometheus(source: Source | None = None, /, **endpoints: Source) -> Collecto
                 yield families[metric.kind](f"reliable_ws_{metric.name}", metric.words)
 
     return ReliableWSCollector()
+
+
+def _buckets(times: Histogram) -> list[tuple[str, int]]:
+    """Return how many were up to each bound, as Prometheus counts."""
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(times.counts), strict=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from reliable_ws.driver.figures import Figures
+from reliable_ws.histogram import Histogram
 
 __all__ = ["METRICS", "Metric", "Source", "Value", "sources_of"]
 
@@ -28,11 +29,30 @@ class Metric:
 
     name: str
     "Its name, without ``reliable_ws_``."
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     unit: str
     words: str
     labels: tuple[str, ...]
-    values: Callable[[Figures], Iterable[Value]]
+    read: Callable[[Any], Iterable[Value] | Histogram]
+    "Its values, of that part of the figures: a histogram, if it is one."
+    part: Literal["sessions", "store", "cluster", "group"] = "sessions"
+    "Of what it is. Figures have one of the others, or not."
+
+    def values(self, figures: Figures) -> Iterable[Value]:
+        """Return its values; none if it is a histogram, or these figures have no such part."""
+        found = self._found(figures)
+        return () if isinstance(found, Histogram) else found
+
+    def times(self, figures: Figures) -> Histogram | None:
+        """Return the histogram that it is."""
+        found = self._found(figures)
+        return found if isinstance(found, Histogram) else None
+
+    def _found(self, figures: Figures) -> Iterable[Value] | Histogram:
+        if self.part == "sessions":
+            return () if figures.group is not None else self.read(figures)
+        part = getattr(figures, self.part)
+        return () if part is None else self.read(part)
 
 
 def _messages(figures: Figures) -> Iterable[Value]:
@@ -163,6 +183,140 @@ METRICS: tuple[Metric, ...] = (
         "Requests without an answer: out is what we asked, in is what runs here.",
         ("direction",),
         lambda f: _both(f.requests, f.handlers),
+    ),
+    Metric(
+        "confirm_seconds",
+        "histogram",
+        "s",
+        "How long confirmations took, of one message of each session at a time.",
+        (),
+        lambda f: f.confirm_seconds,
+    ),
+    Metric(
+        "store_commit_seconds",
+        "histogram",
+        "s",
+        "How long commits of the store took.",
+        (),
+        lambda s: s.commit_seconds,
+        "store",
+    ),
+    Metric(
+        "store_changes",
+        "counter",
+        "{change}",
+        "Changes that the store has kept: many go in one commit.",
+        (),
+        lambda s: [((), s.changes)],
+        "store",
+    ),
+    Metric(
+        "store_commits_refused",
+        "counter",
+        "{commit}",
+        "Commits that were undone, as there was no room on the disk.",
+        (),
+        lambda s: [((), s.refused)],
+        "store",
+    ),
+    Metric(
+        "store_waiting_changes",
+        "gauge",
+        "{change}",
+        "Changes that wait for the next commit of the store.",
+        (),
+        lambda s: [((), s.waiting)],
+        "store",
+    ),
+    Metric(
+        "store_waiting_seconds",
+        "gauge",
+        "s",
+        "For how long the store has worked on what it does now: a disk that does not answer.",
+        (),
+        lambda s: [((), s.waiting_seconds)],
+        "store",
+    ),
+    Metric(
+        "store_file_bytes",
+        "gauge",
+        "By",
+        "Bytes of the file of the store, with what SQLite keeps beside it.",
+        (),
+        lambda s: [((), s.file_bytes)],
+        "store",
+    ),
+    Metric(
+        "cluster_relayed_websockets",
+        "gauge",
+        "{websocket}",
+        "WebSockets that are passed on: out to other nodes, in from other nodes.",
+        ("direction",),
+        lambda c: _both(c.relayed, c.served),
+        "cluster",
+    ),
+    Metric(
+        "cluster_sessions_moved",
+        "counter",
+        "{session}",
+        "Sessions that have changed their node: claimed here, left to others, lost to others.",
+        ("how",),
+        lambda c: [(("claimed",), c.claimed), (("left",), c.moved), (("lost",), c.lost)],
+        "cluster",
+    ),
+    Metric(
+        "cluster_engine_away_seconds",
+        "gauge",
+        "s",
+        "For how long the engine has been away; 0 while it answers.",
+        (),
+        lambda c: [((), c.engine_away)],
+        "cluster",
+    ),
+    Metric(
+        "group_members",
+        "gauge",
+        "{member}",
+        "Connections that are in the group.",
+        (),
+        lambda g: [((), g.members)],
+        "group",
+    ),
+    Metric(
+        "group_waiting",
+        "gauge",
+        "{publication}",
+        "Publications that wait for room, over all members.",
+        (),
+        lambda g: [((), g.waiting)],
+        "group",
+    ),
+    Metric(
+        "group_publications",
+        "counter",
+        "{publication}",
+        "Messages that were published.",
+        (),
+        lambda g: [((), g.publications)],
+        "group",
+    ),
+    Metric(
+        "group_skipped",
+        "counter",
+        "{publication}",
+        "Times that a member did not get a publication.",
+        (),
+        lambda g: [((), g.skipped)],
+        "group",
+    ),
+    Metric(
+        "group_dropped",
+        "counter",
+        "{member}",
+        "Members that were taken out of the group, as they had no room.",
+        (),
+        lambda g: [((), g.dropped)],
+        "group",
     ),
 )
 """Every metric."""

@@ -10,12 +10,22 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from reliable_ws.histogram import Histogram
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.stored_session import StoredSession
-from reliable_ws.store import Apply, Change, Stored, StoreError, StoreFailed, StoreFull
+from reliable_ws.store import (
+    Apply,
+    Change,
+    Stored,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreStats,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -114,6 +124,8 @@ class SQLiteStore:
         self._uncertain = False
         self._since: float | None = None
         self._close_error: StoreError | None = None
+        self._commit_seconds = Histogram()
+        self._changes = self._refused = 0
         self._connection: Any = None
 
     def __repr__(self) -> str:
@@ -151,6 +163,28 @@ class SQLiteStore:
         was submitted after this time is kept before the work ends.
         """
         return self._since
+
+    @property
+    def stats(self) -> StoreStats:
+        """What it has done since it was made: for metrics, which read it with their server's.
+
+        It may be read in any thread, and asks the file system how large the file is.
+        """
+        since = self._since
+        with self._lock:
+            waiting = sum(item.count for item in self._queue)
+        size = 0
+        for path in (self._path, f"{self._path}-wal"):
+            with suppress(OSError):
+                size += os.stat(path).st_size  # noqa: PTH116 - the path is a str
+        return StoreStats(
+            self._commit_seconds.copy(),
+            self._changes,
+            self._refused,
+            waiting,
+            0.0 if since is None else time.monotonic() - since,
+            size,
+        )
 
     def open(self) -> Sequence[Stored]:
         """Take the file for this process, and return what it has. It blocks while it reads.
@@ -418,10 +452,13 @@ class SQLiteStore:
         writes = [item for item in items if item.writes]
         try:
             if writes:
+                begun = time.monotonic()
                 ledger.begin()
                 for item in writes:
                     item.write(ledger)
                 ledger.commit()
+                self._commit_seconds.observe(time.monotonic() - begun)
+                self._changes += sum(item.count for item in writes)
             elif not items:
                 ledger.tick()
         except sqlite3.Error as exc:
@@ -430,6 +467,7 @@ class SQLiteStore:
             error = explain(self._path, exc)
             if not isinstance(error, StoreFull):
                 raise
+            self._refused += 1
             ledger.undo()
             ledger.checkpoint()  # the WAL may have room when it begins anew
             for item in writes:
@@ -496,6 +534,8 @@ class _Item:
     """Something for the thread to do."""
 
     writes = True
+    count = 1
+    "How many changes it keeps."
     answered = False
 
     def write(self, ledger: Ledger) -> None:
@@ -518,6 +558,7 @@ class _Item:
 class _Submitted(_Item):
     def __init__(self, changes: Sequence[Change], done: Done) -> None:
         self.changes = changes
+        self.count = len(changes)
         self.done = done
 
     def write(self, ledger: Ledger) -> None:
@@ -554,6 +595,7 @@ class _Work(_Item):
 
 class _Question(_Item):
     writes = False
+    count = 0
 
     def __init__(self, question: Callable[[Ledger], Any], given: _Answer) -> None:
         self.question = question

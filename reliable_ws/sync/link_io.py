@@ -31,6 +31,7 @@ from collections.abc import Callable, Hashable
 
 from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
+from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
 from reliable_ws.driver.tracing import Trace, joined, trace_of
@@ -59,6 +60,7 @@ class LinkIO:
         "_busy",
         "_change",
         "_close_timer",
+        "_confirm_timer",
         "_dispatch",
         "_lock",
         "_principal",
@@ -83,6 +85,7 @@ class LinkIO:
         lock: threading.Lock,
         dispatch: Callable[[list[Event]], None],
         *,
+        confirm_timer: ConfirmTimer,
         principal: Hashable = None,
         wire: WireTrace | None = None,
         hello: bytes | str | None = None,
@@ -107,6 +110,7 @@ class LinkIO:
         "With a store: gives it what a write has changed. Requests may have been taken back."
         self._lock = lock
         self._dispatch = dispatch
+        self._confirm_timer = confirm_timer
         self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
         self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
         self._writer: threading.Thread | None = None  # from the first time that it is needed
@@ -135,8 +139,13 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
+        timer = self._confirm_timer
         with self._lock:
-            self._dispatch(self._session.receive(self.link, data, time.monotonic()))
+            now = time.monotonic()
+            events = self._session.receive(self.link, data, now)
+            if timer.number:
+                timer.look(now)
+            self._dispatch(events)
 
     # ------------------------------------------------------------------ reading
 
@@ -191,6 +200,8 @@ class LinkIO:
         try:
             data, self._unsent = self._unsent or self._transmit(time.monotonic()), None
             while data is not None:
+                if not self._confirm_timer.number:
+                    self._confirm_timer.begin(time.monotonic())
                 try:
                     lock.release()  # in here: Ctrl-C may come as it returns
                     if self._trace is not None:

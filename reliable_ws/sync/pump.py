@@ -23,6 +23,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 
 from reliable_ws.driver.call_contexts import CallContexts
+from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
@@ -48,6 +49,7 @@ class Pump:
 
     __slots__ = (
         "_timers",
+        "confirm_timer",
         "contexts",
         "dispatch",
         "driver",
@@ -71,6 +73,7 @@ class Pump:
         "Told when the timer fires."
         self.contexts: CallContexts | None = None
         "Contexts of calls, while somebody traces them."
+        self.confirm_timer = ConfirmTimer(session)
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.link_io: LinkIO | None = None
@@ -101,6 +104,7 @@ class Pump:
             self.session,
             self.lock,
             self.dispatch,
+            confirm_timer=self.confirm_timer,
             principal=self.principal,
             wire=self.wire,
             hello=hello,

@@ -165,7 +165,9 @@ class Sessions:
         It may be called in any thread, and takes about 2 µs a session. It pauses for half a
         millisecond after every 250 sessions, so that other threads go on meanwhile.
         """
-        return self._table.figures(partial(time.sleep, PAUSE))
+        figures = self._table.figures(partial(time.sleep, PAUSE))
+        figures.store = getattr(self._options.store, "stats", None)
+        return figures
 
     def handle(self, websocket: Any, handler: Handler, *, principal: Hashable = None) -> None:
         """Serve one WebSocket. Return when it is gone.
@@ -547,6 +549,7 @@ class Acceptor(Driver):
         self._sessions = sessions
         self.belong_to(principal)
         self.pump.wire = options.trace
+        self.pump.confirm_timer.histogram = sessions._table.left.confirm_seconds
         self.connection = Connection(self, options.on_event)
         self.given = False
         "Whether a handler has the connection: no second one gets it."

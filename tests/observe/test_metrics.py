@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import AsyncExitStack
+from itertools import accumulate
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,6 +16,7 @@ import reliable_ws
 from reliable_ws import Config, Methods
 from reliable_ws.driver import figures as figures_module
 from reliable_ws.driver.session_table import SessionTable
+from reliable_ws.histogram import BOUNDS, Histogram
 from reliable_ws.metrics import otel, prometheus
 from reliable_ws.metrics.table import METRICS
 from reliable_ws.protocol.registry import SessionRegistry
@@ -208,11 +210,126 @@ def test_threads():
         ours.send("x")
         assert theirs.recv(timeout=10) == "x"
         assert (ours.figures().sent, theirs.figures().taken) == (1, 1)
+        ours.flush(timeout=10)
+        assert sum(ours.figures().confirm_seconds.counts) == 1
     sessions = reliable_ws.sync.Sessions()
     assert sessions.figures() == reliable_ws.Figures()
 
 
+@virtual_clock
+async def test_confirmations_are_timed_from_the_writing_on():
+    """One message of a session at a time; and over a lost WebSocket."""
+    async with pair() as (client, server, network):
+        await client.send("x")
+        await client.send("y")
+        await asyncio.sleep(2)
+        assert await server.recv() == "x"
+        assert await server.recv() == "y"
+        await client.flush()
+        times = client.figures().confirm_seconds
+        assert dict(zip(BOUNDS, times.counts, strict=False))[2.5] == sum(times.counts) == 1
+        assert times.total == pytest.approx(2, abs=0.1)
+        assert server.figures().confirm_seconds == Histogram()  # it has sent nothing
+        network.half_open()
+        await client.send("z")  # until the client finds its WebSocket silent, after 20 s
+        assert await server.recv() == "z"
+        await client.flush()
+        times = client.figures().confirm_seconds
+        assert dict(zip(BOUNDS, times.counts, strict=False))[30.0] == 1
+
+
+@virtual_clock
+async def test_a_server_has_one_histogram_for_all_of_its_sessions():
+    network = Network()
+
+    async def handler(conn):
+        await (await conn.send("x"))
+        assert conn.figures().confirm_seconds == Histogram()
+
+    async with network.serve(handler, drain_timeout=1.0) as server:
+        for _ in range(3):
+            async with network.connect() as conn:
+                assert await conn.recv() == "x"
+        assert sum(server.figures().confirm_seconds.counts) == 3
+
+
+async def test_figures_of_a_store(tmp_path):
+    """They come with those of its server."""
+    from tests.aio.sockets import local
+
+    async def handler(conn):
+        async for message in conn:
+            await conn.send(message)
+
+    with reliable_ws.SQLiteStore(tmp_path / "orders.db", survives="process") as store:
+        assert store.stats.changes == 0
+        async with (
+            reliable_ws.serve(handler, "127.0.0.1", 0, store=store) as server,
+            local(server) as conn,
+        ):
+            await conn.send(b"x" * 10_000)
+            assert await conn.recv() == b"x" * 10_000
+            figures = server.figures()
+        stats = figures.store
+        assert stats.changes >= sum(stats.commit_seconds.counts) >= 2
+        assert stats.commit_seconds.total > 0
+        assert stats.file_bytes > 10_000
+        assert stats.refused == 0
+        assert 0 <= stats.waiting_seconds < 10
+        assert figures.as_dict()["store"]["changes"] == stats.changes
+        told = exported_by_otel(orders=Fixed(figures))
+        assert list(told["store_changes"].values()) == [stats.changes]
+    assert store.stats.waiting == 0
+
+
+@virtual_clock
+async def test_figures_of_a_group():
+    group = reliable_ws.Group(when_full="skip")
+    small = reliable_ws.Group(when_full="drop")
+    async with pair(config=Config(window_messages=1, outbox_messages=1)) as (_c, server, _network):
+        group.join(server)
+        group.publish("x")
+        group.publish("y")
+        assert group.stats == (1, 0, 2, 1, 0)
+        small.join(server)
+        small.publish("z")
+        assert small.figures().group == (0, 0, 1, 0, 1)
+        registry = CollectorRegistry()
+        registry.register(prometheus(room=group, orders=server))
+        room = {"endpoint": "room"}
+        assert registry.get_sample_value("reliable_ws_group_skipped_total", room) == 1
+        assert registry.get_sample_value("reliable_ws_resumes_total", room) is None
+        assert registry.get_sample_value("reliable_ws_resumes_total", {"endpoint": "orders"}) == 0
+
+
+def test_figures_of_a_cluster():
+    stats = reliable_ws.ClusterStats(1, 2, 3, 4, 5, 6.0)
+    registry = CollectorRegistry()
+    registry.register(prometheus(Fixed(reliable_ws.Figures(cluster=stats))))
+    for name, some, value in (
+        ("relayed_websockets", {"direction": "out"}, 1),
+        ("relayed_websockets", {"direction": "in"}, 2),
+        ("sessions_moved_total", {"how": "claimed"}, 3),
+        ("sessions_moved_total", {"how": "lost"}, 5),
+        ("engine_away_seconds", {}, 6),
+    ):
+        labels = {"endpoint": "", **some}
+        assert registry.get_sample_value(f"reliable_ws_cluster_{name}", labels) == value
+    sessions = reliable_ws.Sessions(cluster=reliable_ws.Cluster("redis://127.0.0.1:1"))
+    assert sessions.figures().cluster == (0, 0, 0, 0, 0, 0.0)
+
+
 # -- exporters -----------------------------------------------------------------------------------
+
+
+class Fixed:
+    """Figures that are known."""
+
+    def __init__(self, figures):
+        self._figures = figures
+
+    def figures(self):
+        return self._figures
 
 
 def exported_by_otel(**sources):
@@ -234,14 +351,17 @@ def exported_by_otel(**sources):
 
 @virtual_clock
 async def test_both_exporters_tell_the_same():
-    async with pair() as (client, _server, _network):
+    async with pair() as (client, server, _network):
         for _ in range(3):
             await client.send("x")
+            await server.recv()
         await asyncio.sleep(1)
         registry = CollectorRegistry()
         registry.register(prometheus(orders=client))
         told = exported_by_otel(orders=client)
-        assert told.keys() == {m.name for m in METRICS} - {"handshakes_refused"}  # there was none
+        of_sessions = {m.name for m in METRICS if m.part == "sessions" and m.kind != "histogram"}
+        of_sessions -= {"handshakes_refused"}  # there was none
+        assert told.keys() == of_sessions | {"confirm_seconds.bucket", "confirm_seconds.sum"}
         for metric in METRICS:
             for values, value in metric.values(client.figures()):
                 labels = dict(zip(metric.labels, values, strict=True))
@@ -253,6 +373,13 @@ async def test_both_exporters_tell_the_same():
                 attributes["reliable_ws.endpoint"] = "orders"
                 assert found == value
                 assert told[metric.name][tuple(sorted(attributes.items()))] == value
+        times = client.figures().confirm_seconds
+        assert sum(times.counts) > 0
+        for bound, upto in zip([*BOUNDS, float("inf")], accumulate(times.counts), strict=True):
+            le = {"endpoint": "orders", "le": "+Inf" if bound == float("inf") else str(bound)}
+            assert registry.get_sample_value("reliable_ws_confirm_seconds_bucket", le) == upto
+        assert sum(told["confirm_seconds.bucket"].values()) == sum(times.counts)
+        assert list(told["confirm_seconds.sum"].values()) == [times.total]
 
 
 def test_what_has_no_metrics_is_refused():

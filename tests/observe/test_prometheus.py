@@ -13,7 +13,7 @@ from concurrent.futures import Future
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from reliable_ws import Config, connect, serve
+from reliable_ws import Config, Group, SQLiteStore, connect, serve
 from reliable_ws.metrics import prometheus
 from reliable_ws.metrics.table import METRICS
 from tests.docs.test_examples import ROOT
@@ -35,23 +35,28 @@ scrape_configs:
 
 
 @pytest.fixture(scope="module")
-def exported():
-    """A server one of whose clients reads nothing; the port of its metrics, and its registry."""
+def exported(tmp_path_factory):
+    """A server with a store, whose client reads nothing; the port of its metrics, its registry."""
+    path = tmp_path_factory.mktemp("store") / "orders.db"
     ready: Future = Future()
     stop = threading.Event()
 
     async def handler(conn):
+        await conn.recv()
         await conn.send("something that nobody takes")
         await conn.wait_closed()
 
     async def main():
-        registry = CollectorRegistry()
+        registry, room = CollectorRegistry(), Group()
+        store = SQLiteStore(path, survives="process")
         config = Config(idle_timeout=1.5)
         async with (
-            serve(handler, "127.0.0.1", 0, config=config) as server,
+            serve(handler, "127.0.0.1", 0, config=config, store=store) as server,
             connect(f"ws://127.0.0.1:{server.port}", proxy=None) as conn,
         ):
-            registry.register(prometheus(orders=server))
+            registry.register(prometheus(orders=server, room=room))
+            room.join(conn)
+            await room.publish("something that the server takes").wait(PATIENCE)
             exporter, thread = start_http_server(0, "127.0.0.1", registry)
             ready.set_result((exporter.server_port, registry))
             await asyncio.to_thread(stop.wait)
@@ -103,6 +108,17 @@ def test_a_reader_that_has_stopped_is_found_within_two_scrapes(scraping):
     assert value_of(scraping, 'sum(reliable_ws_sessions{state="open"})') == 1
 
 
+def test_figures_of_the_store_and_of_a_group_are_scraped(scraping):
+    for query, least in (
+        ('sum(reliable_ws_store_commit_seconds_count{endpoint="orders"})', 1),
+        ('sum(reliable_ws_store_commit_seconds_bucket{endpoint="orders",le="60.0"})', 1),
+        ('sum(reliable_ws_store_file_bytes{endpoint="orders"})', 1),
+        ('sum(reliable_ws_group_members{endpoint="room"})', 1),
+        ('sum(reliable_ws_group_publications_total{endpoint="room"})', 1),
+    ):
+        assert value_of(scraping, query) >= least, query
+
+
 def test_the_alert_rules_are_loaded_and_work(scraping):
     (group,) = api(scraping, "rules")["groups"]
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
@@ -128,7 +144,8 @@ def test_the_alert_rules_fire():
 def test_every_panel_of_the_dashboard_can_be_asked_for(scraping):
     dashboard = json.loads((FILES / "grafana.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    named = set(re.findall(r"reliable_ws_(\w+?)(?:_total)?\{", " ".join(asked)))
+    suffixes = "_total|_bucket|_sum|_count"
+    named = set(re.findall(rf"reliable_ws_(\w+?)(?:{suffixes})?\{{", " ".join(asked)))
     assert named == {metric.name for metric in METRICS}
     for text in asked:
         query = text.replace("$__rate_interval", "1m").replace("$job", ".*")

@@ -167,7 +167,7 @@ def test_ctrl_c_as_a_write_ends_leaves_the_lock_taken():
     near, far = pipe()
     lock = Interrupting()
     link = SimpleNamespace(has_output=True, close_action=None, transmit=lambda _now: b"written")
-    link_io = LinkIO(near, link, None, lock, dispatch=list)
+    link_io = LinkIO(near, link, None, lock, list, confirm_timer=SimpleNamespace(number=1))
     with pytest.raises(KeyboardInterrupt):
         link_io.flush()
     assert lock.locked()
