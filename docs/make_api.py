@@ -171,6 +171,8 @@ THEMES: list[Theme] = [
             "reliable_ws.ConnectionClosedError",
             "reliable_ws.SessionLost",
             "reliable_ws.SessionMoved",
+            "reliable_ws.EngineUnavailable",
+            "reliable_ws.GroupFull",
             "reliable_ws.ServerBusy",
             "reliable_ws.ProtocolViolation",
             "reliable_ws.NotReliablePeer",
@@ -259,6 +261,18 @@ MADE = ("Connection", "Delivery", "Publication", "Receipt", "Server")
 """Classes that the library alone makes: their arguments are not shown."""
 
 INTERNAL = (
+    "Cluster.append",
+    "Cluster.find",
+    "Cluster.has_taken_over",
+    "Cluster.insist",
+    "Cluster.join",
+    "Cluster.leave",
+    "Cluster.note_away",
+    "Cluster.reach",
+    "Cluster.settle",
+    "Cluster.share",
+    "Cluster.start",
+    "Cluster.wait_for_engine",
     "Config.limits",
     "DeliveryError.of",
     "Figures.add",

@@ -7,9 +7,18 @@ waits for a member. A member that is slow, full, detached or dead delays no othe
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+)
+from typing import Any, Literal, NamedTuple, Protocol
 
 from reliable_ws.driver.figures import Figures, GroupStats
 from reliable_ws.driver.status import logger
@@ -22,12 +31,24 @@ from reliable_ws.protocol.state import Sending
 
 from .connection import Connection
 
-__all__ = ["Fate", "Group", "Publication", "Recipient"]
+__all__ = [
+    "Fate",
+    "Group",
+    "GroupCluster",
+    "GroupHost",
+    "Member",
+    "Publication",
+    "Recipient",
+    "Sharing",
+]
 
 DROPPED_CODE = 1013
 """The code with which a dropped member's connection is closed: try again later (RFC 6455)."""
 
 DROPPED_REASON = "dropped from its group: too slow"
+MISSED_REASON = "dropped from its group: publications were missed"
+
+MISSED = "its process has missed publications of the cluster"
 
 AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
@@ -46,6 +67,42 @@ class Recipient(NamedTuple):
     "The value that was given to ``join()``."
     fate: Outcome
     "What became of the publication at this member."
+    node: str = ""
+    "In a cluster: the name of the process that had the member."
+
+
+class Sharing(Protocol):
+    """What a group does together with the groups of its name in other processes."""
+
+    def publish(self, message: Any, payload: Payload, weight: int) -> Publication:
+        """Publish to the members in all processes."""
+        raise NotImplementedError
+
+    def join(self, member: Member) -> Awaitable[None]:
+        """Let a member get what is published from now on; done when it misses nothing more."""
+        raise NotImplementedError
+
+    def left(self, member: Member) -> None:
+        """Take note that a member has left."""
+
+
+class GroupCluster(Protocol):
+    """A cluster, as ``Group(cluster=…)`` needs it."""
+
+    def share(self, host: GroupHost, name: str) -> Sharing:
+        """Let a group take part."""
+        raise NotImplementedError
+
+
+class _Done:
+    """What ``join()`` returns when there is nothing to wait for."""
+
+    def __await__(self) -> Generator[object, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
 
 
 class Member:
@@ -201,6 +258,19 @@ class Publication:
         """What is known now, for every member that the group had at publication."""
         return [self._recipient(member) for member in self._places]
 
+    async def published(self, timeout: float | None = None) -> None:
+        """Wait until it is certain that the members get it. Without a cluster it is at once.
+
+        ``timeout`` is in seconds. Default: as long as the cluster tries, which ``lease=`` bounds.
+
+        Raises:
+            EngineUnavailable: The cluster's engine could not be asked in time. It is not known
+                whether the members get it.
+            GroupFull: Another process had no room for it for too long. Nobody gets it.
+            TimeoutError: It is not certain yet.
+        """
+        check_seconds(timeout)
+
     async def wait(self, timeout: float | None = None) -> list[Recipient]:
         """Wait for the outcomes of all members, and return them.
 
@@ -209,6 +279,8 @@ class Publication:
         the members' sessions bound. Cancelling changes nothing for the publication.
 
         Raises:
+            EngineUnavailable: As for :meth:`published`.
+            GroupFull: As for :meth:`published`.
             TypeError: ``timeout`` is not a number.
         """
         check_seconds(timeout)
@@ -284,7 +356,15 @@ class Group:
     A member that is dropped is told so: its connection is closed with code 1013. The member gets
     what it was sent before, then ``ConnectionClosedError``. A warning is logged.
 
+    With ``cluster=`` the group has the members of all processes that have a group of this name in
+    the cluster (docs/cluster.md). All get the same publications in the same order, each one once.
+    A process that has missed publications drops its members. ``len()``, ``members`` and iteration
+    are about the members of this process.
+
     Args:
+        name: Names the group in the cluster. It needs no name without one.
+        cluster: Lets the group reach the members in all processes of a
+            :class:`~reliable_ws.Cluster`.
         when_full: What happens when a member's outbox has no room. ``"wait"``: the publication
             waits for room; when the limits below are exceeded, the member is dropped from the
             group. ``"skip"``: this member does not get this publication, and stays in the group.
@@ -292,26 +372,32 @@ class Group:
         on_dropped: A plain function. It is called with the connection of a member that was dropped,
             instead of closing the connection. Then your application has to tell the member, which
             gets no further publication.
-        limit: How many publications may wait for one member.
-        limit_bytes: How many bytes may wait for one member. One larger publication may wait alone.
+        limit: How many publications may wait for one member; in a cluster also for one process.
+        limit_bytes: How many bytes may wait for one of these. One larger publication may wait
+            alone.
         payload_codec: Packs messages that are neither ``str`` nor ``bytes``. Default: msgpack.
 
     Raises:
-        ValueError: ``when_full`` is none of the three, or a limit is too small.
+        ValueError: ``when_full`` is none of the three, or a limit is too small. With a cluster:
+            this process has a group of this name already.
         TypeError: ``payload_codec`` has no ``dumps`` and ``loads``, or ``on_dropped`` is no plain
-            function.
+            function, or there is a cluster and no name.
     """
 
     def __init__(
         self,
+        name: str | None = None,
         *,
+        cluster: GroupCluster | None = None,
         when_full: Literal["wait", "skip", "drop"] = "wait",
         limit: int = 1024,
         limit_bytes: int = 4 * 1024 * 1024,
         payload_codec: PayloadCodec | None = None,
         on_dropped: Callable[[Connection], object] | None = None,
     ) -> None:
-        check_options(payload_codec=payload_codec, on_dropped=on_dropped)
+        check_options(payload_codec=payload_codec, on_dropped=on_dropped, cluster=cluster)
+        if cluster is not None and (not isinstance(name, str) or not name):
+            raise TypeError('a group of a cluster needs a name: Group("room-1", cluster=cluster)')
         if when_full not in ("wait", "skip", "drop"):
             raise ValueError(f"when_full must be 'wait', 'skip' or 'drop', not {when_full!r}")
         if limit <= 0 or limit_bytes <= OVERHEAD:
@@ -326,10 +412,15 @@ class Group:
         self._on_dropped = on_dropped
         self._members: dict[bytes, Member] = {}
         self._publications = self._skipped = self._dropped = 0
+        self.name = name
+        self._sharing: Sharing | None = None
+        if cluster is not None and name is not None:
+            self._sharing = cluster.share(GroupHost(self), name)
 
     def __repr__(self) -> str:
         """How many members it has."""
-        return f"<Group {len(self)} members, when_full={self.when_full!r}>"
+        name = "" if self.name is None else f"{self.name!r}, "
+        return f"<Group {name}{len(self)} members, when_full={self.when_full!r}>"
 
     def __len__(self) -> int:
         """How many members the group has now."""
@@ -362,16 +453,23 @@ class Group:
         """
         return {member.connection: member.identity for member in self._members.values()}
 
-    def join(self, connection: Connection, identity: Hashable = None) -> None:
+    def join(self, connection: Connection, identity: Hashable = None) -> Awaitable[None]:
         """Make a connection a member. It leaves by itself when its session ends.
 
-        ``identity`` is any value of yours. Every outcome of this member carries it.
+        ``identity`` is any value of yours. Every outcome of this member carries it; in a cluster
+        msgpack must be able to pack it.
+
+        It is a member at once. In a cluster, await what this returns: then every publication that
+        begins later, in any process, reaches the member. Awaiting raises ``EngineUnavailable`` when
+        the cluster's engine cannot be asked within the cluster's ``lease=``; the connection is a
+        member all the same, and gets publications when the engine is back. Cancelling changes
+        nothing. Without a cluster there is nothing to wait for.
 
         Raises:
             ValueError: The connection is a member already, or has another payload codec than the
                 group, by its name.
             ConnectionClosed: Nothing can be sent on this connection any more.
-            TypeError: The object is no :class:`Connection`.
+            TypeError: The object is no :class:`Connection`, or msgpack cannot pack ``identity``.
         """
         is_connection = isinstance(connection, Connection)
         expected = "a reliable_ws.Connection (Groups are for asyncio; threads have broadcast())"
@@ -387,9 +485,13 @@ class Group:
                 "payload_codec= to both".format(*codecs)
             )
         member = Member(self, connection, identity)
+        joining: Awaitable[None] = _DONE
+        if self._sharing is not None:
+            joining = self._sharing.join(member)
         self._members[connection.id] = member
         sender = connection._sender
         sender.watchers = (*sender.watchers, member)
+        return joining
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection from the group.
@@ -408,11 +510,16 @@ class Group:
     def _remove(self, member: Member) -> None:
         if self._has(member):
             del self._members[member.connection.id]
+            if self._sharing is not None:
+                self._sharing.left(member)
 
     def publish(self, message: Any) -> Publication:
         """Send a message to every member. Returns at once, and never waits for a member.
 
         Raises:
+            EngineUnavailable: The cluster's engine cannot be asked now. Nobody gets the message.
+            GroupFull: So many publications of this process wait for the cluster's engine, or for a
+                process that does not read, that there is no room. Nobody gets the message.
             NotSerializable: The payload codec cannot pack this value. The message was sent to no
                 member.
             RuntimeError: This is not the thread of the members' event loop.
@@ -420,11 +527,19 @@ class Group:
         for member in self._members.values():
             member.pump.check_thread()  # one loop has them all
             break
-        publication = Publication(message, *seal(message, self._codec))
+        payload, weight = seal(message, self._codec)
+        if self._sharing is not None:
+            return self._sharing.publish(message, payload, weight)
+        publication = Publication(message, payload, weight)
+        self._hand_out(publication, list(self._members.values()))
+        return publication
+
+    def _hand_out(self, publication: Publication, members: Iterable[Member]) -> None:
+        """Send a publication to these members."""
         places = publication._places
         left = 0
         dropped: list[Member] = []
-        for member in list(self._members.values()):
+        for member in members:
             place = places[member] = member.offer(publication)
             if not isinstance(place, Outcome):
                 left += 1
@@ -435,22 +550,49 @@ class Group:
         self._publications += 1
         publication._left = left
         for member in dropped:  # at last: what this does may concern this group
-            self._end(member)
-        return publication
+            self._end(member, "it was full", DROPPED_REASON)
 
-    def _end(self, member: Member) -> None:
+    def _end(self, member: Member, why: str, reason: str) -> None:
         """Let a member that was dropped know of it."""
         self._dropped += 1
         connection = member.connection
         logger.warning(
-            "a member was dropped from its group, as it was full: %r, identity %r",
+            "a member was dropped from its group, as %s: %r, identity %r",
+            why,
             connection,
             member.identity,
         )
         if self._on_dropped is None:
-            connection.start_closing(DROPPED_CODE, DROPPED_REASON)
+            connection.start_closing(DROPPED_CODE, reason)
             return
         try:
             self._on_dropped(connection)
         except Exception:  # noqa: BLE001 - the application's, and not the publisher's
             logger.exception("on_dropped raised at %r", connection)
+
+
+class GroupHost:
+    """The members of one group in this process, as its cluster sees them."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = weakref.ref(group)  # which refers to its cluster, and so to this
+        self.limit = group.limit
+        self.limit_bytes = group.limit_bytes
+
+    @property
+    def members(self) -> list[Member]:
+        """All members."""
+        group = self._group()
+        return [] if group is None else list(group._members.values())
+
+    def hand_out(self, publication: Publication, members: Iterable[Member]) -> None:
+        """Send a publication to these members."""
+        group = self._group()
+        if group is not None:
+            group._hand_out(publication, members)
+
+    def drop(self, members: Iterable[Member]) -> None:
+        """Drop members whose process has missed publications, and tell them."""
+        for member in members:
+            member.drop(Outcome.DROPPED)
+            member.group._end(member, MISSED, MISSED_REASON)

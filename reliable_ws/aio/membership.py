@@ -18,6 +18,7 @@ from reliable_ws.protocol.registry import Arrival, Tombstone
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
+from .sender import Sender
 from .session_store import SessionStore
 from .store_port import StorePort
 
@@ -34,6 +35,7 @@ class Served(Protocol):
 
     session: Session
     principal: Hashable
+    sender: Sender
     store: SessionStore | None
 
     def dispatch(self, events: list[Event]) -> None:

@@ -5,6 +5,9 @@ Needs the extra ``redis``. Nothing else of the library imports this package.
 ========================  =======================================================================
 :mod:`.cluster`           one node: lease, listener, counts
 :mod:`.member`            the sessions of one server in it
+:mod:`.groups`            groups that have members in several nodes
+:mod:`.publications`      one publication, at its publisher and where it is heard
+:mod:`.receipts`          what was missed, and what is known of a publication (pure)
 :mod:`.routing`           which node answers a Hello (pure)
 :mod:`.records`           what the engine has of a session (pure)
 :mod:`.scripts`           the steps of the engine

@@ -12,11 +12,15 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from reliable_ws.aio.membership import Host, Level
+from reliable_ws.aio.groups import GroupHost
+from reliable_ws.aio.membership import Host, Level, Served
+from reliable_ws.aio.waiters import is_cancelled
 from reliable_ws.driver.status import logger
+from reliable_ws.protocol.config import Config
 from reliable_ws.transport import Transport
 
 from .engine import Engine, EngineAway, Entry
+from .groups import Groups, SharedGroup
 from .links import CarriedLinks, cancel_all
 from .member import Member
 from .records import unpack_who
@@ -27,6 +31,9 @@ __all__ = ["Cluster", "ClusterStats"]
 
 RETRY = 0.25
 """Seconds between two attempts to reach an engine that is away."""
+
+MAX_FRAME = Config().max_frame
+"""What is taken from other nodes by one that has no sessions."""
 
 CHUNK = 100
 """Sessions that are told to the engine in one step, when all are told."""
@@ -77,6 +84,8 @@ class Cluster:
         secret: What the nodes sign with when they pass WebSockets on: the same in each. Default:
             one that is drawn at random, and is kept in the engine.
         lease: Seconds after which a node that the engine does not hear is taken for dead.
+        takeover_timeout: Seconds for which a publication waits for members whose process is gone,
+            until another process has taken over their sessions. Then their outcome is *unknown*.
         engine_timeout: Seconds that one step of the engine, and one inner WebSocket's opening, may
             take.
 
@@ -94,24 +103,27 @@ class Cluster:
         listen: str | None = None,
         secret: str | bytes | None = None,
         lease: float = 10.0,
+        takeover_timeout: float = 30.0,
         engine_timeout: float = 2.0,
     ) -> None:
         if not isinstance(engine, str) and not hasattr(engine, "register_script"):
             raise TypeError(f"engine must be a URL, or a redis.asyncio.Redis, not {engine!r:.100}")
-        if lease <= 0 or engine_timeout <= 0:
-            raise ValueError("lease= and engine_timeout= must be above 0")
+        if lease <= 0 or engine_timeout <= 0 or takeover_timeout <= 0:
+            raise ValueError("lease=, takeover_timeout= and engine_timeout= must be above 0")
         self._engine_at = engine
         self._name = node
         self._advertise = None if advertise is None else _host_and_port(advertise)
         self._listen = listen
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self.lease = lease
+        self.takeover_timeout = takeover_timeout
         self.engine_timeout = engine_timeout
         self.id = b""
         "This process, for the engine. Drawn when it starts."
         self.run = b""
         "Which engine the node has seen last."
         self._members: list[Member] = []
+        self._groups = Groups(self)
         self._starting: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._restating: asyncio.Task[None] | None = None
@@ -151,6 +163,32 @@ class Cluster:
         self._members.append(member)
         return member
 
+    def share(self, host: GroupHost, name: str) -> SharedGroup:
+        """Let a group take part. ``Group`` calls it.
+
+        Raises:
+            ValueError: This process has a group of this name already.
+        """
+        return self._groups.share(host, name)
+
+    def find(self, session: bytes) -> Served | None:
+        """Return a session that lives here."""
+        for member in self._members:
+            served = member.host.find(session)
+            if served is not None:
+                return served
+        return None
+
+    def has_taken_over(self) -> None:
+        """Note that a session goes on here that another node had: its publisher may ask for it."""
+        self.claimed += 1
+        self._groups.start()
+
+    @property
+    def can_take_over(self) -> bool:
+        """Whether sessions go on in other nodes when theirs is gone."""
+        return not self._members or any(member.moves for member in self._members)
+
     # ------------------------------------------------------------------ start and end
 
     async def start(self) -> None:
@@ -183,7 +221,7 @@ class Cluster:
             lambda: self._key,
             self._serve,
             timeout=self.engine_timeout,
-            max_frame=max(member.max_frame for member in self._members),
+            max_frame=max((member.max_frame for member in self._members), default=MAX_FRAME),
         )
         local = await self._listener.open_local()
         uri = None
@@ -196,13 +234,24 @@ class Cluster:
         with suppress(EngineAway):
             await self.settle()
         self._renewing = asyncio.get_running_loop().create_task(self._renew())
+        if self._groups.is_used:
+            self._groups.start()
 
     async def leave(self, member: Member) -> None:
         """Take part no more, once all members have left."""
         if member in self._members:
             self._members.remove(member)
-        if self._members or self._starting is None:
+        if not self._members:
+            await self.close()
+
+    async def close(self) -> None:
+        """Take part no more. A process that has sessions does it by itself, when it has drained.
+
+        For a process that only publishes to groups. Cancelling leaves the engine to find out.
+        """
+        if self._starting is None:
             return
+        await self._groups.leave()
         self.is_leaving = True
         starting, self._starting = self._starting, None
         await cancel_all(
@@ -261,6 +310,7 @@ class Cluster:
                 self.name,
             )
             self._restate_soon()
+            self._groups.engine_changed()
         return is_young
 
     def note_away(self, error: EngineAway) -> None:
@@ -285,7 +335,7 @@ class Cluster:
     async def _renew(self) -> None:
         """Keep the lease, and tell all sessions again from time to time."""
         again = time.monotonic() + self._refresh
-        while True:
+        while not is_cancelled():  # a client of an engine may lose a cancellation
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.lease / 3):
                     await self._hurry.wait()

@@ -21,9 +21,20 @@ from redis.exceptions import ReadOnlyError, RedisError
 from . import scripts
 from .records import Found
 
-__all__ = ["Engine", "EngineAway", "Entry", "Settled"]
+__all__ = ["Appended", "Engine", "EngineAway", "Entry", "Outgoing", "Registration", "Settled"]
 
 PREFIX = "reliable-ws:"
+GROUPS = f"{PREFIX}g:"
+BOXES = f"{PREFIX}box:"
+
+GROUP_LIFE = 3600.0
+"""Seconds that the engine remembers a group of which nothing is heard."""
+
+LONGEST_BOX = 100_000
+"""Entries in a box above which messages of other nodes are refused."""
+
+READ_AT_ONCE = 500
+"""Entries that are read in one step."""
 
 AT_ONCE = 16
 """Steps for single sessions that a node has under way. The engine does one after the other anyway,
@@ -59,6 +70,40 @@ class Entry(NamedTuple):
     "Fields to forget."
 
 
+class Registration(NamedTuple):
+    """How many members of a group a node has."""
+
+    group: str
+    members: int
+    token: int
+    "What the entry is marked with that says where the group stood."
+    epoch: bytes
+    number: int
+    "What the node has read last; an empty epoch: nothing."
+
+
+class Outgoing(NamedTuple):
+    """A publication on its way to the engine."""
+
+    group: str
+    epoch: bytes
+    "The group's epoch as the publisher knows it; empty: it knows none."
+    limit: int
+    limit_bytes: int
+    data: bytes
+
+
+class Appended(NamedTuple):
+    """What became of one publication."""
+
+    verdict: str
+    "``done``, ``full``, or ``lost``: the engine has lost the group since the epoch was known."
+    epoch: bytes
+    number: int
+    nodes: list[tuple[bytes, int, str]]
+    "The nodes that get it: id, members, name. If it is ``full``: the node that has no room."
+
+
 class Engine:
     """One Redis or Valkey, as one node uses it."""
 
@@ -80,6 +125,11 @@ class Engine:
         self._append = make(scripts.APPEND)
         self._restate = make(scripts.RESTATE)
         self._forget = make(scripts.FORGET)
+        self._box = make(scripts.BOX)
+        self._register = make(scripts.REGISTER)
+        self._publish = make(scripts.PUBLISH)
+        self._read = make(scripts.READ)
+        self._send = make(scripts.SEND)
 
     @classmethod
     def at(cls, url: str, node: bytes, lease: float, timeout: float) -> Engine:
@@ -176,6 +226,70 @@ class Engine:
             raise
         return pubsub
 
+    # ------------------------------------------------------------------ groups
+
+    async def keep_box(self, others: Sequence[bytes]) -> list[bool]:
+        """Keep this node's box for another lease; say of other nodes whether theirs exist."""
+        async with self._bounded():
+            keys = [_box(self._node), *map(_box, others)]
+            said = await self._box(keys=keys, args=[int(self._lease * 1000)])
+        return [bool(one) for one in said]
+
+    async def register(self, name: str, registrations: Iterable[Registration]) -> None:
+        """Say how many members this node has in some groups."""
+        args: list[Any] = [int(self._lease * 1000), self._node, name, GROUPS, BOXES]
+        args.append(int(GROUP_LIFE * 1000))
+        for one in registrations:
+            args += [one.group, one.members, one.token, secrets.token_bytes(8)]
+            args += [one.epoch, one.number]
+        async with self._bounded():
+            await self._register(keys=[_box(self._node)], args=args)
+
+    async def publish_all(self, batch: bytes, publications: Sequence[Outgoing]) -> list[Appended]:
+        """Append publications to the boxes of all nodes that have members; once for each batch."""
+        args: list[Any] = [batch, int(self._lease * 2000), GROUPS, BOXES, int(GROUP_LIFE * 1000)]
+        for one in publications:
+            args += [one.group, one.epoch, one.limit, one.limit_bytes]
+            args += [secrets.token_bytes(8), one.data]
+        async with self._bounded():
+            last = f"{PREFIX}last:".encode() + self._node
+            said = await self._publish(keys=[last], args=args)
+        return [_appended(*one) for one in said]
+
+    async def read_box(
+        self, read: tuple[bytes, bytes] | None
+    ) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Forget what was read (first and last id), and wait a while for more."""
+        box = _box(self._node)
+        async with self._bounded(), self._client.pipeline(transaction=False) as pipe:
+            if read is not None:
+                await self._read(keys=[box], args=[*read, self._node, GROUPS], client=pipe)
+            pipe.xread({box: "0"}, count=READ_AT_ONCE, block=int(self._timeout * 500))
+            said: Any = await pipe.execute()
+        streams = said[-1]
+        return streams[0][1] if streams else []
+
+    async def send(self, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """Put messages into the boxes of nodes; whether each has got there."""
+        async with self._bounded():
+            keys = [_box(node) for node, _data in messages]
+            args: list[Any] = [LONGEST_BOX, *(data for _node, data in messages)]
+            said = await self._send(keys=keys, args=args)
+        return [bool(one) for one in said]
+
+    async def owners(self, sessions: Sequence[bytes]) -> list[bytes | None]:
+        """Say which node has, or had, each of these sessions."""
+        async with self._bounded(), self._client.pipeline(transaction=False) as pipe:
+            for session in sessions:
+                pipe.hget(_session(session), "owner")
+            said: list[bytes | None] = await pipe.execute()
+        return said
+
+    async def drop_box(self) -> None:
+        """Give up this node's box."""
+        async with self._bounded():
+            await self._client.delete(_box(self._node))
+
     async def close(self) -> None:
         """Close the connections that are this node's own."""
         if self._owns:
@@ -217,6 +331,24 @@ def _session(session: bytes) -> bytes:
 
 def _lease(node: bytes) -> bytes:
     return f"{PREFIX}node:".encode() + node
+
+
+def _box(node: bytes) -> bytes:
+    return BOXES.encode() + node
+
+
+def _appended(verdict: bytes, *rest: Any) -> Appended:
+    if verdict == b"done":
+        epoch, number, *flat = rest
+        nodes = [(node, *_members(v)) for node, v in zip(flat[::2], flat[1::2], strict=True)]
+        return Appended("done", epoch, number, nodes)
+    nodes = [(b"", *_members(value)) for value in rest]
+    return Appended(verdict.decode(), b"", 0, nodes)
+
+
+def _members(value: bytes) -> tuple[int, str]:
+    count, _, name = value.partition(b":")
+    return int(count), name.decode()
 
 
 def _channel(node: bytes) -> bytes:

@@ -55,7 +55,6 @@ class Node(Protocol):
 
     id: bytes
     run: bytes
-    claimed: int
     moved: int
     lost: int
     is_leaving: bool
@@ -75,6 +74,9 @@ class Node(Protocol):
 
     async def leave(self, member: Member) -> None:
         """Take part no more, once all members have left."""
+
+    def has_taken_over(self) -> None:
+        """Note that a session goes on here that another node had."""
 
     async def settle(self) -> bool:
         """Renew the lease; whether the engine has lost what it had a short while ago."""
@@ -234,7 +236,7 @@ class Member:
         if stored is None:
             return
         self._adopt(stored, was_live=found is not None and found.state is State.LIVE)
-        cluster.claimed += 1
+        cluster.has_taken_over()
         logger.info(
             "cluster node %s: session %s was taken over", cluster.name, hello.session.hex()[:8]
         )

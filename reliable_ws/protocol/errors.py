@@ -17,6 +17,8 @@ __all__ = [
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "DeliveryError",
+    "EngineUnavailable",
+    "GroupFull",
     "InvalidParams",
     "Kept",
     "KeyExists",
@@ -299,6 +301,21 @@ class SessionMoved(ReliableWSError):
 
     It is the cause of the :class:`ConnectionClosed` that a handler gets here. What it had sent and
     the engine has, is sent by the other node.
+    """
+
+
+class EngineUnavailable(ReliableWSError, ConnectionError):
+    """The engine of the cluster cannot be asked now.
+
+    When ``publish()`` raises it, nobody gets the publication. When ``published()`` or ``wait()`` of
+    a publication raises it, it is not known whether members get it.
+    """
+
+
+class GroupFull(ReliableWSError):
+    """A process of the cluster has not read so many publications of this group: it has no room.
+
+    Nobody gets the publication. You can publish it again later.
     """
 
 

@@ -31,15 +31,16 @@ class Node:
         level: str,
         *,
         direct: bool = False,
+        program: str = "node",
         **options: float,
     ) -> None:
-        """``direct``: past :attr:`line`. ``options``: of :mod:`.node`, by name."""
+        """``direct``: past :attr:`line`. ``options``: of the program, by name."""
         self.name = name
         self.port = free_port()
         self.notes = folder / f"{name}.notes"
         self.line = EngineProxy(name, engine.port, self.kill)
         uri = engine.url if direct else self.line.url
-        self._command = [sys.executable, "-m", "tests.cluster.node", "--engine", uri]
+        self._command = [sys.executable, "-m", f"tests.cluster.{program}", "--engine", uri]
         self._command += ["--port", str(self.port), "--level", level, "--name", name]
         self._command += ["--notes", str(self.notes)]
         for option, value in options.items():

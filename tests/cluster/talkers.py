@@ -1,0 +1,134 @@
+"""Clients in one group of several nodes: what they heard is compared with the receipts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from typing import Any
+
+import reliable_ws
+
+from .processes import Node
+from .scene import BACKOFF
+
+CONFIG = reliable_ws.Config(open_timeout=5)
+
+
+class Talker:
+    """A client that says something now and then, and writes down what it hears."""
+
+    def __init__(self, uri: str, name: str, every: float = 0.05) -> None:
+        self.uri = uri
+        self.name = name
+        self.every = every
+        self.lives = 0
+        "How many sessions it had: each has a name of its own."
+        self.heard: dict[str, list[list[str]]] = {}
+        "By the name of a session: what it heard, in a list for each process that had it."
+        self.ends: Counter[int] = Counter()
+        "The codes with which its sessions have ended."
+        self.joined = asyncio.Event()
+        self._said = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take part, in a new session whenever the last one was dropped or lost, until told."""
+        while not stop.is_set():
+            self.lives += 1
+            name = f"{self.name}.{self.lives}"
+            try:
+                await self._live(name, stop)
+            except reliable_ws.ConnectionClosed as error:
+                self.ends[error.ending.code] += 1
+
+    async def _live(self, name: str, stop: asyncio.Event) -> None:
+        heard = self.heard.setdefault(name, [[]])
+        connecting = reliable_ws.connect(self.uri, reconnect=BACKOFF, config=CONFIG, proxy=None)
+        async with connecting as conn:
+            talking = asyncio.create_task(self._talk(conn, name, stop))
+            try:
+                await conn.send(["name", name])
+                async for kind, word in conn:
+                    if kind == "who":  # another process has the session, and it is no member yet
+                        heard.append([])
+                        await conn.send(["name", name])
+                    elif kind == "joined":
+                        self.joined.set()
+                    else:
+                        heard[-1].append(word)
+            finally:
+                talking.cancel()
+                await asyncio.gather(talking, return_exceptions=True)
+
+    async def _talk(self, conn: reliable_ws.Connection, name: str, stop: asyncio.Event) -> None:
+        await self.joined.wait()
+        while not stop.is_set():
+            self._said += 1
+            await conn.send(["say", f"{name}:{self._said}"])
+            await asyncio.sleep(self.every)
+        await conn.send(["quiet", ""])  # its handler ends the session when all is known
+        await conn.wait_closed()
+
+
+def check(nodes: list[Node], talkers: list[Talker]) -> Counter[str]:
+    """Raise if an order differs, if something is missing or twice, or if a receipt is not true.
+
+    Return how many outcomes of each kind there were.
+    """
+    heard = {
+        name: [word for part in parts for word in part]
+        for talker in talkers
+        for name, parts in talker.heard.items()
+    }
+    for name, words in heard.items():
+        assert len(words) == len(set(words)), f"{name} heard something twice"
+    _check_order([part for talker in talkers for parts in talker.heard.values() for part in parts])
+    return _check_receipts(nodes, heard)
+
+
+def _check_order(parts: list[list[str]]) -> None:
+    """Each publication has one successor: the order is the same, and nobody has a hole."""
+    following: dict[str, str] = {}
+    for part in parts:
+        for word, after in itertools.pairwise(part):
+            assert following.setdefault(word, after) == after, (word, after, following[word])
+    before: dict[str, str] = {}
+    for word, after in following.items():
+        assert before.setdefault(after, word) == word, (word, after, before[after])
+
+
+def _check_receipts(nodes: list[Node], heard: dict[str, list[str]]) -> Counter[str]:
+    tally: Counter[str] = Counter()
+    sets = {name: set(words) for name, words in heard.items()}
+    for node in nodes:
+        for line in node.read():
+            kind, _, rest = line.partition(" ")
+            if kind not in {"told", "refused", "failed"}:
+                continue
+            (_say, word), told = json.loads(rest)
+            tally[kind] += 1
+            if kind == "refused":
+                assert not any(word in words for words in sets.values()), f"{word}: refused"
+            if kind == "told":
+                _check_one(word, told, sets, tally)
+    return tally
+
+
+def _check_one(word: str, told: list[Any], sets: dict[str, set[str]], tally: Counter[str]) -> None:
+    listed = set()
+    nameless = 0
+    for name, _node, fate in told:
+        if name is None:  # its process died before it could say who got this
+            assert fate == "unknown"
+            nameless += 1
+            continue
+        tally[fate] += 1
+        assert name not in listed, f"{word}: {name} is listed twice"
+        listed.add(name)
+        if fate == "confirmed":
+            assert word in sets[name], f"{word}: {name} has not heard it"
+        elif fate != "unknown":
+            assert word not in sets[name], f"{word}: {name} has heard it ({fate})"
+    missing = {name for name, words in sets.items() if word in words} - listed
+    assert len(missing) <= nameless, f"{word}: {missing} have heard it, and are not listed"

@@ -1,0 +1,312 @@
+"""A group that has members in several nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import reliable_ws
+from reliable_ws import EngineUnavailable, Fate, Group, GroupFull
+
+from .scene import Scene, nodes
+from .servers import RedisServer
+from .test_relay import until
+
+
+class Room:
+    """One group in each node of a scene, and clients that are its members."""
+
+    def __init__(self, scene: Scene, **options: Any) -> None:
+        self.scene = scene
+        self.groups = [Group("room", cluster=cluster, **options) for cluster in scene.clusters]
+        self.clients: list[reliable_ws.Connection] = []
+
+    async def enter(self, number: int, name: str) -> reliable_ws.Connection:
+        """Connect to a node, and be a member there."""
+        self.scene.only(number)
+        client = await self.scene.connect()
+        await until(lambda: self.scene.owner_of(client) is not None)
+        member = self.scene.owner_of(client)
+        assert member is not None
+        await self.groups[number].join(member, name)
+        self.clients.append(client)
+        return client
+
+    async def leave(self) -> None:
+        for client in self.clients:
+            client.abort()
+        for server in self.scene.servers:
+            for conn in server.connections:
+                conn.abort()
+
+
+async def stay(conn: reliable_ws.Connection) -> None:
+    await conn.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def room(
+    engine: RedisServer, level: Any = "relay", count: int = 3, **options: Any
+) -> AsyncIterator[Room]:
+    async with nodes(engine, level, stay, count) as scene:
+        here = Room(scene, **options)
+        try:
+            yield here
+        finally:
+            await here.leave()
+
+
+async def take(client: reliable_ws.Connection, count: int) -> list[Any]:
+    return [await client.recv(timeout=10) for _ in range(count)]
+
+
+async def test_all_members_get_the_same_publications_in_one_order(engine: RedisServer) -> None:
+    async with room(engine) as here:
+        clients = [await here.enter(number % 3, f"m{number}") for number in range(6)]
+        publications = []
+        for number in range(100):
+            publications.append(here.groups[number % 3].publish(number))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        got = await asyncio.gather(*(take(client, 100) for client in clients))
+        assert sorted(got[0]) == list(range(100))
+        assert all(one == got[0] for one in got)
+        for publication in publications:
+            outcomes = await publication.wait(10)
+            assert sorted((r.identity, r.node, r.fate) for r in outcomes) == [
+                (f"m{number}", f"node-{number % 3}", Fate.CONFIRMED) for number in range(6)
+            ]
+            assert {r.session for r in outcomes} == {client.id for client in clients}
+
+
+async def test_who_has_joined_misses_nothing(engine: RedisServer) -> None:
+    """Publications that begin after ``await join()`` are got, whoever publishes them."""
+    async with room(engine) as here:
+        stop = asyncio.Event()
+        published = 0
+
+        async def publish() -> None:
+            nonlocal published
+            while not stop.is_set():
+                published += 1
+                await here.groups[0].publish(published).published()
+
+        publishing = asyncio.create_task(publish())
+        for number in range(1, 9):
+            client = await here.enter(number % 3, f"m{number}")
+            before = published
+            first = await client.recv(timeout=10)
+            assert first <= before + 1
+            assert await take(client, 5) == list(range(first + 1, first + 6))
+        stop.set()
+        await publishing
+
+
+async def test_outcomes_come_one_by_one_and_a_wait_is_bounded(engine: RedisServer) -> None:
+    async with room(engine) as here:
+        clients = [await here.enter(number, f"m{number}") for number in range(3)]
+        publication = here.groups[1].publish({"price": 17})
+        await publication.published(5)
+        assert not publication.done
+        outcomes = await publication.wait(0.3)  # longer than until a report
+        assert {(r.identity, r.fate) for r in outcomes} == {
+            (f"m{number}", Fate.PENDING) for number in range(3)
+        }
+        got = []
+        for number, recipient in enumerate([2, 0, 1]):
+            assert await clients[recipient].recv(timeout=5) == {"price": 17}
+            async for one in publication:
+                if one.identity not in got:
+                    got.append(one.identity)
+                if len(got) > number:
+                    break
+        assert got == ["m2", "m0", "m1"]
+        assert publication.done
+        assert sorted([one.identity async for one in publication]) == ["m0", "m1", "m2"]
+
+
+async def test_who_leaves_gets_nothing_more_and_is_no_recipient(engine: RedisServer) -> None:
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        await here.enter(0, "m0")
+        member = here.scene.owner_of(client)
+        assert member is not None
+        assert member in here.groups[1]
+        first = here.groups[0].publish("first")
+        assert await client.recv(timeout=5) == "first"
+        here.groups[1].leave(member)
+        assert member not in here.groups[1]
+        second = here.groups[0].publish("second")
+        await here.clients[1].recv(timeout=5)
+        await here.clients[1].recv(timeout=5)
+        assert {r.identity for r in await first.wait(5)} == {"m0", "m1"}
+        assert {r.identity for r in await second.wait(5)} == {"m0"}
+
+
+async def test_a_process_without_members_publishes(engine: RedisServer) -> None:
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        cluster = reliable_ws.Cluster(engine.url, node="backend", lease=1.0)
+        backend = Group("room", cluster=cluster)
+        publication = backend.publish("news")
+        assert await client.recv(timeout=5) == "news"
+        assert [(r.identity, r.node) for r in await publication.wait(5)] == [("m1", "node-1")]
+        assert await Group("empty", cluster=cluster).publish("x").wait(5) == []
+        await cluster.close()
+
+
+async def test_mistakes_are_told_at_the_call(engine: RedisServer) -> None:
+    async with room(engine, count=1) as here:
+        client = await here.enter(0, "m0")
+        member = here.scene.owner_of(client)
+        assert member is not None
+        cluster = here.scene.clusters[0]
+        with pytest.raises(ValueError, match="has a group 'room' already"):
+            Group("room", cluster=cluster)
+        with pytest.raises(TypeError, match="needs a name"):
+            Group(cluster=cluster)
+        other = Group("other", cluster=cluster)
+        with pytest.raises(TypeError, match="msgpack can pack"):
+            other.join(member, identity=object())
+        assert member not in other
+        del other
+        again = Group("other", cluster=cluster)  # the first one is gone
+        with pytest.raises(reliable_ws.NotSerializable):
+            again.publish(object())
+
+
+async def test_a_burst_that_has_no_room_is_refused_at_the_call(engine: RedisServer) -> None:
+    async with room(engine, count=2, limit=10) as here:
+        client = await here.enter(1, "m1")
+        publications = [here.groups[0].publish(number) for number in range(10)]
+        with pytest.raises(GroupFull, match="await published"):
+            here.groups[0].publish(10)
+        assert await take(client, 10) == list(range(10))
+        await publications[-1].published(5)
+        here.groups[0].publish("there is room again")
+        assert await client.recv(timeout=5) == "there is room again"
+
+
+async def test_while_the_engine_is_away_nothing_can_be_published(engine: RedisServer) -> None:
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        engine.stop()
+        late = here.groups[0].publish("nobody knows")
+        with pytest.raises(EngineUnavailable, match="not known"):
+            await late.published(10)
+        with pytest.raises(EngineUnavailable):
+            await late.wait()
+        with pytest.raises(EngineUnavailable, match="publish later"):
+            here.groups[0].publish("refused")
+        engine.start()
+        await until(lambda: not here.scene.clusters[0].is_away)
+        # The engine has lost the group. Nothing was published that some have and others have not.
+        await until(lambda: _publishes(here.groups[0]))
+        assert await client.recv(timeout=10) == "here we are"
+
+
+def _publishes(group: Group) -> bool:
+    with contextlib.suppress(EngineUnavailable):
+        group.publish("here we are")
+        return True
+    return False
+
+
+async def test_a_join_without_the_engine_says_so_and_is_made_good(engine: RedisServer) -> None:
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        member = here.scene.owner_of(client)
+        assert member is not None
+        other = Group("other", cluster=here.scene.clusters[1])
+        engine.stop()
+        with pytest.raises(EngineUnavailable):
+            await other.join(member)
+        assert member in other
+        engine.start()
+        far = Group("other", cluster=here.scene.clusters[0])
+
+        async def heard() -> bool:
+            with contextlib.suppress(EngineUnavailable):
+                return bool(await far.publish("x").wait(1))
+            return False
+
+        async with asyncio.timeout(10):
+            while not await heard():  # noqa: ASYNC110 - the engine's own time
+                await asyncio.sleep(0.05)
+
+
+async def test_a_lost_box_drops_members_only_if_something_was_missed(engine: RedisServer) -> None:
+    """As after a lease for which a process was frozen."""
+    async with room(engine) as here:
+        clients = [await here.enter(number, f"m{number}") for number in range(3)]
+        with engine.client as redis:
+            box = f"reliable-ws:box:{here.scene.clusters[2].id.decode('latin-1')}"
+            redis.delete(box.encode("latin-1"))
+            await asyncio.sleep(1)  # three renewals
+            assert redis.exists(box.encode("latin-1"))
+            here.groups[0].publish("one")
+            assert [await client.recv(timeout=5) for client in clients] == ["one"] * 3
+            redis.delete(box.encode("latin-1"))
+            missed = here.groups[0].publish("two")
+            assert [await client.recv(timeout=5) for client in clients[:2]] == ["two"] * 2
+            with pytest.raises(reliable_ws.ConnectionClosedError) as caught:
+                await clients[2].recv(timeout=5)
+            assert caught.value.ending.code == 1013
+            assert {r.identity for r in await missed.wait(5)} == {"m0", "m1"}
+
+
+async def test_an_emptied_engine_drops_nobody_who_has_missed_nothing(engine: RedisServer) -> None:
+    async with room(engine) as here:
+        clients = [await here.enter(number, f"m{number}") for number in range(3)]
+        for number in range(5):
+            publication = here.groups[0].publish(number)
+            for client in clients:
+                assert await client.recv(timeout=5) == number
+            assert len(await publication.wait(5)) == 3
+        with engine.client as redis:
+            redis.flushall()
+        behind = here.groups[0].publish("behind it")  # waits until the nodes have registered again
+        assert [await client.recv(timeout=10) for client in clients] == ["behind it"] * 3
+        assert [r.fate for r in await behind.wait(5)] == [Fate.CONFIRMED] * 3
+
+
+async def test_an_emptied_engine_drops_those_who_have_missed_something(
+    engine: RedisServer,
+) -> None:
+    """One node has read what the other one had not read yet when the engine was emptied."""
+    async with room(engine, count=2) as here:
+        clients = [await here.enter(number, f"m{number}") for number in range(2)]
+        node = here.scene.clusters[1]
+        reader = node._groups._tasks[0]
+        await until(lambda: here.groups[1]._sharing.place.follows)  # type: ignore[union-attr]
+        reader.cancel()  # it reads no more
+        publication = here.groups[0].publish("one has it")
+        assert await clients[0].recv(timeout=5) == "one has it"
+        with engine.client as redis:
+            redis.flushall()
+        node._groups._tasks[0] = asyncio.create_task(node._groups._run(node._groups._read))
+        with pytest.raises(reliable_ws.ConnectionClosedError) as caught:
+            await clients[1].recv(timeout=10)
+        assert caught.value.ending.code == 1013
+        assert {r.identity for r in await publication.wait(10)} == {"m0"}
+        here.groups[0].publish("next")
+        assert await clients[0].recv(timeout=10) == "next"  # the other one is still there
+
+
+async def test_a_session_that_moves_tells_its_outcome_where_it_goes(engine: RedisServer) -> None:
+    """The publisher waits for the taker, and knows the member by its name."""
+    async with room(engine, level="park") as here:
+        client = await here.enter(1, "m1")
+        publication = here.groups[0].publish("news")
+        await publication.wait(0.3)
+        here.scene.only(2)
+        await here.scene.servers[1].drain(5, within=0.1)
+        assert await client.recv(timeout=10) == "news"
+        outcomes = await publication.wait(10)
+        assert [(r.identity, r.node, r.fate) for r in outcomes] == [
+            ("m1", "node-1", Fate.CONFIRMED)
+        ]
