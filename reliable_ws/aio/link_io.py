@@ -159,11 +159,13 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
-        now, timer = self._clock(), self._confirm_timer
+        # Python 3.11 calls what is in a local variable faster.
+        clock, dispatch, timer = self._clock, self._dispatch, self._confirm_timer
+        now = clock()
         events = self._session.receive(self.link, data, now)
         if timer.number:
             timer.look(now)
-        self._dispatch(events)
+        dispatch(events)
 
     def _lost(self, code: int | None, reason: str) -> None:
         if self._trace is not None:
@@ -177,8 +179,8 @@ class LinkIO:
             self._close_if_over()
             return
         # Write as long as there is room. If there is none, a writer goes on.
-        transmit, send_now, now = self._transmit, self.transport.send_now, self._clock()
-        trace = self._trace
+        transmit, send_now, clock = self._transmit, self.transport.send_now, self._clock
+        trace, now = self._trace, clock()
         try:
             while (data := transmit(now)) is not None:
                 if trace is not None:

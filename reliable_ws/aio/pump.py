@@ -187,14 +187,16 @@ class Pump:
             if get_ident() != self.thread:
                 self.check_thread()
             self.awake = True
-            self.flush_by = self.clock() + LONG_TURN
+            clock = self.clock
+            self.flush_by = clock() + LONG_TURN
             self.loop.call_soon(self._end_turn)
         else:
             self.write_if_long()
 
     def write_if_long(self) -> bool:
         """Write what is queued if this turn of the loop lasts; return whether it does."""
-        now = self.clock()
+        clock = self.clock
+        now = clock()
         if now < self.flush_by:
             return False
         self.flush_by = now + LONG_TURN
@@ -241,7 +243,7 @@ class Pump:
             self.flush()
         elif not self.awake:
             self.wake()
-        elif self.clock() >= self.flush_by:
+        else:
             self.write_if_long()
 
     def _end_turn(self) -> None:
@@ -253,9 +255,9 @@ class Pump:
         self.awake = False
         self.check_at = 0
         self._calls = 0
-        session, link_io = self.session, self.link_io
+        session, link_io, outbox = self.session, self.link_io, self._outbox
         # Once for everything that was done in this turn.
-        if session.due:
+        if session.inbox.due:  # as `session.due`, without a call
             events = session.poll(self.clock())
             if events:
                 self.dispatch(events)
@@ -268,7 +270,6 @@ class Pump:
             if self.give_to_store is not None:
                 self.give_to_store()  # requests may have been taken back (CALL-12)
         # Allow the application another run of messages.
-        outbox = self._outbox
         self.yield_at = outbox.last + MAX_SENDS
         self.flush_at = outbox.total + SEND_AT_ONCE
         # An ack that could not ride has a deadline of its own.
@@ -283,7 +284,8 @@ class Pump:
         That is news to the peer, for the end of this turn. What was the last message before the
         peer's Finish may be the end of the session: the next call must see it (CLOSE-14).
         """
-        events = self.session.poll(self.clock())
+        clock = self.clock
+        events = self.session.poll(clock())
         if events:
             self.dispatch(events)
         if not self.awake:

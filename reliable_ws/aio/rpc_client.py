@@ -54,7 +54,8 @@ class RpcClient(OpenRequests[PendingRequest]):
     async def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer."""
         by = None if timeout is None else request_deadline(self._pump.loop.time(), timeout)
-        request = PendingRequest(method, params, *self.seal(method, params))
+        payload, weight = self.seal(method, params)
+        request = PendingRequest(method, params, payload, weight)
         if not self._can_open:
             await self._wait_for_room(request, by)
         number = self._begin(request, by, 0)
@@ -77,7 +78,8 @@ class RpcClient(OpenRequests[PendingRequest]):
     ) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
         by = None if timeout is None else request_deadline(self._pump.loop.time(), timeout)
-        request = PendingRequest(method, params, *self.seal(method, params))
+        payload, weight = self.seal(method, params)
+        request = PendingRequest(method, params, payload, weight)
         if not self._can_open:
             await self._wait_for_room(request, by)
         number = self._begin(request, by, STREAM_CREDIT)
@@ -111,7 +113,9 @@ class RpcClient(OpenRequests[PendingRequest]):
             and calls.weight < calls.max_weight
             and not waiters.waiting
             and session.outbox.is_open
-            and not session.exhausted
+            and session.ended is None
+            and session.inbox.finish is None
+            and not session.inbox.stopped
         )
 
     def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:

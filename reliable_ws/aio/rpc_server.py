@@ -31,6 +31,9 @@ from .thread_call import run_in_thread
 
 __all__ = ["RpcServer", "Running", "start"]
 
+EAGER = sys.version_info >= (3, 12)
+"""Whether a task can begin at once."""
+
 ITEMS_IN_A_ROW = 256
 """Items of a stream after which the loop runs in any case."""
 
@@ -45,7 +48,7 @@ def start(
 
     ``context``: the context to run it in. Default: a copy of the caller's.
     """
-    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+    if EAGER and loop.get_task_factory() is None:
         options: dict[str, Any] = {"eager_start": True, "context": context}
         return asyncio.Task(work, loop=loop, name=name, **options)
     return loop.create_task(work, name=name, context=context)
@@ -84,9 +87,9 @@ class RpcServer(RunningRequests[Running]):
         """Run the handler of a request in a task of its own."""
         if self.running is UNUSED:
             self.running = {}
-        running = self.running[event.id] = Running(event.credit)
-        task = start(self._pump.loop, self._run(event, method, running), event.method)
-        running.worker = task
+        number, name, _payload, _by, credit = event
+        running = self.running[number] = Running(credit)
+        running.worker = start(self._pump.loop, self._run(event, method, running), name)
 
     def cancelled(self, event: Cancelled) -> None:
         """Stop working: nobody waits for the answer."""
@@ -133,10 +136,10 @@ class RpcServer(RunningRequests[Running]):
                     result = await self._work(event, method, running)
             # Answer with the result, or with a fault that says why there is none.
             try:
-                answer = seal(result, self._codec)
+                answer, weight = seal(result, self._codec)
             except NotSerializable:
-                answer = self.seal_plain(method, result)
-            self._session.reply(number, *answer)
+                answer, weight = self.seal_plain(method, result)
+            self._session.reply(number, answer, weight)
         except KeyboardInterrupt:
             self.fault(number, FaultText(INTERNAL, "the handler failed"))
             raise

@@ -186,9 +186,10 @@ class OpenRequests(Generic[Q]):
 
     def replied(self, event: Replied) -> None:
         """Give the answer to the caller."""
-        request = self._open.get(event.id)
+        number, payload = event
+        request = self._open.get(number)
         if request is not None:
-            request.answer = event.payload
+            request.answer = payload
             request.wake()
 
     def faulted(self, event: Faulted) -> None:

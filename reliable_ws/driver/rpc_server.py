@@ -237,16 +237,17 @@ class RunningRequests(Generic[R]):
 
     def find(self, event: Requested, now: float) -> Method | None:
         """Return the handler that is to run, or turn the request away (CALL-10, CALL-33)."""
-        method = self._methods.get(event.method)
+        number, name, _payload, by, _credit = event
+        method = self._methods.get(name)
         if self.closing:
             text = FaultText(CLOSING, "the connection is being closed")
         elif method is None:
-            text = FaultText(NOT_FOUND, f"there is no method {event.method[:64]!r}")
-        elif event.by is not None and event.by <= now:
+            text = FaultText(NOT_FOUND, f"there is no method {name[:64]!r}")
+        elif by is not None and by <= now:
             text = FaultText(TIMEOUT, "the deadline had passed before it was run")
         else:
             return method
-        self.fault(event.id, text)
+        self.fault(number, text)
         return None
 
     def turn_away(self) -> None:

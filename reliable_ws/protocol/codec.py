@@ -68,6 +68,9 @@ GREETINGS = frozenset((Hello, Welcome))
 
 _PACKER = msgpack.Packer(autoreset=True)
 
+_HEADS: dict[type[Frame], tuple[Any, ...]] = {kind: (number,) for kind, number in TYPES.items()}
+"""What stands on the wire before the fields of a frame: its type."""
+
 
 def encode(frames: Sequence[Frame]) -> bytes:
     """Return one WebSocket message that carries these frames (FRAME-1)."""
@@ -85,7 +88,7 @@ def encode(frames: Sequence[Frame]) -> bytes:
             *values, codec = frame  # a codec that is not named is left out (HELLO-18)
             items.append((TYPES[kind], *values, *([] if codec is None else [[codec]])))
         else:
-            items.append((TYPES[kind], *frame))
+            items.append(_HEADS[kind] + frame)
     data: bytes = _PACKER.pack(items)
     return data
 
@@ -134,13 +137,13 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
     # Each frame by its type; the decoder checks each field.
     frames = []
     for item in items:
-        if type(item) is not list or not item or type(item[0]) is not int:
+        if type(item) is not list or not item or type(kind := item[0]) is not int:
             raise Violation(Code.MALFORMED, "a frame is not an array with a type")
-        decoder = _DECODERS.get(item[0])
+        decoder = _DECODERS.get(kind)
         if decoder is not None:
             frames.append(decoder(item))
-        elif item[0] & CRITICAL or not 0 <= item[0] <= 0x7F:
-            raise Violation(Code.MALFORMED, f"unknown frame type {item[0]}")
+        elif kind & CRITICAL or not 0 <= kind <= 0x7F:
+            raise Violation(Code.MALFORMED, f"unknown frame type {kind}")
     return frames
 
 

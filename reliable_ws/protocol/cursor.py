@@ -72,6 +72,16 @@ class Cursor:
         self.starved = False
         outbox, number = self.outbox, self.number
         finish = outbox.finish
+        # A lone message, with everything before it confirmed: only its size can stand against it.
+        if (
+            number == outbox.last == outbox.confirmed + 1 <= outbox.stored
+            and finish is None
+            and not self.offset
+            and outbox.total - outbox.released <= self.frame_size.size - HEADROOM - used
+        ):
+            self.number = number + 1
+            outbox.transmitted = max(outbox.transmitted, number)
+            return new_unchecked(Messages, (number, [outbox.payload(number)]))
         if finish is not None and number == finish.number:
             self.skip_finish()
             return finish

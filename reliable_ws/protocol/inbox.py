@@ -186,8 +186,11 @@ class Inbox:
             raise Violation(Code.VIOLATION, "more messages than the window")
         if self._partial is not None:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
-        if self._held:
+        if self.confirmed != self.received:
             self._check_held(size)
+        elif self._held:  # nothing is held any more
+            self._sizes.clear()
+            self._held = 0
         if size >= SHORT * len(payloads):
             self._count_wide(last, size, payloads)
         self._count(last, size)

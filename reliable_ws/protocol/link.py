@@ -227,8 +227,10 @@ class Link:
     @property
     def ack_by(self) -> float:
         """When an ack goes that could not ride, or ``NEVER``."""
-        by = NEVER if self.acks.by is None else self.acks.by
-        return by if self.calls.by is None else min(by, self.calls.by)
+        by, calls_by = self.acks.by, self.calls.by
+        if by is None:
+            return NEVER if calls_by is None else calls_by
+        return by if calls_by is None else min(by, calls_by)
 
     def tick(self, now: float) -> bool:
         """Do what is due; whether the peer has been silent for too long. All deadlines move."""
@@ -286,7 +288,7 @@ class Link:
             or calls.now
             or acks.now
             or (inbox.confirmed > acks.confirmed and inbox.tellable >= acks.due_at())
-            or outbox.wanted > max(self._asked, outbox.confirmed)
+            or self._asked < outbox.wanted > outbox.confirmed
             or (inbox.stopped and not self._stop_told)
         )
 
@@ -364,9 +366,11 @@ class Link:
         last: Frame | None = None
         finish = outbox.finish
         # Hold Finish back while an answer is owed: nothing comes behind it (CALL-10).
-        held = finish is not None and self.calls.owes_answers
-        upto = outbox.messages if held else outbox.last
-        upto = min(upto, outbox.stored)
+        upto = outbox.last
+        if finish is not None and self.calls.owes_answers:
+            upto -= 1
+        if outbox.stored < upto:  # noqa: PLR1730 - without a call
+            upto = outbox.stored
         if cursor.number <= upto and not outbox.blocked:
             last = cursor.cut(used)
             if type(last) is Part:

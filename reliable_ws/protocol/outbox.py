@@ -274,10 +274,13 @@ class Outbox:
         """Release everything up to ``number``, which is above ``confirmed``."""
         since = self.confirmed - self._base
         self.confirmed = number
-        if number == self.last and self.finish is not None:
-            number -= 1  # Finish weighs nothing
         # Make room for more.
-        self.released = self.end_of(number)
+        if number < self.last:
+            self.released = self.end_of(number)
+        else:
+            self.released = self.total
+            if self.finish is not None:
+                number -= 1  # it weighs nothing
         self._total_upto = self.released + self.max_bytes
         upto = number + self.max_messages
         self._upto = upto if upto < MAX_NUMBER else MAX_NUMBER - 1

@@ -733,10 +733,7 @@ class Session:
         try:
             # Check everything before any frame has an effect.
             frames = decode(data, link.max_frame)
-            # Count the bytes of the whole WebSocket message against the window of messages.
-            size = len(data)
-            if len(frames) > 1 and Calls in map(type, frames):
-                size = -1  # the bytes of calls are not the window's (WINDOW-8)
+            size: int | None = None
             for frame in frames:  # in their order (FRAME-9)
                 # Is this frame allowed in this phase (LINK-2)?
                 kind = type(frame)
@@ -746,6 +743,10 @@ class Session:
                     raise Violation(Code.VIOLATION, f"{kind.__name__} when {link.phase.value}")
                 # Let it change the facts; then the link may be in another phase.
                 if kind is Messages:
+                    if size is None:
+                        # The bytes of the whole WebSocket message count against the window of
+                        # messages, unless calls are among them (WINDOW-8).
+                        size = -1 if len(frames) > 1 and Calls in map(type, frames) else len(data)
                     self._messages_arrived(frame, size)  # type: ignore[arg-type]
                     size = 0  # counted once for all of them
                 else:
@@ -816,9 +817,10 @@ class Session:
             self._events.append(PeerFinished(frame.code, frame.reason))
 
     def _ack_arrived(self, link: Link, frame: Ack, now: float) -> None:
-        if frame.received >= link.cursor.number:  # ACK-7
+        received, confirmed = frame
+        if received >= link.cursor.number:  # ACK-7
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
-        self._acked(frame.received, frame.confirmed, now)
+        self._acked(received, confirmed, now)
 
     def _acked(self, received: int, confirmed: int, now: float) -> None:
         """Release what the peer has confirmed. An ack that goes backwards is ignored (ACK-6).
@@ -849,25 +851,28 @@ class Session:
     def _calls_arrived(self, link: Link, frame: Calls, now: float) -> None:
         if not self.outgoing_calls.limit:  # CALL-41
             raise Violation(Code.VIOLATION, "a call of a side that has none")
-        inbox = self.inbox
-        if inbox.finish is not None and not BEHIND_FINISH.issuperset(map(type, frame.entries)):
+        inbox, (first, entries) = self.inbox, frame
+        if inbox.finish is not None and not BEHIND_FINISH.issuperset(map(type, entries)):
             raise Violation(Code.VIOLATION, "a call behind Finish")
         if not inbox.stopped:  # CALL-36
             sent = link.calls.number - 1
-            events = self.incoming_calls.arrived(frame.first, frame.entries, now, sent)
+            events = self.incoming_calls.arrived(first, entries, now, sent)
             self._events += events if self.durable is None else self.durable.defer(events)
             link.calls.note(now)
 
     def _call_ack_arrived(self, link: Link, frame: CallAck, now: float) -> None:
-        if frame.received >= link.calls.number:  # CALL-19
+        (received,) = frame
+        if received >= link.calls.number:  # CALL-19
             raise Violation(Code.VIOLATION, "an ack of what was never sent")
-        if self.outgoing_calls.ack(frame.received) and self.timers.progress_at is not None:
+        if self.outgoing_calls.ack(received) and self.timers.progress_at is not None:
             self.timers.moved(now)
 
     def _want_arrived(self, link: Link, frame: Want, _now: float) -> None:
-        if frame.number > self.inbox.received + self.inbox.max_messages + 1:
+        (number,) = frame
+        inbox, acks = self.inbox, link.acks
+        if number > inbox.received + inbox.max_messages + 1:
             raise Violation(Code.VIOLATION, "Want beyond the window")  # ACK-10
-        link.acks.wanted = max(link.acks.wanted, frame.number)
+        acks.wanted = max(acks.wanted, number)
 
     def _partial_arrived(self, link: Link, frame: Partial, now: float) -> None:
         """The peer has got more of a message in parts: closing may go on waiting (PART-16)."""

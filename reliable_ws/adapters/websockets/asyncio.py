@@ -68,6 +68,8 @@ ProcessResponse = Callable[
     [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
 ]
 
+OPEN = State.OPEN  # the lookup of an enum's member costs more than what is done with it
+
 HAS_PROXY = "proxy" in inspect.signature(connect).parameters
 """Whether this release knows of proxies (from 15.0 on), and uses those of the environment."""
 
@@ -184,14 +186,18 @@ class WebSocketsTransport:
         "_drained",
         "_gone",
         "_limit",
+        "_protocol",
         "_pushing",
         "_reason",
+        "_tcp",
         "_ws",
         "max_frame",
     )
 
     def __init__(self, ws: Any, max_frame: int | None, send_now_limit: int) -> None:
         self._ws = ws
+        self._protocol = getattr(ws, "protocol", ws)  # what knows the state
+        self._tcp = ws.transport
         self._limit = send_now_limit
         self._broadcast: Any = _legacy().broadcast if is_legacy(ws) else broadcast
         self._pushing = isinstance(ws, PUSHING)
@@ -224,7 +230,7 @@ class WebSocketsTransport:
         Raises:
             TransportClosed: The end is known, or the closing handshake has begun.
         """
-        if self._gone or self._ws.state is not State.OPEN:
+        if self._gone or self._ws.state is not OPEN:
             raise self._closed()
         try:
             await self._ws.send(data)
@@ -242,16 +248,16 @@ class WebSocketsTransport:
         Raises:
             TransportClosed: The end is known.
         """
-        ws = self._ws
-        if self._gone or ws.state is not State.OPEN or ws.transport.is_closing():
+        tcp = self._tcp
+        if self._gone or self._protocol.state is not OPEN or tcp.is_closing():
             raise self._closed()  # a transport that failed tells the library a turn later
-        if ws.transport.get_write_buffer_size() >= self._limit:
+        if tcp.get_write_buffer_size() >= self._limit:
             return False
         try:
             if self._pushing:
-                ws.write(data)
+                self._ws.write(data)
             else:
-                self._broadcast((ws,), data, raise_exceptions=True)
+                self._broadcast((self._ws,), data, raise_exceptions=True)
         except ExceptionGroup as group:
             if group.exceptions[0].__cause__ is None:  # fragments are being sent
                 return False
@@ -315,7 +321,7 @@ class WebSocketsTransport:
         """Drop the TCP connection at once. Idempotent, never raises."""
         self._gone = True
         with contextlib.suppress(Exception):
-            self._ws.transport.abort()
+            self._tcp.abort()
             if is_legacy(self._ws):
                 # Otherwise its reading task, and its server, wait for a full queue to be read.
                 self._ws.fail_connection()
@@ -339,10 +345,7 @@ class WebSocketsTransport:
 
     def _closed(self, exc: ConnectionClosed | None = None) -> TransportClosed:
         self._gone = True
-        if exc is not None:
-            close = exc.rcvd
-        else:
-            close = getattr(getattr(self._ws, "protocol", self._ws), "close_rcvd", None)
+        close = exc.rcvd if exc is not None else getattr(self._protocol, "close_rcvd", None)
         if close is not None and close.code not in {1005, 1006}:
             self._code, self._reason = close.code, close.reason
         return TransportClosed(self._code, self._reason)

@@ -21,6 +21,9 @@ MAX_FIRST = 4096
 which is shorter (protocol.md, FRAME-11)."""
 
 
+BINARY = Opcode.BINARY
+
+
 class Unmet(ServerProtocol):
     """A server's protocol until the first message has come.
 
@@ -68,21 +71,22 @@ class Pushing:
     def process_event(self, event: Any) -> None:
         """Take one frame that arrived, as the library's own classes do."""
         push = self.push
-        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+        # The short way of nearly every message, then the others.
+        if push is not None and type(event) is Frame and event.opcode is BINARY and event.fin:
+            push(event.data)
+        elif not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)  # type: ignore[misc]
         elif push is None:
             self.queued += event.fin
             if self.queued == 1 and event.fin and self.greeted:
                 self.protocol.__class__ = ServerProtocol  # type: ignore[attr-defined]
             super().process_event(event)  # type: ignore[misc]
-        elif event.opcode is Opcode.BINARY and event.fin:
-            push(event.data)
         else:
             self._put_together(event, push)
 
     def _put_together(self, event: Frame, push: Callable[[Any], None]) -> None:
         """Take a fragment, or a text: whatever it says, it is no message of ours."""
-        if event.opcode is Opcode.BINARY:
+        if event.opcode is BINARY:
             self._partial = bytearray()
         if self._partial is None:
             push("")

@@ -31,6 +31,9 @@ from reliable_ws.protocol.frames import (
 
 __all__ = ["clipped", "read_calls", "wire_calls"]
 
+_HEADS: dict[type[Entry], tuple[Any, ...]] = {kind: (number,) for kind, number in ENTRIES.items()}
+"""What stands on the wire before the fields of an entry: its type."""
+
 VALID_AS_IS = frozenset((bytes, str, type(None)))
 """Payloads that need no look; ``None`` stands for the pieces before the entry."""
 
@@ -46,10 +49,11 @@ def clipped(text: str, longest: int) -> str:
 
 def wire_calls(frame: Calls) -> tuple[Any, ...]:
     """Return what is packed for a run of entries."""
-    entries = []
-    for entry in frame.entries:  # a loop and no comprehension: that is a call of its own
-        entries.append((ENTRIES[type(entry)], *entry))  # noqa: PERF401
-    return (TYPES[Calls], frame.first, entries)
+    first, entries = frame
+    items = []
+    for entry in entries:  # a loop and no comprehension: that is a call of its own
+        items.append(_HEADS[type(entry)] + entry)  # noqa: PERF401
+    return (TYPES[Calls], first, items)
 
 
 def read_calls(item: list[Any]) -> Calls:

@@ -123,9 +123,13 @@ class CallCursor:
 
     def cut(self, frame_limit: int, now: float) -> tuple[Calls, int]:
         """Return the next run, at most half a frame if that is possible, and its bytes."""
-        number = self.number
+        number, queue = self.number, self.call_queue
+        if (lone := queue.lone(number)) is not None:
+            entry, used = lone
+            self.number = number + 1
+            return new_unchecked(Calls, (number, [entry])), used
         room = min(self._batch, frame_limit - HEADROOM) // 2
-        entries, used = self.call_queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
+        entries, used = queue.run(number, MAX_ENTRIES, room, self._outgoing.refresh, now)
         self.number = number + len(entries)
         return new_unchecked(Calls, (number, entries)), used
 

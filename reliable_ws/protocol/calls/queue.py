@@ -223,6 +223,18 @@ class CallQueue:
             self.transmitted = number - 1
         return entries, used
 
+    def lone(self, number: int) -> tuple[Entry, int] | None:
+        """Return this entry and its size, if nothing is behind it and nothing is to be looked at.
+
+        So it is with nearly every request, and its answer: it has no time, and did not go before.
+        """
+        if self.transmitted < number == self.last:
+            entry, size, by = self._kept[number]
+            if by is None:
+                self.transmitted = number
+                return entry, size or SMALL_ENTRY
+        return None
+
     def release(self, received: int) -> None:
         """Forget what the peer has received (CALL-3). ``received`` is above ``acked``."""
         crowded = self.weight >= self.most_held
