@@ -36,6 +36,7 @@ __all__ = [
     "Durable",
     "Identity",
     "Ledgers",
+    "Mark",
     "gather_facts",
     "pack_facts",
     "pack_payload",
@@ -220,13 +221,13 @@ class Durable:
 
     # ------------------------------------------------------------------ what changed
 
-    def _look(self, identity: Identity) -> Mark:
-        """Return what is so now."""
+    def look(self, incarnation: int, *, attached: bool, ended: bool) -> Mark:
+        """Return what is so now; the arguments are what the session itself knows of it."""
         outbox, inbox = self.outbox, self.inbox
         return Mark(
             self._version,
-            identity.incarnation,
-            identity.attached,
+            incarnation,
+            attached,
             outbox.last,
             outbox.final is not None,
             inbox.confirmed,
@@ -235,7 +236,7 @@ class Durable:
             self.queue.last,
             self.queue.taken_back,
             self._incoming.received,
-            identity.ended is not None,
+            ended,
         )
 
     @property
@@ -243,18 +244,20 @@ class Durable:
         """Whether a change may be taken: the store works on none, and has room, as far as known."""
         return self._change is None and not self.closed and self.retry_by == NEVER
 
-    def take_change(self, identity: Identity, wall: float, config: Config) -> Change | None:
-        """Return what is to be kept now, or ``None`` for nothing. Call it while :attr:`is_ready`.
+    def has_news(self, mark: Mark) -> bool:
+        """Whether a change is to be made of what is so now."""
+        finish = self.outbox.finish
+        if self.applying and finish is not None and finish.number > self.outbox.stored:
+            return False  # a message that the store is just keeping goes before it (STORE-6)
+        return mark != self._kept_mark
+
+    def take_change(self, mark: Mark, identity: Identity, wall: float, config: Config) -> Change:
+        """Return what is to be kept now. Call it while :attr:`is_ready`, and if there is news.
 
         Tell what became of it by :meth:`kept` or :meth:`unkept`. ``wall``: the time in seconds
         since 1970. ``config`` says what to remember, and for how long.
         """
         finish = self.outbox.finish
-        if self.applying and finish is not None and finish.number > self.outbox.stored:
-            return None  # a message that the store is just keeping goes before it (STORE-6)
-        mark = self._look(identity)
-        if mark == self._kept_mark:
-            return None
         outbox, queue = self.outbox, self.queue
         has_ended = identity.ended is not None
         messages = entries = None
@@ -296,9 +299,9 @@ class Durable:
 
     # ------------------------------------------------------------------ what became of it
 
-    def is_kept(self, identity: Identity) -> bool:
+    def is_kept(self, mark: Mark) -> bool:
         """Whether everything is kept that is so now."""
-        return self.closed or (self._change is None and self._look(identity) == self._kept_mark)
+        return self.closed or (self._change is None and mark == self._kept_mark)
 
     def kept(self) -> list[Event]:
         """The change that was taken is kept: what was so then may be said. Return what follows."""

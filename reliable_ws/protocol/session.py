@@ -27,7 +27,7 @@ from .codec import decode
 from .config import DEFAULT_CONFIG, Config, limits_of
 from .cursor import Cursor
 from .deadline import NEVER
-from .durable import Durable, Identity, Ledgers
+from .durable import Durable, Identity, Ledgers, Mark
 from .errors import ConnectionClosed, StoreFull, Violation, closed
 from .events import (
     Arrived,
@@ -384,7 +384,15 @@ class Session:
         durable = self.durable
         if durable is None or not durable.is_ready:
             return None
-        return durable.take_change(self._identity(now, wall), wall, self.config)
+        mark = self._look(durable)
+        if not durable.has_news(mark):  # as it is most of the times
+            return None
+        return durable.take_change(mark, self._identity(now, wall), wall, self.config)
+
+    def _look(self, durable: Durable) -> Mark:
+        """Return what is so now."""
+        ended = self.ended is not None
+        return durable.look(self.incarnation, attached=self.attached, ended=ended)
 
     def _identity(self, now: float, wall: float) -> Identity:
         link, ended = self.link, self.ended
@@ -397,7 +405,8 @@ class Session:
     @property
     def is_kept(self) -> bool:
         """Whether the store has everything that is so now; always, without a store."""
-        return self.durable is None or self.durable.is_kept(self._identity(0.0, 0.0))
+        durable = self.durable
+        return durable is None or durable.is_kept(self._look(durable))
 
     @property
     def is_left(self) -> bool:

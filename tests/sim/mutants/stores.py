@@ -208,7 +208,7 @@ def _applied_again(put: Replace) -> None:
 
 @mutant("a kept send comes behind Finish", ALONE, **DATA)
 def _behind_finish(put: Replace) -> None:
-    _during(put, Durable, "take_change", "applying", 0)
+    _during(put, Durable, "has_news", "applying", 0)
 
 
 def _facts_without(**facts: Any) -> Any:
