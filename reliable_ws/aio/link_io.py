@@ -197,7 +197,7 @@ class LinkIO:
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
             return
-        if not self._confirm_timer.number:
+        if now >= self._confirm_timer.due:
             self._confirm_timer.begin(now)
         # The last frame is written: close.
         if self.link.close_action is not None:
@@ -207,8 +207,8 @@ class LinkIO:
         """Send with waiting, until there is room again."""
         try:
             while data is not None:
-                if not self._confirm_timer.number:
-                    self._confirm_timer.begin(self._clock())
+                if (now := self._clock()) >= self._confirm_timer.due:
+                    self._confirm_timer.begin(now)
                 await self.transport.send(data)
                 data = self._transmit(self._clock())
                 if data is not None and self._trace is not None:

@@ -257,7 +257,7 @@ class Doctor:
         """See whether permessage-deflate is agreed on if it is offered."""
         probe = self.probe()
         await probe.open(compression="deflate")
-        agreed = probe.headers.get("Sec-WebSocket-Extensions", "")
+        agreed = ", ".join(probe.headers.get_all("Sec-WebSocket-Extensions"))
         probe.transport.abort()
         words = f"agreed on if offered: {agreed}" if agreed else "not agreed on, also if offered"
         return [Finding("compression", "ok", f"{words}; connect() does not offer it")]
@@ -307,7 +307,7 @@ def _silence_found(lost: float | None, tried: float, their_idle: float) -> list[
 
 SETTINGS = (
     "nginx: proxy_read_timeout, HAProxy: timeout client and timeout server, Apache: Timeout, "
-    "lighttpd: server.max-read-idle"
+    "Caddy: read_timeout of its transport, lighttpd: server.max-read-idle"
 )
 
 
@@ -338,7 +338,7 @@ def _subprotocol(probe: Probe) -> Finding:
 
 
 def _clock(probe: Probe) -> Finding:
-    date = probe.headers.get("Date")
+    date = next(iter(probe.headers.get_all("Date")), None)
     if date is None:
         return Finding("clock", "ok", "the answer has no date")
     try:
@@ -371,7 +371,7 @@ def _round_trips(times: list[float]) -> Finding:
 def _through(probe: Probe) -> str:
     """Return what the answer says of who has answered."""
     headers = probe.headers
-    said = [headers[name] for name in ("Via", "Server") if name in headers]
+    said = [one for name in ("Via", "Server") for one in headers.get_all(name)]  # Caddy adds one
     return ", ".join(said) or "nothing that says its name"
 
 

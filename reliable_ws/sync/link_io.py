@@ -200,8 +200,8 @@ class LinkIO:
         try:
             data, self._unsent = self._unsent or self._transmit(time.monotonic()), None
             while data is not None:
-                if not self._confirm_timer.number:
-                    self._confirm_timer.begin(time.monotonic())
+                if (now := time.monotonic()) >= self._confirm_timer.due:
+                    self._confirm_timer.begin(now)
                 try:
                     lock.release()  # in here: Ctrl-C may come as it returns
                     if self._trace is not None:

@@ -17,6 +17,7 @@ PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 PACKAGES = {
     "apache2": "apache2",
+    "caddy": "caddy",
     "haproxy": "haproxy",
     "lighttpd": "lighttpd",
     "nginx": "nginx-light",

@@ -74,6 +74,22 @@ Timeout {cut}
 ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
 """
 
+CADDY = """
+{{
+    admin off
+    auto_https off
+    storage file_system {folder}/caddy
+}}
+http://127.0.0.1:{port} {{
+    bind 127.0.0.1
+    reverse_proxy 127.0.0.1:{backend} {{
+        transport http {{
+            read_timeout {cut}s
+        }}
+    }}
+}}
+"""
+
 PROXIES = {
     "nginx": (NGINX, lambda path: [program("nginx"), "-c", str(path), "-e", "stderr"]),
     "haproxy": (HAPROXY, lambda path: [program("haproxy"), "-f", str(path), "-db"]),
@@ -81,6 +97,10 @@ PROXIES = {
     "apache": (
         APACHE,
         lambda path: [program("apache2"), "-f", str(path), "-D", "FOREGROUND"],
+    ),
+    "caddy": (
+        CADDY,
+        lambda path: [program("caddy"), "run", "--config", str(path), "--adapter", "caddyfile"],
     ),
 }
 """Their configurations, and how to run them."""

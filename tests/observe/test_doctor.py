@@ -116,11 +116,17 @@ def test_a_proxy_that_cuts_before_the_heartbeat(examined, name):
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_who_has_to_speak(examined, name):
-    """lighttpd wants the client to speak; the others take either."""
+    """lighttpd wants the client to speak, Caddy the server; the others take either."""
     _code, found = examined[name]
-    assert found["only the client speaks"]["verdict"] == "ok"
-    expected = "note" if name == "lighttpd" else "ok"
-    assert found["only the server speaks"]["verdict"] == expected
+    for who, wants_other in (("client", "caddy"), ("server", "lighttpd")):
+        expected = "note" if name == wants_other else "ok"
+        assert found[f"only the {who} speaks"]["verdict"] == expected
+
+
+def test_a_header_that_comes_twice(examined):
+    """Caddy sets its own Server beside the server's."""
+    _code, found = examined["caddy"]
+    assert "through Caddy, Python/" in found["handshake"]["words"]
 
 
 def test_heartbeats_that_are_fast_enough(examined):

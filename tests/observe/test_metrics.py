@@ -239,6 +239,17 @@ async def test_confirmations_are_timed_from_the_writing_on():
 
 
 @virtual_clock
+async def test_messages_one_by_one_are_timed_ten_times_in_a_second_at_most():
+    async with pair() as (client, server, _network):
+        for wait, timed in ((0, 1), (0, 1), (0, 1), (0.2, 2), (0.2, 3)):
+            await asyncio.sleep(wait)
+            receipt = await client.send("x")
+            await server.recv()
+            await receipt
+            assert sum(client.figures().confirm_seconds.counts) == timed
+
+
+@virtual_clock
 async def test_a_server_has_one_histogram_for_all_of_its_sessions():
     network = Network()
 

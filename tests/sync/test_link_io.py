@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from reliable_ws import AlreadyServed, Config, NotReliablePeer, OutcomeUnknown, SessionLost
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.sync import Sessions, wrap
 from reliable_ws.sync.link_io import LinkIO
 from reliable_ws.transport import TransportClosed
@@ -167,7 +168,7 @@ def test_ctrl_c_as_a_write_ends_leaves_the_lock_taken():
     near, far = pipe()
     lock = Interrupting()
     link = SimpleNamespace(has_output=True, close_action=None, transmit=lambda _now: b"written")
-    link_io = LinkIO(near, link, None, lock, list, confirm_timer=SimpleNamespace(number=1))
+    link_io = LinkIO(near, link, None, lock, list, confirm_timer=SimpleNamespace(due=NEVER))
     with pytest.raises(KeyboardInterrupt):
         link_io.flush()
     assert lock.locked()
