@@ -14,6 +14,7 @@ from reliable_ws.protocol.frames import TYPES, Ack, Messages
 from reliable_ws.protocol.session import Session
 from reliable_ws.wire_trace import LinkTrace
 
+from .sequences import SEQUENCE, sequence
 from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "tracing.md").read_text()
@@ -52,3 +53,12 @@ def test_the_lines_are_such_lines(tmp_path):
     page.write_text("\n".join(map(json.dumps, said)))
     (read_back,) = read([str(page)])
     assert "client -> server  Messages 1 (3 B)" in "\n".join(lines(read_back))
+
+
+def test_the_sequence_is_what_the_command_prints():
+    """If this fails, the code or the page has changed: ``python -m tests.docs.sequences``."""
+    (found,) = SEQUENCE.finditer(PAGE)
+    text = sequence()
+    assert found[0] == found[1] + text + found[2]
+    assert "[did not arrive]" in text
+    assert "[sent again]" in text
