@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 from reliable_ws.driver.session_driver import SessionDriver
@@ -36,7 +35,7 @@ class SessionStore(BaseSessionStore):
     def give(self) -> None:
         """Give the store what changed, unless it works on the change before."""
         driver = self._driver
-        change = driver.session.take_change(driver.now(), time.time())
+        change = driver.session.take_change(driver.now(), self.port.wall())
         if change is not None:
             self.port.on_slow.add(self.tell_slow)
             self.port.submit(change, self.answered)

@@ -8,6 +8,7 @@ taken in a turn of the loop. While it works, the loop goes on.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -49,6 +50,10 @@ class StorePort:
         the next one is alone as well, and waits for no others."""
         self.on_slow: set[Callable[[], None]] = set()
         "Called when the store has worked on one for :data:`STORE_SLOW` seconds."
+
+    def wall(self) -> float:
+        """Return the time that is kept with a session, in seconds since 1970."""
+        return time.time()
 
     async def open(self) -> Sequence[Stored]:
         """Open the store, and return what it has.

@@ -133,6 +133,8 @@ class Cluster:
         self._address: Address | None = None
         self._shared_secret = secrets.token_bytes(32)
         self._away_since: float | None = None
+        # What the engine's clock shows beyond our monotonic one; until it was asked, our own does.
+        self._clock_ahead = time.time() - time.monotonic()
         self._back = asyncio.Event()
         self._hurry = asyncio.Event()  # the engine is missed: look for it now
         self._served = 0
@@ -220,6 +222,7 @@ class Cluster:
             self.id,
             lambda: self._key,
             self._serve,
+            self.wall,
             timeout=self.engine_timeout,
             max_frame=max((member.max_frame for member in self._members), default=MAX_FRAME),
         )
@@ -230,7 +233,7 @@ class Cluster:
             port = await self._listener.open_for_others(self._listen or host, port)
             uri = f"ws://{f'[{host}]' if ':' in host else host}:{port}/"
         self._address = Address(self.name, this_machine(), local, uri)
-        self._links = CarriedLinks(self.engine, self.id, lambda: self._key, self._serve)
+        self._links = CarriedLinks(self.engine, self.id, lambda: self._key, self._serve, self.wall)
         with suppress(EngineAway):
             await self.settle()
         self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -283,6 +286,10 @@ class Cluster:
         """Whether the engine did not answer last time."""
         return self._away_since is not None
 
+    def wall(self) -> float:
+        """Return the engine's time, in seconds since 1970: the nodes' own clocks may differ."""
+        return time.monotonic() + self._clock_ahead
+
     async def settle(self) -> bool:
         """Renew the lease; return whether the engine has lost what it had a short while ago.
 
@@ -292,11 +299,12 @@ class Cluster:
         address = self._address
         packed = b"" if address is None else address.pack()
         try:
-            run, is_young, secret = await self.engine.settle(packed, self._shared_secret)
+            run, is_young, secret, wall = await self.engine.settle(packed, self._shared_secret)
         except EngineAway as error:
             self.note_away(error)
             raise
         self._shared_secret = secret
+        self._clock_ahead = wall - time.monotonic()
         before, self.run = self.run, run
         if self._away_since is not None:
             away = time.monotonic() - self._away_since
@@ -392,7 +400,7 @@ class Cluster:
         try:
             if there.way_from(self._machine) is not None or self._links is None:
                 inner = await open_inner(there, self._machine, self.engine_timeout)
-                await inner.send(write_ticket(ticket, self._key, time.time()))
+                await inner.send(write_ticket(ticket, self._key, self.wall()))
             else:
                 inner = await self._links.open(ticket)
             await inner.send(hello)

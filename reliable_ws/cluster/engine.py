@@ -55,6 +55,8 @@ class Settled(NamedTuple):
     "Whether that changed within the last lease: then what is missing may come again."
     secret: bytes
     "What the nodes sign with, unless the application has a secret of its own."
+    wall: float
+    "The engine's time, in seconds since 1970."
 
 
 class Entry(NamedTuple):
@@ -150,11 +152,11 @@ class Engine:
             info: Any = await self._client.info("server")
             names = [f"{PREFIX}run", f"{PREFIX}young", f"{PREFIX}secret"]
             nonce = secrets.token_hex(8)
-            run, is_young, shared = await self._settle(
+            run, is_young, shared, wall = await self._settle(
                 keys=[_lease(self._node), *names],
                 args=[address, int(self._lease * 1000), info["run_id"], nonce, secret],
             )
-        return Settled(run, bool(is_young), shared)
+        return Settled(run, bool(is_young), shared, float(wall))
 
     async def find(
         self, session: bytes, life: float, fields: Sequence[str | bytes] | None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -103,11 +102,13 @@ class CarriedLinks:
         node: bytes,
         secret: Callable[[], bytes],
         serve: Callable[[Transport, Ticket], Awaitable[None]],
+        wall: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._node = node
         self._secret = secret
         self._serve = serve
+        self._wall = wall
         self._links: dict[bytes, CarriedLink] = {}
         self._serving: set[asyncio.Task[None]] = set()
         self._listening = asyncio.get_running_loop().create_task(self._listen())
@@ -122,7 +123,7 @@ class CarriedLinks:
         link = CarriedLink(self, link_id, ticket.node, None, None)
         self._links[link_id] = link
         try:
-            signed = write_ticket(ticket, self._secret(), time.time())
+            signed = write_ticket(ticket, self._secret(), self._wall())
             await link.publish(OPEN, self._node, signed)
         except BaseException:
             self.drop(link_id)
@@ -169,7 +170,7 @@ class CarriedLinks:
 
     def _open(self, link_id: bytes, node: bytes, signed: bytes) -> None:
         try:
-            ticket = read_ticket(signed, self._secret(), self._node, time.time())
+            ticket = read_ticket(signed, self._secret(), self._node, self._wall())
         except BadTicket as error:
             logger.warning("cluster: a link through the engine was refused: %s", error)
             return

@@ -101,8 +101,11 @@ class LogPort(StorePort):
         "_append",
         "_ending",
         "_life",
+        "_patience",
         "_restate",
+        "_send_away",
         "_wait_for_engine",
+        "_wall",
         "_writing",
         "copies",
         "timer",
@@ -113,13 +116,24 @@ class LogPort(StorePort):
         append: Callable[[list[Entry]], Awaitable[list[int]]],
         restate: Callable[[list[bytes]], Awaitable[list[bytes]]],
         wait_for_engine: Callable[[], Awaitable[None]],
+        send_away: Callable[[list[bytes]], None],
+        wall: Callable[[], float],
+        *,
         life: float,
+        patience: float,
     ) -> None:
-        """``life``: seconds that the engine remembers a session that has ended."""
+        """``life``: seconds that the engine remembers a session that has ended.
+
+        ``patience``: seconds without the engine after which the peers of sessions that wait for it
+        are sent away.
+        """
         self._append = append
         self._restate = restate
         self._wait_for_engine = wait_for_engine
+        self._send_away = send_away
+        self._wall = wall
         self._life = life
+        self._patience = patience
         self._queued: list[tuple[Change, Done]] = []
         self._writing: asyncio.Task[None] | None = None
         self.waiting = 0
@@ -128,6 +142,10 @@ class LogPort(StorePort):
         self.timer: asyncio.TimerHandle | None = None
         self.copies: dict[bytes, Copy] = {}
         "Of every session that lives here."
+
+    def wall(self) -> float:
+        """Return the engine's time, which is the same for all nodes."""
+        return self._wall()
 
     async def find(self, key: str) -> tuple[bytes, int, bytes] | None:  # noqa: ARG002 - the port's
         """Raise: there are no keys here."""
@@ -178,7 +196,7 @@ class LogPort(StorePort):
                 lost = set(await self._restate(missing)) if missing else set()
                 break
             except EngineAway:
-                await self._wait_for_engine()
+                await self._wait(changes)
         answers = []
         for entry, one in zip(entries, said, strict=True):
             refused = one == REFUSED or entry.session in lost
@@ -186,6 +204,17 @@ class LogPort(StorePort):
                 self.copies.pop(entry.session, None)
             answers.append(refused)
         return answers
+
+    async def _wait(self, changes: list[Change]) -> None:
+        """Return when the engine is back. Peers that wait with us go to other nodes meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._wait_for_engine()
+                return
+            except TimeoutError:
+                behind = [change for change, _done in self._queued]
+                self._send_away([change.session for change in changes + behind])
 
     def _entry(self, change: Change) -> Entry:
         copy = self.copies.setdefault(change.session, Copy())

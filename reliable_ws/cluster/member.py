@@ -39,6 +39,9 @@ LONGEST_QUEUE = 100_000
 FIRST_RETRY = 0.2
 """Seconds after which the first peer of a session that moves comes again."""
 
+AWAY_RETRY = 1.0
+"""Seconds after which the first peer of a session that waits for the engine comes again."""
+
 LAST_STEP = 2.0
 """Seconds that the last ends of sessions may take to be told, when a node goes."""
 
@@ -62,6 +65,20 @@ class Node(Protocol):
     @property
     def name(self) -> str:
         """Its name, for people."""
+        raise NotImplementedError
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the engine did not answer last time."""
+        raise NotImplementedError
+
+    @property
+    def engine_timeout(self) -> float:
+        """Seconds that one step of the engine may take."""
+        raise NotImplementedError
+
+    def wall(self) -> float:
+        """Return the engine's time, in seconds since 1970."""
         raise NotImplementedError
 
     @property
@@ -116,7 +133,13 @@ class Member:
         self.port: LogPort | None = None
         if level == "log":
             self.port = LogPort(
-                cluster.append, self.restate, cluster.wait_for_engine, self._tombstone_life
+                cluster.append,
+                self.restate,
+                cluster.wait_for_engine,
+                self._send_away,
+                cluster.wall,
+                life=self._tombstone_life,
+                patience=cluster.engine_timeout,
             )
         self._unreached = LogLimit()  # lines about nodes that cannot be reached
         self.relays: set[PipedRelay] = set()
@@ -143,7 +166,11 @@ class Member:
         ``None``: here, or the arrival was refused. Else pass the WebSocket on.
         """
         hello = arrival.peek(data)
-        if hello is None or isinstance(data, str) or self.host.holds(hello.session):
+        if hello is None or isinstance(data, str):
+            return None
+        if self.host.holds(hello.session):
+            if self.port is not None and self._cluster.is_away:  # the answer would have to be kept
+                arrival.refuse(Code.AWAY, NO_ENGINE)
             return None
         if self._is_going:
             arrival.refuse(Code.AWAY, GOING)
@@ -243,7 +270,7 @@ class Member:
 
     def _adopt(self, stored: Stored, *, was_live: bool) -> None:
         """Go on with a session that another node had."""
-        now, wall = asyncio.get_running_loop().time(), time.time()
+        now, wall = asyncio.get_running_loop().time(), self._cluster.wall()
         kept = StoredSession(stored)
         session = kept.revive(
             now,
@@ -308,6 +335,24 @@ class Member:
         if one is not None and one.store is None:
             now = asyncio.get_running_loop().time()
             one.dispatch(one.session.move(now, "another node has this session now", 0.0))
+
+    def _send_away(self, sessions: Sequence[bytes]) -> None:
+        """Ask the peers of sessions that wait for the engine to come again, to any process."""
+        now = asyncio.get_running_loop().time()
+        waiting = [
+            one
+            for id_ in sessions
+            if (one := self.host.find(id_)) is not None and one.session.attached
+        ]
+        if waiting:
+            logger.warning(
+                "cluster node %s: %d peers wait for the engine, and are asked to come again",
+                self._cluster.name,
+                len(waiting),
+            )
+        for place, one in enumerate(waiting):
+            retry = AWAY_RETRY + self._cluster.engine_timeout * place / len(waiting)
+            one.dispatch(one.session.send_away(now, NO_ENGINE, retry))
 
     def ended(self, session: Session) -> None:
         """Note that a session has ended here. With a log, its last change has said so."""
@@ -382,7 +427,7 @@ class Member:
         state: list[str | bytes] = ["state", State.PARKED.value]
         if self.port is not None:
             return Entry(session.id, session.attempt, self.life, state, [])
-        now, wall = asyncio.get_running_loop().time(), time.time()
+        now, wall = asyncio.get_running_loop().time(), self._cluster.wall()
         stored = store_whole(session, now, wall, about_acceptor(one.principal))
         values = self._fields(session.attempt, session.key, pack_who(one.principal)) + state
         values += ["facts", stored.facts]

@@ -227,6 +227,7 @@ class Listener:
         node: bytes,
         secret: Callable[[], bytes],
         serve: Callable[[Transport, Ticket], Awaitable[None]],
+        wall: Callable[[], float],
         *,
         timeout: float,
         max_frame: int,
@@ -234,6 +235,7 @@ class Listener:
         self._node = node
         self._secret = secret
         self._serve = serve
+        self._wall = wall
         self._timeout = timeout
         self._max_size = max_frame + SLACK
         self._servers: list[Any] = []
@@ -282,7 +284,7 @@ class Listener:
         try:
             async with asyncio.timeout(self._timeout):
                 data = await inner.recv()
-            ticket = read_ticket(data, self._secret(), self._node, time.time())
+            ticket = read_ticket(data, self._secret(), self._node, self._wall())
         except BadTicket as error:
             if self._refused.admits(time.monotonic()):
                 words = "cluster: a WebSocket of another node was refused: %s%s"

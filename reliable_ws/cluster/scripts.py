@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 SETTLE = """
--- Renew a node's lease, and say whether the engine still is the one that the nodes know.
+-- Renew a node's lease, and say whether the engine still is the one that the nodes know, and what
+-- time it is there.
 -- KEYS: lease, run, young, secret.  ARGV: address, lease in ms, id of the run, nonce, secret.
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[4], ARGV[5], 'NX')
@@ -32,7 +33,9 @@ if not run or string.sub(run, 1, #ARGV[3]) ~= ARGV[3] then
   redis.call('SET', KEYS[2], run)
   redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
 end
-return {run, redis.call('EXISTS', KEYS[3]), redis.call('GET', KEYS[4])}
+local time = redis.call('TIME')
+return {run, redis.call('EXISTS', KEYS[3]), redis.call('GET', KEYS[4]), time[1] .. '.' ..
+  string.format('%06d', time[2])}
 """
 
 FIND = """

@@ -494,6 +494,18 @@ class Session:
             self.link.leave(Code.AWAY, reason, refuse)
         return self.end(now, Ending(End.KEPT, Code.RESTART, reason))
 
+    def send_away(self, now: float, reason: str, retry: float) -> list[Event]:
+        """Ask the peer to come again after ``retry`` seconds; the session lives on (REFUSE-7).
+
+        It may reach another process then, for which what this one waits for is no obstacle.
+        """
+        link = self.link
+        if link is not None and self.attached:
+            link.leave(Code.AWAY, reason, Refuse(Code.AWAY, reason, int(retry * 1000), None))
+            link.held = False  # what is not kept is not said by this
+            self._link_over(link, Code.AWAY, reason, now)
+        return self.poll(now)
+
     def leave_store(self) -> None:
         """Give the store nothing more: the session goes on there, whatever becomes of it here."""
         if self.durable is not None and not self.durable.closed:

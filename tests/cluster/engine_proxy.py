@@ -126,6 +126,11 @@ class EngineProxy:
         """Let nothing through, as a network that drops packets, until :meth:`mend`."""
         self._flows.clear()
 
+    def lead_to(self, engine_port: int) -> None:
+        """Drop the line, and lead to another engine from now on."""
+        self._engine_port = engine_port
+        self._drop()
+
     def mend(self) -> None:
         """Let everything through again."""
         self._is_cut = False

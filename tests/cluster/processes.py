@@ -96,10 +96,16 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, engine: RedisServer, level: str, count: int = 3, **options: Any
+    folder: Path, engine: RedisServer, level: str, count: int = 3, first: int = 0, **options: Any
 ) -> AsyncIterator[tuple[list[Node], Balancer]]:
-    """So many nodes, and a balancer that sends every connection to a random one."""
-    nodes = [Node(folder, engine, f"n{number}", level, **options) for number in range(count)]
+    """So many nodes, and a balancer that sends every connection to a random one.
+
+    ``first``: the number of the first one, for its name.
+    """
+    nodes = [
+        Node(folder, engine, f"n{number}", level, **options)
+        for number in range(first, first + count)
+    ]
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             await stack.enter_async_context(node.line)

@@ -12,8 +12,9 @@ import reliable_ws
 from reliable_ws import SessionMoved
 
 from .audit import Notes
+from .engine_proxy import EngineProxy
 from .processes import running
-from .scene import BACKOFF, CONFIG, echo, nodes
+from .scene import BACKOFF, CONFIG, Scene, echo, nodes
 from .servers import RedisServer
 from .test_relay import exchange, until
 
@@ -166,3 +167,56 @@ async def test_keys_need_a_store(engine: RedisServer) -> None:
     async with nodes(engine, "log", handler) as scene, scene.connect() as conn:
         assert await conn.recv(timeout=5) == "done"
     assert len(errors) == 2
+
+
+async def test_peers_that_wait_for_the_engine_are_sent_to_other_nodes(engine: RedisServer) -> None:
+    """REFUSE-7: a node that is cut off from the engine keeps no peer waiting, nor its sessions."""
+    causes: list[BaseException | None] = []
+    events: list[reliable_ws.ConnectionEvent] = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        try:
+            await echo(conn)
+        except reliable_ws.ConnectionClosed as error:
+            causes.append(error.__cause__)
+            raise
+
+    scene = Scene(engine, "log", handler)
+    async with EngineProxy("line", engine.port, print) as line, scene.balancer:
+        await scene.add(line.url, engine_timeout=0.3)
+        await scene.add()
+        scene.only(0)
+        async with scene.connect(on_event=events.append) as idle, scene.connect() as conn:
+            await exchange(idle, 1)
+            await exchange(conn, 1)
+            line.cut()
+            scene.only(1)
+            await (await conn.send(2))  # told 4503, and the other node has the session then
+            assert await conn.recv(timeout=10) == 2
+            assert scene.clusters[1].stats.claimed == 1
+            assert {event.name for event in events} == {"opened"}  # it waits for nothing
+            line.mend()
+            await until(lambda: causes)
+            assert isinstance(causes[0], SessionMoved)
+            await exchange(idle, 2)
+            await exchange(conn, 3)
+        for server in scene.servers:
+            await server.drain(1, sessions="close")
+
+
+async def test_a_node_that_is_cut_off_takes_no_hello_of_its_own_sessions(
+    engine: RedisServer,
+) -> None:
+    """STORE-1: the answer would have to be kept first."""
+    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+        await exchange(conn, 1)
+        engine.stop()
+        await until(lambda: scene.clusters[0].stats.engine_away > 0)
+        events: list[reliable_ws.ConnectionEvent] = []
+        scene.move_to(0)
+        receipt = await conn.send(2)
+        await until(lambda: scene.balancer.connections >= 3)
+        assert not events
+        engine.start()
+        await receipt
+        assert await conn.recv(timeout=10) == 2

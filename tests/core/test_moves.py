@@ -41,6 +41,22 @@ def test_a_peer_is_told_when_to_come_again():
     assert pair.client.ended is None
 
 
+def test_a_peer_is_sent_away_and_its_session_lives_on():
+    """REFUSE-7: with a store that keeps nothing just now, the next WebSocket may reach another."""
+    pair = Pair()
+    pair.connect()
+    pair.client.send("waits")
+    pair.run()
+    pair.server.keep_in_store({"principal": None})
+    pair.server.durable.hold(pair.server.link)  # as before a Welcome that is not kept
+    pair.server_events += pair.server.send_away(pair.now, "the engine is away", 2.0)
+    pair.run()
+    assert Detached(Code.AWAY, "the engine is away", 2.0) in pair.client_events
+    assert pair.server.ended is None
+    assert not pair.server.attached
+    assert pair.server.send_away(pair.now, "again", 2.0) == []  # nobody is there
+
+
 def test_what_was_owed_goes_on_in_the_other_process():
     """RESUME-7: nothing is lost, and what may come twice is flagged."""
     pair = Pair()

@@ -1,0 +1,128 @@
+"""Engines that fail over, with a replica that lacks the last moments; clocks that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import reliable_ws
+
+from .audit import Notes
+from .processes import Node, running
+from .scene import BACKOFF, CONFIG
+from .servers import RedisServer
+from .test_relay import until
+
+
+@pytest.fixture
+def replica(engine: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """A second engine, which has what the first one has."""
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    server = RedisServer(folder, "--replicaof", "127.0.0.1", str(engine.port))
+    yield server
+    server.stop()
+
+
+async def follow(engine: RedisServer, replica: RedisServer) -> None:
+    """Return when the replica has all that the engine has."""
+    with engine.client as client:
+        await until(lambda: client.wait(1, 1000) == 1)
+    with replica.client as client:
+        await until(lambda: client.info("replication")["master_link_status"] == "up")
+
+
+def fail_over(engine: RedisServer, replica: RedisServer, ring: list[Node]) -> None:
+    """Let the engine die, and lead the nodes to what the replica has."""
+    engine.stop()
+    for node in ring:
+        node.line.lead_to(replica.port)
+
+
+async def send(conn: reliable_ws.Connection, *messages: str) -> None:
+    for message in messages:
+        await (await conn.send(message))
+        assert (await conn.recv(timeout=10)).split(":")[1] == message
+
+
+async def test_owners_tell_a_replica_what_it_lacks(
+    engine: RedisServer, replica: RedisServer, tmp_path: Path
+) -> None:
+    """The replica is promoted without the last moments, and the owner lives: nothing is lost."""
+    async with running(tmp_path, engine, "log", count=2, lease=1.0) as (ring, balancer):
+        balancer.choose = lambda _ports: ring[0].port
+        async with reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG) as conn:
+            await send(conn, "1")
+            await follow(engine, replica)
+            with replica.client as client:
+                client.replicaof("NO", "ONE")  # from here on it lacks everything
+            await send(conn, "2", "3")
+            fail_over(engine, replica, ring)
+            await send(conn, "4")
+            with replica.client as client:
+                run, key = client.info("server")["run_id"], b"reliable-ws:s:" + conn.id
+                await until(lambda: client.hget(key, "run").startswith(run.encode()))
+            # It has all of it now: the owner may die as well.
+            ring[0].kill()
+            balancer.choose = lambda _ports: ring[1].port
+            await send(conn, "5")
+            takes = Notes(ring).taken[conn.id.hex()]
+    assert [take.message for take in takes] == ["1", "2", "3", "4", "5"]
+
+
+async def test_a_session_is_said_to_be_lost_if_replica_and_owner_are_not_enough(
+    engine: RedisServer, replica: RedisServer, tmp_path: Path
+) -> None:
+    """The owner dies, and the replica lacks what it had said last: nothing is guessed."""
+    async with running(tmp_path, engine, "log", count=2, lease=1.0) as (ring, balancer):
+        balancer.choose = lambda _ports: ring[0].port
+        conn = await reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG)
+        await send(conn, "1")
+        await follow(engine, replica)
+        with replica.client as client:
+            client.replicaof("NO", "ONE")
+        await send(conn, "2")
+        ring[0].kill()
+        fail_over(engine, replica, ring)
+        balancer.choose = lambda _ports: ring[1].port
+        receipt = await conn.send("3")
+        with pytest.raises(reliable_ws.DeliveryError):
+            await receipt
+        assert conn.close_code == 4404
+        report = conn.report
+        assert report.confirmed == 2
+        assert [one.message for one in report.undelivered] == ["3"]
+        takes = Notes(ring).taken[conn.id.hex()]
+    assert [take.message for take in takes] == ["1", "2"]
+
+
+@pytest.mark.parametrize("level", ["park", "log"])
+async def test_clocks_of_nodes_may_be_wrong(
+    engine: RedisServer, tmp_path: Path, level: str
+) -> None:
+    """A node whose clock is an hour ahead passes WebSockets on, and takes sessions over."""
+    async with (
+        running(tmp_path, engine, level, count=1) as ((right,), balancer),
+        running(tmp_path, engine, level, count=1, first=1, ahead=3600.0) as ((wrong,), _balancer),
+    ):
+        balancer.choose = lambda _ports: right.port
+        async with reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG) as conn:
+            await send(conn, "1")
+            balancer.choose = lambda _ports: wrong.port
+            balancer.cut()
+            await send(conn, "2")  # passed on: the ticket is good
+            assert not Notes([wrong]).taken
+            await right.stop()
+            await send(conn, "3")  # taken over, and not for expired
+            right.start()
+            await right.ready()
+            balancer.choose = lambda _ports: right.port
+            balancer.cut()
+            await send(conn, "4")  # the other way round
+            await wrong.stop()
+            await send(conn, "5")
+        session = conn.id.hex()
+        for node, messages in ((right, ["1", "2", "5"]), (wrong, ["3", "4"])):
+            assert [take.message for take in Notes([node]).taken[session]] == messages
