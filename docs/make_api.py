@@ -270,6 +270,7 @@ INTERNAL = (
     "Cluster.note_away",
     "Cluster.reach",
     "Cluster.settle",
+    "Cluster.wall",
     "Cluster.share",
     "Cluster.start",
     "Cluster.wait_for_engine",
