@@ -1,4 +1,6 @@
-"""What a cluster costs (docs/cluster.md): ``make bench-cluster``. Needs redis-server.
+"""What a cluster costs (docs/cluster.md): ``make bench-cluster``.
+
+It needs redis-server, and python-socketio (the dependency group ``bench``).
 
 Nodes and an engine, each in a process of its own, and one client here. Each row is measured a few
 times, in turn with the others, and the best counts: only ratios within one run mean anything. The
@@ -23,6 +25,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import reliable_ws
+
+from . import rooms
 
 HOST = "127.0.0.1"
 PAYLOAD = b"x" * 256
@@ -155,7 +159,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def compare(messages: int, rounds: int) -> None:
+async def compare(messages: int, times: int, members: int) -> None:
     with tempfile.TemporaryDirectory() as folder, programs() as start:
         port = free_port()
         engine = f"redis://{HOST}:{port}"
@@ -179,7 +183,7 @@ async def compare(messages: int, rounds: int) -> None:
             else:
                 conn = await reliable_ws.connect(uri, proxy=None)
             rows[name] = Row(conn)
-        for _ in range(rounds):
+        for _ in range(times):
             for row in rows.values():
                 await row.measure(messages)
         base = rows["no cluster"]
@@ -189,6 +193,7 @@ async def compare(messages: int, rounds: int) -> None:
             print(f"{name:26}{row.stream:>12,.0f}{ratio:>7.2f}x{row.single:>10.2f}{more:>+10.2f}")
             await row.conn.close()
         print(f"{SESSIONS:,} sessions in the engine: {await memory_of_sessions(engine):.1f} MB")
+        await rooms.compare(engine, [free_port() for _ in range(6)], members, times)
 
 
 def main() -> None:
@@ -196,12 +201,13 @@ def main() -> None:
     parser.add_argument("what", nargs="*")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--members", type=int, default=1000)
     given = parser.parse_args()
     if given.what[:1] == ["node"]:
         asyncio.run(node(int(given.what[1]), given.what[2], given.what[3]))
         return
     os.environ["no_proxy"] = HOST
-    asyncio.run(compare(given.messages, given.rounds))
+    asyncio.run(compare(given.messages, given.rounds, given.members))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs for ``restart_workers.py``: redis-server, haproxy, and workers behind it."""
+"""Programs for two examples: redis-server, haproxy, and workers behind it."""
 
 from __future__ import annotations
 

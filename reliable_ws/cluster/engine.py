@@ -266,7 +266,7 @@ class Engine:
         async with self._bounded(), self._client.pipeline(transaction=False) as pipe:
             if read is not None:
                 await self._read(keys=[box], args=[*read, self._node, GROUPS], client=pipe)
-            pipe.xread({box: "0"}, count=READ_AT_ONCE, block=int(self._timeout * 500))
+            pipe.xread({box: "0"}, count=READ_AT_ONCE, block=int(self._timeout * 250))
             said: Any = await pipe.execute()
         streams = said[-1]
         return streams[0][1] if streams else []

@@ -104,6 +104,9 @@ SAYS = {
         r"\d+ orders: all answered, in order; \d+ came a second time, and were flagged",
         r"\d+ WebSockets were lost, and no session",
     ],
+    "chat_room": [
+        r"\d{3,} lines, in the same order for all: True",
+    ],
     "report": [
         r"websockets: 5 sent, no error, close code 1000",
         r"reliable_ws: 5 sent, 2 confirmed, 2 not taken, 1 unknown; finished \(1000\)",
