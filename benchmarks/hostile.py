@@ -348,6 +348,16 @@ def _() -> Sequence[bytes]:
     return [msgpack.packb([[0, "x" * (MIB - 20)]])] * 20
 
 
+@flood("a frame that is skipped, 8,000 empty lists")
+def _() -> Sequence[bytes]:
+    return [msgpack.packb([[0, [[]] * 4000, [[]] * 4000]])] * 20
+
+
+@flood("a frame that is skipped, 8,000 texts of 120 bytes")
+def _() -> Sequence[bytes]:
+    return [msgpack.packb([[0, ["x" * 120] * 4000, ["x" * 120] * 4000]])] * 20
+
+
 def asking(name: str, method: str, params: bytes) -> None:
     """Register a peer that asks 12,000 times, as often as it may, and takes the answers."""
 
