@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import repeat
 from typing import Any, Protocol
 
 from reliable_ws.aio.membership import Host, Level, Served
@@ -384,7 +383,8 @@ class Member:
         by = loop.time() + timeout
         self._is_going = self._cluster.is_leaving = True
         peers = len(self.relays) + len(served)
-        first = await self._leave_relays(within / peers if peers else 0.0)
+        first = len(self.relays)
+        self._leave_relays(within / max(1, peers))
         if self.port is not None:
             for one in served:
                 if one.store is not None:
@@ -411,15 +411,10 @@ class Member:
             )
         self._cluster.moved += done
 
-    async def _leave_relays(self, every: float) -> int:
-        """Ask the clients of sessions that others have to come again, one after the other.
-
-        Return how many they are.
-        """
-        relays = list(self.relays)
-        retries = [FIRST_RETRY + every * place for place in range(len(relays))]
-        await asyncio.gather(*map(PipedRelay.leave, relays, repeat(GOING), retries))
-        return len(relays)
+    def _leave_relays(self, every: float) -> None:
+        """Ask the clients of sessions that others have to come again, one after the other."""
+        for place, relay in enumerate(self.relays):
+            relay.leave(GOING, FIRST_RETRY + every * place)
 
     def _parked(self, one: Served) -> Entry:
         """Return all of a session, for whoever is asked for it."""
@@ -447,7 +442,8 @@ class Member:
         if self._left:
             return
         self._left = self._is_going = True
-        await self._leave_relays(within / max(1, len(self.relays)))
+        self._leave_relays(within / max(1, len(self.relays)))
+        await asyncio.gather(*map(PipedRelay.ended, self.relays))
         tasks = self._forgetting | ({self._writing} if self._writing is not None else set())
         if tasks:  # ends are told if that takes no longer than one step
             _done, late = await asyncio.wait(tasks, timeout=LAST_STEP)

@@ -41,8 +41,8 @@ TOO_BIG_TOLD = 3009
 YOUNG = 60.0
 """Seconds for which a socket that refuses may belong to a process that is just starting."""
 
-LAST_WORD = 1.0
-"""Seconds that a client has to take the last word of a node that leaves."""
+LAST_WORD = 3.0
+"""Seconds that a client has to take the last word of a node that leaves, and to close."""
 
 SLACK = 64 * 1024
 """Bytes that an inner WebSocket takes above the largest frame."""
@@ -181,14 +181,17 @@ class PipedRelay:
             self._ended.set()
             self._on_end(self)
 
-    async def leave(self, reason: str, retry: float) -> None:
-        """Ask the client to come again after so many seconds, and return when it was told.
+    def leave(self, reason: str, retry: float) -> None:
+        """Ask the client to come again after so many seconds.
 
         It reaches another node then, and the owner has noticed nothing but the loss of a WebSocket.
         """
         if not self._leaving.done():
             refuse = Refuse(Code.AWAY, reason, int(retry * 1000), None)
             self._leaving.set_result(encode([refuse]))
+
+    async def ended(self) -> None:
+        """Return when both WebSockets are gone: once it was to leave, soon."""
         await self._ended.wait()
 
 

@@ -31,6 +31,9 @@ OPENED = 50
 GROUPS = 40
 """The clients end in so many groups, one after the other."""
 
+TOLD = {"4503 moving to another process", "4503 this process is going away"}
+"""Why a WebSocket ends whose client was told when to come again."""
+
 POLL = 0.2
 """Seconds between two looks at all clients."""
 
@@ -129,13 +132,16 @@ async def restart(node: Node, clients: Clients, balancer: Balancer, within: floa
     await asyncio.sleep(max(0.0, begun + within + 1 - time.monotonic()))
     await clients.served()
     came = balancer.arrivals[before:]
-    told = sum(count for why, count in clients.why().items() if why.startswith("4503"))
+    why = clients.why()
+    told = sum(count for reason, count in why.items() if reason in TOLD)
     most, even = busiest(came), told / within
     print(
         f"{node.name} restarted: {told} clients were told to come again, {len(came)} WebSockets "
         f"came, at most {most} in a second (evenly: {even:.0f})",
         flush=True,
     )
+    for reason in why.keys() - TOLD:
+        print(f"    and {why[reason]} for {reason!r}")
     assert most <= even * (1 + JITTER) * SLACK, "they came all at once"
 
 

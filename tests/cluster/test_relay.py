@@ -277,7 +277,8 @@ async def test_a_client_that_does_not_listen_keeps_no_node_from_leaving(
     piped = relay.PipedRelay(inner, ended.append)
     carrying = asyncio.create_task(piped.carry(client))
     async with asyncio.timeout(5):
-        await piped.leave("going", 1.0)
+        piped.leave("going", 1.0)
+        await piped.ended()
         await carrying
     assert ended == [piped]
     assert client.is_gone
