@@ -12,6 +12,7 @@ Needs the extra ``redis``. Nothing else of the library imports this package.
 :mod:`.records`           what the engine has of a session (pure)
 :mod:`.scripts`           the steps of the engine
 :mod:`.engine`            Redis or Valkey
+:mod:`.durability`        what the engine's answer means (pure)
 :mod:`.log`               the engine as a write-ahead log
 :mod:`.relay`             WebSockets from node to node
 :mod:`.links`             the same through the engine

@@ -19,6 +19,7 @@ from reliable_ws.driver.status import logger
 from reliable_ws.protocol.config import Config
 from reliable_ws.transport import Transport
 
+from .durability import DURABILITIES, Durability
 from .engine import Engine, EngineAway, Entry
 from .groups import Groups, SharedGroup
 from .links import CarriedLinks, cancel_all
@@ -86,12 +87,17 @@ class Cluster:
         lease: Seconds after which a node that the engine does not hear is taken for dead.
         takeover_timeout: Seconds for which a publication waits for members whose process is gone,
             until another process has taken over their sessions. Then their outcome is *unknown*.
+        durability: What the engine's answer has to mean. ``"memory"``: the engine has it.
+            ``"fsync"``: its disk has it as well (``appendfsync always``). ``"replicated"``: a
+            replica has it as well, which each step waits for. A node does not start with an engine
+            that does less.
         engine_timeout: Seconds that one step of the engine, and one inner WebSocket's opening, may
             take.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: ``advertise`` is no such address, or a time is not above 0.
+        ValueError: ``advertise`` is no such address, there is no such ``durability``, or a time is
+            not above 0.
     """
 
     def __init__(
@@ -104,12 +110,15 @@ class Cluster:
         secret: str | bytes | None = None,
         lease: float = 10.0,
         takeover_timeout: float = 30.0,
+        durability: Durability = "memory",
         engine_timeout: float = 2.0,
     ) -> None:
         if not isinstance(engine, str) and not hasattr(engine, "register_script"):
             raise TypeError(f"engine must be a URL, or a redis.asyncio.Redis, not {engine!r:.100}")
         if lease <= 0 or engine_timeout <= 0 or takeover_timeout <= 0:
             raise ValueError("lease=, takeover_timeout= and engine_timeout= must be above 0")
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability= must be one of {DURABILITIES}, not {durability!r}")
         self._engine_at = engine
         self._name = node
         self._advertise = None if advertise is None else _host_and_port(advertise)
@@ -117,6 +126,7 @@ class Cluster:
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self.lease = lease
         self.takeover_timeout = takeover_timeout
+        self.durability: Durability = durability
         self.engine_timeout = engine_timeout
         self.id = b""
         "This process, for the engine. Drawn when it starts."
@@ -198,6 +208,7 @@ class Cluster:
 
         Raises:
             OSError: It cannot be listened for other nodes.
+            ValueError: The engine does not do what ``durability=`` says.
         """
         if self._starting is None:
             self._starting = asyncio.get_running_loop().create_task(self._start())
@@ -218,6 +229,12 @@ class Cluster:
                 lease=self.lease,
                 timeout=self.engine_timeout,
             )
+        self.engine.is_replicated = self.durability == "replicated"
+        with suppress(EngineAway):
+            fault = await self.engine.fault(self.durability)
+            if fault is not None:
+                await self.engine.close()
+                raise ValueError(f"durability={self.durability!r}: {fault}")
         self._listener = Listener(
             self.id,
             lambda: self._key,
@@ -311,6 +328,8 @@ class Cluster:
             logger.warning("cluster node %s: the engine is back after %.1f s", self.name, away)
             self._away_since = None
         self._back.set()
+        if before != run:
+            await self._check_engine()
         if before not in {b"", run}:
             logger.warning(
                 "cluster node %s: the engine was restarted, or is another one: all sessions are "
@@ -320,6 +339,18 @@ class Cluster:
             self._restate_soon()
             self._groups.engine_changed()
         return is_young
+
+    async def _check_engine(self) -> None:
+        """Tell if an engine that was away, or is another one now, keeps less than it has to."""
+        with suppress(EngineAway):
+            fault = await self.engine.fault(self.durability)
+            if fault is not None:
+                logger.error(
+                    "cluster node %s: durability=%r does not hold now: %s",
+                    self.name,
+                    self.durability,
+                    fault,
+                )
 
     def note_away(self, error: EngineAway) -> None:
         """Note that the engine cannot be asked."""

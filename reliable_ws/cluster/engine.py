@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import redis.asyncio
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from . import scripts
+from .durability import Durability, fault_of
 from .records import Found
 
 __all__ = ["Appended", "Engine", "EngineAway", "Entry", "Outgoing", "Registration", "Settled"]
@@ -118,6 +119,8 @@ class Engine:
         self._node = node
         self._lease = lease
         self._timeout = timeout
+        self.is_replicated = False
+        "Whether a change counts as kept only when a replica has it as well."
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._failures = 0
         make = client.register_script
@@ -187,11 +190,43 @@ class Engine:
             args += [entry.attempt, life, len(entry.values), len(entry.names)]
             args += entry.values
             args += entry.names
+        keys = [_session(entry.session) for entry in entries]
+        if self.is_replicated:
+            async with self._bounded(), self._client.pipeline(transaction=False) as pipe:
+                await self._append(keys=keys, args=args, client=pipe)
+                (kept,) = await self._replicate(pipe)
+                return list(kept)
         async with self._bounded():
-            said: list[int] = await self._append(
-                keys=[_session(entry.session) for entry in entries], args=args
-            )
+            said: list[int] = await self._append(keys=keys, args=args)
         return said
+
+    async def _replicate(self, pipe: Any) -> list[Any]:
+        """Do what is in a pipeline; return the answers when a replica has it as well.
+
+        Raises:
+            EngineAway: None has it in time.
+        """
+        pipe.wait(1, int(self._timeout * 500))
+        said: list[Any]
+        *said, replicas = await pipe.execute()
+        if not replicas:
+            raise EngineAway("no replica of it answers")
+        return said
+
+    async def fault(self, durability: Durability) -> str | None:
+        """Return why the engine's answer means less than ``durability``, or ``None``."""
+        if durability == "memory":
+            return None
+        appendfsync: Any = None
+        async with self._bounded():
+            info: Any = await self._client.info("persistence")
+            info |= await self._client.info("replication")
+            with suppress(ResponseError):  # not for this user
+                config = await self._client.config_get("appendfsync")
+                appendfsync = next(iter(config.values()), None)
+        if isinstance(appendfsync, bytes):
+            appendfsync = appendfsync.decode()
+        return fault_of(durability, info, appendfsync)
 
     async def restate(self, entries: Iterable[Entry]) -> list[bytes]:
         """Say all that there is of these sessions; return the ids of those that others have."""
@@ -200,7 +235,7 @@ class Engine:
             for one in entries:
                 args = [self._node, one.attempt, int((one.life or 0) * 1000), *one.values]
                 await self._restate(keys=[_session(one.session)], args=args, client=pipe)
-            said = await pipe.execute()
+            said = await (self._replicate(pipe) if self.is_replicated else pipe.execute())
         return [one.session for one, refused in zip(entries, said, strict=True) if refused]
 
     async def forget(self, session: bytes) -> None:

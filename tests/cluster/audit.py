@@ -47,6 +47,8 @@ class Client:
         self.report: Report | None = None
         self.ends: Counter[str] = Counter()
         "Why its WebSockets ended, or could not be opened."
+        self.told: list[float] = []
+        "Moments to come again that it was told, by the monotonic clock."
         self._conn: reliable_ws.Connection | None = None
 
     @property
@@ -99,6 +101,9 @@ class Client:
     def _note(self, event: reliable_ws.ConnectionEvent) -> None:
         if event.name == "detached":
             self.ends[f"{event.code} {event.reason}"] += 1
+            retry = event.connection._driver.retry
+            if retry:
+                self.told.append(time.monotonic() + retry)
         elif event.attempt is not None:
             self.ends[event.attempt.reason] += 1
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import reliable_ws
+from reliable_ws.cluster.durability import Durability
+from tests.support.ports import HOST
 
 from .audit import Notes
 from .processes import Node, running
-from .scene import BACKOFF, CONFIG
+from .scene import BACKOFF, CONFIG, Scene, echo
 from .servers import RedisServer
-from .test_relay import until
+from .test_relay import exchange, until
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ async def test_a_session_is_said_to_be_lost_if_replica_and_owner_are_not_enough(
     assert [take.message for take in takes] == ["1", "2"]
 
 
-@pytest.mark.parametrize("level", ["park", "log"])
+@pytest.mark.parametrize("level", ["park", pytest.param("log", marks=pytest.mark.slow)])
 async def test_clocks_of_nodes_may_be_wrong(
     engine: RedisServer, tmp_path: Path, level: str
 ) -> None:
@@ -126,3 +129,85 @@ async def test_clocks_of_nodes_may_be_wrong(
         session = conn.id.hex()
         for node, messages in ((right, ["1", "2", "5"]), (wrong, ["3", "4"])):
             assert [take.message for take in Notes([node]).taken[session]] == messages
+
+
+REFUSED = [
+    ("fsync", (), "appendonly yes"),
+    ("fsync", ("--appendonly", "yes"), "appendfsync always"),
+    ("replicated", (), "no replica"),
+]
+
+
+@pytest.mark.parametrize(("durability", "options", "words"), REFUSED)
+async def test_an_engine_that_keeps_less_than_is_asked_for_is_refused(
+    tmp_path: Path, durability: Durability, options: tuple[str, ...], words: str
+) -> None:
+    engine = RedisServer(tmp_path, *options)
+    try:
+        cluster = reliable_ws.Cluster(engine.url, durability=durability)
+        with pytest.raises(ValueError, match=words):
+            await reliable_ws.serve(echo, HOST, 0, cluster=cluster, level="log")
+    finally:
+        engine.stop()
+
+
+async def test_an_engine_that_tells_nothing_of_its_disk_is_refused(tmp_path: Path) -> None:
+    engine = RedisServer(tmp_path, "--appendonly", "yes", "--rename-command", "CONFIG", "")
+    try:
+        cluster = reliable_ws.Cluster(engine.url, durability="fsync")
+        with pytest.raises(ValueError, match="CONFIG GET"):
+            await cluster.start()
+    finally:
+        engine.stop()
+
+
+async def test_with_fsync_and_replicas_sessions_are_served(tmp_path: Path) -> None:
+    engine = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    try:
+        scene = Scene(engine, "log", echo)
+        async with scene.balancer:
+            await scene.add(durability="fsync")
+            scene.only(0)
+            async with scene.connect() as conn:
+                await exchange(conn, 1)
+            await scene.servers[0].drain(1)
+    finally:
+        engine.stop()
+
+
+async def test_a_change_is_kept_when_a_replica_has_it(
+    engine: RedisServer, replica: RedisServer
+) -> None:
+    """STORE-2, STORE-3: without a replica nothing is said, and with it all goes on."""
+    await follow(engine, replica)
+    scene = Scene(engine, "log", echo)
+    async with scene.balancer:
+        await scene.add(durability="replicated", engine_timeout=0.5)
+        scene.only(0)
+        async with scene.connect() as conn:
+            await exchange(conn, 1)
+            assert replica.process is not None
+            replica.process.send_signal(signal.SIGSTOP)
+            receipt = await conn.send(2)
+            await until(lambda: scene.clusters[0].stats.engine_away > 0)
+            assert receipt.outcome is reliable_ws.Outcome.PENDING
+            replica.process.send_signal(signal.SIGCONT)
+            await receipt
+            assert await conn.recv(timeout=10) == 2
+        await scene.servers[0].drain(1)
+
+
+async def test_an_engine_that_keeps_less_later_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    cluster = reliable_ws.Cluster(engine.url, durability="fsync", lease=0.3)
+    try:
+        await cluster.start()
+        engine.stop()
+        engine.options = ()
+        engine.start()
+        await until(lambda: "durability='fsync' does not hold now" in caplog.text)
+    finally:
+        await cluster.close()
+        engine.stop()

@@ -211,9 +211,9 @@ async def test_clients_of_others_sessions_are_asked_to_come_again_as_well(
         scene.only(0)
         begun = asyncio.get_running_loop().time()
         await scene.servers[1].drain(5, within=1.0)
+        await until(lambda: all(client.stats.resumes == 2 for client in clients))
         codes = [(event.code, event.reason) for event in events if event.name == "detached"]
         assert codes == [(4503, "this process is going away")] * 10
-        await until(lambda: all(client.stats.resumes == 2 for client in clients))
         assert asyncio.get_running_loop().time() - begun > 0.9
         assert scene.clusters[0].stats.claimed == 0  # their handlers live on
         for client in clients:
