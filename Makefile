@@ -14,7 +14,8 @@
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: ten minutes or so
 #   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster
 #   make explore             every schedule of the larger worlds: half an hour or so
-#   make bench               compare with plain websockets
+#   make bench               compare with plain websockets and with picows: five minutes
+#   make bench-full          the same with what is used instead, with uvloop, in two Pythons; a plot
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
 #   make bench-cluster       compare sessions of a cluster with those of one process
 #   make bench-js            compare the JavaScript client with what is used instead, in Node and in pages
@@ -53,7 +54,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-full bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,8 +62,14 @@ help:
 demo: $(RUNTIME)
 	$(BIN)/python -m reliable_ws demo $(if $(FILE),--file "$(FILE)")
 
+# BENCH_ARGS="--only confirmed --rounds 9" runs a part of it.
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# Brokers: apt-get install nats-server mosquitto
+bench-full: $(DEV)
+	$(PIP) install -qq --group bench
+	$(BIN)/python -m benchmarks.full $(BENCH_ARGS)
 
 # Brokers: apt-get install nats-server mosquitto
 bench-durable: $(DEV)

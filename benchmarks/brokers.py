@@ -9,9 +9,21 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ABSENT", "start_mqtt", "start_nats"]
+__all__ = [
+    "ABSENT",
+    "MQTT_IN_FLIGHT",
+    "NATS_IN_FLIGHT",
+    "find",
+    "free_port",
+    "mqtt_client",
+    "start_mqtt",
+    "start_nats",
+    "until_open",
+]
 
 ABSENT = "absent: apt-get install nats-server mosquitto; pip install --group bench"
 
@@ -26,7 +38,7 @@ Stream = Callable[[bytes, int], Awaitable[None]]
 
 async def start_nats(stack: AsyncExitStack, directory: Path) -> Stream | None:
     """Start a server with a stream in files; ``None``: it, or its client, is not installed."""
-    program = shutil.which("nats-server")
+    program = find("nats-server")
     try:
         import nats
         from nats.js.api import StorageType
@@ -34,10 +46,10 @@ async def start_nats(stack: AsyncExitStack, directory: Path) -> Stream | None:
         return None
     if program is None:
         return None
-    port = _free_port()
+    port = free_port()
     files = str(directory / "nats")
     _start(stack, [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", files])
-    await _until_open(port)
+    await until_open(port)
     client = await nats.connect(f"nats://127.0.0.1:{port}")
     stack.push_async_callback(client.close)
     context = client.jetstream(publish_async_max_pending=NATS_IN_FLIGHT)
@@ -53,17 +65,10 @@ async def start_nats(stack: AsyncExitStack, directory: Path) -> Stream | None:
 
 async def start_mqtt(stack: AsyncExitStack, directory: Path) -> Stream | None:
     """Start a broker that has a persistent subscriber; ``None``: it is not installed."""
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin") or shutil.which(
-        "mosquitto"
-    )
-    try:
-        from paho.mqtt import client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-    except ImportError:
+    program = find("mosquitto")
+    if program is None or find_spec("paho") is None:
         return None
-    if program is None:
-        return None
-    port = _free_port()
+    port = free_port()
     files = directory / "mosquitto"
     files.mkdir()
     files.chmod(0o777)
@@ -74,27 +79,17 @@ async def start_mqtt(stack: AsyncExitStack, directory: Path) -> Stream | None:
         f"max_inflight_messages {MQTT_IN_FLIGHT}\nuser root\nlog_type error\n"
     )
     _start(stack, [program, "-c", str(settings)])
-    await _until_open(port)
-
-    def connect(name: str) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
-        client.max_inflight_messages_set(MQTT_IN_FLIGHT)
-        there = threading.Event()
-        client.on_connect = lambda *_args: there.set()
-        client.connect("127.0.0.1", port)
-        client.loop_start()
-        there.wait(10)
-        return client
+    await until_open(port)
 
     # The broker keeps messages for somebody: a subscriber that is away.
-    subscriber = connect("subscriber")
+    subscriber = mqtt_client(port, "subscriber")
     subscribed = threading.Event()
     subscriber.on_subscribe = lambda *_args: subscribed.set()
     subscriber.subscribe("bench", qos=1)
     subscribed.wait(10)
     subscriber.disconnect()
     subscriber.loop_stop()
-    publisher = connect("publisher")
+    publisher = mqtt_client(port, "publisher")
     stack.callback(publisher.loop_stop)
     stack.callback(publisher.disconnect)
 
@@ -109,7 +104,27 @@ async def start_mqtt(stack: AsyncExitStack, directory: Path) -> Stream | None:
     return stream
 
 
-def _free_port() -> int:
+def mqtt_client(port: int, name: str) -> Any:
+    """Return a client that is connected, with a thread of its own."""
+    from paho.mqtt import client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+    client.max_inflight_messages_set(MQTT_IN_FLIGHT)
+    there = threading.Event()
+    client.on_connect = lambda *_args: there.set()
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    there.wait(10)
+    return client
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program, which Debian may have where only root looks."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -122,7 +137,7 @@ def _start(stack: AsyncExitStack, command: list[str]) -> None:
     stack.callback(process.kill)
 
 
-async def _until_open(port: int) -> None:
+async def until_open(port: int) -> None:
     for _try in range(200):
         try:
             _reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -19,8 +19,10 @@ from websockets.asyncio.server import serve as plain_serve
 
 import reliable_ws
 
-from .measure import Pair
 from .peers import PLAIN
+
+Pair = tuple[float, float]
+"Of plain websockets, and of reliable_ws."
 
 OUTSTANDING = 256
 

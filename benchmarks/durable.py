@@ -15,6 +15,8 @@ import argparse
 import asyncio
 import platform
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -24,7 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as plain_connect
@@ -34,7 +37,6 @@ from reliable_ws.protocol.durable import AT_ONCE, pack_run
 from reliable_ws.store import Change, StoreError
 
 from . import brokers
-from .measure import Peers, echoes, timed
 from .peers import PLAIN
 
 SIZE = 256
@@ -52,6 +54,54 @@ RUN = 1024
 
 AHEAD = 14
 "So many runs may be unconfirmed: nearly what the outbox takes."
+
+
+class Peers:
+    """The receiving process, for the time of a block.
+
+    Args:
+        store: Path of a file: the process also serves sessions that are kept there.
+    """
+
+    def __init__(self, store: Path | None = None) -> None:
+        self._arguments = [] if store is None else [str(store)]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers", *self._arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        echo, sink, reliable, durable = self._process.stdout.readline().split()
+        self.echo = f"ws://127.0.0.1:{echo}"
+        self.sink = f"ws://127.0.0.1:{sink}"
+        self.reliable = f"ws://127.0.0.1:{reliable}"
+        self.durable = f"ws://127.0.0.1:{durable}"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+async def echoes(ws: ClientConnection, payload: bytes, count: int) -> None:
+    """Plain websockets: send, wait for the echo, and so on."""
+    for _ in range(count):
+        await ws.send(payload)
+        await ws.recv()
+
+
+async def timed(work: Callable[[], Awaitable[None]]) -> float:
+    began = perf_counter()
+    await work()
+    return perf_counter() - began
 
 
 class Round(NamedTuple):

@@ -1,129 +1,143 @@
-"""What is measured: each function returns seconds for plain websockets, and for reliable_ws.
-
-One process sends, another receives (``benchmarks.peers``). Both contestants do the same job:
-the application at the other end has taken every message when the clock stops. Plain websockets
-proves it by one answer at the end, reliable_ws by ``flush()``.
-"""
+"""Measuring rows: the contestants in turn, round after round, by the clock and by the processor."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from types import TracebackType
-from typing import Self
+from typing import IO, Any, NamedTuple, Self
 
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as plain_connect
+from . import brokers
+from .contestants import Broker, Contestant, Reliable, ReliableThreads
+from .rows import Row
 
-import reliable_ws
+__all__ = ["Sample", "Server", "measure"]
 
-from .peers import PLAIN
+LIMIT = 120
+"Seconds that a round of one contestant may take."
 
-Pair = tuple[float, float]
+OURS = (Reliable, ReliableThreads)
+
+OPENING = 50
+"Connections that are opened at the same time."
 
 
-class Peers:
-    """The receiving process, for the time of a block.
+class Sample(NamedTuple):
+    """Seconds for one message in one round."""
 
-    Args:
-        store: Path of a file: the process also serves sessions that are kept there.
-    """
+    wall: float
+    cpu: float
+    "Of the processor, of both processes together."
 
-    def __init__(self, store: Path | None = None) -> None:
-        self._arguments = [] if store is None else [str(store)]
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers", *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        echo, sink, reliable, durable = self._process.stdout.readline().split()
-        self.echo = f"ws://127.0.0.1:{echo}"
-        self.sink = f"ws://127.0.0.1:{sink}"
-        self.reliable = f"ws://127.0.0.1:{reliable}"
-        self.durable = f"ws://127.0.0.1:{durable}"
+class Server:
+    """The process of a contestant, for the time of a block."""
+
+    def __init__(self, one: Contestant, loop: str) -> None:
+        self.one = one
+        self._loop = loop
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._directory = tempfile.TemporaryDirectory()
+        if isinstance(self.one, Broker):
+            self.port = brokers.free_port()
+            self._start(*self.one.command(self.port, Path(self._directory.name)))
+            await brokers.until_open(self.port)
+        else:
+            python = (sys.executable, "-m", "benchmarks.contestants")
+            self.port = int(self._start(*python, self.one.name, self._loop).readline())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def _start(self, *command: str) -> IO[bytes]:
+        """Start the process; return what it says."""
+        pipe = subprocess.PIPE
+        errors = subprocess.DEVNULL if isinstance(self.one, Broker) else None  # brokers log there
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors)
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    async def __aexit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
+        self._directory.cleanup()
+
+    def cpu(self) -> float:
+        """Return the seconds of the processor that all its threads have had."""
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-@contextlib.asynccontextmanager
-async def both(
-    plain: str, reliable: str
-) -> AsyncIterator[tuple[ClientConnection, reliable_ws.Connection]]:
-    """Both contestants, connected."""
-    async with (
-        plain_connect(plain, proxy=None, **PLAIN) as ws,
-        reliable_ws.connect(reliable, proxy=None) as conn,
-    ):
-        yield ws, conn
+async def measure(row: Row, servers: Sequence[Server], rounds: int) -> dict[str, list[Sample]]:
+    """Return the samples of each contestant by its name; a first round warms up."""
+    samples: dict[str, list[Sample]] = {}
+    async with AsyncExitStack() as stack:
+        conns: dict[Server, list[Any]] = {}
+        for server in servers:
+            if row.takes(server.one):
+                with _reported(row, server):
+                    conns[server] = await _connections(stack, row, server)
+                    samples[server.one.name] = []
+        for number in range(rounds + 1):
+            for server in list(conns):
+                with _reported(row, server):
+                    async with asyncio.timeout(LIMIT):
+                        sample = await _sample(row, server, conns[server])
+                    if number:
+                        samples[server.one.name].append(sample)
+                    continue
+                del conns[server], samples[server.one.name]
+    return samples
 
 
-async def echoes(ws: ClientConnection, payload: bytes, count: int) -> None:
-    """Plain websockets: send, wait for the echo, and so on."""
-    for _ in range(count):
-        await ws.send(payload)
-        await ws.recv()
+@contextlib.contextmanager
+def _reported(row: Row, server: Server) -> Iterator[None]:
+    """Say that a contestant has failed, and leave it out of the row, unless it is ours."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(server.one, OURS):
+            raise
+        print(f"{row.name}: {server.one.name} has failed: {error!r}", file=sys.stderr, flush=True)
 
 
-async def timed(work: Callable[[], Awaitable[None]]) -> float:
-    began = perf_counter()
-    await work()
-    return perf_counter() - began
+async def _sample(row: Row, server: Server, conns: Sequence[Any]) -> Sample:
+    each = max(1, round(row.count * server.one.share))
+    payload = b"x" * row.size
+    gc.collect()
+    ours, theirs, began = time.process_time(), server.cpu(), time.perf_counter()
+    counted = await row.work(server.one, conns, payload, each)
+    wall = time.perf_counter() - began if counted is None else counted
+    cpu = time.process_time() - ours + server.cpu() - theirs
+    messages = each * max(1, row.connections)
+    return Sample(wall / messages, cpu / messages)
 
 
-async def stream(peers: Peers, size: int, count: int) -> Pair:
-    """Send ``count`` messages of ``size`` bytes one way; all are taken at the end."""
-    payload = b"x" * size
-    async with both(peers.sink, peers.reliable) as (ws, conn):
+async def _connections(stack: AsyncExitStack, row: Row, server: Server) -> list[Any]:
+    """Open the connections of a row. For a row without any, return what opens one."""
+    connect = partial(server.one.connect, server.port, row.path)
+    if not row.connections:
+        return [connect]
+    opened: list[Any] = []
+    contexts: list[Any] = []
 
-        async def plain() -> None:
-            for _ in range(count):
-                await ws.send(payload)
-            await ws.send(b"")
-            await ws.recv()
+    async def close() -> None:
+        for at in range(0, len(contexts), OPENING):
+            some = contexts[at : at + OPENING]
+            closing = (context.__aexit__(None, None, None) for context in some)
+            await asyncio.gather(*closing, return_exceptions=True)
 
-        async def reliable() -> None:
-            for _ in range(count):
-                await conn.send(payload)
-            await conn.flush()
-
-        return await timed(plain), await timed(reliable)
-
-
-async def one_by_one(peers: Peers, size: int, count: int) -> Pair:
-    """Plain: send, wait for the echo. Reliable: send, wait for the confirmation."""
-    payload = b"x" * size
-    async with both(peers.echo, peers.reliable) as (ws, conn):
-
-        async def reliable() -> None:
-            for _ in range(count):
-                await (await conn.send(payload))
-
-        return await timed(lambda: echoes(ws, payload, count)), await timed(reliable)
-
-
-def run(
-    measure: Callable[..., Awaitable[Pair]], peers: Peers, *args: int, rounds: int
-) -> list[Pair]:
-    """Measure several times, the contestants alternating; the first round warms up."""
-
-    async def once() -> Pair:
-        return await measure(peers, *args)
-
-    return [asyncio.run(once()) for _ in range(rounds + 1)][1:]
+    stack.push_async_callback(close)
+    while len(opened) < row.connections:
+        some = [connect() for _ in range(min(OPENING, row.connections - len(opened)))]
+        opened += await asyncio.gather(*(context.__aenter__() for context in some))
+        contexts += some
+    return opened

@@ -1,6 +1,6 @@
 """The receiving process: a plain echo, a plain sink, and a reliable_ws handler.
 
-Started by ``benchmarks.measure``; prints its three ports and serves until its input ends. With the
+Started by ``benchmarks.durable``; prints its three ports and serves until its input ends. With the
 path of a file as argument it also serves sessions that are kept there, and prints a fourth port.
 """
 
@@ -17,7 +17,7 @@ from websockets.asyncio.server import serve as plain_serve
 
 import reliable_ws
 
-PLAIN: dict[str, Any] = {"compression": None, "ping_interval": None}
+PLAIN: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None}
 """Plain websockets at its fastest: both sides, in every comparison."""
 
 
