@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import re
 import socket
 import ssl as tls
@@ -165,6 +166,7 @@ def _given(sock: socket.socket, _uri: object) -> socket.socket:
     return sock
 
 
+@functools.cache
 def connect_options() -> frozenset[str]:
     """Return the names of all options of :func:`dial`, also those that only picows knows."""
     return names_of(dial, ws_connect, asyncio.AbstractEventLoop.create_connection) - UNUSED
@@ -310,6 +312,7 @@ async def listen(
     return server
 
 
+@functools.cache
 def listen_options() -> frozenset[str]:
     """Return the names of all options of :func:`listen`, also those that only picows knows."""
     create_server = asyncio.AbstractEventLoop.create_server

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import sys
 import time
@@ -419,6 +420,7 @@ async def dial(
     return WebSocketsTransport(ws, smallest(max_size), send_now_limit)
 
 
+@functools.cache
 def connect_options() -> frozenset[str]:
     """Return the names of all options of :func:`dial`, also those that only websockets knows."""
     loop = asyncio.AbstractEventLoop
@@ -426,6 +428,7 @@ def connect_options() -> frozenset[str]:
     return own | {"unix", "path"}
 
 
+@functools.cache
 def listen_options() -> frozenset[str]:
     """Return the names of all options of :func:`listen`, also those that only websockets knows."""
     loop = asyncio.AbstractEventLoop

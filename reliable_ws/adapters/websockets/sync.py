@@ -7,6 +7,7 @@ a message that may be larger than the room in the socket's buffer goes as fragme
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -273,11 +274,13 @@ def listen(
     )
 
 
+@functools.cache
 def connect_options() -> frozenset[str]:
     """Return the names of all options of :func:`dial`, also those that only websockets knows."""
     return names_of(dial, connect, socket.create_connection) | {"unix", "path", "ssl_context"}
 
 
+@functools.cache
 def listen_options() -> frozenset[str]:
     """Return the names of all options of :func:`listen`, also those that only websockets knows."""
     return names_of(listen, serve, socket.create_server) | {"unix", "path", "ssl_context"}
