@@ -176,6 +176,7 @@ soak: $(DEV)
 soak-cluster: $(DEV)
 	$(BIN)/python -m tests.cluster.restarts
 	$(BIN)/python -m tests.cluster.soak --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m tests.cluster.soak_room --seconds $(or $(SECONDS),600)
 
 matrix: $(DEV)
 	$(BIN)/python tests/matrix.py

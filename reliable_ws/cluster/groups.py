@@ -64,6 +64,9 @@ OFFERS_AT_ONCE = 500
 REPORT_EVERY = 0.05
 """Seconds between two reports of a publication whose outcomes are not all known."""
 
+MOST_PUBLISHERS = 1000
+"""Processes of which a group knows what they published last; the others are gone for long."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks at nodes that owe reports."""
 
@@ -163,6 +166,7 @@ class SharedGroup:
         self.paused_until = 0.0
         self.token = 0
         "Of the last registration."
+        self._last: dict[bytes, int] = {}  # by publisher, its number for what was handed out last
 
     def publish(self, message: Any, payload: Payload, weight: int) -> Publication:
         """Publish to the members in all processes."""
@@ -240,12 +244,22 @@ class SharedGroup:
                 del self.joining[member]
                 joining.done.set()
 
-    def hand_out(self, epoch: bytes, number: int, heard: Heard) -> int:
-        """Hand a publication to the members that get it; return how many they are."""
+    def hand_out(self, epoch: bytes, number: int, heard: Heard) -> int | None:
+        """Hand a publication to the members that get it; return how many they are.
+
+        ``None``: they have it already. A publisher's numbers grow; it repeats one when it did not
+        hear that it was appended, and the engine has lost its data since.
+        """
         if not self.place.follows:
             return 0
         if not self.place.step(epoch, number):
             self.host.drop(self.active)
+        last = self._last.pop(heard.publisher, 0)
+        self._last[heard.publisher] = max(last, heard.number)  # behind all others
+        if heard.number <= last:
+            return None
+        if len(self._last) > MOST_PUBLISHERS:
+            del self._last[next(iter(self._last))]
         members = self.active
         self.host.hand_out(heard, members)
         return len(members)
@@ -451,8 +465,9 @@ class Groups:
 
     def _pause(self, shared: SharedGroup, now: float, seconds: float) -> None:
         """Let a group's publications wait for a while."""
-        shared.paused_until = now + seconds
-        asyncio.get_running_loop().call_later(seconds, self.publish_soon, shared)
+        if shared.paused_until <= now:
+            shared.paused_until = now + seconds
+            asyncio.get_running_loop().call_later(seconds, self.publish_soon, shared)
 
     def _fail(self, publication: SharedPublication, error: ReliableWSError) -> None:
         self._open.pop(publication.number, None)
@@ -581,11 +596,14 @@ class Groups:
     def _take_publication(self, fields: dict[bytes, bytes]) -> int:
         publisher, number, is_awaited, payload = msgpack.unpackb(fields[b"d"], **PLAIN)  # type: ignore[arg-type]
         heard = Heard(publisher, number, payload, seal_weight(payload), self._changed)
-        self._heard[publisher, number] = heard
         shared = self._groups.get(fields[b"g"].decode())
-        count = 0
+        count: int | None = 0
         if shared is not None:
             count = shared.hand_out(fields[b"e"], int(fields[b"n"]), heard)
+        if count is None:
+            self._answer(publisher, number)
+            return 0
+        self._heard[publisher, number] = heard
         if is_awaited:
             heard.ask()
         self._changed(heard)
@@ -720,6 +738,8 @@ class Groups:
         heard, packed = self._heard.get(key), self._reported.get(key)
         if heard is not None:
             self._report(heard)
+        elif publisher == self._node.id:
+            pass  # it was told before
         elif packed is not None:
             self._send_report(publisher, number, packed)
         else:

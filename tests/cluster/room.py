@@ -28,6 +28,7 @@ class Node:
     def __init__(self, group: Group, notes: int) -> None:
         self.group = group
         self._notes = notes
+        self._again = 0
         self._watching: set[asyncio.Task[None]] = set()
 
     def note(self, words: str) -> None:
@@ -44,7 +45,7 @@ class Node:
                         await self.group.join(conn, word)
                     await conn.send(["joined", word])
                 elif kind == "say":
-                    self.say([kind, word])
+                    self.say([kind, word + (self._mark() if delivery.redelivered else "")])
                 elif kind == "quiet":
                     self.group.leave(conn)
                     await self.known()
@@ -53,6 +54,11 @@ class Node:
     async def known(self) -> None:
         """Return when the outcomes of all publications of this node are known."""
         await asyncio.gather(*self._watching)
+
+    def _mark(self) -> str:
+        """Return what tells a publication from that of a process that is gone."""
+        self._again += 1
+        return f" again {os.getpid()}.{self._again}"
 
     def say(self, message: Any) -> None:
         try:
@@ -82,9 +88,14 @@ async def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--notes", type=Path, required=True)
     parser.add_argument("--within", type=float, default=0.5)
+    parser.add_argument("--lease", type=float, default=LEASE)
     given = parser.parse_args()
     cluster = Cluster(
-        given.engine, node=given.name, lease=LEASE, engine_timeout=1.0, takeover_timeout=TAKEOVER
+        given.engine,
+        node=given.name,
+        lease=given.lease,
+        engine_timeout=1.0,
+        takeover_timeout=TAKEOVER,
     )
     group = Group("room", cluster=cluster)
     node = Node(group, os.open(given.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND))

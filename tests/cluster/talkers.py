@@ -8,10 +8,13 @@ import json
 from collections import Counter
 from typing import Any
 
+from websockets.exceptions import WebSocketException
+
 import reliable_ws
 
 from .processes import Node
 from .scene import BACKOFF
+from .servers import Balancer
 
 CONFIG = reliable_ws.Config(open_timeout=5)
 
@@ -41,6 +44,8 @@ class Talker:
                 await self._live(name, stop)
             except reliable_ws.ConnectionClosed as error:
                 self.ends[error.ending.code] += 1
+            except (OSError, WebSocketException, reliable_ws.NotReliablePeer):
+                await asyncio.sleep(0.05)  # it has not begun: nobody is there
 
     async def _live(self, name: str, stop: asyncio.Event) -> None:
         heard = self.heard.setdefault(name, [[]])
@@ -69,6 +74,36 @@ class Talker:
             await asyncio.sleep(self.every)
         await conn.send(["quiet", ""])  # its handler ends the session when all is known
         await conn.wait_closed()
+
+
+class Crowd:
+    """Nodes, and talkers that are spread over them."""
+
+    def __init__(self, nodes: list[Node], balancer: Balancer) -> None:
+        self.nodes = nodes
+        self.balancer = balancer
+        self.talkers: list[Talker] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+
+    async def come(self, count: int, every: float = 0.05) -> None:
+        turns = itertools.cycle([node.port for node in self.nodes])
+        self.balancer.choose = lambda ports: next(port for port in turns if port in ports)
+        for number in range(count):
+            talker = Talker(self.balancer.uri, f"t{number}", every)
+            self.talkers.append(talker)
+            self._tasks.append(asyncio.create_task(talker.run(self._stop)))
+            await talker.joined.wait()
+
+    async def finish(self) -> Counter[str]:
+        self._stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._tasks)
+        return check(self.nodes, self.talkers)
+
+    @property
+    def ends(self) -> Counter[int]:
+        return sum((talker.ends for talker in self.talkers), Counter())
 
 
 def check(nodes: list[Node], talkers: list[Talker]) -> Counter[str]:

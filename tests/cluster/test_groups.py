@@ -191,6 +191,55 @@ async def test_a_burst_that_has_no_room_is_refused_at_the_call(engine: RedisServ
         assert await client.recv(timeout=5) == "there is room again"
 
 
+async def test_a_process_that_does_not_read_fills_the_group(engine: RedisServer) -> None:
+    """Publications wait for it; none is lost, and none overtakes another."""
+    async with room(engine, count=2, limit=5) as here:
+        client = await here.enter(1, "m1")
+        node, group = here.scene.clusters[1]._groups, here.groups[0]
+        node._tasks[0].cancel()  # it reads no more
+        publications = [group.publish(number) for number in range(5)]
+        await publications[-1].published(5)
+        publications += [group.publish(number) for number in range(5, 10)]
+        with pytest.raises(TimeoutError):
+            await publications[5].published(0.1)
+        with pytest.raises(GroupFull, match="5 publications of this process wait"):
+            group.publish(10)
+        node._tasks[0] = asyncio.create_task(node._run(node._read))
+        assert await take(client, 10) == list(range(10))
+        node._tasks[0].cancel()
+        for number in range(5):
+            await group.publish(number).published(5)
+        late = group.publish("late")
+        with pytest.raises(GroupFull, match="'node-1' has not read"):
+            await late.wait()  # the lease is over before there is room
+        assert late.outcomes == []
+        node._tasks[0] = asyncio.create_task(node._run(node._read))
+
+
+async def test_a_publication_that_is_appended_twice_is_handed_out_once(
+    engine: RedisServer,
+) -> None:
+    """Its publisher did not hear of the first time, and the engine has forgotten it."""
+    async with room(engine, count=2) as here:
+        clients = [await here.enter(number, f"m{number}") for number in range(2)]
+        group, node = here.groups[0], here.scene.clusters[0]._groups
+        await group.publish("first").published(5)
+        publish_all = node._node.engine.publish_all
+
+        async def twice(batch: bytes, publications: Any) -> Any:
+            await publish_all(b"lost " + batch, publications)
+            return await publish_all(batch, publications)
+
+        node._node.engine.publish_all = twice  # type: ignore[method-assign]
+        doubled = group.publish("doubled")
+        await doubled.published(5)
+        node._node.engine.publish_all = publish_all  # type: ignore[method-assign]
+        group.publish("last")
+        for client in clients:
+            assert await take(client, 3) == ["first", "doubled", "last"]
+        assert [r.fate for r in await doubled.wait(5)] == [Fate.CONFIRMED] * 2
+
+
 async def test_while_the_engine_is_away_nothing_can_be_published(engine: RedisServer) -> None:
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
