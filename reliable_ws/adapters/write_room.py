@@ -29,10 +29,15 @@ class Room:
     def __init__(self, sock: socket.socket) -> None:
         # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
         # there, too. Others do when about MIN_WRITABLE is free.
-        buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        buffer = 0
+        self._is_there: Callable[[float], object] = lambda _timeout: True
+        try:
+            buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            self._is_there = _writable(sock)
+        except (OSError, ValueError):  # it is closed already: a write raises what it has to
+            pass
         self.small = max(MIN_WRITABLE, buffer // 6) if sys.platform == "linux" else MIN_WRITABLE
         "As much as may be written at once when there is room."
-        self._is_there = _writable(sock)
 
     def has(self, size: int) -> bool:
         """Whether so much may be written now."""

@@ -21,6 +21,7 @@ from threading import get_ident
 
 from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.confirm_timer import ConfirmTimer
+from reliable_ws.driver.loop_watch import LoopWatch
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
@@ -66,6 +67,9 @@ CALLS_AT_ONCE = 32
 """Calls queued in one turn that are sent at once: the peer works on them while we go on."""
 
 
+LOOP_WATCH = LoopWatch()
+
+
 class Pump:
     """Keeps one session moving: sends at the end of a turn of the loop, ticks when it is time.
 
@@ -73,6 +77,7 @@ class Pump:
     """
 
     __slots__ = (
+        "_armed",
         "_calls",
         "_due",
         "_outbox",
@@ -143,6 +148,7 @@ class Pump:
         self._outbox = session.outbox
         self._timer: asyncio.TimerHandle | None = None
         self._due: float = NEVER  # when it fires
+        self._armed = 0.0  # when it was set
 
     @property
     def is_writing(self) -> bool:
@@ -333,11 +339,14 @@ class Pump:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
+        self._armed = self.clock()
         self._timer = self.loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         # The timer may fire a little early by this clock: then it is that time.
         now = max(self.loop.time(), self._due)
+        if warning := LOOP_WATCH.look(max(self._due, self._armed), now):
+            logger.warning("%s", warning)
         self._timer = None
         self._due = NEVER
         if now >= self.session.deadline:

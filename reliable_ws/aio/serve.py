@@ -12,7 +12,7 @@ from reliable_ws.adapters.opening import TransportName, opening
 from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
-from reliable_ws.driver.status import ConnectionEvent, describe_server
+from reliable_ws.driver.status import ConnectionEvent, describe_server, tell_principal_raised
 from reliable_ws.driver.validation import (
     check_handler,
     check_options,
@@ -231,9 +231,13 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         self, sessions: Sessions, who: Callable[[Any], Any], transport: Transport
     ) -> None:
         """Serve a WebSocket once it is known who the peer is."""
-        principal = who(transport.websocket)
-        if isinstance(principal, Awaitable):
-            principal = await principal
+        try:
+            principal = who(transport.websocket)
+            if isinstance(principal, Awaitable):
+                principal = await principal
+        except Exception as error:  # noqa: BLE001 - the application's
+            await transport.close(1011, tell_principal_raised(error))
+            return
         await sessions._serve(transport, self._handler, principal)
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:

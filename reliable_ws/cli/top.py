@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -28,8 +29,15 @@ examples:
   RELIABLE_WS_TOKEN=... python -m reliable_ws top http://127.0.0.1:9999/ --once
 """
 
+UNAUTHORIZED = 401
+
+PATIENCE = 10
+"""Seconds for an answer."""
+
 CLEAR = "\x1b[H\x1b[2J"
 LEAST_ROWS = 10
+WHY = " " * 35
+"""What stands before the column "why"."""
 
 
 def add_to(commands: Any) -> None:
@@ -74,12 +82,19 @@ def _state(uri: str, token: str) -> dict[str, Any]:
     """Ask for the state."""
     request = urllib.request.Request(uri, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - http
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - the same
             state: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             words = error.read().decode(errors="replace").strip()
+        if error.code == UNAUTHORIZED:
+            what = "another token" if token else "its token: put it behind a # in the URL"
+            raise Failure(f"{uri} wants {what}, or set RELIABLE_WS_TOKEN") from None
         raise Failure(f"{uri}: {error.code}, {words:.200}") from None
+    except TimeoutError:
+        raise Failure(
+            f"{uri} did not answer within {PATIENCE} s: something may block its event loop"
+        ) from None
     except (OSError, ValueError) as error:
         raise Failure(f"{uri}: {getattr(error, 'reason', error)}") from None
     if state.get("format") != "reliable_ws live":
@@ -88,7 +103,7 @@ def _state(uri: str, token: str) -> dict[str, Any]:
 
 
 def lines(state: dict[str, Any], width: int) -> Iterator[str]:
-    """Go through what is shown, in lines no longer than this."""
+    """Go through what is shown, in lines no longer than this. What waits is not cut off."""
     for endpoint in state["endpoints"]:
         figures = endpoint["figures"]
         alive = ", ".join(f"{count} {name}" for name, count in figures["sessions"].items())
@@ -104,7 +119,8 @@ def lines(state: dict[str, Any], width: int) -> Iterator[str]:
         for one in endpoint["sessions"]:
             waits = f"{one['seconds']:.1f} s" if one["seconds"] else ""
             whose = f" ({one['principal']})" if one["principal"] else ""
-            yield f"{one['session']}  {waits:>8}  {one['state']:13}  {one['line']}{whose}"[:width]
+            words = f"{one['session']}  {waits:>8}  {one['state']:13}  {one['line']}{whose}"
+            yield from textwrap.wrap(words, width, subsequent_indent=WHY) or [words]
         if endpoint["left_out"]:
             yield f"and {endpoint['left_out']:,} more"
         yield ""

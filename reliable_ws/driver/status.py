@@ -34,6 +34,7 @@ __all__ = [
     "notify_end",
     "raise_undelivered",
     "tell_interrupted",
+    "tell_principal_raised",
 ]
 
 logger = logging.getLogger("reliable_ws")
@@ -427,3 +428,9 @@ def log_silence(name: str, limit: float) -> None:
         limit,
         limit / 3,
     )
+
+
+def tell_principal_raised(error: Exception) -> str:
+    """Log that ``principal=`` raised; return the reason to close its WebSocket with, for 1011."""
+    logger.error("principal= raised for a WebSocket, which is closed", exc_info=error)
+    return "principal= raised"

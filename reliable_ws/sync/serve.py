@@ -13,7 +13,7 @@ from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
-from reliable_ws.driver.status import ConnectionEvent, describe_server
+from reliable_ws.driver.status import ConnectionEvent, describe_server, tell_principal_raised
 from reliable_ws.driver.validation import (
     check_handler,
     check_known,
@@ -117,7 +117,11 @@ class Server:
         with self._change:
             self._open.add(transport)
         try:
-            who = principal(transport.websocket) if principal is not None else None
+            try:
+                who = principal(transport.websocket) if principal is not None else None
+            except Exception as error:  # noqa: BLE001 - the application's
+                transport.close(1011, tell_principal_raised(error))
+                return
             self.sessions._serve(transport, handler, who, self.listener.greeted)
         finally:
             with self._change:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 
 import pytest
 
 from reliable_ws.adapters.blocking import BlockingTransport
+from reliable_ws.adapters.write_room import Room
 from reliable_ws.transport import SyncTransport, TransportClosed
 from tests.sync.conftest import SECONDS, run
 
@@ -114,3 +116,12 @@ def test_a_close_may_wait_for_the_end_in_turns_with_the_reader(blocking):
     blocking.drain()
     with pytest.raises(TransportClosed):
         blocking.recv()
+
+
+def test_a_socket_that_is_closed_already_has_room():
+    """A write to it raises what it has to: how the WebSocket ended, and not that of a socket."""
+    sock = socket.socket()
+    sock.close()
+    room = Room(sock)
+    assert room.has(10)
+    assert list(room.pieces(b"data", lambda: False)) == [b"data"]

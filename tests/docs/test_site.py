@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import re
 import subprocess
 import sys
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 import reliable_ws
 from reliable_ws.testing import Network, pair, virtual_clock
@@ -45,7 +47,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 
 def names_of(name, **more):
-    namespace = {"reliable_ws": reliable_ws, "contextlib": contextlib, **more}
+    namespace = {"reliable_ws": reliable_ws, "contextlib": contextlib, "http": http, **more}
     for block, text in BLOCKS:
         if block == name:
             exec(text, namespace)
@@ -100,7 +102,28 @@ async def test_tokens_are_fresh_and_name_the_user():
         for _ in range(2):
             async with names["connect"](uri, lambda: next(tokens)) as conn:
                 await conn.wait_closed()
+        with pytest.raises(InvalidStatus, match="401"):
+            await names["connect"](uri, lambda: "old")
     assert users == ["ann", "bob"]
+
+
+async def test_a_session_goes_on_with_a_fresh_token(caplog):
+    """Its WebSocket is closed as its token has expired; the first new one has expired as well."""
+    names, tokens = names_of("token"), iter(["one", "old", "two"])
+
+    async def handler(conn):
+        async for message in conn:
+            conn.transport.abort()
+            await conn.send(message)
+
+    caplog.set_level("INFO", "reliable_ws")
+    async with names["serve"](handler, {"one": "ann", "two": "ann"}.get) as server:
+        uri = f"ws://127.0.0.1:{server.port}"
+        async with names["connect"](uri, lambda: next(tokens)) as conn:
+            await conn.send("a")
+            assert await conn.recv() == "a"
+            assert conn.stats.resumes == 1
+    assert "HTTP 401" in caplog.text
 
 
 @virtual_clock

@@ -98,6 +98,9 @@ async def test_those_that_wait_longest_come_first_and_the_rest_is_counted(monkey
             text = "\n".join(lines(state, 100))
             assert text.startswith("3 open\nout: 3 wait")
             assert "and 1 more" in text
+            narrow = "\n".join(lines(state, 60))
+            assert max(map(len, narrow.splitlines())) <= 60
+            assert " ".join(text.split()[-30:])[-20:] == " ".join(narrow.split()[-30:])[-20:]
             assert first_id in text
             for one in server.connections:
                 one.abort()

@@ -1,0 +1,31 @@
+"""An event loop that something blocks: no session of the process goes on, and none can say why."""
+
+from __future__ import annotations
+
+from reliable_ws.protocol.deadline import LONG_AGO
+
+__all__ = ["BLOCKED", "LoopWatch"]
+
+BLOCKED = 2.0
+"""Seconds by which a timer has to be late before it is worth a warning."""
+
+
+class LoopWatch:
+    """Notices that timers come late. One for all sessions, so that each block is told once."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told = LONG_AGO
+
+    def look(self, due: float, now: float) -> str:
+        """Return a warning if a timer that was due then comes now, and much too late."""
+        late = now - due
+        if late < BLOCKED or due < self._told:  # the timer of another session has told it
+            return ""
+        self._told = now
+        return (
+            f"the event loop did not run for {late:.1f} s at least: something in this process "
+            "blocks it (a handler that computes, or calls what waits without await), or the "
+            "process was stopped. With PYTHONASYNCIODEBUG=1 asyncio logs what took so long"
+        )
