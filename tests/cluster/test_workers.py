@@ -113,7 +113,7 @@ async def _drive(uri: str, ring: list[Node]) -> None:
         assert conn.stats.resumes >= 1
 
 
-@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+@pytest.mark.parametrize("name", ["haproxy", "nginx", "caddy"])
 async def test_a_proxy_needs_no_sticky_routing(
     engine: RedisServer, tmp_path: Path, name: str
 ) -> None:
@@ -122,9 +122,9 @@ async def test_a_proxy_needs_no_sticky_routing(
     assert found is not None, f"{name} is missing: apt-get install {name}"
     port = free_port()
     async with running(tmp_path, engine, "park") as (ring, _balancer):
-        text = (
-            shown(name).replace("*:8080", f"{HOST}:{port}").replace("listen 8080", f"listen {port}")
-        )
+        text = shown(name)
+        text = text.replace("*:8080", f"{HOST}:{port}").replace("listen 8080", f"listen {port}")
+        text = text.replace(":8080 {", f"http://{HOST}:{port} {{")
         for number, node in enumerate(ring, start=1):
             text = text.replace(f"10.0.0.{number}:8000", f"{HOST}:{node.port}")
         config = tmp_path / f"{name}.conf"
@@ -132,6 +132,10 @@ async def test_a_proxy_needs_no_sticky_routing(
             head = f"daemon off; error_log {tmp_path}/error.log; pid {tmp_path}/pid;\nevents {{}}\n"
             text = f"{head}http {{ access_log off;\n{text}\n}}\n"
             command = [found, "-p", str(tmp_path), "-c", str(config)]
+        elif name == "caddy":
+            files = f"storage file_system {tmp_path}/caddy"
+            text = f"{{\nadmin off\nauto_https off\n{files}\n}}\n{text}"
+            command = [found, "run", "--config", str(config), "--adapter", "caddyfile"]
         else:
             command = [found, "-db", "-f", str(config)]
         config.write_text(text)
