@@ -28,10 +28,10 @@ class Scene:
         self.servers: list[Server] = []
         self.balancer = Balancer([])
 
-    async def add(self, engine_url: str | None = None, **options: Any) -> Server:
-        """Start a node more; ``engine_url``: its own way to the engine."""
+    async def add(self, way: Any = None, **options: Any) -> Server:
+        """Start a node more; ``way``: its own way to the engine."""
         shared = {"lease": 1.0, "engine_timeout": 1.0} | options
-        cluster = Cluster(engine_url or self.engine.url, node=f"node-{len(self.servers)}", **shared)
+        cluster = Cluster(way or self.engine.url, node=f"node-{len(self.servers)}", **shared)
         server = await reliable_ws.serve(
             self.handler,
             HOST,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 import reliable_ws
 from reliable_ws.cluster.durability import Durability
@@ -15,6 +19,8 @@ from tests.support.ports import HOST
 from .audit import Notes
 from .processes import Node, running
 from .scene import BACKOFF, CONFIG, Scene, echo
+from .sentinel import NAME as SENTINEL_NAME
+from .sentinel import Sentinel
 from .servers import RedisServer
 from .test_relay import exchange, until
 
@@ -211,3 +217,36 @@ async def test_an_engine_that_keeps_less_later_is_told(
     finally:
         await cluster.close()
         engine.stop()
+
+
+async def test_clients_send_while_a_sentinel_fails_over(
+    engine: RedisServer, replica: RedisServer, tmp_path: Path
+) -> None:
+    """The engine is killed under load, and its replica is promoted: all goes on by itself."""
+    await follow(engine, replica)
+    sentinel = Sentinel(tmp_path, engine.port)
+    try:
+        await asyncio.to_thread(sentinel.wait_for_replica)
+        watcher = redis.asyncio.Sentinel([(HOST, sentinel.port)], socket_timeout=1.0)
+        client = watcher.master_for(SENTINEL_NAME, socket_timeout=1.0)
+        scene = Scene(engine, "log", echo)
+        async with scene.balancer, client:
+            for _ in range(2):
+                await scene.add(client)
+            scene.balancer.choose = random.Random(1).choice
+            load = [scene.connect() for _ in range(5)]
+            async with contextlib.AsyncExitStack() as stack:
+                conns = [await stack.enter_async_context(connecting) for connecting in load]
+                for number in range(60):
+                    await asyncio.gather(*(exchange(conn, number) for conn in conns))
+                    if number == 20:
+                        engine.stop()
+                with replica.client as promoted:
+                    assert promoted.info("replication")["role"] == "master"
+                assert [conn.stats.confirmed for conn in conns] == [60] * 5
+            for server in scene.servers:
+                await server.drain(1, sessions="close")
+        for watched in watcher.sentinels:
+            await watched.aclose()
+    finally:
+        sentinel.stop()
