@@ -22,11 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import reliable_ws
 
-from . import rooms
+from . import brokers, rooms
 
 HOST = "127.0.0.1"
 PAYLOAD = b"x" * 256
@@ -37,14 +38,34 @@ ROWS = {
     "log, at the owner": ("log", False),
 }
 SESSIONS = 10_000
+PER_TURN = 16
+"""Messages that a node sends in one turn of the loop, where it sends."""
+
+SEND, LAST = b"send ", b"last"
 
 
 # ---------------------------------------------------------------------- a node
 
 
 async def take(conn: reliable_ws.Connection) -> None:
-    async for _message in conn:
-        pass
+    """Take messages; send as many as a message asks for."""
+    async for message in conn:
+        if message[: len(SEND)] == SEND:
+            await send_in_turns(conn, int(message[len(SEND) :]))
+
+
+async def send_in_turns(conn: reliable_ws.Connection, count: int) -> None:
+    """Send so many messages, :data:`PER_TURN` in each turn of the loop, and a last one."""
+    for number in range(count):
+        try:
+            conn.send_nowait(PAYLOAD)
+        except reliable_ws.OutboxFull:
+            await conn.flush()
+            conn.send_nowait(PAYLOAD)
+        if number % PER_TURN == PER_TURN - 1:
+            await asyncio.sleep(0)
+    await conn.flush()
+    await conn.send(LAST)
 
 
 async def node(port: int, engine: str, level: str) -> None:
@@ -65,12 +86,22 @@ class Row:
     def __init__(self, conn: reliable_ws.Connection) -> None:
         self.conn = conn
         self.stream = 0.0
-        "Messages per second, confirmed."
+        "Messages per second from the client, confirmed."
+        self.sent = 0.0
+        "Messages per second from the node, confirmed."
         self.single = float("inf")
         "Milliseconds of one confirmed send, the median."
 
     async def measure(self, messages: int) -> None:
         conn = self.conn
+        # What the node sends.
+        begun = time.perf_counter()
+        await conn.send(SEND + str(messages).encode())
+        async for message in conn:
+            if message == LAST:
+                break
+        self.sent = max(self.sent, messages / (time.perf_counter() - begun))
+        # What the client sends.
         begun = time.perf_counter()
         for _ in range(messages):
             await conn.send(PAYLOAD)
@@ -183,15 +214,30 @@ async def compare(messages: int, times: int, members: int) -> None:
             else:
                 conn = await reliable_ws.connect(uri, proxy=None)
             rows[name] = Row(conn)
-        for _ in range(times):
-            for row in rows.values():
-                await row.measure(messages)
+        jetstream = 0.0
+        async with contextlib.AsyncExitStack() as stack:
+            publish = await brokers.start_nats(stack, Path(folder))
+            for _ in range(times):
+                for row in rows.values():
+                    await row.measure(messages)
+                if publish is not None:
+                    begun = time.perf_counter()
+                    await publish(PAYLOAD, messages)
+                    jetstream = max(jetstream, messages / (time.perf_counter() - begun))
         base = rows["no cluster"]
         print(f"{'':26}{'messages/s':>12}{'':>8}{'one, ms':>10}{'':>10}")
         for name, row in rows.items():
             ratio, more = row.stream / base.stream, row.single - base.single
             print(f"{name:26}{row.stream:>12,.0f}{ratio:>7.2f}x{row.single:>10.2f}{more:>+10.2f}")
             await row.conn.close()
+        print(f"\nsent by the node, {PER_TURN} messages in a turn:")
+        for name, row in rows.items():
+            print(f"{name:26}{row.sent:>12,.0f}{row.sent / base.sent:>7.2f}x")
+        if jetstream:
+            ratio = rows["log, at the owner"].sent / jetstream
+            print(f"{'JetStream, file, acks':26}{jetstream:>12,.0f}  (log is {ratio:.1f}x of it)")
+        else:
+            print(brokers.ABSENT)
         print(f"{SESSIONS:,} sessions in the engine: {await memory_of_sessions(engine):.1f} MB")
         await rooms.compare(engine, [free_port() for _ in range(6)], members, times)
 

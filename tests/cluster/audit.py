@@ -48,7 +48,7 @@ class Client:
         self.ends: Counter[str] = Counter()
         "Why its WebSockets ended, or could not be opened."
         self.told: list[float] = []
-        "Moments to come again that it was told, by the monotonic clock."
+        "After how many seconds it was told to come again."
         self._conn: reliable_ws.Connection | None = None
 
     @property
@@ -103,7 +103,7 @@ class Client:
             self.ends[f"{event.code} {event.reason}"] += 1
             retry = event.connection._driver.retry
             if retry:
-                self.told.append(time.monotonic() + retry)
+                self.told.append(retry)
         elif event.attempt is not None:
             self.ends[event.attempt.reason] += 1
 

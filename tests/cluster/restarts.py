@@ -3,8 +3,8 @@
 Three nodes of level "park". Each is told to go by SIGTERM and started again, one after the other,
 while every client sends now and then. Before that all WebSockets are cut once, so that most of them
 are passed on to another node than the one they reach. :mod:`.audit` compares what clients and
-handlers have written down. It is counted for how many clients the nodes choose the same second to
-come back; and how many came, which says as much only on a machine that is not busy.
+handlers have written down. It is counted for how many clients a node chooses the same second to come
+back; and how many came, which says as much only on a machine that is not busy.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ JITTER = 0.2
 """Seconds that a client adds to the moment it was told, at random (``Backoff.initial``)."""
 
 SLACK = 1.5
-"""What the busiest second may have above the even rate: clients hear of it one after the other."""
+"""What the busiest second may have above the even rate."""
 
 
 class Clients:
@@ -99,7 +99,10 @@ class Clients:
                 task.result()
 
     def told(self) -> list[float]:
-        """Return when clients were told to come again, in order, since this was asked last."""
+        """Return after how many seconds clients were told to come again, in order.
+
+        Only what they were told since this was asked last.
+        """
         times = sorted(itertools.chain.from_iterable(client.told for client in self.all))
         for client in self.all:
             client.told.clear()
