@@ -3,8 +3,8 @@
 Three nodes of level "park". Each is told to go by SIGTERM and started again, one after the other,
 while every client sends now and then. Before that all WebSockets are cut once, so that most of them
 are passed on to another node than the one they reach. :mod:`.audit` compares what clients and
-handlers have written down. It is counted for how many clients a node chooses the same second to come
-back; and how many came, which says as much only on a machine that is not busy.
+handlers have written down. It is counted for how many clients a node chooses the same second to
+come back; and how many came, which says as much only on a machine that is not busy.
 """
 
 from __future__ import annotations
