@@ -317,7 +317,7 @@ class Groups:
         self._hold_until = 0.0
         self._register_now = asyncio.Event()
         self._tell_now = asyncio.Event()
-        self._is_idle = asyncio.Event()
+        self._is_idle = asyncio.Event()  # perhaps: who waits for that looks whether it is true
         self._steps = 0  # of the engine, under way
 
     # ------------------------------------------------------------------ start and end
@@ -412,7 +412,7 @@ class Groups:
             yield
         finally:
             self._steps -= 1
-            self._is_idle.set()  # who waits for that looks whether it is true
+            self._is_idle.set()
 
     # ------------------------------------------------------------------ publishing
 
@@ -462,6 +462,7 @@ class Groups:
                     self._fail(publication, EngineUnavailable(NOT_KNOWN))
             for shared, publication in reversed(back):
                 shared.put_back(publication)
+        self._is_idle.set()
 
     def _pause(self, shared: SharedGroup, now: float, seconds: float) -> None:
         """Let a group's publications wait for a while."""
@@ -496,14 +497,8 @@ class Groups:
         for shared, publication in batch:
             self._open[publication.number] = publication
             limit, limit_bytes = shared.host.limit, shared.host.limit_bytes
-            packed = msgpack.packb(
-                (
-                    node.id,
-                    publication.number,
-                    publication.is_awaited,
-                    publication.payload,
-                )
-            )
+            asked = publication.entry_asks = publication.is_awaited
+            packed = msgpack.packb((node.id, publication.number, asked, publication.payload))
             outgoing.append(Outgoing(shared.name, shared.epoch, limit, limit_bytes, packed))
         batch_id = secrets.token_bytes(12)
         by = max(publication.by for _shared, publication in batch)
@@ -522,8 +517,8 @@ class Groups:
         publication.appended(said.nodes, now)
         if publication.done:
             self._open.pop(publication.number, None)
-        elif publication.is_awaited:
-            self._want(publication)  # the entry may not say so: it was packed before
+        elif publication.is_awaited and not publication.entry_asks:
+            self._want(publication)
 
     # ------------------------------------------------------------------ members
 
@@ -666,7 +661,10 @@ class Groups:
             (publisher, number), oldest = next(iter(self._reported.items()))
             del self._reported[publisher, number]
             self._reported_bytes -= len(oldest)
-            self._forgotten[publisher] = max(number, self._forgotten.get(publisher, 0))
+            forgotten = max(number, self._forgotten.pop(publisher, 0))
+            self._forgotten[publisher] = forgotten  # behind all others
+            if len(self._forgotten) > MOST_PUBLISHERS:
+                del self._forgotten[next(iter(self._forgotten))]
 
     def _send_report(self, publisher: bytes, number: int, packed: bytes) -> None:
         self._reports.setdefault(publisher, {})[number] = packed

@@ -43,6 +43,8 @@ class SharedPublication(Publication):
         self.receipts = Receipts()
         self.sent_at = 0.0
         "When it was appended."
+        self.entry_asks = False
+        "Whether its entry in the boxes says that somebody waits for its outcomes."
         self._left = 1
         self._asker = ask
         self._failure: ReliableWSError | None = None

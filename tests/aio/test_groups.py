@@ -261,3 +261,21 @@ async def test_a_member_at_its_last_number_is_dropped_and_the_others_get_everyth
         assert (box.finish.number, box.finish.code) == (MAX_NUMBER, 1013)
         assert "a member was dropped from its group" in caplog.text
         assert counted(await publication.wait()) == {Fate.CONFIRMED: 2, Fate.DROPPED: 1}
+
+
+@on_stage
+async def test_without_a_cluster_there_is_nothing_to_wait_for():
+    async with Room(1) as room:
+        group = Group("a name changes nothing")
+        await group.join(room.members[0], "ann")
+        began = now()
+        publication = group.publish("x")
+        await publication.published()
+        assert now() == began
+        assert await room.clients[0].recv() == "x"
+        assert [(r.identity, r.fate, r.node) for r in await publication.wait(1)] == [
+            ("ann", Fate.CONFIRMED, "")
+        ]
+        assert repr(group) == "<Group 'a name changes nothing', 1 members, when_full='wait'>"
+        with pytest.raises(TypeError, match="timeout"):
+            await publication.published("soon")
