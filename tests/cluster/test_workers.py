@@ -20,9 +20,9 @@ import reliable_ws
 from tests.support.ports import HOST, free_port
 
 from .processes import ROOT, Node, running
-from .scene import BACKOFF, CONFIG
+from .scene import BACKOFF, CONFIG, echo, nodes
 from .servers import Balancer, RedisServer
-from .test_relay import until
+from .test_relay import exchange, until
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 
@@ -113,31 +113,69 @@ async def _drive(uri: str, ring: list[Node]) -> None:
         assert conn.stats.resumes >= 1
 
 
+def configure(name: str, text: str, folder: Path, port: int, ports: list[int]) -> list[str]:
+    """Write a configuration of docs/cluster.md with the ports of the test; return the command."""
+    found = shutil.which(name)
+    assert found is not None, f"{name} is missing: apt-get install {name}"
+    text = text.replace("*:8080", f"{HOST}:{port}").replace("listen 8080", f"listen {port}")
+    text = text.replace(":8080 {", f"http://{HOST}:{port} {{")
+    for number, node in enumerate(ports, start=1):
+        text = text.replace(f"10.0.0.{number}:8000", f"{HOST}:{node}")
+    config = folder / f"{name}.conf"
+    if name == "nginx":
+        head = f"daemon off; error_log {folder}/error.log; pid {folder}/pid;\nevents {{}}\n"
+        text = f"{head}http {{ access_log off;\n{text}\n}}\n"
+        command = [found, "-p", str(folder), "-c", str(config)]
+    elif name == "caddy":
+        files = f"storage file_system {folder}/caddy"
+        text = f"{{\nadmin off\nauto_https off\n{files}\n}}\n{text}"
+        command = [found, "run", "--config", str(config), "--adapter", "caddyfile"]
+    else:
+        command = [found, "-db", "-f", str(config)]
+    config.write_text(text)
+    return command
+
+
 @pytest.mark.parametrize("name", ["haproxy", "nginx", "caddy"])
 async def test_a_proxy_needs_no_sticky_routing(
     engine: RedisServer, tmp_path: Path, name: str
 ) -> None:
     """The configurations of docs/cluster.md, with the ports of the test."""
-    found = shutil.which(name)
-    assert found is not None, f"{name} is missing: apt-get install {name}"
     port = free_port()
     async with running(tmp_path, engine, "park") as (ring, _balancer):
-        text = shown(name)
-        text = text.replace("*:8080", f"{HOST}:{port}").replace("listen 8080", f"listen {port}")
-        text = text.replace(":8080 {", f"http://{HOST}:{port} {{")
-        for number, node in enumerate(ring, start=1):
-            text = text.replace(f"10.0.0.{number}:8000", f"{HOST}:{node.port}")
-        config = tmp_path / f"{name}.conf"
-        if name == "nginx":
-            head = f"daemon off; error_log {tmp_path}/error.log; pid {tmp_path}/pid;\nevents {{}}\n"
-            text = f"{head}http {{ access_log off;\n{text}\n}}\n"
-            command = [found, "-p", str(tmp_path), "-c", str(config)]
-        elif name == "caddy":
-            files = f"storage file_system {tmp_path}/caddy"
-            text = f"{{\nadmin off\nauto_https off\n{files}\n}}\n{text}"
-            command = [found, "run", "--config", str(config), "--adapter", "caddyfile"]
-        else:
-            command = [found, "-db", "-f", str(config)]
-        config.write_text(text)
+        command = configure(name, shown(name), tmp_path, port, [node.port for node in ring])
         async with program(command, port, stdout=subprocess.DEVNULL) as balancer:
             await _drive(balancer.uri, ring)
+
+
+@pytest.mark.parametrize(("name", "replaced"), [("haproxy", "balance "), ("nginx", "least_conn")])
+async def test_a_value_in_the_url_brings_all_websockets_to_one_node(
+    engine: RedisServer, tmp_path: Path, name: str, replaced: str
+) -> None:
+    """The lines of docs/cluster.md in the place of those that choose any node."""
+    lines = shown(name).splitlines()
+    (place,) = [at for at, line in enumerate(lines) if line.strip().startswith(replaced)]
+    lines[place : place + 1] = shown(f"{name} route").splitlines()
+    port = free_port()
+    async with nodes(engine, "relay", echo, count=3) as scene:
+        ports = [server.port for server in scene.servers]
+        command = configure(name, "\n".join(lines) + "\n", tmp_path, port, ports)
+        async with program(command, port, stdout=subprocess.DEVNULL) as balancer:
+            uris = [f"{balancer.uri}?route=client-{number}" for number in range(6)]
+            connecting = [
+                reliable_ws.connect(uri, reconnect=BACKOFF, config=CONFIG) for uri in uris
+            ]
+            conns = await asyncio.gather(*map(_opened, connecting))
+            for number in range(5):
+                balancer.cut()
+                await asyncio.gather(*(exchange(conn, number) for conn in conns))
+                assert [cluster.stats.relayed for cluster in scene.clusters] == [0, 0, 0]
+            assert [conn.stats.resumes for conn in conns] == [5] * 6
+            owners = [len(server.connections) for server in scene.servers]
+            assert max(owners) < 6  # several nodes share them
+            for conn in conns:
+                await conn.close()
+
+
+async def _opened(connecting: reliable_ws.connect) -> reliable_ws.Connection:
+    return await connecting
