@@ -33,7 +33,7 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import LONGEST_STEP, PushTransport, Transport, TransportClosed
+from reliable_ws.transport import LONGEST_STEP, Transport, TransportClosed
 from reliable_ws.wire_trace import WireTrace
 
 from .waiters import Signal
@@ -125,8 +125,9 @@ class LinkIO:
         cancelled: asyncio.CancelledError | None = None
         by = self._clock() + LONGEST_STEP
         try:
-            if isinstance(transport, PushTransport):
-                transport.push_to(self._receive)
+            # A PushTransport; isinstance() is slow with protocols.
+            if (push_to := getattr(transport, "push_to", None)) is not None:
+                push_to(self._receive)
             while True:
                 try:
                     asked = self._clock()

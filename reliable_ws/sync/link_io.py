@@ -39,7 +39,7 @@ from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
 from reliable_ws.protocol.session import Session
-from reliable_ws.transport import EagerTransport, SyncPushTransport, SyncTransport, TransportClosed
+from reliable_ws.transport import SyncTransport, TransportClosed
 from reliable_ws.wire_trace import WireTrace
 
 from .timers import Timer, call_at, start
@@ -111,15 +111,17 @@ class LinkIO:
         self._lock = lock
         self._dispatch = dispatch
         self._confirm_timer = confirm_timer
-        self._send_now = transport.send_now if isinstance(transport, EagerTransport) else None
+        # An EagerTransport, and a SyncPushTransport; isinstance() is slow with protocols.
+        self._send_now: Callable[[bytes], bool] | None = getattr(transport, "send_now", None)
+        push_to = getattr(transport, "push_to", None)
         self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
         self._writer: threading.Thread | None = None  # from the first time that it is needed
         self._wanted = False  # the writer shall look
         self._busy = False  # a thread is writing, without the lock; no other may transmit
         self._unsent: bytes | None = None  # it found no room; goes before anything else
         self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
-        if isinstance(transport, SyncPushTransport):
-            transport.push_to(self._receive)
+        if push_to is not None:
+            push_to(self._receive)
 
     def carry(self, contexts: CallContexts) -> None:
         """Carry the contexts of calls from now on, in both directions."""
