@@ -261,7 +261,8 @@ class GroupStats(NamedTuple):
     waiting: int
     "Publications that wait for room, over all members."
     publications: int
-    "Messages that were published."
+    """Messages that were given to its members in this process. In a cluster they may have been
+    published in another one."""
     skipped: int
     "Times that a member did not get a publication, as it had no room or takes none so large."
     dropped: int

@@ -295,7 +295,7 @@ METRICS: tuple[Metric, ...] = (
         "group_publications",
         "counter",
         "{publication}",
-        "Messages that were published.",
+        "Messages that were given to the members in this process.",
         (),
         lambda g: [((), g.publications)],
         "group",

@@ -8,13 +8,14 @@ from opentelemetry.sdk.trace import sampling
 from opentelemetry.trace import SpanKind
 
 import reliable_ws
-from reliable_ws import Methods, RemoteError, RequestTimeout
-from reliable_ws.sync import connect, serve
+from reliable_ws import Backoff, Methods, RemoteError, RequestTimeout
+from reliable_ws.sync import Sessions, connect, serve, wrap
 from reliable_ws.telemetry import trace_calls
 from tests.aio.test_call_tracing import Recorded
 
-from .conftest import pair, run
+from .conftest import pair, run, until
 from .network import SECONDS
+from .pipe import pipe
 
 METHODS = Methods()
 SEEN: list[int] = []
@@ -54,6 +55,29 @@ def test_caller_and_handler_are_one_trace():
     assert ours.parent.span_id == around.context.span_id
     assert SEEN[-1] == theirs.context.span_id
     assert dict(ours.attributes) == {"rpc.system.name": "reliable_ws", "rpc.method": "add"}
+
+
+def test_a_request_that_is_sent_again_stays_in_its_trace():
+    """CALL-47"""
+    recorded, sessions = Recorded(), Sessions(methods=METHODS)
+    trace_calls(sessions, tracer=recorded.tracer)
+
+    def open_one():
+        near, far = pipe()
+        run(lambda: wrap(far, sessions=sessions))
+        return near
+
+    begun = open_one()
+    with wrap(begun, reopen=open_one, reconnect=Backoff(initial=0, longest=0)) as conn:
+        trace_calls(conn, tracer=recorded.tracer)
+        begun.freeze()  # the request is cut off on its way
+        asking = run(lambda: conn.request("add", [1, 2], timeout=SECONDS))
+        until(lambda: conn.figures().requests == 1)
+        begun.cut()
+        assert asking.result(SECONDS) == 3
+        assert conn.stats.resumes == 1
+    (ours,), (theirs,) = recorded.spans(SpanKind.CLIENT), recorded.spans(SpanKind.SERVER)
+    assert theirs.parent.span_id == ours.context.span_id
 
 
 def test_streams_and_errors():
