@@ -75,6 +75,7 @@ def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for 1,000 connections of each
     versions = [f"{name} {version(name)}" for name in LIBRARIES if find_spec(name)]
+    versions += [f"medians of {options.rounds} rounds"]
     about = ", ".join([f"Python {platform.python_version()}", *versions])
     contestants = (*(FULL if options.full else QUICK), *THREADS)
     rounds, only = options.rounds, options.only
