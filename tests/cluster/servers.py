@@ -62,7 +62,9 @@ class RedisServer:
 class Balancer:
     """Sends every TCP connection to one of several ports, at random or as it is told."""
 
-    def __init__(self, ports: list[int], seed: int = 0) -> None:
+    def __init__(self, ports: list[int], seed: int = 0, to: str = HOST) -> None:
+        """``to``: the host of these ports."""
+        self._to = to
         self.ports = ports
         self.choose = random.Random(seed).choice
         self._pairs: dict[tuple[asyncio.StreamWriter, asyncio.StreamWriter], None] = {}
@@ -108,7 +110,7 @@ class Balancer:
         while ports:
             port = self.choose(ports)
             try:
-                there = await asyncio.open_connection(HOST, port)
+                there = await asyncio.open_connection(self._to, port)
                 break
             except OSError:  # as a balancer does whose check has failed
                 ports.remove(port)

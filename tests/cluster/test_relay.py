@@ -17,7 +17,10 @@ from reliable_ws.cluster import relay
 from tests.support.ports import HOST
 
 from .scene import CONFIG, Scene, echo, nodes
-from .servers import RedisServer
+from .servers import Balancer, RedisServer
+
+OTHER = "127.0.0.2"
+"""Another address of this machine."""
 
 
 async def until(true: Any) -> None:
@@ -246,6 +249,47 @@ async def test_nodes_on_other_machines_are_reached_by_their_address(
             assert scene.clusters[1].stats.relayed == 1
         for server in scene.servers:
             await server.drain(1)
+
+
+async def test_cuts_between_nodes_lose_nothing(
+    engine: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line between two nodes is cut again and again, and then stays cut for a while."""
+    machines = iter(["one", "two"])
+    monkeypatch.setattr("reliable_ws.cluster.cluster.this_machine", lambda: next(machines))
+    got: list[int] = []
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        got.extend([message async for message in conn])
+
+    scene = Scene(engine, "relay", handler)
+    line = Balancer([], to=OTHER)
+    async with scene.balancer, line:
+        # The first node is known by the port of the line, and listens behind it.
+        line.ports.append(line.port)
+        await scene.add(advertise=f"ws://{HOST}:{line.port}", listen=OTHER)
+        await scene.add(advertise=f"ws://{HOST}")
+        scene.only(0)
+        async with scene.connect() as conn:
+            await (await conn.send(0))
+            scene.move_to(1)
+            for number in range(1, 6):
+                for _ in range(50):
+                    await conn.send(number)
+                await (await conn.send(number))
+                line.cut()
+            line.ports.clear()
+            line.cut()
+            receipt = await conn.send(6)
+            resumes = scene.balancer.connections
+            await until(lambda: scene.balancer.connections >= resumes + 2)
+            assert not conn.ended  # told 4503, to come again
+            line.ports.append(line.port)
+            await receipt
+        for server in scene.servers:
+            await server.drain(1)
+    assert line.connections >= 6
+    assert got == [0, *(number for number in range(1, 6) for _ in range(51)), 6]
 
 
 async def test_a_node_with_another_secret_is_not_believed(engine: RedisServer) -> None:
