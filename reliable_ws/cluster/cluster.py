@@ -23,6 +23,7 @@ from .durability import DURABILITIES, Durability
 from .engine import Engine, EngineAway, Entry
 from .groups import Groups, SharedGroup
 from .links import CarriedLinks, cancel_all
+from .log import MISSING, OTHER
 from .member import Member
 from .records import unpack_who
 from .relay import Address, Listener, NotReachable, open_inner, this_machine
@@ -413,7 +414,11 @@ class Cluster:
     async def append(self, entries: list[Entry]) -> list[int]:
         """Keep what changed (:meth:`.engine.Engine.append`)."""
         try:
-            return await self.engine.append(entries)
+            said = await self.engine.append(entries, self.run)
+            if OTHER in said:
+                await self.settle()  # and from now on it is the one that we know
+                return [MISSING] * len(said)
+            return said
         except EngineAway as error:
             self.note_away(error)
             raise

@@ -182,9 +182,12 @@ class Engine:
         said = await self._run(self._claim, session, args)
         return Found(self._node, None, _fields(said[1])) if said[0] == b"claimed" else None
 
-    async def append(self, entries: Sequence[Entry]) -> list[int]:
-        """Keep what changed: for each 0 for kept, 1 for refused, 2 for missing."""
-        args: list[Any] = [self._node]
+    async def append(self, entries: Sequence[Entry], run: bytes) -> list[int]:
+        """Keep what changed: for each 0 for kept, 1 for refused, 2 for missing.
+
+        3 for all, if the engine is another one than ``run``.
+        """
+        args: list[Any] = [self._node, run]
         for entry in entries:
             life = 0 if entry.life is None else int(entry.life * 1000)
             args += [entry.attempt, life, len(entry.values), len(entry.names)]

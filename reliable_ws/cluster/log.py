@@ -25,7 +25,7 @@ from .records import State, pack_ending, run_field
 
 __all__ = ["Copy", "LogPort", "moved"]
 
-KEPT, REFUSED, MISSING = 0, 1, 2
+KEPT, REFUSED, MISSING, OTHER = 0, 1, 2, 3
 """What the engine says of each session."""
 
 MOST = 200

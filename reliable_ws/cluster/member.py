@@ -20,7 +20,7 @@ from reliable_ws.transport import Transport
 
 from .engine import Engine, EngineAway, Entry
 from .links import cancel_all
-from .log import Copy, LogPort
+from .log import MISSING, Copy, LogPort
 from .records import Found, State, pack_final, pack_who, run_field, tombstone_of
 from .relay import NotReachable, PipedRelay
 from .routing import Claim, Decision, Here, PassOn, Refusal, Remember, route
@@ -367,9 +367,13 @@ class Member:
         try:
             while self._ends:
                 batch, self._ends = self._ends[:CHUNK], self._ends[CHUNK:]
-                await self._cluster.insist(lambda: self._cluster.append(batch))  # noqa: B023
+                await self._cluster.insist(lambda: self._tell(batch))  # noqa: B023
         finally:
             self._writing = None
+
+    async def _tell(self, ends: list[Entry]) -> None:
+        if MISSING in await self._cluster.append(ends):  # or it was another engine until now
+            await self._cluster.append(ends)
 
     # ------------------------------------------------------------------ going away
 
@@ -401,7 +405,9 @@ class Member:
                             entries.append(self._parked(one))
                             retry = FIRST_RETRY + within * place / peers
                             one.dispatch(one.session.move(loop.time(), MOVING, retry))
-                    await self._cluster.insist(lambda: self._park(entries))  # noqa: B023
+                    await self._cluster.insist(
+                        lambda: self._cluster.engine.restate(entries)  # noqa: B023
+                    )
                     done += len(entries)
         except TimeoutError:
             logger.error(
@@ -421,7 +427,8 @@ class Member:
         session = one.session
         state: list[str | bytes] = ["state", State.PARKED.value]
         if self.port is not None:
-            return Entry(session.id, session.attempt, self.life, state, [])
+            whole = self._whole(one)
+            return whole._replace(values=whole.values + state)
         now, wall = asyncio.get_running_loop().time(), self._cluster.wall()
         stored = store_whole(session, now, wall, about_acceptor(one.principal))
         values = self._fields(session.attempt, session.key, pack_who(one.principal)) + state
@@ -430,12 +437,6 @@ class Member:
             for run in runs:
                 values += run_field(kind, run)
         return Entry(session.id, session.attempt, self.life, values, [])
-
-    async def _park(self, entries: list[Entry]) -> None:
-        if self.port is not None:
-            await self._cluster.append(entries)
-        else:
-            await self._cluster.engine.restate(entries)
 
     async def leave(self, within: float) -> None:
         """Take part no more. Clients of sessions that others have are asked to come again."""

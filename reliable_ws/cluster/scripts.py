@@ -78,10 +78,16 @@ return {'claimed', redis.call('HGETALL', KEYS[1])}
 
 APPEND = """
 -- Keep what changed in many sessions. Each is kept, or refused because another node has it, or
--- missing because the engine has lost it: 0, 1 or 2.
--- KEYS: sessions.  ARGV: node, then for each: attempt, ms to live, how many values, how many names,
--- the values (name, value, ...), the names of fields to forget.
-local said, at = {}, 2
+-- missing because the engine has lost it: 0, 1 or 2. All are 3 if this is another engine than the
+-- node knows: then what is kept of them may lack something, and a change alone is not enough.
+-- KEYS: sessions.  ARGV: node, run, then for each: attempt, ms to live, how many values, how many
+-- names, the values (name, value, ...), the names of fields to forget.
+local said, at = {}, 3
+local id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+if string.sub(ARGV[2], 1, #id) ~= id then
+  for i = 1, #KEYS do said[i] = 3 end
+  return said
+end
 for i, key in ipairs(KEYS) do
   local attempt, ttl = ARGV[at], ARGV[at + 1]
   local values, names = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])

@@ -28,7 +28,9 @@ def _sha(script: str) -> bytes:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
 
 
-APPEND, CLAIM, FIND = map(_sha, (scripts.APPEND, scripts.CLAIM, scripts.FIND))
+APPEND, CLAIM, FIND, RESTATE = map(
+    _sha, (scripts.APPEND, scripts.CLAIM, scripts.FIND, scripts.RESTATE)
+)
 
 
 def steps_of(command: list[bytes]) -> set[str]:
@@ -41,7 +43,9 @@ def steps_of(command: list[bytes]) -> set[str]:
         return {"claim"}
     if sha == FIND:
         return {"make"} if args[2] == b"1" else set()
-    return _steps_of_append(int(count), args[1:]) if sha == APPEND else set()
+    if sha == RESTATE:
+        return {"park"} if b"parked" in args[3:] else set()
+    return _steps_of_append(int(count), args[2:]) if sha == APPEND else set()
 
 
 def _steps_of_append(sessions: int, args: list[bytes]) -> set[str]:
@@ -53,8 +57,6 @@ def _steps_of_append(sessions: int, args: list[bytes]) -> set[str]:
             steps.add("trim")
         if fields.get(b"state") == b"ended":
             steps.add("end")
-        if fields.get(b"state") == b"parked":
-            steps.add("park")
         args = args[4 + values + names :]
     return steps
 

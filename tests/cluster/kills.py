@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 
@@ -11,6 +12,12 @@ from .processes import Node
 
 POINTS = tuple((step, answered) for step in STEPS for answered in (False, True))
 """Where a node is killed. ``answered``: the engine has done the step, and the node is not told."""
+
+PROVOKED = ("park", "claim")
+"""Steps that come only when a node goes."""
+
+PATIENCE = 5.0
+"""Seconds within which a claim follows, if there is one."""
 
 FREQUENT = ("append", "trim")
 """Steps that come all the time: some are let through first."""
@@ -22,15 +29,19 @@ async def strike(nodes: list[Node], point: tuple[str, bool], chance: random.Rand
     trap = Trap(step, answered=answered, skip=chance.randrange(20) if step in FREQUENT else 0)
     for node in nodes:
         node.line.trap = trap
-    async with asyncio.timeout(60):
-        if step == "claim":  # others take over what it had
-            chance.choice(nodes).kill()
-        while step == "park" and not trap.sprung.is_set():  # one that has no session parks none
+    async with asyncio.timeout(120):
+        # A node that has no session parks none, and leaves none to be claimed: then the next one.
+        while step in PROVOKED and not trap.sprung.is_set():
             node = chance.choice(nodes)
             await node.ready()
-            node.signal(signal.SIGTERM)
-            await node.gone()
-            if not trap.sprung.is_set():
+            if step == "park":
+                node.signal(signal.SIGTERM)
+                await node.gone()
+            else:
+                node.kill()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(trap.sprung.wait(), PATIENCE)
+            if not node.is_running and not trap.sprung.is_set():
                 node.start()
         await trap.sprung.wait()
     for node in nodes:

@@ -70,10 +70,7 @@ async def test_owners_tell_a_replica_what_it_lacks(
             await send(conn, "2", "3")
             fail_over(engine, replica, ring)
             await send(conn, "4")
-            with replica.client as client:
-                run, key = client.info("server")["run_id"], b"reliable-ws:s:" + conn.id
-                await until(lambda: client.hget(key, "run").startswith(run.encode()))
-            # It has all of it now: the owner may die as well.
+            # What was confirmed is there with all that was before: the owner may die as well.
             ring[0].kill()
             balancer.choose = lambda _ports: ring[1].port
             await send(conn, "5")

@@ -42,6 +42,12 @@ def change(attempt: int, facts: bytes = b"facts") -> Entry:
     return Entry(SESSION, attempt, None, ["facts", facts], [])
 
 
+async def append(node: Engine, entries: list[Entry]) -> list[int]:
+    """Keep changes, by a node that knows which engine this is."""
+    settled = await node.settle(b"here", b"secret")
+    return await node.append(entries, settled.run)
+
+
 async def test_the_first_node_to_register_a_session_owns_it(pair: tuple[Engine, Engine]) -> None:
     first, second = pair
     said = await second.find(SESSION, LIFE, fields(b"node-b", 1))
@@ -60,21 +66,21 @@ async def test_a_session_is_made_only_for_a_hello_that_is_new(pair: tuple[Engine
 async def test_a_living_owner_is_not_robbed(pair: tuple[Engine, Engine]) -> None:
     first, second = pair
     assert await second.claim(SESSION, b"node-a", 2, LIFE) is None
-    assert await first.append([change(1)]) == [0]
+    assert await append(first, [change(1)]) == [0]
 
 
 async def test_a_claim_fences_the_owner_and_other_claims(pair: tuple[Engine, Engine]) -> None:
     """RESUME-1: attempts only rise, whatever node writes them."""
     first, second = pair
-    await first.append([change(1, b"old")])
+    await append(first, [change(1, b"old")])
     await first.release()  # its lease is over
     taken = await second.claim(SESSION, b"node-a", 2, LIFE)
     assert taken is not None
     assert taken.fields[b"facts"] == b"old"
-    assert await first.append([change(1, b"zombie")]) == [1]
-    assert await first.append([change(9, b"zombie")]) == [1]
+    assert await append(first, [change(1, b"zombie")]) == [1]
+    assert await append(first, [change(9, b"zombie")]) == [1]
     assert await first.claim(SESSION, b"node-a", 3, LIFE) is None
-    assert await second.append([change(2, b"new")]) == [0]
+    assert await append(second, [change(2, b"new")]) == [0]
     # The same claim again, after an answer that was lost, is the same claim.
     again = await second.claim(SESSION, b"node-a", 2, LIFE)
     assert again is not None
@@ -92,8 +98,8 @@ async def test_a_claim_that_is_not_above_every_attempt_is_refused(
 
 async def test_an_older_attempt_of_the_owner_itself_is_refused(pair: tuple[Engine, Engine]) -> None:
     first, _second = pair
-    assert await first.append([change(5)]) == [0]
-    assert await first.append([change(4)]) == [1]
+    assert await append(first, [change(5)]) == [0]
+    assert await append(first, [change(4)]) == [1]
 
 
 async def test_each_session_of_a_step_is_judged_by_itself(pair: tuple[Engine, Engine]) -> None:
@@ -105,14 +111,23 @@ async def test_each_session_of_a_step_is_judged_by_itself(pair: tuple[Engine, En
         Entry(other, 1, None, ["facts", b"x"], []),
         Entry(b"u" * 16, 1, None, ["facts", b"x"], []),
     ]
-    assert await first.append(entries) == [0, 1, 2]
+    assert await append(first, entries) == [0, 1, 2]
+
+
+async def test_another_engine_takes_no_change_alone(pair: tuple[Engine, Engine]) -> None:
+    """STORE-2, STORE-3: what it has may lack the last moments, and so has to be said whole."""
+    first, _second = pair
+    assert await first.append([change(1, b"old"), change(1)], b"an earlier run") == [3, 3]
+    found = await first.find(SESSION, LIFE, None)
+    assert isinstance(found, Found)
+    assert b"facts" not in found.fields
 
 
 async def test_what_is_confirmed_is_forgotten(pair: tuple[Engine, Engine]) -> None:
     """STORE-5"""
     first, _second = pair
-    await first.append([Entry(SESSION, 1, None, ["m1", b"a", "m2", b"b"], [])])
-    await first.append([Entry(SESSION, 1, None, ["facts", b"f"], ["m1"])])
+    await append(first, [Entry(SESSION, 1, None, ["m1", b"a", "m2", b"b"], [])])
+    await append(first, [Entry(SESSION, 1, None, ["facts", b"f"], ["m1"])])
     found = await first.find(SESSION, LIFE, None)
     assert isinstance(found, Found)
     assert b"m1" not in found.fields
@@ -130,7 +145,7 @@ async def test_who_says_all_again_does_not_undo_a_claim(pair: tuple[Engine, Engi
     assert await first.restate([whole]) == []
     mine = Entry(SESSION, 2, LIFE, fields(b"node-b", 2), [])
     assert await second.restate([mine]) == []
-    assert await first.append([change(1)]) == [1]
+    assert await append(first, [change(1)]) == [1]
 
 
 async def test_an_engine_is_young_after_a_start_and_after_it_was_emptied(
@@ -163,7 +178,7 @@ async def test_only_the_owner_makes_a_session_forgotten(pair: tuple[Engine, Engi
 
 async def test_what_others_can_go_on_with_is_not_forgotten(pair: tuple[Engine, Engine]) -> None:
     first, _second = pair
-    await first.append([change(1)])
+    await append(first, [change(1)])
     await first.forget(SESSION)
     assert await first.find(SESSION, LIFE, None) is not False
 
@@ -175,7 +190,7 @@ async def test_an_engine_that_is_away_is_one_error(engine: RedisServer) -> None:
         node.settle(b"", b""),
         node.find(SESSION, LIFE, None),
         node.claim(SESSION, b"x", 1, LIFE),
-        node.append([change(1)]),
+        node.append([change(1)], b"run"),
         node.restate([change(1)]),
         node.forget(SESSION),
         node.release(),
