@@ -12,7 +12,7 @@
 #   make js-bundle           write the JavaScript client into the Python package
 #   make pyodide             reliable_ws itself in Pyodide, in Node and in browsers
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: ten minutes or so
-#   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster
+#   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster; 2,000 clients
 #   make explore             every schedule of the larger worlds: half an hour or so
 #   make bench               compare with plain websockets and with picows: five minutes
 #   make bench-full          the same with what is used instead, with uvloop, in two Pythons; a plot

@@ -182,8 +182,8 @@ async def roll(count: int, within: float, pause: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=2000)
-    parser.add_argument("--within", type=float, default=20.0)
-    parser.add_argument("--pause", type=float, default=8.0)
+    parser.add_argument("--within", type=float, default=40.0)
+    parser.add_argument("--pause", type=float, default=60.0)
     given = parser.parse_args()
     asyncio.run(roll(given.clients, given.within, given.pause))
 
