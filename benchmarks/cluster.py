@@ -1,6 +1,7 @@
 """What a cluster costs (docs/cluster.md): ``make bench-cluster``.
 
-It needs redis-server, and python-socketio (the dependency group ``bench``).
+It needs redis-server, and python-socketio (the dependency group ``bench``). JetStream is beside it
+where nats-server is installed.
 
 Nodes and an engine, each in a process of its own, and one client here. Each row is measured a few
 times, in turn with the others, and the best counts: only ratios within one run mean anything. The
