@@ -319,6 +319,8 @@ class Groups:
         self._tell_now = asyncio.Event()
         self._is_idle = asyncio.Event()  # perhaps: who waits for that looks whether it is true
         self._steps = 0  # of the engine, under way
+        self._taken: tuple[bytes, bytes] | None = None
+        "First and last of the box's entries that were taken, and are still in it."
 
     # ------------------------------------------------------------------ start and end
 
@@ -397,6 +399,7 @@ class Groups:
             left.clear()
         self._unsure.clear()
         self._seeking.clear()
+        self._taken = None
         self._reported_bytes = 0
 
     @property
@@ -549,10 +552,9 @@ class Groups:
 
     async def _read(self) -> None:
         """Take what comes into the box, in order."""
-        read: tuple[bytes, bytes] | None = None
         while not is_cancelled():
             try:
-                entries = await self._node.engine.read_box(read)
+                entries = await self._node.engine.read_box(self._taken)
             except EngineAway as error:
                 self._node.note_away(error)
                 await self._node.wait_for_engine()
@@ -566,7 +568,7 @@ class Groups:
                 if offers >= OFFERS_AT_ONCE:
                     offers = 0
                     await asyncio.sleep(0)
-            read = (entries[0][0], entries[-1][0]) if entries else None
+            self._taken = (entries[0][0], entries[-1][0]) if entries else None
 
     def _take(self, fields: dict[bytes, bytes]) -> int:
         """Take one entry; return to how many members it went."""

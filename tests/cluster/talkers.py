@@ -44,6 +44,8 @@ class Talker:
                 await self._live(name, stop)
             except reliable_ws.ConnectionClosed as error:
                 self.ends[error.ending.code] += 1
+            except reliable_ws.DeliveryError:
+                pass  # its handler has ended before it took the last word
             except (OSError, WebSocketException, reliable_ws.NotReliablePeer):
                 await asyncio.sleep(0.05)  # it has not begun: nobody is there
 
