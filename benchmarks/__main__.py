@@ -82,7 +82,9 @@ def main() -> None:
     results = {"asyncio": run(rows(contestants, "asyncio", rounds, only), "asyncio")}
     if options.full:
         results["uvloop"] = run(rows(QUICK, "uvloop", rounds, only), "uvloop")
-    measured = report.Measured(about, results, [] if only else list(many(min(3, rounds))))
+    more = [] if only else list(many(min(3, rounds)))
+    absent = {one.name: why for one in contestants if (why := one.absent())}
+    measured = report.Measured(about, results, more, absent)
     if options.save:
         report.save(measured, options.save)
     print("\n".join(report.pages([measured])))

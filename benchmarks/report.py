@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from .contestants import FULL, OURS, OURS_PICOWS, PLAIN_ONE, QUICK, THREADS, Picows
+from .contestants import FULL, OURS, OURS_PICOWS, PLAIN_ONE, THREADS, Picows
 from .measure import Sample
 from .rows import ROWS, Row
 
@@ -30,6 +30,8 @@ class Measured(NamedTuple):
     "For each kind of event loop."
     more: list[str]
     "Lines of the table that have no samples."
+    absent: dict[str, str]
+    "Why a contestant took no part: what is not installed."
 
 
 def ratios(row: Row, found: dict[str, list[Sample]], name: str) -> list[float]:
@@ -96,12 +98,12 @@ def pages(every: Sequence[Measured]) -> Iterator[str]:
             yield "In brackets: the processor's time for a message, of both processes together.\n"
             yield from table_of_all(measured.results["asyncio"], uvloop)
             yield ""
-    there = {name for one in every for found in one.results["asyncio"].values() for name in found}
-    if there & {one.name for one in FULL[len(QUICK) :]}:
+    if any("uvloop" in measured.results for measured in every):
+        absent = {name: why for measured in every for name, why in measured.absent.items()}
         yield "What an acknowledgement says:\n"
         for one in FULL:
-            absent = "" if one.name in there else ". **Absent: it was not installed.**"
-            yield f"- {one.name}: {one.means}{absent}"
+            why = f". **Absent: {absent[one.name]}.**" if one.name in absent else ""
+            yield f"- {one.name}: {one.means}{why}"
 
 
 def plot(measured: Measured, path: Path) -> None:
@@ -158,7 +160,7 @@ def load(path: Path) -> Measured:
         }
         for loop, rows in kept["results"].items()
     }
-    return Measured(kept["about"], results, kept["more"])
+    return Measured(kept["about"], results, kept["more"], kept["absent"])
 
 
 def _plain(row: Row) -> str:
