@@ -297,27 +297,31 @@ class Pump:
         if not self.awake:
             self.wake()
 
-    def after_step(self, *, eventful: bool, answered: bool = False) -> None:
+    def after_step(self) -> None:
         """Flush soon, or look at the clock earlier, if a step has made that necessary."""
-        if answered:  # every handler has ended in its first step, and nobody adds anything
-            self.flush()
-            return
         if self.awake:
             return
-        if (
-            self.give_to_store is not None
-        ):  # what happened is kept, also where nothing is said of it
+        if self.give_to_store is not None:
+            self.wake()  # what happened is kept, also where nothing is said of it
+        elif self.link_io is not None:
+            link = self.link_io.link
+            if link.has_output:
+                self.wake()
+            elif (by := link.ack_by) < self._due:
+                self._look_by(by)
+
+    def after_events(self) -> None:
+        """Flush soon.
+
+        A task that this step has woken runs in the next turn, and the flush behind it in the same
+        one: what the task adds goes at once.
+        """
+        if not self.awake and (self.link_io is not None or self.give_to_store is not None):
             self.wake()
-            return
-        if self.link_io is None:
-            return
-        link = self.link_io.link
-        if eventful or link.has_output:
-            # A task that this step has woken runs in the next turn, and the flush behind it in
-            # the same one: what the task adds goes at once.
-            self.wake()
-        elif (by := link.ack_by) < self._due:
-            self._look_by(by)
+
+    def after_answers(self) -> None:
+        """Flush now: every handler has ended in its first step, and nobody adds anything."""
+        self.flush()
 
     # ------------------------------------------------------------------ the clock
 

@@ -31,8 +31,8 @@ from .thread_call import run_in_thread
 
 __all__ = ["RpcServer", "Running", "start"]
 
-EAGER = sys.version_info >= (3, 12)
-"""Whether a task can begin at once."""
+EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+"""What has a task begin at once, where it can."""
 
 ITEMS_IN_A_ROW = 256
 """Items of a stream after which the loop runs in any case."""
@@ -48,9 +48,8 @@ def start(
 
     ``context``: the context to run it in. Default: a copy of the caller's.
     """
-    if EAGER and loop.get_task_factory() is None:
-        options: dict[str, Any] = {"eager_start": True, "context": context}
-        return asyncio.Task(work, loop=loop, name=name, **options)
+    if loop.get_task_factory() is None:  # as create_task() does, without a call
+        return asyncio.Task(work, loop=loop, name=name, context=context, **EAGER)
     return loop.create_task(work, name=name, context=context)
 
 

@@ -85,13 +85,17 @@ class Pump(Protocol):
         """Whether the transport had no room, and a write waits for some."""
         raise NotImplementedError
 
-    def after_step(self, *, eventful: bool, answered: bool) -> None:
-        """Write what follows from a step. The last thing in it.
+    def after_step(self) -> None:
+        """Write what follows from a step. The last thing in it."""
 
-        ``eventful``: something happened that the application may answer at once. A confirmation
-        or an answer does not count: the caller that goes on with it sends by itself. ``answered``:
-        the peer asked for something, and no handler runs any more.
+    def after_events(self) -> None:
+        """The same after something that the application may answer at once.
+
+        A confirmation or an answer is none: the caller that goes on with it sends by itself.
         """
+
+    def after_answers(self) -> None:
+        """The same after the peer asked for something, where no handler runs any more."""
 
 
 class SendSide(Protocol):
@@ -344,7 +348,12 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         if self._close_plan is not None:
             self._step_close_plan()
         # Write.
-        self.pump.after_step(eventful=eventful, answered=asked and not self.rpc_server.running)
+        if asked and not self.rpc_server.running:
+            self.pump.after_answers()
+        elif eventful:
+            self.pump.after_events()
+        else:
+            self.pump.after_step()
 
     def _on_rare(self, event: Event) -> list[Event]:
         """Deal with what happens a few times in a session's life; return what follows."""

@@ -135,13 +135,20 @@ class Pump:
         if self.link_io is not None:
             self.link_io.flush()
 
-    def after_step(self, *, eventful: bool = False, answered: bool = False) -> None:
+    def after_step(self) -> None:
         """Send what follows from a step: acks and last words now, messages by the writer."""
-        del eventful, answered  # whether there is anything to send is enough to know
         self.rearm()
         link_io = self.link_io
         if link_io is not None and link_io.link.has_output:
             self.wake(alone=link_io.link.at_end or link_io.link.close_action is not None)
+
+    def after_events(self) -> None:
+        """Send what follows: the application answers by itself, in a thread of its own."""
+        self.after_step()
+
+    def after_answers(self) -> None:
+        """Send what follows: answers go by the writer."""
+        self.after_step()
 
     # ------------------------------------------------------------------ the clock
 
@@ -213,7 +220,7 @@ class DurablePump(Pump):
         self.give_to_store()
         super().flush()
 
-    def after_step(self, *, eventful: bool = False, answered: bool = False) -> None:
+    def after_step(self) -> None:
         """Give the store what follows from a step, then send what may be sent."""
         self.give_to_store()
-        super().after_step(eventful=eventful, answered=answered)
+        super().after_step()

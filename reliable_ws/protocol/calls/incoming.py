@@ -54,6 +54,9 @@ __all__ = ["IncomingCalls"]
 REPLY_HEADER, FAULT_HEADER, ITEM_HEADER = 16, 32, 16
 """Most bytes of an entry besides its texts and its payload."""
 
+BYTES_HEADER = getsizeof(b"")
+"""Bytes of memory of a bytes object besides its content."""
+
 OVERLOADED = "overloaded"
 """Code of the fault of a request, or in place of an answer, for which there is no memory."""
 
@@ -152,8 +155,12 @@ class IncomingCalls:
             self.fault(number, OVERLOADED, "the open requests take too much memory")
             return
         data: Any = payload[1] if type(payload) is msgpack.ExtType else payload
-        weight = OVERHEAD + (len(data) if type(data) is bytes else text_length(data))
-        memory = getsizeof(data)
+        if type(data) is bytes:
+            weight = OVERHEAD + len(data)
+            memory = BYTES_HEADER + len(data)
+        else:
+            weight = OVERHEAD + text_length(data)
+            memory = getsizeof(data)
         self.served[number] = (weight, memory)
         self.weight += weight
         self.memory += memory
