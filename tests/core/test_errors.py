@@ -14,6 +14,7 @@ from reliable_ws.protocol.errors import (
     KeyExists,
     MethodNotFound,
     NotTaken,
+    OutboxFull,
     OutcomeUnknown,
     ProtocolViolation,
     ReliableWSError,
@@ -142,3 +143,9 @@ def test_errors_of_stores_carry_what_goes_on():
     known = KeyExists("k", (b"id", 1, b"facts"))
     assert (known.key, known.found) == ("k", (b"id", 1, b"facts"))
     assert "'k'" in str(known)
+
+
+def test_a_message_behind_others_says_how_many_wait():
+    error = errors.behind(3)
+    assert isinstance(error, OutboxFull)
+    assert str(error).startswith("3 callers of send() wait for room")
