@@ -19,6 +19,7 @@ from reliable_ws.transport import TransportClosed
 
 from .common import FINE, UNDELIVERED, Failure, seconds
 from .doctor_probe import Probe
+from .doctor_slow import SlowReader, uses_proxy
 
 __all__ = ["add_to"]
 
@@ -58,6 +59,9 @@ SLOW = 0.2
 SKEW = 5.0
 """Seconds by which clocks may differ before it is worth a word."""
 
+ENOUGH = 256 * 1024
+"""Bytes that have to be unread to tell anything: our narrow end and one proxy hold some 110 KiB."""
+
 Verdict = Literal["ok", "note", "bad"]
 
 SIGNS = {"ok": "  ok  ", "note": " NOTE ", "bad": " BAD  "}
@@ -93,6 +97,12 @@ def add_to(commands: Any) -> None:
         help="how long WebSockets are left silent at most (default: 65; proxies cut after 60)",
     )
     parser.add_argument(
+        "--slow-reader",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long answers are left unread (default: that of --seconds)",
+    )
+    parser.add_argument(
         "--timeout", type=seconds, default=10.0, help="for each answer (default: 10)"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -101,7 +111,8 @@ def add_to(commands: Any) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Try everything, and say what was found."""
-    doctor = Doctor(args.uri, _headers(args.header), args.seconds, args.timeout)
+    slow = args.seconds if args.slow_reader is None else args.slow_reader
+    doctor = Doctor(args.uri, _headers(args.header), args.seconds, slow, args.timeout)
     findings = await doctor.run()
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -126,10 +137,14 @@ def _headers(given: list[str]) -> dict[str, str]:
 class Doctor:
     """The trials. Each has sessions of its own, and those that are silent go side by side."""
 
-    def __init__(self, uri: str, headers: dict[str, str], silence: float, timeout: float) -> None:
+    def __init__(
+        self, uri: str, headers: dict[str, str], silence: float, unread: float, timeout: float
+    ) -> None:
+        """Times are in seconds: how long nobody speaks or reads, and the most for each answer."""
         self._uri = uri
         self._options: dict[str, Any] = {"additional_headers": headers} if headers else {}
         self._silence = silence
+        self._unread = unread
         self._timeout = timeout
         self._their_idle = Config().idle_timeout
         "Seconds after which the server drops a client that is silent."
@@ -146,7 +161,8 @@ class Doctor:
         """
         findings = await self.greeting()
         trials: list[Callable[[], Awaitable[list[Finding]]]]
-        trials = [self.frames, self.closing, self.resuming, self.compression, self.silence]
+        trials = [self.frames, self.closing, self.resuming, self.compression]
+        trials += [self.silence, self.slow_reader]
         results = await asyncio.gather(*(self._tried(trial) for trial in trials))
         return findings + [finding for result in results for finding in result]
 
@@ -276,6 +292,30 @@ class Doctor:
             *_one_sided(server, "server", both_silent),
         ]
 
+    async def slow_reader(self) -> list[Finding]:
+        """See whether a WebSocket is cut while there is much to read and nobody reads."""
+        if uses_proxy(self._uri):
+            return [_not_slow("the environment has a proxy for this address")]
+        probe = SlowReader(self._uri, self._options, self._timeout)
+        try:
+            await probe.open_narrow()
+            await probe.greet()
+            asked = await probe.ask_much()
+            lost_after = await probe.leave_unread(self._unread)
+            end = await probe.read_on()
+            missing = 0 if end is None else await probe.come_back()
+        finally:
+            await probe.close()
+        found = _slow_found(
+            asked=asked,
+            missing=missing,
+            unread=probe.unread,
+            tried=self._unread,
+            lost_after=lost_after,
+            end=end,
+        )
+        return [found]
+
     async def _lost_after(
         self, probe: Probe, duration: float, *, speak_every: float | None = None
     ) -> float | None:
@@ -309,6 +349,46 @@ SETTINGS = (
     "nginx: proxy_read_timeout, HAProxy: timeout client and timeout server, Apache: Timeout, "
     "Caddy: read_timeout of its transport, lighttpd: server.max-read-idle"
 )
+
+
+SLOW_ADVICE = (
+    "raise the proxy's time-out for writing (nginx: send_timeout, HAProxy: timeout client, Apache: "
+    "Timeout, lighttpd: server.max-read-idle and "
+    "server.max-write-idle): a client whose line stands still for so long "
+    "has to reconnect, and loses nothing"
+)
+
+
+def _slow_found(
+    *,
+    asked: int,
+    missing: int,
+    unread: int,
+    tried: float,
+    lost_after: float | None,
+    end: Exception | None,
+) -> Finding:
+    """Return what so many answers that nobody read have shown.
+
+    ``unread``: how many bytes arrived without another WebSocket. ``end``: what came instead of the
+    rest, if anything.
+    """
+    if end is None and unread < ENOUGH:
+        return _not_slow(f"the path took {unread // 1024} KiB, all that the server answers at once")
+    if end is None:
+        words = f"{unread // 1024} KiB lay unread for {tried:.0f} s, and arrived"
+        return Finding("slow reader", "ok", words)
+    when = f"within {tried:.0f}" if lost_after is None else f"after {lost_after:.1f}"
+    words = f"a WebSocket from which nobody reads is cut {when} s: {_reason(end)}; "
+    if missing:
+        words += f"{missing} of {asked} answers are lost"
+        return Finding("slow reader", "bad", words, SLOW_ADVICE)
+    words += f"all {asked} answers arrived, the rest on the next WebSocket"
+    return Finding("slow reader", "note", words, SLOW_ADVICE)
+
+
+def _not_slow(why: str) -> Finding:
+    return Finding("slow reader", "note", f"not tried: {why}")
 
 
 def _one_sided(lost: float | None, who: str, tried: float) -> list[Finding]:

@@ -30,6 +30,7 @@ http {{
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection upgrade;
             proxy_read_timeout {cut}s;
+            send_timeout {cut}s;
         }}
     }}
 }}

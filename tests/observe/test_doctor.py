@@ -13,6 +13,10 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Config
+from reliable_ws.cli.doctor import Doctor
+from reliable_ws.cli.doctor import _slow_found as slow_found
+from reliable_ws.cli.doctor_slow import uses_proxy
+from reliable_ws.transport import TransportClosed
 from tests.cli.processes import command, run
 from tests.docs.test_examples import ROOT
 from tests.support.ports import free_port
@@ -25,6 +29,7 @@ SECONDS = 6
 
 PATIENT = Config(idle_timeout=20.0)
 HASTY = Config(idle_timeout=3.0)
+FEW = Config(max_requests=50)
 
 
 @contextlib.contextmanager
@@ -74,11 +79,11 @@ def examine(port, *args):
 def examined(tmp_path_factory):
     """What the doctor says of each path, all looked at side by side."""
     with (
-        serving(PATIENT, HASTY) as (patient, hasty),
+        serving(PATIENT, HASTY, FEW) as (patient, hasty, few),
         contextlib.ExitStack() as stack,
         ThreadPoolExecutor() as pool,
     ):
-        found = {"direct": pool.submit(examine, patient)}
+        found = {"direct": pool.submit(examine, patient), "few": pool.submit(examine, few)}
         for name in PROXIES:
             port = stack.enter_context(proxy(name, patient, tmp_path_factory.mktemp(name)))
             found[name] = pool.submit(examine, port)
@@ -121,6 +126,51 @@ def test_who_has_to_speak(examined, name):
     for who, wants_other in (("client", "caddy"), ("server", "lighttpd")):
         expected = "note" if name == wants_other else "ok"
         assert found[f"only the {who} speaks"]["verdict"] == expected
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy", "lighttpd", "apache"])
+def test_a_proxy_that_cuts_a_slow_reader(examined, name):
+    """It is seen that answers were left unread, and that none of them is lost."""
+    _code, found = examined[name]
+    slow = found["slow reader"]
+    assert slow["verdict"] == "note"
+    assert "is cut within 6 s: the WebSocket was closed (without a close frame)" in slow["words"]
+    assert "all 1024 answers arrived, the rest on the next WebSocket" in slow["words"]
+    assert "send_timeout" in slow["advice"]
+
+
+@pytest.mark.parametrize("name", ["direct", "caddy", "quick"])
+def test_a_path_that_waits_for_a_slow_reader(examined, name):
+    """Without a proxy, through one that waits, and where heartbeats come before a time-out."""
+    _code, found = examined[name]
+    slow = found["slow reader"]
+    assert slow["verdict"] == "ok"
+    size = int(slow["words"].partition(" KiB lay unread for 6 s")[0])
+    assert size > 400
+
+
+def test_a_server_that_answers_too_little_to_tell(examined):
+    _code, found = examined["few"]
+    slow = found["slow reader"]
+    assert slow["verdict"] == "note"
+    assert slow["words"].startswith("not tried: the path took ")
+
+
+async def test_a_proxy_of_the_environment_is_not_slowed(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    (finding,) = await Doctor("ws://192.0.2.1/", {}, 1.0, 1.0, 1.0).slow_reader()
+    assert finding.words == "not tried: the environment has a proxy for this address"
+    monkeypatch.setenv("no_proxy", "192.0.2.1")
+    assert not uses_proxy("ws://192.0.2.1/")
+
+
+def test_answers_that_are_lost_are_no_advice():
+    end = TransportClosed(None)
+    finding = slow_found(asked=1024, missing=7, unread=100_000, tried=6.0, lost_after=2.5, end=end)
+    assert finding.verdict == "bad"
+    assert "is cut after 2.5 s" in finding.words
+    assert "7 of 1024 answers are lost" in finding.words
 
 
 def test_a_header_that_comes_twice(examined):
