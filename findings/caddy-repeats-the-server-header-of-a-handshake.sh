@@ -9,7 +9,7 @@
 # Versions: Caddy 2.6.2 (Debian); websockets 17.4 at both ends.
 # Who meets it: code that looks at the headers of the handshake, to log them or to tell proxies
 # apart. It works behind the other proxies.
-# What to do: headers.get_all("Server"), or "header_down -Server" in Caddy's reverse_proxy.
+# What to do: headers.get_all("Server"). ("header_down -Server" in reverse_proxy changes nothing.)
 set -euo pipefail
 
 work=$(mktemp -d)

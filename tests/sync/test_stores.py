@@ -802,7 +802,7 @@ def test_a_timer_that_is_cancelled_too_late_does_nothing(monkeypatch):
 
     monkeypatch.setattr("reliable_ws.sync.pump.call_at", call_at)
     ticks: list[float] = []
-    session: Any = SimpleNamespace(deadline=time.monotonic(), tick=ticks.append)
+    session: Any = SimpleNamespace(deadline=time.monotonic(), tick=ticks.append, outbox=None)
     pump = Pump(session, threading.Lock(), lambda _events: None)
     pump.driver = SimpleNamespace(ticked=lambda _now: "")
     pump.rearm()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import reliable_ws
-from reliable_ws import Config, SessionLost
+from reliable_ws import Config, NotReliablePeer, SessionLost
 from reliable_ws.testing import Fault, Network, Pair, pair, run, virtual_clock
 
 
@@ -136,7 +136,7 @@ def test_what_kills_a_connection_at_the_server_is_told() -> None:
         network = Network()
 
         def principal(_: object) -> None:
-            raise LookupError("nobody")
+            pytest.fail("nobody")  # no Exception: the library does not catch it
 
         async with network.serve(echo, principal=principal):
             with pytest.raises(SessionLost):
@@ -144,6 +144,21 @@ def test_what_kills_a_connection_at_the_server_is_told() -> None:
 
     with pytest.raises(AssertionError, match=r"(?s)a connection of a Network failed.*nobody"):
         run(main())
+
+
+@virtual_clock
+async def test_a_principal_that_raises_is_told_to_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = Network()
+
+    def principal(_: object) -> None:
+        raise LookupError("nobody")
+
+    async with network.serve(echo, principal=principal):
+        with pytest.raises(NotReliablePeer, match="principal= raised"):
+            await network.connect()
+    assert "LookupError: nobody" in caplog.text
 
 
 # ------------------------------------------------------------------ commands
