@@ -26,6 +26,7 @@
 #   make instructions-store  the same, and what make test compares with is written
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make docs                build the documentation site into docs/_build
+#   make pictures            draw the diagrams of protocol.md and docs/tracing.md (needs Chromium)
 #   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
@@ -54,7 +55,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-full bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-full bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs pictures api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -189,6 +190,10 @@ table: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . docs/_build
+
+pictures: $(DEV)
+	$(BIN)/python -m tests.docs.pictures
+	$(BIN)/python -m tests.docs.sequences
 
 api: $(RUNTIME)
 	$(BIN)/python docs/make_api.py

@@ -11,7 +11,7 @@ from .common import FINE, Failure
 from .trace_file import Event, Trace, described, read
 from .trace_html import page
 
-__all__ = ["add_to"]
+__all__ = ["ENDS", "add_to", "line", "line_of", "shown"]
 
 DESCRIPTION = """\
 Print what a trace of the wire has: the file of connect(..., trace=FILE), serve(..., trace=FILE) and
@@ -90,12 +90,21 @@ def lines(trace: Trace) -> Iterator[str]:
     yield f"session {trace.session[:8]}, seen by the {ends}"
     begin = trace.events[0].time
     for event in trace.events:
-        yield f"{event.time - begin:11.4f}  link {event.link}  {line_of(event, trace)}"
+        yield line(event.time - begin, line_of(event, trace))
     yield ""
+
+
+def line(seconds: float, words: str) -> str:
+    """Return the line of what happened so long after the first event."""
+    return f"{seconds:11.4f}  {words}"
 
 
 def line_of(event: Event, trace: Trace) -> str:
     """Return what happened, in words."""
+    return f"link {event.link}  {_happened(event, trace)}"
+
+
+def _happened(event: Event, trace: Trace) -> str:
     here, there = ENDS[event.role]
     match event.event:
         case "opens":

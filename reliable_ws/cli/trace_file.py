@@ -19,9 +19,12 @@ from reliable_ws.wire_trace import FORMAT, VERSION
 
 from .common import Failure
 
-__all__ = ["Event", "Trace", "described", "read"]
+__all__ = ["Event", "Trace", "described", "event_of", "put_together", "read"]
 
 SIDES = ("initiator", "acceptor")
+
+EVENTS = frozenset(("opens", "sends", "gets", "lost"))
+"""Others may be added to the format: readers skip them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +43,8 @@ class Event:
     reason: str = ""
     partner: Event | None = None
     "The same message, as the other end has seen it."
+    place: int = 0
+    "Its place among the events of its session, those of one time in the order of the file."
     again: bool = False
     "Whether it carries messages or calls that were sent before."
 
@@ -63,12 +68,17 @@ def read(paths: Iterable[str], prefix: str = "") -> list[Trace]:
     Raises:
         Failure: A file cannot be read, or is no trace.
     """
+    events = (event for path in paths for event in _lines(path))
+    return put_together(event for event in events if event.session.startswith(prefix))
+
+
+def put_together(events: Iterable[Event]) -> list[Trace]:
+    """Return what events of one end, or of both, say of each session."""
     by_session: dict[str, list[Event]] = defaultdict(list)
-    for path in paths:
-        for event in _lines(path):
-            if event.session.startswith(prefix):
-                by_session[event.session].append(event)
-    traces = [_trace(session, events) for session, events in by_session.items()]
+    for event in events:
+        if event.event in EVENTS:
+            by_session[event.session].append(event)
+    traces = [_trace(session, of_it) for session, of_it in by_session.items()]
     return sorted(traces, key=lambda trace: trace.events[0].time)
 
 
@@ -84,20 +94,29 @@ def _lines(path: str) -> Iterator[Event]:
             if "format" in record:
                 _check(path, record)
                 continue
-            yield Event(
-                time=float(record["time"]),
-                session=str(record["session"]),
-                role=str(record["role"]),
-                link=int(record["link"]),
-                event=str(record["event"]),
-                frames=record.get("frames", []),
-                code=record.get("code"),
-                reason=record.get("reason", ""),
-            )
+            yield event_of(record)
         except (ValueError, KeyError, TypeError):
             if number == len(lines):  # a disk was full in the midst of it
                 return
             raise Failure(f"{path}, line {number}: this is no line of a trace") from None
+
+
+def event_of(record: dict[str, Any]) -> Event:
+    """Return the event that a line of a trace has.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no such line.
+    """
+    return Event(
+        time=float(record["time"]),
+        session=str(record["session"]),
+        role=str(record["role"]),
+        link=int(record["link"]),
+        event=str(record["event"]),
+        frames=record.get("frames", []),
+        code=record.get("code"),
+        reason=record.get("reason", ""),
+    )
 
 
 def _check(path: str, head: dict[str, Any]) -> None:
@@ -119,7 +138,10 @@ def _trace(session: str, events: list[Event]) -> Trace:
         for event in events:
             if event.role == "acceptor":
                 event.time += difference
-    return Trace(session, sorted(events, key=lambda event: event.time), sides)
+    events = sorted(events, key=lambda event: event.time)
+    for place, event in enumerate(events):
+        event.place = place
+    return Trace(session, events, sides)
 
 
 def match(events: list[Event]) -> None:
@@ -190,19 +212,28 @@ def _frame(frame: dict[str, Any]) -> str:
             kind = f"attempt {frame['attempt']}" if name == "Hello" else _kind(frame["resumed"])
             where = frame["position"]
             counters = where["counters"]
-            return (
-                f"{name}, {kind}: sent {where['sent']}, received {counters['received']}, "
-                f"confirmed {counters['confirmed']}"
-            )
-        case "Ack" | "Stop" | "Done":
-            counters = frame.get("counters", frame)
-            return f"{name}: received {counters['received']}, confirmed {counters['confirmed']}"
+            return f"{name}, {kind}: sent {where['sent']}, {_counters(counters)}{_calls(frame)}"
+        case "Ack":
+            return f"Ack: {_counters(frame)}"
+        case "Stop" | "Done":
+            counters = frame["counters"]
+            return f"{name}: {_counters(counters)}, handed {counters['handed']}"
         case "Finish" | "Refuse":
             return f"{name}: {frame['code']} {frame['reason']!r}"
         case "invalid":
             return f"no message of this protocol: {frame['reason']}"
     fields = [f"{key} {value}" for key, value in frame.items() if key != "frame"]
     return f"{name} {', '.join(fields)}"
+
+
+def _counters(counters: dict[str, Any]) -> str:
+    return f"received {counters['received']}, confirmed {counters['confirmed']}"
+
+
+def _calls(greeting: dict[str, Any]) -> str:
+    """Return how many calls have arrived, where any were made."""
+    calls = greeting.get("calls") or {"received": 0, "sent": 0}
+    return f", calls {calls['received']}" if calls["received"] or calls["sent"] else ""
 
 
 def _kind(resumed: bool) -> str:  # noqa: FBT001 - as it stands in the file

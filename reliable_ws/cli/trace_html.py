@@ -92,7 +92,7 @@ def _markers() -> str:
 def _everything(trace: Trace) -> list[Event]:
     """Return the events that get a row: an arrival has one of its own."""
     arrivals = [event.partner for event in trace.events if event.partner is not None]
-    return sorted({*trace.events, *arrivals}, key=lambda event: event.time)
+    return sorted({*trace.events, *arrivals}, key=lambda event: event.place)
 
 
 def _rows(trace: Trace) -> dict[Event, int]:

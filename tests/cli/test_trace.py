@@ -99,6 +99,29 @@ def test_a_page_of_one_end_draws_arrivals_too(files, capsys, tmp_path):
     assert out.read_text().count("<line x1=") == len(messages) + 2
 
 
+def test_events_of_one_time_are_drawn_in_their_order(tmp_path, capsys):
+    """A clock may be coarse: a message is answered at the time at which it has arrived."""
+    lines = []
+    for number in range(20):
+        here, there = ("initiator", "acceptor")[:: 1 - 2 * (number % 2)]
+        line = {"session": "ab", "link": 1, "frames": [{"frame": "Ack", "received": 0}]}
+        line["frames"][0] |= {"confirmed": number}
+        lines += [
+            line | {"time": number, "role": here, "event": "sends"},
+            line | {"time": number + 1, "role": there, "event": "gets"},
+        ]
+    files = [tmp_path / role for role in ("initiator", "acceptor")]
+    for file in files:
+        of_it = [line for line in lines if line["role"] == file.name]
+        file.write_text("".join(json.dumps(line) + "\n" for line in of_it))
+    out = tmp_path / "out"
+    printed(capsys, *map(str, files), "--html", str(out))
+    arrows = re.findall(r'y1="(\d+)" x2="\d+" y2="(\d+)" class="ack"', out.read_text())
+    heights = [int(end) for arrow in arrows for end in arrow]
+    assert len(heights) == 40
+    assert heights == sorted(heights)  # each arrives before the next one leaves
+
+
 def test_clocks_that_differ_are_set_right(files, tmp_path):
     """What arrives before it was sent shows by how much the clocks differ."""
     shifted = tmp_path / "shifted"
@@ -144,6 +167,20 @@ def test_what_is_no_trace_is_refused(tmp_path, capsys, text, words):
     assert "cannot read" in capsys.readouterr().err
 
 
+def test_events_of_a_later_program_are_skipped(tmp_path, capsys):
+    """Events may be added to the format without a new version."""
+    line = {"time": 1.0, "session": "ab", "role": "acceptor", "link": 1}
+    lines = [line | {"event": event} for event in ("opens", "muses", "lost")]
+    file = tmp_path / "trace"
+    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    out = printed(capsys, str(file)).splitlines()
+    assert [one.partition("server: ")[2] for one in out[1:3]] == [
+        "a WebSocket carries the session",
+        "the WebSocket is gone, without a close frame",
+    ]
+    assert out[3:] == [""]
+
+
 def test_a_last_line_that_was_cut_off_is_left_out(files, tmp_path):
     cut = tmp_path / "cut"
     cut.write_bytes(Path(files[0]).read_bytes()[:-30])
@@ -158,6 +195,10 @@ FRAMES = [
         "Part of 2: bytes 10-15 of 99",
     ),
     ({"frame": "Want", "number": 4}, "Want number 4"),
+    (
+        {"frame": "Stop", "counters": {"received": 3, "confirmed": 2, "handed": 1}},
+        "Stop: received 3, confirmed 2, handed 1",
+    ),
     ({"frame": "Refuse", "code": 4404, "reason": "no"}, "Refuse: 4404 'no'"),
     ({"frame": "invalid", "reason": "why"}, "no message of this protocol: why"),
     (

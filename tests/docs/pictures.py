@@ -1,6 +1,9 @@
 """The pictures in protocol.md: four conversations of the real core, and the tables of states.
 
-``python -m tests.docs.pictures`` draws them anew, each between two marks of its own. A test fails
+The conversations are traces of the wire, as ``trace=`` writes them, printed by the code of
+``python -m reliable_ws trace``.
+
+``make pictures`` draws them anew, each between two marks of its own. A test fails
 where the page shows something else.
 """
 
@@ -8,11 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from reliable_ws.cli.trace import ENDS, line, line_of, shown
+from reliable_ws.cli.trace_file import event_of, put_together
+from reliable_ws.protocol.records import records_of
 from reliable_ws.protocol.state import LINK, RECEIVING, SENDING, Phase, Receiving, Sending
 from tests.vectors.recorder import BYE, A, I, Recorder, begin
 
@@ -20,11 +28,17 @@ __all__ = ["PICTURES", "between", "draw"]
 
 PAGE = Path(__file__).parents[2] / "protocol.md"
 
-WIDTH = 53
-"""Columns of what the initiator says; the acceptor's stands behind the arrows."""
+ON_ITS_WAY = 0.0004
+"""Seconds that each WebSocket message takes in these conversations."""
 
-ARROWS = {(I, False): "-->", (I, True): "--x", (A, False): "<--", (A, True): "x--"}
-"""By who speaks, and whether it is lost."""
+STEP = 0.0001
+"""Seconds that pass before an application does something, or a WebSocket breaks."""
+
+SESSION = "30313233343536373839616263646566"
+"""The id that the sides of a conversation have."""
+
+NOTE = "notes"
+"""A line that is in no trace: what an application does."""
 
 
 # --------------------------------------------------------------------- conversations
@@ -67,89 +81,64 @@ def call() -> Recorder:
 
 
 def drawn(talk: Recorder) -> str:
-    """Return a conversation as a text of two columns."""
-    lines = [f"{'initiator':<{WIDTH + 5}}acceptor"]
+    """Return a conversation as ``python -m reliable_ws trace`` prints it, with what is done."""
+    records = list(traced(talk))
+    (trace,) = put_together(event_of(one) for one in records if one["event"] != NOTE)
+    said = [(one["time"], one["words"]) for one in records if one["event"] == NOTE]
+    said += [(event.time, line_of(event, trace)) for event in shown(trace)]
+    begin = trace.events[0].time
+    lines = [line(at - begin, words) for at, words in sorted(said, key=itemgetter(0))]
+    return "```text\n" + textwrap.dedent("\n".join(lines)) + "\n```"
+
+
+def traced(talk: Recorder) -> Iterator[dict[str, Any]]:
+    """Go through the lines of both ends' traces, and what the applications do in between."""
+    now, link, has_opened = 0.0, 0, False
+
+    def record(role: str, event: str, **more: Any) -> dict[str, Any]:
+        return {"time": now, "session": SESSION, "role": role, "link": link, "event": event, **more}
+
     for step in talk.row["steps"]:
         if "do" in step:
-            lines += _happened(step)
-            continue
-        said = list(map(in_words, step["frames"]))
-        arrow = ARROWS[step["from"], "lost" in step]
-        for line in said:
-            left, right = (line, "") if step["from"] == I else ("", line)
-            lines.append(f"  {left:<{WIDTH - 2}}{arrow}  {right}".rstrip())
-            arrow = " " * len(arrow)
-    return "```text\n" + "\n".join(lines) + "\n```"
+            now += STEP
+        match step:
+            case {"do": "dial"}:
+                link, has_opened = link + 1, False
+                yield record(I, "opens")
+            case {"do": "cut"}:
+                yield record(I, "lost")
+                yield record(A, "lost")
+            case {"do": "wait", "seconds": seconds}:
+                now += seconds
+            case {"do": _, "at": role}:
+                yield record(role, NOTE, words=f"({ENDS[role][0]} {_done(step)})")
+            case {"from": role, "hex": data}:
+                frames = records_of(bytes.fromhex(data))
+                yield record(role, "sends", frames=frames)
+                now += ON_ITS_WAY
+                if "lost" not in step:
+                    if not has_opened:  # a server knows the session of a WebSocket by its Hello
+                        yield record(A, "opens")
+                        has_opened = True
+                    yield record(I if role == A else A, "gets", frames=frames)
 
 
-def _happened(step: dict[str, Any]) -> list[str]:
+def _done(step: dict[str, Any]) -> str:
+    """Return what an application does, in words."""
     match step:
-        case {"do": "dial"}:
-            words = "opens a WebSocket"
-        case {"do": "cut"}:
-            return [f"{'(the WebSocket breaks)':^{2 * WIDTH}}".rstrip()]
-        case {"do": "wait", "seconds": seconds}:
-            return [f"{f'({1000 * seconds:g} ms pass)':^{2 * WIDTH}}".rstrip()]
         case {"do": "send", "payload": payload}:
-            words = f"sends {json.dumps(payload)}"
+            return f"sends {json.dumps(payload)}"
         case {"do": "want", "number": number}:
-            words = f"waits for confirmation of {number}"
+            return f"waits for confirmation of {number}"
         case {"do": "take", "count": count}:
-            words = f"takes {count} message{'s' * (count > 1)}"
+            return f"takes {count} message{'s' * (count > 1)}"
         case {"do": "close"}:
-            words = "closes"
+            return "closes"
         case {"do": "request", "method": method}:
-            words = f"requests {json.dumps(method)}"
+            return f"requests {json.dumps(method)}"
         case {"do": "reply", "request": request}:
-            words = f"has run request {request}"
-        case _:
-            raise AssertionError(step)
-    return [" " * (WIDTH + 5 if step.get("at") == A else 0) + f"({words})"]
-
-
-def in_words(frame: list[Any]) -> str:
-    """Return a frame, as JSON, in a line of text."""
-    letter, *fields = frame
-    match letter:
-        case "H":
-            return f"Hello: attempt {fields[4]}, {_position(fields[6], fields[8])}"
-        case "W":
-            return f"Welcome: {_position(fields[3], fields[5])}"
-        case "M":
-            return f"Messages {fields[0]}: {', '.join(map(json.dumps, fields[1]))}"
-        case "A":
-            return f"Ack: received {fields[0]}, confirmed {fields[1]}"
-        case "%":
-            return f"Partial: {fields[1]} bytes of {fields[0]}"
-        case "N" | "K":
-            return f"{'Want' if letter == 'N' else 'CallAck'}: {fields[0]}"
-        case "F":
-            return f"Finish: number {fields[0]}, code {fields[1]}, {json.dumps(fields[2])}"
-        case "S" | "D":
-            return f"{'Stop' if letter == 'S' else 'Done'}: {_counters(fields[0])}"
-        case "C":
-            return f"Calls {fields[0]}: {', '.join(map(_entry, fields[1]))}"
-    raise AssertionError(frame)
-
-
-def _position(position: list[Any], calls: list[int]) -> str:
-    counters, _sent, _first, _partial = position
-    beside = f", calls {calls[0]}" if any(calls[:2]) else ""
-    return f"received {counters[0]}, confirmed {counters[1]}{beside}"
-
-
-def _counters(counters: list[Any]) -> str:
-    received, confirmed, handed, *_ = counters
-    return f"received {received}, confirmed {confirmed}, handed {handed}"
-
-
-def _entry(entry: list[Any]) -> str:
-    match entry:
-        case ["Q", method, *_]:
-            return f"Request {json.dumps(method)}"
-        case ["R", request, payload]:
-            return f"Reply to {request}: {json.dumps(payload)}"
-    raise AssertionError(entry)
+            return f"has run request {request}"
+    raise AssertionError(step)
 
 
 # --------------------------------------------------------------------- states

@@ -1,8 +1,9 @@
 """The sequence in docs/tracing.md: what the command ``trace`` prints of a real conversation.
 
-``python -m tests.docs.sequences`` writes it anew, between its two marks. A test fails where the
-page shows something else. Clock and network are virtual, so each run is the same but for the
-session's id, which is random: the page has :data:`ID`.
+``make pictures`` writes it anew, between its two marks, and draws docs/images/trace.png with
+Chromium from the same conversation. A test fails where the page shows something else. Clock and
+network are virtual, so each run is the same but for the session's id, which is random: the page has
+:data:`ID`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import asyncio
 import contextlib
 import io
 import re
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -21,6 +24,8 @@ from reliable_ws.testing import Network, virtual_clock
 __all__ = ["COMMAND", "ID", "PAGE", "SEQUENCE", "sequence"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "tracing.md"
+
+IMAGE = PAGE.parent / "images" / "trace.png"
 
 ID = "2b81fcb9"
 
@@ -55,18 +60,56 @@ async def talk(client: Path, server: Path) -> None:
             assert [await conn.recv() for _ in range(3)] == ["got two", "got three", "got four"]
 
 
-def sequence() -> str:
-    """Return what is printed of it, as it stands in the page."""
-    printed = io.StringIO()
+@contextlib.contextmanager
+def traces() -> Iterator[tuple[str, str]]:
+    """The files of both ends."""
     with tempfile.TemporaryDirectory() as folder:
         client, server = Path(folder) / "client.jsonl", Path(folder) / "server.jsonl"
         talk(client, server)
-        with contextlib.redirect_stdout(printed):
-            assert main(["trace", str(client), str(server)]) == 0
+        yield str(client), str(server)
+
+
+def sequence() -> str:
+    """Return what is printed of it, as it stands in the page."""
+    printed = io.StringIO()
+    with traces() as files, contextlib.redirect_stdout(printed):
+        assert main(["trace", *files]) == 0
     words = re.sub(r"^session \w+", f"session {ID}", printed.getvalue().rstrip())
     return f"```text\n{COMMAND}{words}\n```"
+
+
+def drawing() -> str:
+    """Return the page that is drawn of it."""
+    with traces() as files:
+        out = Path(files[0]).with_name("trace.html")
+        assert main(["trace", *files, "--html", str(out)]) == 0
+        return re.sub(r"(Session|session) [0-9a-f]{8}", rf"\1 {ID}", out.read_text())
+
+
+def draw_image() -> None:
+    """Have Chromium make an image of the drawing."""
+    text = drawing()
+    (height,) = re.findall(r'viewBox="0 0 1000 (\d+)"', text)
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "trace.html"
+        page.write_text(text)
+        subprocess.run(
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--hide-scrollbars",
+                f"--user-data-dir={folder}/profile",
+                f"--window-size=1080,{int(height) + 170}",
+                f"--screenshot={IMAGE}",
+                page.as_uri(),
+            ],
+            check=True,
+            timeout=60,
+        )
 
 
 if __name__ == "__main__":
     text = sequence()
     PAGE.write_text(SEQUENCE.sub(lambda match: match[1] + text + match[2], PAGE.read_text()))
+    draw_image()

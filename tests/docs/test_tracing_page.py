@@ -14,7 +14,7 @@ from reliable_ws.protocol.frames import TYPES, Ack, Messages
 from reliable_ws.protocol.session import Session
 from reliable_ws.wire_trace import LinkTrace
 
-from .sequences import SEQUENCE, sequence
+from .sequences import ID, IMAGE, SEQUENCE, drawing, sequence
 from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "tracing.md").read_text()
@@ -56,9 +56,18 @@ def test_the_lines_are_such_lines(tmp_path):
 
 
 def test_the_sequence_is_what_the_command_prints():
-    """If this fails, the code or the page has changed: ``python -m tests.docs.sequences``."""
+    """If this fails, the code or the page has changed: ``make pictures``."""
     (found,) = SEQUENCE.finditer(PAGE)
     text = sequence()
     assert found[0] == found[1] + text + found[2]
     assert "[did not arrive]" in text
     assert "[sent again]" in text
+
+
+def test_the_image_is_a_drawing_of_the_same_conversation():
+    """The image is made from this page, so each line of the sequence has its arrow there."""
+    text = drawing()
+    assert f"Session {ID}, seen by the client and server" in text
+    sent = [line for line in sequence().splitlines() if " -> " in line]
+    assert text.count("marker-end") == len(sent)
+    assert f"images/{IMAGE.name})" in PAGE
