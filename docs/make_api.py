@@ -263,6 +263,7 @@ MADE = ("Connection", "Delivery", "Publication", "Receipt", "Server")
 INTERNAL = (
     "Cluster.append",
     "Cluster.find",
+    "Cluster.ended",
     "Cluster.has_taken_over",
     "Cluster.insist",
     "Cluster.join",

@@ -61,6 +61,10 @@ class Host(Protocol):
         """Return a living session."""
         raise NotImplementedError
 
+    def ended(self, session_id: bytes) -> Session | None:
+        """Return a session that had a store and has ended here, while it is remembered."""
+        raise NotImplementedError
+
     def adopt(self, session: Session, principal: Hashable, restored: Restored) -> None:
         """Take in a session that another process had. It waits for its peer."""
 

@@ -631,6 +631,10 @@ class ClusterHost:
         """Return a living session."""
         return self._sessions._table.acceptors.get(session_id)
 
+    def ended(self, session_id: bytes) -> Session | None:
+        """Return a session that had a store and has ended here, while it is remembered."""
+        return self._sessions._registry.ended(session_id)
+
     def adopt(self, session: Session, principal: Hashable, restored: Restored) -> None:
         """Take in a session that another process had. It waits for its peer."""
         self._sessions._registry.restore(session, principal)

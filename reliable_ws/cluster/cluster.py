@@ -17,6 +17,7 @@ from reliable_ws.aio.membership import Host, Level, Served
 from reliable_ws.aio.waiters import is_cancelled
 from reliable_ws.driver.status import logger
 from reliable_ws.protocol.config import Config
+from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .durability import DURABILITIES, Durability
@@ -190,6 +191,14 @@ class Cluster:
             served = member.host.find(session)
             if served is not None:
                 return served
+        return None
+
+    def ended(self, session: bytes) -> Session | None:
+        """Return a session that has ended here, while its last outcomes are remembered."""
+        for member in self._members:
+            ended = member.host.ended(session)
+            if ended is not None:
+                return ended
         return None
 
     def has_taken_over(self) -> None:

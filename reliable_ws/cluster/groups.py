@@ -41,6 +41,7 @@ from reliable_ws.protocol.errors import EngineUnavailable, GroupFull, ReliableWS
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.report import Outcome
+from reliable_ws.protocol.session import Session
 
 from .engine import Appended, Engine, EngineAway, Outgoing, Registration
 from .links import cancel_all
@@ -144,6 +145,10 @@ class Node(Protocol):
 
     def find(self, session: bytes) -> Served | None:
         """Return a session that lives here."""
+        raise NotImplementedError
+
+    def ended(self, session: bytes) -> Session | None:
+        """Return a session that has ended here, while its last outcomes are remembered."""
         raise NotImplementedError
 
 
@@ -533,7 +538,6 @@ class Groups:
 
     async def _register(self) -> None:
         await self._register_now.wait()
-        self._register_now.clear()
         while self._to_register:
             batch = list(self._to_register)[:AT_ONCE]
             for shared in batch:
@@ -545,8 +549,8 @@ class Groups:
             except EngineAway:
                 for shared in batch:
                     self._to_register[shared] = None
-                self._register_now.set()
                 raise
+        self._register_now.clear()  # only now: what fails is done again
 
     # ------------------------------------------------------------------ the box
 
@@ -681,7 +685,6 @@ class Groups:
     async def _tell(self) -> None:
         """Tell other nodes what waits. What does not get there is asked for again."""
         await self._tell_now.wait()
-        self._tell_now.clear()
         while self._reports or self._messages:
             reports, self._reports = self._reports, {}
             for publisher, packed in reports.items():
@@ -690,6 +693,7 @@ class Groups:
             async with self._under_way():
                 await self._node.engine.send(messages)
             del self._messages[: len(messages)]
+        self._tell_now.clear()  # only now: what fails is done again
 
     def _take_message(self, data: bytes) -> None:
         kind, sender, label, items = msgpack.unpackb(data, **PLAIN)  # type: ignore[arg-type]
@@ -788,7 +792,7 @@ class Groups:
                 if not share.pending:
                     continue
                 if exist.get(one, True):
-                    receipts.seen(one)
+                    receipts.seen(one, now)
                     if share.names is None and now > publication.sent_at + node.lease:
                         late.setdefault(one, []).append(publication.number)
                 else:
@@ -829,10 +833,14 @@ class Groups:
         """Tell a publisher what becomes of messages of sessions that were taken over."""
         for number, session, place in items:
             key = publisher, number, session
-            served = self._node.find(session)
-            if served is not None and key not in self._seeking:
+            if key in self._seeking:
+                continue
+            served, ended = self._node.find(session), self._node.ended(session)
+            if served is not None:
                 self._seeking.add(key)
                 Sought(served.sender, place, lambda fate, key=key: self._found(key, fate))  # type: ignore[misc]
+            elif ended is not None:
+                self._found(key, ended.outcome(place))
 
     def _found(self, key: tuple[bytes, int, bytes], fate: Outcome) -> None:
         self._seeking.discard(key)

@@ -94,7 +94,7 @@ class Told(NamedTuple):
 class Share:
     """What is known of one publication at one node."""
 
-    __slots__ = ("closed", "count", "fates", "gone_since", "label", "names")
+    __slots__ = ("closed", "count", "fates", "gone_since", "label", "moved_since", "names")
 
     def __init__(self, label: str, count: int) -> None:
         self.label = label
@@ -107,6 +107,8 @@ class Share:
         "Whether nothing more is waited for."
         self.gone_since: float | None = None
         "When the node was seen to be gone."
+        self.moved_since: float | None = None
+        "When it was seen that the node lives, and that sessions of members have left it."
 
     @property
     def pending(self) -> int:
@@ -155,6 +157,13 @@ class Share:
         lacking = [one for one in self.told() if one.fate is Outcome.PENDING]
         self.closed = True
         return [one._replace(fate=Outcome.UNKNOWN) for one in lacking]
+
+    def close_moved(self) -> list[Told]:
+        """Wait no more for sessions that have left; return what is *unknown* by it."""
+        self.moved_since = None
+        unknown = CODES[Outcome.UNKNOWN]
+        fates = bytes(unknown if code == KEPT else code for code in self.fates)
+        return self.merge(self.names or (), fates)
 
     def sought(self) -> Iterator[Name]:
         """Iterate over members whose outcome another node may know."""
@@ -205,9 +214,14 @@ class Receipts:
         if share.gone_since is None:
             share.gone_since = now
 
-    def seen(self, node: bytes) -> None:
+    def seen(self, node: bytes, now: float) -> None:
         """Note that a node can be seen."""
-        self.shares[node].gone_since = None
+        share = self.shares[node]
+        share.gone_since = None
+        if KEPT not in share.fates:
+            share.moved_since = None
+        elif share.moved_since is None:
+            share.moved_since = now
 
     def taken_over(self, session: bytes, fate: Outcome) -> list[Told]:
         """Take what the taker of a session tells; return the outcomes that are final by it."""
@@ -226,6 +240,8 @@ class Receipts:
         for share in self.shares.values():
             if share.gone_since is not None and now >= share.gone_since + patience:
                 lost += share.close()
+            elif share.moved_since is not None and now >= share.moved_since + patience:
+                lost += share.close_moved()
         return lost
 
     def close(self) -> list[Told]:

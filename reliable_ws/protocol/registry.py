@@ -350,6 +350,11 @@ class SessionRegistry:
             return events
         return session.poll(now)
 
+    def ended(self, session_id: bytes) -> Session | None:
+        """Return a session that had a store and has ended, while its tombstone is remembered."""
+        tombstone = self._tombstones.get(session_id)
+        return None if tombstone is None else tombstone.session
+
     def retire(self, session: Session, now: float) -> None:
         """Replace a session that has ended by its tombstone (TOMB-1). Again: no effect."""
         if self._sessions.get(session.id) is not session:

@@ -30,7 +30,7 @@ async def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--notes", type=Path, required=True)
     parser.add_argument("--within", type=float, default=0.5)
-    parser.add_argument("--lease", type=float, default=2.0)
+    parser.add_argument("--lease", type=float, default=10.0)
     parser.add_argument("--ahead", type=float, default=0.0)
     parser.add_argument("--drain", type=float, default=5.0)
     given = parser.parse_args()

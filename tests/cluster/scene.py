@@ -15,12 +15,27 @@ from .servers import Balancer, RedisServer
 BACKOFF = Backoff(initial=0.01, longest=0.2)
 CONFIG = Config(open_timeout=5, close_progress_timeout=5, close_timeout=5)
 
+LEASE = 10.0
+"""Seconds: no node loses it, however busy this machine is."""
+
+SHORT = 1.0
+"""The same where a lease has to end, or where it has to be noticed that the engine has changed."""
+
 
 class Scene:
     """Nodes of one cluster."""
 
-    def __init__(self, engine: RedisServer, level: str, handler: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        engine: RedisServer,
+        level: str,
+        handler: Any,
+        *,
+        lease: float = LEASE,
+        **options: Any,
+    ) -> None:
         self.engine = engine
+        self.lease = lease
         self.level = level
         self.handler = handler
         self.options = options
@@ -30,7 +45,7 @@ class Scene:
 
     async def add(self, way: Any = None, **options: Any) -> Server:
         """Start a node more; ``way``: its own way to the engine."""
-        shared = {"lease": 1.0, "engine_timeout": 1.0} | options
+        shared = {"lease": self.lease, "engine_timeout": 1.0} | options
         cluster = Cluster(way or self.engine.url, node=f"node-{len(self.servers)}", **shared)
         server = await reliable_ws.serve(
             self.handler,

@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 
 import reliable_ws
-from reliable_ws import EngineUnavailable, Fate, Group, GroupFull
+from reliable_ws import Cluster, EngineUnavailable, Fate, Group, GroupFull
+from reliable_ws.cluster.engine import EngineAway
+from reliable_ws.cluster.links import cancel_all
 
-from .scene import Scene, nodes
+from .scene import LEASE, Scene, nodes
 from .servers import RedisServer
 from .test_relay import until
+
+MENDED = 4.0
+"""Seconds of a lease in half of which each node registers again, whatever the engine has lost."""
+
+STEPS = ("_read", "_publish", "_register", "_tell", "_look")
 
 
 class Room:
@@ -50,14 +57,35 @@ async def stay(conn: reliable_ws.Connection) -> None:
 
 @contextlib.asynccontextmanager
 async def room(
-    engine: RedisServer, level: Any = "relay", count: int = 3, **options: Any
+    engine: RedisServer,
+    level: Any = "relay",
+    count: int = 3,
+    lease: float = LEASE,
+    **options: Any,
 ) -> AsyncIterator[Room]:
-    async with nodes(engine, level, stay, count) as scene:
+    async with nodes(engine, level, stay, count, lease=lease) as scene:
         here = Room(scene, **options)
         try:
             yield here
         finally:
             await here.leave()
+
+
+@contextlib.asynccontextmanager
+async def without(cluster: Cluster, step: str) -> AsyncIterator[None]:
+    """Let one of the steps of a node's groups rest, for as long as the block lasts."""
+    groups, place = cluster._groups, STEPS.index(step)
+    await cancel_all([groups._tasks[place]])
+    try:
+        yield
+    finally:
+        groups._tasks[place] = asyncio.create_task(groups._run(getattr(groups, step)))
+
+
+async def named(publication: reliable_ws.Publication) -> None:
+    """Return when each process has said who gets this."""
+    await publication.published(30)
+    await until(lambda: all(one.session for one in publication.outcomes))
 
 
 async def take(client: reliable_ws.Connection, count: int) -> list[Any]:
@@ -110,9 +138,9 @@ async def test_outcomes_come_one_by_one_and_a_wait_is_bounded(engine: RedisServe
     async with room(engine) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(3)]
         publication = here.groups[1].publish({"price": 17})
-        await publication.published(5)
+        await named(publication)
         assert not publication.done
-        outcomes = await publication.wait(0.3)  # longer than until a report
+        outcomes = await publication.wait(0.01)
         assert {(r.identity, r.fate) for r in outcomes} == {
             (f"m{number}", Fate.PENDING) for number in range(3)
         }
@@ -150,7 +178,7 @@ async def test_who_leaves_gets_nothing_more_and_is_no_recipient(engine: RedisSer
 async def test_a_process_without_members_publishes(engine: RedisServer) -> None:
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
-        cluster = reliable_ws.Cluster(engine.url, node="backend", lease=1.0)
+        cluster = Cluster(engine.url, node="backend", lease=LEASE)
         backend = Group("room", cluster=cluster)
         publication = backend.publish("news")
         assert await client.recv(timeout=5) == "news"
@@ -195,20 +223,20 @@ async def test_a_process_that_does_not_read_fills_the_group(engine: RedisServer)
     """Publications wait for it; none is lost, and none overtakes another."""
     async with room(engine, count=2, limit=5) as here:
         client = await here.enter(1, "m1")
-        node, group = here.scene.clusters[1]._groups, here.groups[0]
-        node._tasks[0].cancel()  # it reads no more
-        for number in range(5):
-            await group.publish(number).published(5)
-        late = group.publish("late")
-        with pytest.raises(GroupFull, match="'node-1' has not read"):
-            await late.wait()  # the lease is over before there is room
-        assert late.outcomes == []
-        publications = [group.publish(number) for number in range(5, 10)]
-        with pytest.raises(TimeoutError):
-            await publications[0].published(0.1)
-        with pytest.raises(GroupFull, match="5 publications of this process wait"):
-            group.publish(10)
-        node._tasks[0] = asyncio.create_task(node._run(node._read))
+        group = here.groups[0]
+        async with without(here.scene.clusters[1], "_read"):
+            for number in range(5):
+                await group.publish(number).published(5)
+            late: Any = group.publish("late")
+            late.by = 0.0  # its lease is over before there is room
+            with pytest.raises(GroupFull, match="'node-1' has not read"):
+                await late.wait()
+            assert late.outcomes == []
+            publications = [group.publish(number) for number in range(5, 10)]
+            with pytest.raises(TimeoutError):
+                await publications[0].published(0.1)
+            with pytest.raises(GroupFull, match="5 publications of this process wait"):
+                group.publish(10)
         assert await take(client, 10) == list(range(10))
 
 
@@ -237,10 +265,11 @@ async def test_a_publication_that_is_appended_twice_is_handed_out_once(
 
 
 async def test_while_the_engine_is_away_nothing_can_be_published(engine: RedisServer) -> None:
-    async with room(engine, count=2) as here:
+    async with room(engine, count=2, lease=MENDED) as here:
         client = await here.enter(1, "m1")
         engine.stop()
-        late = here.groups[0].publish("nobody knows")
+        late: Any = here.groups[0].publish("nobody knows")
+        late.by = 0.0  # its lease is over
         with pytest.raises(EngineUnavailable, match="not known"):
             await late.published(10)
         with pytest.raises(EngineUnavailable):
@@ -251,7 +280,7 @@ async def test_while_the_engine_is_away_nothing_can_be_published(engine: RedisSe
         await until(lambda: not here.scene.clusters[0].is_away)
         # The engine has lost the group. Nothing was published that some have and others have not.
         await until(lambda: _publishes(here.groups[0]))
-        assert await client.recv(timeout=10) == "here we are"
+        assert await client.recv(timeout=30) == "here we are"
 
 
 def _publishes(group: Group) -> bool:
@@ -262,7 +291,7 @@ def _publishes(group: Group) -> bool:
 
 
 async def test_a_join_without_the_engine_says_so_and_is_made_good(engine: RedisServer) -> None:
-    async with room(engine, count=2) as here:
+    async with room(engine, count=2, lease=2.0) as here:
         client = await here.enter(1, "m1")
         member = here.scene.owner_of(client)
         assert member is not None
@@ -279,7 +308,7 @@ async def test_a_join_without_the_engine_says_so_and_is_made_good(engine: RedisS
                 return bool(await far.publish("x").wait(1))
             return False
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await heard():  # noqa: ASYNC110 - the engine's own time
                 await asyncio.sleep(0.05)
 
@@ -288,16 +317,16 @@ async def test_a_lost_box_drops_members_only_if_something_was_missed(engine: Red
     """As after a lease for which a process was frozen."""
     async with room(engine) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(3)]
+        box = b"reliable-ws:box:" + here.scene.clusters[2].id
         with engine.client as redis:
-            box = f"reliable-ws:box:{here.scene.clusters[2].id.decode('latin-1')}"
-            redis.delete(box.encode("latin-1"))
-            await asyncio.sleep(1)  # three renewals
-            assert redis.exists(box.encode("latin-1"))
+            redis.delete(box)
+            await until(lambda: redis.exists(box))
             here.groups[0].publish("one")
             assert [await client.recv(timeout=5) for client in clients] == ["one"] * 3
-            redis.delete(box.encode("latin-1"))
-            missed = here.groups[0].publish("two")
-            assert [await client.recv(timeout=5) for client in clients[:2]] == ["two"] * 2
+            async with without(here.scene.clusters[2], "_look"):  # which makes a new box
+                redis.delete(box)
+                missed = here.groups[0].publish("two")
+                assert [await client.recv(timeout=5) for client in clients[:2]] == ["two"] * 2
             with pytest.raises(reliable_ws.ConnectionClosedError) as caught:
                 await clients[2].recv(timeout=5)
             assert caught.value.ending.code == 1013
@@ -305,7 +334,7 @@ async def test_a_lost_box_drops_members_only_if_something_was_missed(engine: Red
 
 
 async def test_an_emptied_engine_drops_nobody_who_has_missed_nothing(engine: RedisServer) -> None:
-    async with room(engine) as here:
+    async with room(engine, lease=MENDED) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(3)]
         for number in range(5):
             publication = here.groups[0].publish(number)
@@ -323,17 +352,13 @@ async def test_an_emptied_engine_drops_those_who_have_missed_something(
     engine: RedisServer,
 ) -> None:
     """One node has read what the other one had not read yet when the engine was emptied."""
-    async with room(engine, count=2) as here:
+    async with room(engine, count=2, lease=MENDED) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(2)]
-        node = here.scene.clusters[1]
-        reader = node._groups._tasks[0]
-        await until(lambda: here.groups[1]._sharing.place.follows)  # type: ignore[union-attr]
-        reader.cancel()  # it reads no more
-        publication = here.groups[0].publish("one has it")
-        assert await clients[0].recv(timeout=5) == "one has it"
-        with engine.client as redis:
-            redis.flushall()
-        node._groups._tasks[0] = asyncio.create_task(node._groups._run(node._groups._read))
+        async with without(here.scene.clusters[1], "_read"):
+            publication = here.groups[0].publish("one has it")
+            assert await clients[0].recv(timeout=5) == "one has it"
+            with engine.client as redis:
+                redis.flushall()
         with pytest.raises(reliable_ws.ConnectionClosedError) as caught:
             await clients[1].recv(timeout=10)
         assert caught.value.ending.code == 1013
@@ -347,7 +372,7 @@ async def test_a_session_that_moves_tells_its_outcome_where_it_goes(engine: Redi
     async with room(engine, level="park") as here:
         client = await here.enter(1, "m1")
         publication = here.groups[0].publish("news")
-        await publication.wait(0.3)
+        await named(publication)
         here.scene.only(2)
         await here.scene.servers[1].drain(5, within=0.1)
         assert await client.recv(timeout=10) == "news"
@@ -355,3 +380,48 @@ async def test_a_session_that_moves_tells_its_outcome_where_it_goes(engine: Redi
         assert [(r.identity, r.node, r.fate) for r in outcomes] == [
             ("m1", "node-1", Fate.CONFIRMED)
         ]
+
+
+async def test_a_session_that_has_moved_and_ended_tells_its_outcome_as_well(
+    engine: RedisServer,
+) -> None:
+    """It has ended where it went before the publisher looked for it."""
+    async with room(engine, level="log") as here:
+        client = await here.enter(1, "m1")
+        publication = here.groups[0].publish("news")
+        await named(publication)
+        async with without(here.scene.clusters[0], "_look"):
+            here.scene.only(2)
+            await here.scene.servers[1].drain(5, within=0.1)
+            assert await client.recv(timeout=10) == "news"
+            await client.close()
+            assert [one.fate for one in publication.outcomes] == [Fate.PENDING]
+        outcomes = await publication.wait(10)
+        assert [(r.identity, r.node, r.fate) for r in outcomes] == [
+            ("m1", "node-1", Fate.CONFIRMED)
+        ]
+
+
+async def test_a_report_that_does_not_get_to_the_engine_is_told_again(engine: RedisServer) -> None:
+    """Nothing else comes behind it that would have to be told."""
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        groups = here.scene.clusters[1]._groups
+        send, failures = groups._node.engine.send, 0
+
+        async def fails(_messages: Any) -> list[bool]:
+            nonlocal failures
+            failures += 1
+            raise EngineAway("no answer")
+
+        publication = here.groups[0].publish("news")
+        await named(publication)
+        groups._node.engine.send = fails  # type: ignore[method-assign]
+        assert await client.recv(timeout=5) == "news"
+        # The last report is known, and the engine has not taken it.
+        await until(lambda: not groups._heard and not groups._reports)
+        before = failures
+        await until(lambda: failures > before)
+        groups._node.engine.send = send  # type: ignore[method-assign]
+        outcomes = await publication.wait(10)
+        assert [(r.identity, r.fate) for r in outcomes] == [("m1", Fate.CONFIRMED)]

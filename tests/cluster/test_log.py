@@ -14,7 +14,7 @@ from reliable_ws import SessionMoved
 from .audit import Notes
 from .engine_proxy import EngineProxy
 from .processes import running
-from .scene import BACKOFF, CONFIG, Scene, echo, nodes
+from .scene import BACKOFF, CONFIG, SHORT, Scene, echo, nodes
 from .servers import RedisServer
 from .test_relay import exchange, until
 
@@ -23,7 +23,7 @@ async def test_a_frozen_owner_is_refused_when_it_wakes_and_its_handler_sees_it(
     engine: RedisServer, tmp_path: Path
 ) -> None:
     """RESUME-1: the claim's attempt is above all that the old owner may append with."""
-    async with running(tmp_path, engine, "log", count=2) as (ring, balancer):
+    async with running(tmp_path, engine, "log", count=2, lease=2.0) as (ring, balancer):
         owner, other = ring
         balancer.choose = lambda _ports: owner.port
         async with reliable_ws.connect(balancer.uri, reconnect=BACKOFF, config=CONFIG) as conn:
@@ -145,7 +145,7 @@ async def test_an_engine_that_has_forgotten_the_last_moments_ends_the_session_as
         with engine.client as client:
             (key,) = client.keys("reliable-ws:s:*")
             client.hset(key, mapping={"owner": b"a-dead-node", "run": b"an earlier run"})
-            await asyncio.sleep(1.1)  # the engine is not young any more
+            client.delete("reliable-ws:young")  # its nodes have had the time to say all again
         scene.servers[0].inner.close()
         scene.move_to(1)
         receipt = await conn.send(2)
@@ -181,7 +181,7 @@ async def test_peers_that_wait_for_the_engine_are_sent_to_other_nodes(engine: Re
             causes.append(error.__cause__)
             raise
 
-    scene = Scene(engine, "log", handler)
+    scene = Scene(engine, "log", handler, lease=SHORT)
     async with EngineProxy("line", engine.port, print) as line, scene.balancer:
         await scene.add(line.url, engine_timeout=0.3)
         await scene.add()
@@ -208,15 +208,19 @@ async def test_a_node_that_is_cut_off_takes_no_hello_of_its_own_sessions(
     engine: RedisServer,
 ) -> None:
     """STORE-1: the answer would have to be kept first."""
-    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+    events: list[reliable_ws.ConnectionEvent] = []
+    async with (
+        nodes(engine, "log", echo, lease=SHORT) as scene,
+        scene.connect(on_event=events.append) as conn,
+    ):
         await exchange(conn, 1)
         engine.stop()
         await until(lambda: scene.clusters[0].stats.engine_away > 0)
-        events: list[reliable_ws.ConnectionEvent] = []
         scene.move_to(0)
         receipt = await conn.send(2)
         await until(lambda: scene.balancer.connections >= 3)
-        assert not events
+        assert "resumed" not in {event.name for event in events}
         engine.start()
         await receipt
         assert await conn.recv(timeout=10) == 2
+        assert "resumed" in {event.name for event in events}

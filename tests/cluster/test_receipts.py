@@ -128,7 +128,7 @@ def test_who_died_before_it_told_leaves_members_without_names() -> None:
 def test_a_node_that_was_only_frozen_reports_when_it_is_back() -> None:
     here = receipts(PENDING, CONFIRMED)
     here.gone(b"1", 0.0)
-    here.seen(b"1")
+    here.seen(b"1", 1.0)
     assert here.overdue(100.0, 5.0) == []
     here.gone(b"1", 100.0)
     here.report(b"1", "one", [ANN, BOB], bytes([PENDING, CONFIRMED]))
@@ -145,6 +145,22 @@ def test_only_messages_with_a_number_are_looked_for_elsewhere() -> None:
     assert here.taken_over(ANN.session, Outcome.CONFIRMED) == [told(ANN, Outcome.CONFIRMED)]
     assert here.taken_over(ANN.session, Outcome.NOT_TAKEN) == []  # it was final
     assert here.close() == [told(BOB, Outcome.UNKNOWN)]
+
+
+def test_a_session_that_has_left_a_node_that_lives_is_not_waited_for_without_end() -> None:
+    here = receipts(KEPT, PENDING)
+    here.seen(b"1", 10.0)
+    here.seen(b"1", 12.0)  # since the first time
+    assert here.overdue(14.9, 5.0) == []
+    assert here.overdue(15.0, 5.0) == [told(ANN, Outcome.UNKNOWN)]
+    assert here.overdue(100.0, 5.0) == []  # the other one is still there
+    assert here.pending == 1
+    last = bytes([KEPT, KEPT])
+    assert here.report(b"1", "one", [ANN, BOB], last) == []
+    here.seen(b"1", 100.0)
+    assert here.overdue(104.9, 5.0) == []
+    assert here.overdue(105.0, 5.0) == [told(BOB, Outcome.UNKNOWN)]
+    assert not here.pending
 
 
 def test_a_session_that_its_node_has_left_is_looked_for_at_once() -> None:

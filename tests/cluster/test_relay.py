@@ -16,7 +16,7 @@ from reliable_ws import Cluster, DeliveryError, Outcome, ServerBusy, SessionLost
 from reliable_ws.cluster import relay
 from tests.support.ports import HOST
 
-from .scene import CONFIG, Scene, echo, nodes
+from .scene import CONFIG, SHORT, Scene, echo, nodes
 from .servers import Balancer, RedisServer
 
 OTHER = "127.0.0.2"
@@ -130,7 +130,7 @@ async def test_an_end_is_told_through_another_node(engine: RedisServer) -> None:
 
 async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: RedisServer) -> None:
     """REFUSE-7. AWX #15030: and after an outage of the engine all goes on by itself."""
-    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo, lease=SHORT) as scene, scene.connect() as conn:
         await exchange(conn, 1)
         engine.stop()
         await exchange(conn, 2)  # the link does not notice
@@ -152,7 +152,7 @@ async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: Redi
 
 
 async def test_an_engine_that_was_emptied_is_told_again(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo, lease=SHORT) as scene, scene.connect() as conn:
         await exchange(conn, 1)
         with engine.client as client:
             client.flushall()
@@ -161,7 +161,7 @@ async def test_an_engine_that_was_emptied_is_told_again(engine: RedisServer) -> 
 
 
 async def test_a_dead_owner_loses_its_sessions_truthfully(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", echo) as scene:
+    async with nodes(engine, "relay", echo, lease=SHORT) as scene:
         conn = await scene.connect()
         await exchange(conn, 1)
         await _die(scene, 0)

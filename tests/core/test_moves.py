@@ -122,6 +122,20 @@ def test_what_a_shared_registry_has_left_may_come_back():
     assert pair.client.attached
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_outcomes_of_a_session_that_has_ended_are_remembered_if_it_had_a_store(keeps):
+    """With the tombstone, which has the session then."""
+    pair = Pair()
+    pair.connect()
+    pair.server.send("not taken")
+    session = go_on_elsewhere(pair, keeps=keeps)
+    assert pair.registry.ended(ID) is None  # it lives
+    session.abort(pair.now)
+    pair.registry.retire(session, pair.now)
+    ended = pair.registry.ended(ID)
+    assert ended is (session if keeps else None)
+
+
 def test_a_first_message_is_looked_at_and_changes_nothing():
     registry = SessionRegistry(1)
     arrival = registry.arrive(NOW)
