@@ -221,6 +221,8 @@ class Member:
                 await cluster.reach(decision.address, ticket, data), self.relays.discard
             )
             self.relays.add(relay)
+            if self._is_going:  # since a moment ago: the others have been asked already
+                relay.leave(GOING, FIRST_RETRY)
             return relay
         await self._settle_here(arrival, hello, decision, found)
         return None

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ async def test_a_peer_that_is_quicker_than_the_engine_is_told_to_come_again(
     async with nodes(engine, "park", _idle) as scene:
         conn = await scene.connect()
         with engine.client as client:  # a young engine says no 4404 anyway
-            await until(lambda: not client.exists("reliable-ws:young"))
+            client.delete("reliable-ws:young")
         member = scene.clusters[0]._members[0]
         restate = member._cluster.engine.restate
         arrived = asyncio.Event()
@@ -141,26 +142,29 @@ async def test_a_peer_that_is_quicker_than_the_engine_is_told_to_come_again(
 
 
 async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -> None:
-    """REFUSE-7: each peer is told a moment of its own."""
+    """REFUSE-7: each peer is told a moment of its own, and comes no sooner."""
     async with nodes(engine, "park", _idle) as scene:
+        loop = asyncio.get_running_loop()
+        told: list[float] = []
+        due: dict[bytes, float] = {}
+        early: list[float] = []
+
+        def note(event: reliable_ws.ConnectionEvent) -> None:
+            conn = event.connection
+            if event.name == "detached":
+                told.append(conn._driver.retry)
+                due[conn.id] = loop.time() + told[-1]
+            elif event.name == "resumed":
+                early.extend([due[conn.id]] if loop.time() < due[conn.id] else [])
+
         clients = await asyncio.gather(
-            *(scene.connect(reconnect=Backoff(initial=0.01)) for _ in range(40))
+            *(scene.connect(reconnect=Backoff(initial=0.01), on_event=note) for _ in range(40))
         )
         scene.only(1)
-        arrivals: list[float] = []
-        choose = scene.balancer.choose
-        loop = asyncio.get_running_loop()
-
-        def note(ports: list[int]) -> int:
-            arrivals.append(loop.time())
-            return choose(ports)
-
-        scene.balancer.choose = note
-        await scene.servers[0].drain(5, within=2.0)
-        await until(lambda: len(arrivals) >= 40)
-        assert arrivals[-1] - arrivals[0] > 1.5
-        half = [at for at in arrivals if at < arrivals[0] + 0.5]
-        assert len(half) < 25
+        await scene.servers[0].drain(5, within=1.0)
+        await until(lambda: all(client.stats.resumes for client in clients))
+        assert sorted(told) == pytest.approx([0.2 + number / 40 for number in range(40)], abs=0.002)
+        assert early == []
         for client in clients:
             await client.close()
 
@@ -221,3 +225,36 @@ async def test_clients_of_others_sessions_are_asked_to_come_again_as_well(
         assert scene.clusters[0].stats.claimed == 0  # their handlers live on
         for client in clients:
             await client.close()
+
+
+async def test_a_websocket_that_is_on_its_way_to_its_owner_is_sent_away_as_well(
+    engine: RedisServer,
+) -> None:
+    """REFUSE-7: the process that passes it on has begun to drain meanwhile."""
+    async with nodes(engine, "park", _idle) as scene:
+        events: list[reliable_ws.ConnectionEvent] = []
+        conn = await scene.connect(on_event=events.append)
+        reach, leave = scene.clusters[1].reach, scene.clusters[1].leave
+        reached, may_go_on = asyncio.Event(), asyncio.Event()
+
+        async def late(*args: Any) -> Any:
+            inner = await reach(*args)
+            reached.set()
+            await may_go_on.wait()
+            return inner
+
+        async def leave_last(member: Any) -> None:  # all that are passed on have been asked to go
+            may_go_on.set()
+            await until(lambda: conn.stats.resumes)
+            await leave(member)
+
+        scene.clusters[1].reach = late  # type: ignore[method-assign]
+        scene.clusters[1].leave = leave_last  # type: ignore[method-assign]
+        scene.move_to(1)
+        await reached.wait()
+        scene.only(0)
+        await scene.servers[1].drain(5, within=0.0)
+        (failed,) = [one for one in events if one.name == "attempt_failed"]
+        assert "4503" in failed.reason
+        await (await conn.send("goes on"))
+        await conn.close()
