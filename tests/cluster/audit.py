@@ -145,6 +145,11 @@ class Load:
         """Whether a living node has each of the sessions."""
         return all(client.is_served for client in self.clients)
 
+    @property
+    def confirmed(self) -> int:
+        """Of how many messages the clients were told that they are confirmed."""
+        return sum(len(client.confirmed) for client in self.clients)
+
     def look(self) -> None:
         """Raise if a session has ended as it should not."""
         for task in self._tasks:

@@ -14,7 +14,7 @@ async def handler(conn: reliable_ws.Connection) -> None:
 
 app = reliable_ws.ASGIApp(
     handler,
-    cluster=reliable_ws.Cluster(os.environ["ENGINE"], lease=2.0),
+    cluster=reliable_ws.Cluster(os.environ["ENGINE"], lease=10.0),
     level="park",
     drain_timeout=3.0,
 )

@@ -89,13 +89,14 @@ async def main() -> None:
     parser.add_argument("--notes", type=Path, required=True)
     parser.add_argument("--within", type=float, default=0.5)
     parser.add_argument("--lease", type=float, default=LEASE)
+    parser.add_argument("--takeover", type=float, default=TAKEOVER)
     given = parser.parse_args()
     cluster = Cluster(
         given.engine,
         node=given.name,
         lease=given.lease,
         engine_timeout=1.0,
-        takeover_timeout=TAKEOVER,
+        takeover_timeout=given.takeover,
     )
     group = Group("room", cluster=cluster)
     node = Node(group, os.open(given.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND))

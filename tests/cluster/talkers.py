@@ -15,6 +15,7 @@ import reliable_ws
 from .processes import Node
 from .scene import BACKOFF
 from .servers import Balancer
+from .test_relay import until
 
 CONFIG = reliable_ws.Config(open_timeout=5)
 
@@ -96,6 +97,26 @@ class Crowd:
             self.talkers.append(talker)
             self._tasks.append(asyncio.create_task(talker.run(self._stop)))
             await talker.joined.wait()
+
+    @property
+    def heard(self) -> int:
+        """How many words were heard, by all together."""
+        return sum(
+            len(words)
+            for talker in self.talkers
+            for parts in talker.heard.values()
+            for words in parts
+        )
+
+    @property
+    def moved(self) -> int:
+        """How often a session went on in another process."""
+        return sum(len(parts) - 1 for talker in self.talkers for parts in talker.heard.values())
+
+    async def hear(self, count: int) -> None:
+        """Return when so many words more were heard."""
+        by = self.heard + count
+        await until(lambda: self.heard >= by)
 
     async def finish(self) -> Counter[str]:
         self._stop.set()

@@ -11,6 +11,7 @@ from .audit import Load, check
 from .kills import POINTS, strike
 from .processes import running
 from .servers import RedisServer
+from .test_relay import until
 
 SOME = [("append", True), ("trim", False), ("claim", True), ("end", True)]
 """Those that run each time; ``make soak-cluster`` kills at all of :data:`POINTS`."""
@@ -29,5 +30,6 @@ async def test_a_node_that_dies_at_a_step_of_the_engine_loses_nothing(
             await strike(ring, point, chance)
         for node in ring:
             await node.ready()
+        await until(lambda: load.confirmed > 100)
         await load.finish()
         assert check(ring, load.clients).count > 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator
@@ -13,8 +12,6 @@ from .servers import RedisServer
 from .talkers import Crowd
 from .test_relay import until
 
-LEASE = 1.0
-
 DROPPED = {1013, 4410}
 """How a session ends whose process was out of reach for longer than the lease. The second code: its
 client was away when it was told."""
@@ -22,11 +19,12 @@ client was away when it was told."""
 
 @contextlib.asynccontextmanager
 async def crowd(
-    engine: RedisServer, folder: Path, level: str, talkers: int = 6
+    engine: RedisServer, folder: Path, level: str, **options: float
 ) -> AsyncIterator[Crowd]:
-    async with running(folder, engine, level, program="room", lease=LEASE) as (nodes, balancer):
+    """Three processes with two talkers each."""
+    async with running(folder, engine, level, program="room", **options) as (nodes, balancer):
         here = Crowd(nodes, balancer)
-        await here.come(talkers)
+        await here.come(6)
         yield here
 
 
@@ -34,13 +32,15 @@ async def test_a_frozen_process_drops_its_members_and_no_receipt_lies(
     engine: RedisServer, tmp_path: Path
 ) -> None:
     """Three processes, WebSockets that are cut, and one process that is frozen for too long."""
-    async with crowd(engine, tmp_path, "relay") as here:
-        await asyncio.sleep(0.3)
+    async with crowd(engine, tmp_path, "relay", lease=3.0) as here:
+        await here.hear(100)
         here.balancer.cut()
-        await asyncio.sleep(0.3)
+        await here.hear(100)
         assert not here.ends
         here.nodes[1].signal(signal.SIGSTOP)
-        await asyncio.sleep(LEASE * 1.5)
+        with engine.client as client:
+            await until(lambda: len(client.keys("reliable-ws:box:*")) < 3)  # its lease is over
+        await here.hear(20)
         here.nodes[1].signal(signal.SIGCONT)
         await until(lambda: here.ends.total() >= 2)  # each of its members, told
         tally = await here.finish()
@@ -52,10 +52,11 @@ async def test_members_of_a_killed_process_are_known_from_its_takers(
     engine: RedisServer, tmp_path: Path
 ) -> None:
     """At level "log" the sessions go on elsewhere, and with them what had been published."""
-    async with crowd(engine, tmp_path, "log") as here:
-        await asyncio.sleep(0.5)
+    async with crowd(engine, tmp_path, "log", lease=2.0, takeover=3.0) as here:
+        await here.hear(200)
         here.nodes[1].kill()
-        await asyncio.sleep(LEASE * 1.5)
+        await until(lambda: here.moved + here.ends.total() >= 2)  # each of its members
+        await here.hear(20)
         tally = await here.finish()
         assert tally["confirmed"] > 100
         assert set(here.ends) <= DROPPED
