@@ -119,8 +119,10 @@ class Client:
 class Load:
     """Clients that stay, and clients that come and go."""
 
-    def __init__(self, uri: str, chance: random.Random) -> None:
+    def __init__(self, uri: str, chance: random.Random, pause: float = 0.002) -> None:
+        """``pause``: as for :class:`Client`."""
         self.uri = uri
+        self._pause = pause
         self.clients: list[Client] = []
         self._chance = chance
         self._stop = asyncio.Event()
@@ -129,14 +131,14 @@ class Load:
     def start(self, *, lasting: int, passing: int = 0) -> None:
         """Begin with so many of each kind."""
         for _ in range(lasting):
-            client = Client(self.uri)
+            client = Client(self.uri, pause=self._pause)
             self.clients.append(client)
             self._tasks.append(asyncio.create_task(client.run(self._stop)))
         self._tasks += [asyncio.create_task(self._pass()) for _ in range(passing)]
 
     async def _pass(self) -> None:
         while not self._stop.is_set():
-            client = Client(self.uri)
+            client = Client(self.uri, pause=self._pause)
             self.clients.append(client)
             await client.run(self._stop, most=self._chance.randrange(1, 30))
 
@@ -149,6 +151,13 @@ class Load:
     def confirmed(self) -> int:
         """Of how many messages the clients were told that they are confirmed."""
         return sum(len(client.confirmed) for client in self.clients)
+
+    async def go_on(self, count: int) -> None:
+        """Return when so many messages more were confirmed."""
+        by = self.confirmed + count
+        while self.confirmed < by:
+            self.look()
+            await asyncio.sleep(0.01)
 
     def look(self) -> None:
         """Raise if a session has ended as it should not."""

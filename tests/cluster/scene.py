@@ -45,7 +45,7 @@ class Scene:
 
     async def add(self, way: Any = None, **options: Any) -> Server:
         """Start a node more; ``way``: its own way to the engine."""
-        shared = {"lease": self.lease, "engine_timeout": 1.0} | options
+        shared = {"lease": self.lease, "engine_timeout": 3.0} | options
         cluster = Cluster(way or self.engine.url, node=f"node-{len(self.servers)}", **shared)
         server = await reliable_ws.serve(
             self.handler,

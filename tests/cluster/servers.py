@@ -106,15 +106,8 @@ class Balancer:
         assert serving is not None
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
-        ports = list(self.ports)
-        while ports:
-            port = self.choose(ports)
-            try:
-                there = await asyncio.open_connection(self._to, port)
-                break
-            except OSError:  # as a balancer does whose check has failed
-                ports.remove(port)
-        else:
+        there = await self._open()
+        if there is None:
             writer.transport.abort()
             return
         pair = (writer, there[1])
@@ -127,6 +120,19 @@ class Balancer:
             del self._pairs[pair]
             for one in pair:
                 one.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return a connection to one of the ports, or nothing if none takes it."""
+        ports = list(self.ports)
+        while ports:
+            port = self.choose(ports)
+            try:
+                return await asyncio.open_connection(self._to, port)
+            except OSError:  # as a balancer does whose check has failed
+                if port not in ports:  # it was told to take no other one
+                    return None
+                ports.remove(port)
+        return None
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

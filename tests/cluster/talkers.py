@@ -43,6 +43,8 @@ class Talker:
             name = f"{self.name}.{self.lives}"
             try:
                 await self._live(name, stop)
+            except reliable_ws.ServerBusy:
+                await asyncio.sleep(0.05)  # it has not begun: the engine could not be asked
             except reliable_ws.ConnectionClosed as error:
                 self.ends[error.ending.code] += 1
             except reliable_ws.DeliveryError:

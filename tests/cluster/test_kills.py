@@ -11,7 +11,6 @@ from .audit import Load, check
 from .kills import POINTS, strike
 from .processes import running
 from .servers import RedisServer
-from .test_relay import until
 
 SOME = [("append", True), ("trim", False), ("claim", True), ("end", True)]
 """Those that run each time; ``make soak-cluster`` kills at all of :data:`POINTS`."""
@@ -24,12 +23,12 @@ async def test_a_node_that_dies_at_a_step_of_the_engine_loses_nothing(
     """STORE-1, STORE-2, STORE-3, STORE-4: the engine has it before it is said."""
     chance = random.Random(7)
     async with running(tmp_path, engine, "log", lease=0.5) as (ring, balancer):
-        load = Load(balancer.uri, chance)
+        load = Load(balancer.uri, chance, pause=0.01)
         load.start(lasting=4, passing=4)
         for point in points:
             await strike(ring, point, chance)
         for node in ring:
             await node.ready()
-        await until(lambda: load.confirmed > 100)
+        await load.go_on(101)
         await load.finish()
         assert check(ring, load.clients).count > 100

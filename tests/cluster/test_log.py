@@ -64,8 +64,8 @@ async def test_sends_wait_for_an_engine_that_is_away(engine: RedisServer) -> Non
         await receipt
         assert await conn.recv(timeout=10) == 2
         # And what it said again is enough to go on with elsewhere.
-        await scene.servers[0].drain(5, within=0.0)
         scene.only(1)
+        await scene.servers[0].drain(5, within=0.0)
         await exchange(conn, 3)
         assert scene.clusters[1].stats.claimed == 1
 
@@ -101,8 +101,8 @@ async def test_an_engine_that_comes_back_with_an_older_copy_is_told_the_rest(
             await until(lambda: all(one.stats.engine_away == 0 for one in scene.clusters))
             await exchange(conn, 6)
             await exchange(later, 2)
-            await scene.servers[0].drain(5, within=0.0)
             scene.only(1)
+            await scene.servers[0].drain(5, within=0.0)
             await exchange(conn, 7)
             await exchange(later, 3)
             assert scene.clusters[1].stats.claimed == 2

@@ -53,8 +53,8 @@ async def test_a_drained_session_goes_on_elsewhere_with_all_that_was_owed(
         await conn.send("two")
         await conn.send("three")
         await waits.wait()
-        reports = await scene.servers[0].drain(5, within=0.1)
         scene.only(1)
+        reports = await scene.servers[0].drain(5, within=0.1)
         assert set(reports) == {conn.id}
         await (await conn.send("end"))
         got = [await conn.recv(timeout=5) for _ in range(5)]
@@ -82,10 +82,10 @@ async def test_messages_that_were_left_to_another_process_are_kept(engine: Redis
 
     async with nodes(engine, "park", handler) as scene:
         conn = await scene.connect()
+        scene.only(1)
         reports = await scene.servers[0].drain(5, within=0.0)
         (report,) = reports.values()
         assert [one.outcome for one in report.undelivered] == [Outcome.KEPT]
-        scene.only(1)
         assert await conn.recv(timeout=5) == "not taken yet"
         await conn.close()
 
@@ -185,14 +185,14 @@ async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
 ) -> None:
     """A rolling restart with SIGTERM, under load, with clients at random nodes."""
     async with running(tmp_path, engine, "park") as (ring, balancer):
-        load = Load(balancer.uri, random.Random(7))
+        load = Load(balancer.uri, random.Random(7), pause=0.01)
         load.start(lasting=9, passing=3)
         for node in ring:
-            await asyncio.sleep(0.3)
+            await load.go_on(50)
             await node.stop()
             node.start()
             await node.ready()
-        await asyncio.sleep(0.3)
+        await load.go_on(50)
         await load.finish()
         check(ring, load.clients)
         begins = [line for node in ring for line in node.read() if line.startswith("begin")]

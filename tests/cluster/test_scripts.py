@@ -152,13 +152,14 @@ async def test_an_engine_is_young_after_a_start_and_after_it_was_emptied(
     engine: RedisServer,
 ) -> None:
     node = Engine.at(engine.url, b"node-a", 0.2, 2.0)
+    before = time.time()
     first = await node.settle(b"", b"secret")
+    assert before - 0.01 < first.wall < time.time() + 0.01
     assert first.is_young
     assert first.secret == b"secret"
     with engine.client as client:
         while client.exists("reliable-ws:young"):
             pass
-    assert abs(first.wall - time.time()) < 1
     again = await node.settle(b"", b"another")
     assert again == first._replace(is_young=False, wall=again.wall)
     await node._client.flushall()
@@ -214,16 +215,16 @@ async def test_many_steps_at_once_take_few_connections(engine: RedisServer) -> N
 
 async def test_steps_that_wait_for_their_turn_fail_with_those_before(engine: RedisServer) -> None:
     """An engine that hangs keeps nobody waiting for longer than one step may take."""
-    node = Engine.at(engine.url, b"node-a", 5.0, 0.5)
+    node = Engine.at(engine.url, b"node-a", 5.0, 1.0)
     assert engine.process is not None
     engine.process.send_signal(signal.SIGSTOP)
-    begun = asyncio.get_running_loop().time()
     ids = [number.to_bytes(16, "big") for number in range(10 * AT_ONCE)]
     said = await asyncio.gather(
         *(node.find(id_, LIFE, None) for id_ in ids), return_exceptions=True
     )
     assert all(isinstance(one, EngineAway) for one in said)
-    assert asyncio.get_running_loop().time() - begun < 10 * 0.5 / 2
+    # The others have not asked it.
+    assert sum("steps before this one" in str(one) for one in said) == 9 * AT_ONCE
     engine.process.send_signal(signal.SIGCONT)
     assert await node.find(SESSION, LIFE, None) is False  # and the next ones are done
     await node.close()
