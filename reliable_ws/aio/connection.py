@@ -79,8 +79,7 @@ class Connection(Status):
     async def send(
         self,
         message: Any,
-        *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # not after a *: Python is slow with calls that have one
         key: str | None = None,
         apply: Callable[[Any], object] | None = None,
     ) -> Receipt:
@@ -159,7 +158,7 @@ class Connection(Status):
     # ------------------------------------------------------------------ calls
 
     def request(
-        self, method: str, params: Any = None, *, timeout: float | None = None
+        self, method: str, params: Any = None, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Let the peer run its method of this name, and return the result.
 

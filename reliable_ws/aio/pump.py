@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import get_running_loop
 from collections.abc import Callable, Hashable
 from threading import get_ident
 
@@ -81,6 +82,7 @@ class Pump:
         "_calls",
         "_due",
         "_outbox",
+        "_thread",
         "_timer",
         "awake",
         "check_after",
@@ -99,7 +101,6 @@ class Pump:
         "loop",
         "principal",
         "session",
-        "thread",
         "window_watch",
         "wire",
         "yield_at",
@@ -117,7 +118,7 @@ class Pump:
         self.confirm_timer = ConfirmTimer(session)
         self.wire: WireTrace | None = None
         "Where to write what travels."
-        self.loop = asyncio.get_running_loop()
+        self.loop = get_running_loop()
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
         self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
@@ -140,7 +141,7 @@ class Pump:
         "The number of the message that is sent with the next look: 0 at the start of a turn."
         self.give_to_store: Callable[[], None] | None = None
         "With a store: gives it what changed. What it has not kept is not transmitted (STORE-2)."
-        self.thread = get_ident()
+        self._thread = get_ident()
         "In which the event loop runs."
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
@@ -190,8 +191,9 @@ class Pump:
     def wake(self) -> None:
         """Flush at the end of this turn of the loop: what is queued in one turn goes together."""
         if not self.awake:
-            if get_ident() != self.thread:
+            if get_ident() != self._thread:  # quicker than the check itself
                 self.check_thread()
+                self._thread = get_ident()  # the loop was stopped in one, and goes on in this one
             self.awake = True
             clock = self.clock
             self.flush_by = clock() + LONG_TURN
@@ -229,18 +231,16 @@ class Pump:
         costs 0.1 µs, and is looked at once for all messages of a turn. While no loop runs, what is
         queued waits until this one goes on.
         """
-        if (get_ident() == self.thread and self.loop.is_running()) or self.session.ended:
-            return
         try:
-            running = asyncio.get_running_loop()
+            running = get_running_loop()
         except RuntimeError:
             running = None
-        if running is not self.loop:
-            if self.loop.is_running():
-                raise RuntimeError(WRONG_THREAD)
-            if running is not None:
-                raise RuntimeError(OTHER_LOOP)
-        self.thread = get_ident()  # the loop was stopped in one thread, and goes on in this one
+        if running is self.loop or self.session.ended:
+            return
+        if self.loop.is_running():
+            raise RuntimeError(WRONG_THREAD)
+        if running is not None:
+            raise RuntimeError(OTHER_LOOP)
 
     def wake_for_call(self) -> None:
         """Flush at the end of this turn, or now if there is a good run of calls."""

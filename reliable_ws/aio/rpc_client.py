@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from threading import get_ident
 from typing import Any
 
 from reliable_ws.driver.rpc_client import (
@@ -121,8 +120,7 @@ class RpcClient(OpenRequests[PendingRequest]):
     def _begin(self, request: PendingRequest, by: float | None, credit: int) -> int:
         """Send a request for which there is room, and return its number."""
         pump = self._pump
-        if get_ident() != pump.thread or not pump.loop.is_running():
-            pump.check_thread()  # before it is accepted
+        pump.check_thread()  # before it is accepted
         try:
             number = self.open(request, by, credit)
         except BaseException:

@@ -115,7 +115,8 @@ class RpcServer(RunningRequests[Running]):
     async def _run(self, event: Requested, method: Method, running: Running) -> None:
         """Run the handler of a request, and answer. The body of the handler's task."""
         number, _name, payload, by, credit = event
-        if running.worker is None:  # an eager task
+        is_eager = running.worker is None
+        if is_eager:
             running.worker = asyncio.current_task()
         queue = self._session.call_queue
         if queue.weight >= queue.most_held and number in self.running and not self.closing:
@@ -152,7 +153,11 @@ class RpcServer(RunningRequests[Running]):
             self._ended(number)
             if self.on_idle is not None and not self.running:
                 self.on_idle()
-        self._pump.wake_for_call()
+        # Answer now if nobody else is about to.
+        if self.running or is_eager:
+            self._pump.wake_for_call()
+        else:
+            self._pump.flush()
 
     async def _work(self, event: Requested, method: Method, running: Running) -> Any:
         """Run the handler, and send the items if it is a stream."""

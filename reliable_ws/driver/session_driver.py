@@ -332,7 +332,7 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             elif kind is Requested:
                 by = event.by  # type: ignore[union-attr]
                 self.rpc_server.requested(event, 0.0 if by is None else self.now())  # type: ignore[arg-type]
-                eventful = asked = True
+                asked = True
             elif (order := REQUEST_HANDLERS.get(kind)) is not None:
                 order(self, event)
                 eventful = asked = True
@@ -347,10 +347,11 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             self.rpc_client.admit()
         if self._close_plan is not None:
             self._step_close_plan()
-        # Write.
-        if asked and not self.rpc_server.running:
+        # Write. For a lone handler there is no need: its answer does.
+        running = self.rpc_server.running if asked else ()
+        if asked and not running:
             self.pump.after_answers()
-        elif eventful:
+        elif eventful or len(running) > 1:
             self.pump.after_events()
         else:
             self.pump.after_step()

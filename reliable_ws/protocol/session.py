@@ -872,7 +872,8 @@ class Session:
     def _calls_arrived(self, link: Link, frame: Calls, now: float) -> None:
         if not self.outgoing_calls.limit:  # CALL-41
             raise Violation(Code.VIOLATION, "a call of a side that has none")
-        inbox, (first, entries) = self.inbox, frame
+        inbox = self.inbox
+        first, entries = frame
         if inbox.finish is not None and not BEHIND_FINISH.issuperset(map(type, entries)):
             raise Violation(Code.VIOLATION, "a call behind Finish")
         if not inbox.stopped:  # CALL-36

@@ -174,11 +174,17 @@ def test_requests_are_for_the_server():
     driver = Driver()
     assert driver.happens(Requested(1, "work", b"", None, 5)) == [
         ("start", "work"),
-        ("after events",),  # a handler runs
+        ("after step",),  # the answer of a lone handler is sent when it ends
     ]
     driver.dispatch([Granted(1, 99)])
     assert driver.rpc_server.running[1].granted == 99
     assert driver.happens(Cancelled(1)) == [("cancelled", 1), ("after events",)]
+
+
+def test_several_handlers_answer_together():
+    driver = Driver()
+    driver.happens(Requested(1, "work", b"", None, 0))
+    assert driver.happens(Requested(2, "work", b"", None, 0))[-1] == ("after events",)
 
 
 def test_a_request_whose_time_is_up_is_not_run():

@@ -79,9 +79,9 @@ class CallCursor:
 
     def note(self, now: float) -> None:
         """Calls have arrived: ack them soon, or at once if they are many."""
-        if self.incoming.pieces is not None or self._unfinished is not None:
-            self.pieces_moved(now)
         incoming = self.incoming
+        if incoming.pieces is not None or self._unfinished is not None:
+            self.pieces_moved(now)
         if incoming.received - self.told >= ACK_AT_ONCE and (
             incoming.tellable - self.told >= ACK_AT_ONCE
         ):

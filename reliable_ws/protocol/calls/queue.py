@@ -243,7 +243,9 @@ class CallQueue:
             self.weight -= kept.pop(number)[1]
         self.acked = received
         answers = self.answers
-        if answers and answers[0] <= received:
+        if answers and answers[-1] <= received:
+            self.answers = ()
+        elif answers and answers[0] <= received:
             del answers[: bisect_right(answers, received)]
         if crowded and self.weight < self.most_held:
             self.eased = True
