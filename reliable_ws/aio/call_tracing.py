@@ -16,7 +16,7 @@ from reliable_ws.protocol.unused import UNUSED
 
 from .driver import Driver
 from .pump import Pump
-from .rpc_client import PendingRequest, RpcClient
+from .rpc_client import RpcClient
 from .rpc_server import RpcServer, Running, start
 
 __all__ = ["trace_driver"]
@@ -33,27 +33,37 @@ class TracedRpcClient(RpcClient):
         self._contexts = contexts
         self._spans = 0  # requests and streams that have one
 
-    def open(self, request: PendingRequest, by: float | None, credit: int) -> int:
-        """Queue a request, with its context."""
-        number = super().open(request, by, credit)
-        if self._spans and (context := self._tracing.context()):
+    def _begin_span(self) -> None:
+        self._spans += 1
+        self.on_open = self._add_context
+
+    def _end_span(self) -> None:
+        self._spans -= 1
+        if not self._spans:
+            self.on_open = None
+
+    def _add_context(self, number: int) -> None:
+        """Have the span in which this runs travel with a request, if there is one."""
+        if context := self._tracing.context():
             self._contexts.add(number, context)
-        return number
 
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Return a coroutine that asks, and returns the answer."""
-        if self._tracing.is_left_out():
+        # As is_left_out(). Python 3.11 calls what is in a local variable faster.
+        tracing = self._tracing
+        get_context, chance = tracing.get_context, tracing.chance
+        if tracing.is_left_out() if get_context() else chance() >= tracing.ratio:
             return RpcClient.request(self, method, params, timeout)  # less work than super()
         return self._traced(method, params, timeout)
 
     async def _traced(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask in a span."""
-        self._spans += 1
+        self._begin_span()
         try:
             with self._tracing.span(method):
                 return await super().request(method, params, timeout)
         finally:
-            self._spans -= 1
+            self._end_span()
 
     def stream(self, method: str, params: Any, timeout: float | None) -> AsyncGenerator[Any, None]:
         """Ask for a stream, and yield its items."""
@@ -67,7 +77,7 @@ class TracedRpcClient(RpcClient):
         """Yield the items of a stream, whose span is no parent of what its reader does."""
         tracing = self._tracing
         span = tracing.start(method)
-        self._spans += 1
+        self._begin_span()
         items = super().stream(method, params, timeout)
         try:
             with tracing.use(span):  # in here the request is made
@@ -80,7 +90,7 @@ class TracedRpcClient(RpcClient):
             raise
         finally:
             await items.aclose()
-            self._spans -= 1
+            self._end_span()
             span.end()
 
 
@@ -100,7 +110,8 @@ class TracedRpcServer(RpcServer):
         if self.running is UNUSED:
             self.running = {}
         running = self.running[event.id] = Running(event.credit)
-        if said or not tracing.begins_none():
+        chance = tracing.chance
+        if said or chance() < tracing.ratio:  # a call that is in no trace may begin one
             work, context = self._traced(said, event, method, running), None
         else:
             work, context = self._run(event, method, running), self._left_out.copy()

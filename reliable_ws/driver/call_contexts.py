@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reliable_ws.protocol.context import MAX_CONTEXT, contexts_of, with_contexts
+from reliable_ws.protocol.context import MARK, MAX_CONTEXT, contexts_of, with_contexts
 from reliable_ws.protocol.session import Session
 
 __all__ = ["CallContexts"]
@@ -57,13 +57,11 @@ class CallContexts:
 
         return transmit_with_contexts
 
-    def __call__(self, verb: str, data: bytes | str, /) -> None:
-        """Take note of the contexts in a WebSocket message: a part of what traces a link."""
-        if verb == "gets":
-            for number, context in contexts_of(data).items():
-                if len(self.received) >= MOST:
-                    del self.received[next(iter(self.received))]
-                self.received[number] = context
-
-    def lost(self, code: int | None, reason: str) -> None:
-        """The WebSocket is gone: nothing follows."""
+    def look(self, data: bytes | str) -> None:
+        """Take note of the contexts in a WebSocket message that has come. Nearly all have none."""
+        if isinstance(data, str) or MARK not in data:  # as contexts_of() does, without a call
+            return
+        for number, context in contexts_of(data).items():
+            if len(self.received) >= MOST:
+                del self.received[next(iter(self.received))]
+            self.received[number] = context

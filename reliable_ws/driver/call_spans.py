@@ -32,10 +32,11 @@ class CallTracing:
         from opentelemetry import context, propagate, trace
 
         self._tracer = tracer
-        self._ratio = ratio
-        self._chance = chance
+        self.ratio = ratio
+        self.chance = chance
         self._trace = trace
         self._get_span, self._no_span = trace.get_current_span, trace.INVALID_SPAN
+        self.get_context: Callable[[], Any] = context.get_current
         self._propagate = propagate
         self._context = context
         # What the handler of a call that is left out runs in: its own spans are left out as well.
@@ -44,14 +45,17 @@ class CallTracing:
 
     def is_left_out(self) -> bool:
         """Whether the call that is made here has no span: its trace is not sampled."""
+        get_context = self.get_context
+        if not get_context():  # the short way: nothing is current, so no span is
+            return self.chance() >= self.ratio
         span = self._get_span()
         if span is self._no_span:
-            return self._chance() >= self._ratio
+            return self.chance() >= self.ratio
         return not span.get_span_context().trace_flags.sampled
 
     def begins_none(self) -> bool:
         """Whether a call that is in no trace begins none: drawn anew whenever it is asked."""
-        return self._chance() >= self._ratio
+        return self.chance() >= self.ratio
 
     def leave_out(self) -> Any:
         """Let spans that follow here be left out, until :meth:`end_leaving_out`."""
@@ -105,6 +109,8 @@ class CallTracing:
 
     def context(self) -> bytes:
         """Return what travels with a request; empty: this trace is not recorded."""
+        if not self.get_context():  # the short way: nothing is current, so no span is
+            return b""
         if not self.current.is_recording():
             return b""
         carrier: dict[str, str] = {}

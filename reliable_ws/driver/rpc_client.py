@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from reliable_ws.protocol.config import HIGHEST
@@ -89,7 +89,7 @@ Q = TypeVar("Q", bound=OpenRequest)
 class OpenRequests(Generic[Q]):
     """The open requests of one session, from this side."""
 
-    __slots__ = ("_calls", "_open", "_session", "has_waiters")
+    __slots__ = ("_calls", "_open", "_session", "has_waiters", "on_open")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -97,6 +97,8 @@ class OpenRequests(Generic[Q]):
         self._open: dict[int, Q] = {}
         self.has_waiters = False
         "Whether :meth:`admit` may have something to do."
+        self.on_open: Callable[[int], None] | None = None
+        "Called with the number of each request that is queued: by whoever traces it."
 
     @property
     def numbers(self) -> list[int]:
@@ -137,6 +139,8 @@ class OpenRequests(Generic[Q]):
         method, payload, weight = request.message[0], request.payload, request.weight
         number = self._session.request(method, payload, weight, by, credit)
         self._open[number] = request
+        if self.on_open is not None:
+            self.on_open(number)
         return number
 
     def is_admitted(self, request: Q) -> bool:

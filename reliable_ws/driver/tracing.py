@@ -12,7 +12,7 @@ from reliable_ws.wire_trace import LinkTrace, WireTrace
 
 from .status import logger, name_of
 
-__all__ = ["Trace", "joined", "trace_of"]
+__all__ = ["Trace", "trace_of"]
 
 
 class Trace(Protocol):
@@ -37,13 +37,7 @@ def trace_of(
         traces.append(LogTrace(name_of(session.id, principal)))
     if wire is not None:
         traces.append(LinkTrace(wire, session, clock))
-    return joined(*traces) if traces else None
-
-
-def joined(*traces: Trace | None) -> Trace:
-    """Return what gives all of these what it gets."""
-    some = [trace for trace in traces if trace is not None]
-    return some[0] if len(some) == 1 else _All(some)
+    return _All(traces) if len(traces) > 1 else traces[0] if traces else None
 
 
 class LogTrace:

@@ -10,7 +10,7 @@ from .codec import decode
 from .errors import Violation
 from .frames import Calls, Request
 
-__all__ = ["MAX_CONTEXT", "contexts_of", "with_contexts"]
+__all__ = ["MARK", "MAX_CONTEXT", "contexts_of", "with_contexts"]
 
 CONTEXT = 0x20
 """The type of the frame: the critical bit is clear, so others skip it (FRAME-3)."""

@@ -14,7 +14,7 @@ from reliable_ws.protocol.events import Requested
 
 from .driver import Driver
 from .pump import Pump
-from .rpc_client import PendingRequest, RpcClient
+from .rpc_client import RpcClient
 from .rpc_server import RpcServer, Running
 
 __all__ = ["trace_driver"]
@@ -29,13 +29,12 @@ class TracedRpcClient(RpcClient):
         super().__init__(pump)
         self._tracing = tracing
         self._contexts = contexts
+        self.on_open = self._add_context
 
-    def open(self, request: PendingRequest, by: float | None, credit: int) -> int:
-        """Queue a request, with its context."""
-        number = super().open(request, by, credit)
+    def _add_context(self, number: int) -> None:
+        """Have the span in which this runs travel with a request, if there is one."""
         if context := self._tracing.context():
             self._contexts.add(number, context)
-        return number
 
     def request(self, method: str, params: Any, timeout: float | None) -> Any:
         """Ask, and return the answer. Without the lock."""

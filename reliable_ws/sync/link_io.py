@@ -34,7 +34,7 @@ from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
 from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
-from reliable_ws.driver.tracing import Trace, joined, trace_of
+from reliable_ws.driver.tracing import Trace, trace_of
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -61,6 +61,7 @@ class LinkIO:
         "_change",
         "_close_timer",
         "_confirm_timer",
+        "_contexts",
         "_dispatch",
         "_lock",
         "_principal",
@@ -102,6 +103,7 @@ class LinkIO:
         if self._trace is not None and hello is not None:
             self._trace("gets", hello)
         self._transmit: Callable[[float], bytes | None] = link.transmit
+        self._contexts: CallContexts | None = None
         if contexts is not None:
             self.carry(contexts)
         self.over = False
@@ -126,7 +128,7 @@ class LinkIO:
     def carry(self, contexts: CallContexts) -> None:
         """Carry the contexts of calls from now on, in both directions."""
         self._transmit = contexts.around(self.link.transmit)
-        self._trace = joined(self._trace, contexts)
+        self._contexts = contexts
 
     @property
     def is_writing(self) -> bool:
@@ -141,6 +143,8 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
+        if self._contexts is not None:
+            self._contexts.look(data)
         timer = self._confirm_timer
         with self._lock:
             now = time.monotonic()

@@ -245,7 +245,7 @@ async def test_contexts_are_bounded():
 
         for number in range(1, 1101):
             request = encode([Calls(number, [Request("add", None, 0, b"")])])
-            theirs("gets", with_contexts(request, {number: b"x"}, 9999))
+            theirs.look(with_contexts(request, {number: b"x"}, 9999))
         assert len(theirs.received) == 1024
         assert theirs.take(1) == b""
         assert theirs.take(1100) == b"x"
