@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import reliable_ws
 from reliable_ws import Methods, RemoteError, RequestTimeout
+from reliable_ws.driver.call_spans import _reader_of
 from reliable_ws.telemetry import trace_calls
 from reliable_ws.testing import Network, pair, virtual_clock
 
@@ -171,6 +172,39 @@ async def test_a_call_in_a_trace_that_is_not_sampled_has_no_span():
         assert not recorded.exporter.get_finished_spans()
         assert await ends.client.request("add", [1, 2]) == 3
     assert len(recorded.spans(SpanKind.CLIENT)) == 1
+
+
+def test_the_current_context_is_read_where_it_is_kept(monkeypatch):
+    """In one call in a context variable, and by the API where it is kept in another way."""
+    read = _reader_of(context)
+    assert read is not context.get_current
+    assert not read()
+    token = context.attach(context.Context({"baggage": 1}))
+    assert read() is context.get_current()
+    context.detach(token)
+    assert not read()
+
+    class Elsewhere:
+        Context = context.Context
+        attach = staticmethod(lambda _context: None)
+        get_current = staticmethod(lambda: "current")
+
+    assert _reader_of(Elsewhere)() == "current"
+
+
+@virtual_clock
+async def test_what_is_current_without_a_span_is_in_no_trace():
+    """Baggage, for example: chance decides, as where nothing is current."""
+    for ratio, count in ((0.0, 0), (1.0, 1)):
+        recorded = Recorded()
+        async with pair(methods=METHODS) as ends:
+            trace_calls(ends.client, tracer=recorded.tracer, ratio=ratio)
+            token = context.attach(context.Context({"baggage": 1}))
+            try:
+                assert await ends.client.request("add", [1, 2]) == 3
+            finally:
+                context.detach(token)
+        assert len(recorded.spans(SpanKind.CLIENT)) == count
 
 
 @virtual_clock
