@@ -135,7 +135,7 @@ class Receiver:
             # What has arrived together is handed over without a look at whoever else waits.
             queue = inbox.queue
             for left in range(self._until_yield, 0, -1):  # noqa: B007 - read behind the loop
-                if len(queue) <= waiters.notified or waiters.waiting or iterators.newest != me:
+                if not queue or waiters.notified or waiters.waiting or iterators.newest != me:
                     break
                 payload = take()
                 if inbox.due:
