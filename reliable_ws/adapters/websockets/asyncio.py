@@ -65,7 +65,7 @@ SEND_NOW_LIMIT = 256 * 1024
 SLICE = 16 * 1024
 """Bytes that are parsed between two looks at the clock. Some 1,600 messages fit in."""
 
-LARGE_SLICE = 4 * SLICE
+LARGE_SLICE = 8 * SLICE
 """The same inside of a message of which more than ``SLICE / 4`` has come: then fewer slices make
 fewer copies."""
 
