@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from asyncio import get_running_loop
 from collections.abc import Callable, Hashable
 from threading import get_ident
 
@@ -118,7 +117,7 @@ class Pump:
         self.confirm_timer = ConfirmTimer(session)
         self.wire: WireTrace | None = None
         "Where to write what travels."
-        self.loop = get_running_loop()
+        self.loop = asyncio.get_running_loop()
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
         self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
@@ -232,7 +231,7 @@ class Pump:
         queued waits until this one goes on.
         """
         try:
-            running = get_running_loop()
+            running = asyncio.get_running_loop()  # by its module: trio-asyncio replaces it there
         except RuntimeError:
             running = None
         if running is self.loop or self.session.ended:
