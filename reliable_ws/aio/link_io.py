@@ -202,8 +202,9 @@ class LinkIO:
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
             return
-        if now >= self._confirm_timer.due:
-            self._confirm_timer.begin(now)
+        timer = self._confirm_timer
+        if now >= timer.due and timer.outbox.confirmed < timer.outbox.transmitted:
+            timer.begin(now)
         # The last frame is written: close.
         if self.link.close_action is not None:
             self._close_if_over()

@@ -20,10 +20,10 @@ PAUSE = 0.1
 class ConfirmTimer:
     """Times one message of a session, from when it is written to its confirmation; then another."""
 
-    __slots__ = ("_outbox", "_since", "due", "histogram", "number")
+    __slots__ = ("_since", "due", "histogram", "number", "outbox")
 
     def __init__(self, session: Session) -> None:
-        self._outbox = session.outbox
+        self.outbox = session.outbox
         self._since = 0.0
         self.number = 0
         "The message that is timed; 0: none."
@@ -34,14 +34,14 @@ class ConfirmTimer:
 
     def begin(self, now: float) -> None:
         """Time the newest message that was written, if it is not confirmed; it is due."""
-        outbox = self._outbox
+        outbox = self.outbox
         if outbox.confirmed < outbox.transmitted and outbox.finish is None:
             self.number, self._since = outbox.transmitted, now
             self.due = NEVER
 
     def look(self, now: float) -> None:
         """Count the time of the message that is timed, if it is confirmed now."""
-        if self._outbox.confirmed >= self.number:
+        if self.outbox.confirmed >= self.number:
             if self.histogram is None:
                 self.histogram = Histogram()
             self.histogram.observe(now - self._since)
