@@ -7,6 +7,7 @@ waits for a member. A member that is slow, full, detached or dead delays no othe
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections import deque
 from collections.abc import (
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from reliable_ws.driver.figures import Figures, GroupStats
 from reliable_ws.driver.status import logger
 from reliable_ws.driver.validation import check_options, check_seconds, expect
+from reliable_ws.protocol.deadline import LONG_AGO
 from reliable_ws.protocol.errors import ConnectionClosed, MessageTooLarge, NumbersExhausted
 from reliable_ws.protocol.frames import OVERHEAD, Payload
 from reliable_ws.protocol.payload import MsgpackCodec, PayloadCodec, name_of, seal
@@ -30,6 +32,7 @@ from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.state import Sending
 
 from .connection import Connection
+from .pump import LONG_TURN
 
 __all__ = [
     "Fate",
@@ -148,11 +151,8 @@ class Member:
                 self.drop(Outcome.DROPPED)
                 return Outcome.DROPPED
         self.pending.append((number, publication))
-        pump = self.pump
-        if not pump.awake:
-            pump.wake()
-        elif pump.clock() >= pump.flush_by:
-            pump.write_if_long()
+        if not self.pump.awake:
+            self.pump.wake()
         return number
 
     def _full(self, publication: Publication) -> int | Outcome:
@@ -412,6 +412,8 @@ class Group:
         self._on_dropped = on_dropped
         self._members: dict[bytes, Member] = {}
         self._publications = self._skipped = self._dropped = 0
+        self._clock: Callable[[], float] = time.monotonic  # then that of the members
+        self._handed_out_at = LONG_AGO
         self.name = name
         self._sharing: Sharing | None = None
         if cluster is not None and name is not None:
@@ -489,6 +491,7 @@ class Group:
         if self._sharing is not None:
             joining = self._sharing.join(member)
         self._members[connection.id] = member
+        self._clock = member.pump.clock
         sender = connection._sender
         sender.watchers = (*sender.watchers, member)
         return joining
@@ -539,8 +542,13 @@ class Group:
         places = publication._places
         left = 0
         dropped: list[Member] = []
+        # After a pause in the same turn, its task blocks between two publications: both leave now.
+        # Publications without a pause go together, however long the turn is with all their members.
+        pauses = self._clock() >= self._handed_out_at + LONG_TURN
         for member in members:
             place = places[member] = member.offer(publication)
+            if pauses:
+                member.pump.write_if_long()
             if not isinstance(place, Outcome):
                 left += 1
             elif place is Outcome.DROPPED:
@@ -548,6 +556,7 @@ class Group:
             elif place is Outcome.SKIPPED:
                 self._skipped += 1
         self._publications += 1
+        self._handed_out_at = self._clock()
         publication._left = left
         for member in dropped:  # at last: what this does may concern this group
             self._end(member, "it was full", DROPPED_REASON)

@@ -34,7 +34,7 @@ from reliable_ws.wire_trace import WireTrace
 
 from .link_io import LinkIO
 
-__all__ = ["MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump"]
+__all__ = ["LONG_TURN", "MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump"]
 
 MAX_SENDS = 1024
 """Sends without a flush between before one yields to the event loop.
