@@ -14,7 +14,7 @@
 #   make soak [KILLS=10000]  kill both sides of durable sessions so often: ten minutes or so
 #   make soak-cluster [SECONDS=600]   kill, freeze and restart the processes of a cluster; 2,000 clients
 #   make explore             every schedule of the larger worlds: half an hour or so
-#   make bench               compare with plain websockets and with picows: five minutes
+#   make bench               compare with plain websockets and with picows: three minutes
 #   make bench-full          the same with what is used instead, with uvloop, in two Pythons; a plot
 #   make bench-durable       compare what survives a power cut with plain websockets and with brokers
 #   make bench-cluster       compare sessions of a cluster with those of one process
