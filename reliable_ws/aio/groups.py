@@ -14,7 +14,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Hashable,
     Iterable,
     Iterator,
@@ -33,6 +32,7 @@ from reliable_ws.protocol.state import Sending
 
 from .connection import Connection
 from .pump import LONG_TURN
+from .waiters import DONE
 
 __all__ = [
     "Fate",
@@ -95,17 +95,6 @@ class GroupCluster(Protocol):
     def share(self, host: GroupHost, name: str) -> Sharing:
         """Let a group take part."""
         raise NotImplementedError
-
-
-class _Done:
-    """What ``join()`` returns when there is nothing to wait for."""
-
-    def __await__(self) -> Generator[object, None, None]:
-        return
-        yield
-
-
-_DONE = _Done()
 
 
 class Member:
@@ -487,7 +476,7 @@ class Group:
                 "payload_codec= to both".format(*codecs)
             )
         member = Member(self, connection, identity)
-        joining: Awaitable[None] = _DONE
+        joining: Awaitable[None] = DONE
         if self._sharing is not None:
             joining = self._sharing.join(member)
         self._members[connection.id] = member

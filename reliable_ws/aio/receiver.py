@@ -17,7 +17,7 @@ A task that has to wait flushes first: what it has sent and confirmed goes now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 from msgpack import ExtType
@@ -32,7 +32,7 @@ from reliable_ws.protocol.errors import ConnectionClosed, ConnectionClosedOK, Pa
 from reliable_ws.protocol.payload import open_payload
 
 from .pump import Pump
-from .waiters import WaitQueue
+from .waiters import DONE, WaitQueue
 
 __all__ = ["Delivery", "Receiver"]
 
@@ -225,19 +225,6 @@ class Receiver:
             self.waiters.notify_all()
 
 
-class _Confirmed:
-    """What ``confirm()`` returns: to await it waits for nothing."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[object, None, None]:
-        """Return at once."""
-        yield from ()
-
-
-_CONFIRMED = _Confirmed()
-
-
 class Delivery(BaseDelivery):
     """A message that you confirm when your work is done.
 
@@ -282,7 +269,7 @@ class Delivery(BaseDelivery):
         if apply is not None:
             return self._receiver.confirm_applied(self.number, apply)
         self._receiver.confirm(self.number)
-        return _CONFIRMED
+        return DONE
 
     async def __aenter__(self) -> Any:
         """Return the message."""

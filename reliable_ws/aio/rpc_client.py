@@ -112,6 +112,7 @@ class RpcClient(OpenRequests[PendingRequest]):
             and calls.weight < calls.max_weight
             and not waiters.waiting
             and session.outbox.is_open
+            # as `session.exhausted`, without a call
             and session.ended is None
             and session.inbox.finish is None
             and not session.inbox.stopped

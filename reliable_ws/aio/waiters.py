@@ -13,7 +13,15 @@ from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import TypeAlias
 
-__all__ = ["Condition", "Signal", "Thresholds", "WaitQueue", "is_cancelled", "is_loop_ending"]
+__all__ = [
+    "DONE",
+    "Condition",
+    "Signal",
+    "Thresholds",
+    "WaitQueue",
+    "is_cancelled",
+    "is_loop_ending",
+]
 
 Threshold: TypeAlias = tuple[int, asyncio.Future[None]]
 """A number, and who waits for it."""
@@ -29,6 +37,19 @@ def is_loop_ending() -> bool:
     """Whether every other task was cancelled as well: ``asyncio.run`` does so at its end."""
     me = asyncio.current_task()
     return all(task.cancelling() for task in asyncio.all_tasks() if task is not me)
+
+
+class _Done:
+    """What a call returns that may be awaited, where there is nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Return at once."""
+        yield from ()
+
+
+DONE = _Done()
 
 
 class WaitQueue:

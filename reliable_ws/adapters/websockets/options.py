@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +24,6 @@ MAX_SIZE = 1024 * 1024  # the library's own default
 MaxSize = int | tuple[int | None, int | None] | None
 
 
-@functools.cache
 def names_of(*functions: Callable[..., Any]) -> frozenset[str]:
     """Return the names of options that these functions take."""
     return frozenset(
