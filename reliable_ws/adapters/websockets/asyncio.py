@@ -33,6 +33,7 @@ from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import LONGEST_STEP, TransportClosed
 
+from .frames import MASKED, FrameReader, binary_frame
 from .options import (
     MAX_SIZE,
     MaxSize,
@@ -43,7 +44,6 @@ from .options import (
     smallest,
     typed,
 )
-from .push import Pushing
 
 __all__ = [
     "GREETED",
@@ -63,11 +63,7 @@ SEND_NOW_LIMIT = 256 * 1024
 """``send_now`` refuses while the write buffer holds this many bytes or more."""
 
 SLICE = 16 * 1024
-"""Bytes that are parsed between two looks at the clock. Some 1,600 messages fit in."""
-
-LARGE_SLICE = 8 * SLICE
-"""The same inside of a message of which more than ``SLICE / 4`` has come: then fewer slices make
-fewer copies."""
+"""Bytes that the library parses between two looks at the clock. Some 1,600 messages fit in."""
 
 ProcessResponse = Callable[
     [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
@@ -79,7 +75,7 @@ HAS_PROXY = "proxy" in inspect.signature(connect).parameters
 """Whether this release knows of proxies (from 15.0 on), and uses those of the environment."""
 
 
-class _Direct(Pushing):
+class _Direct(FrameReader):
     """Where one thread does everything, a write and the end need not wait for another.
 
     What the event loop hands over at once, up to 256 KiB, may be 25,000 messages, and nobody else
@@ -88,6 +84,9 @@ class _Direct(Pushing):
     """
 
     __slots__ = ("_rest", "gone")
+
+    mask: int
+    "Of frames that are sent, as in :func:`~.frames.binary_frame`."
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.gone: asyncio.Future[None] | None = None
@@ -99,43 +98,58 @@ class _Direct(Pushing):
         """Take bytes, as any asyncio protocol does."""
         if self._rest is not None:
             self._rest += data
-        elif len(data) <= SLICE or self.push is None:  # then the library's queue has its own bound
-            super().data_received(data)  # type: ignore[misc]
+        elif self.push is None:  # then the library's queue has its own bound
+            self.pass_on(data)
+        elif self.takes_frames or self.takes_over():
+            if self.header:
+                data = self.header + data
+                self.header = b""
+            at = self.take_frame(data, 0)
+            if at < len(data):  # else the usual frame, alone
+                self._take(data, at, self.take_frame)
         else:
-            self._take(data)
+            self._take(data, 0, self._take_slice)
+
+    def pass_on(self, data: bytes) -> None:
+        """Give the library what has arrived, or a part of it."""
+        super().data_received(data)  # type: ignore[misc]
 
     def eof_received(self) -> None:
         """Take the end of what is read, after what is left of it."""
         self._take_all()
         super().eof_received()  # type: ignore[misc]
 
-    def _take(self, data: bytes | bytearray) -> None:
-        """Parse slice after slice, for so long; then go on in the next turn of the loop."""
-        by = time.monotonic() + LONGEST_STEP
-        receive, view, at = super().data_received, memoryview(data), 0  # type: ignore[misc]
-        parsed: bytearray = self.protocol.reader.buffer  # type: ignore[attr-defined]
-        while at < len(data):
-            if at and time.monotonic() >= by:
-                self._rest = bytearray(view[at:])
-                self._reads(on=False)
-                self.loop.call_soon(self._go_on)  # type: ignore[attr-defined]
-                return
-            size = LARGE_SLICE if len(parsed) > SLICE // 4 else SLICE
-            receive(view[at : at + size])
-            at += size
+    def _take_slice(self, data: bytes, at: int) -> int:
+        """Have the library parse a slice; return where it ends."""
+        self.pass_on(data[at : at + SLICE])
+        return at + SLICE
 
-    def _go_on(self) -> None:
+    def _take(self, data: bytes, at: int, take: Callable[[bytes, int], int]) -> None:
+        """Take one piece after another, for so long; then go on in the next turn of the loop."""
+        by, end = time.monotonic() + LONGEST_STEP, len(data)
+        while at < end:
+            if at and time.monotonic() >= by:
+                self._rest = bytearray(memoryview(data)[at:])
+                self._reads(on=False)
+                self.loop.call_soon(self._take_rest)  # type: ignore[attr-defined]
+                return
+            at = take(data, at)
+
+    def _take_rest(self) -> None:
         rest, self._rest = self._rest, None
         if rest is not None:  # else the end has come
-            self._take(rest)
+            self.data_received(bytes(rest))
             if self._rest is None:
                 self._reads(on=True)
 
     def _take_all(self) -> None:
-        """Parse what is left, because the end has come."""
+        """Take what is left, because the end has come."""
         rest, self._rest = self._rest, None
         if rest is not None:
-            super().data_received(bytes(rest))  # type: ignore[misc]
+            data, at = bytes(rest), 0
+            take = self.take_frame if self.takes_frames else self._take_slice
+            while at < len(data):
+                at = take(data, at)
 
     def _reads(self, *, on: bool) -> None:
         """Read, or do not; a transport that is closing may raise, and reads nothing."""
@@ -155,16 +169,24 @@ class _Direct(Pushing):
 
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
-        self.protocol.send_binary(data)  # type: ignore[attr-defined]
-        self.send_data()  # type: ignore[attr-defined]
+        protocol = self.protocol
+        if self.takes_frames and not protocol.expect_continuation_frame:
+            self.transport.write(binary_frame(data, self.mask))  # type: ignore[attr-defined]
+        else:
+            protocol.send_binary(data)
+            self.send_data()  # type: ignore[attr-defined]
 
 
 class PushingClient(_Direct, ClientConnection):
     """The client side."""
 
+    mask = MASKED
+
 
 class PushingServer(_Direct, ServerConnection):
     """The server side."""
+
+    mask = 0
 
 
 class GreetedServer(PushingServer):
