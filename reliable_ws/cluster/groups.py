@@ -32,11 +32,12 @@ from typing import Any, Protocol
 
 import msgpack
 
-from reliable_ws.aio.groups import GroupHost, Member, Publication
+from reliable_ws.aio.groups import GroupHost, Member, Publication, Recipient
 from reliable_ws.aio.membership import Served
 from reliable_ws.aio.sender import Sender
 from reliable_ws.aio.waiters import is_cancelled
 from reliable_ws.driver.status import logger
+from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.errors import EngineUnavailable, GroupFull, ReliableWSError
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.payload import seal_weight
@@ -46,7 +47,7 @@ from reliable_ws.protocol.session import Session
 from .engine import Appended, Engine, EngineAway, Outgoing, Registration
 from .links import cancel_all
 from .publications import Heard, SharedPublication
-from .receipts import CODES, FATES, Name, Place, Told
+from .receipts import CODES, FATES, PLAIN, Name, Place
 
 __all__ = ["Groups", "SharedGroup"]
 
@@ -59,11 +60,14 @@ SOUGHT_AT_ONCE = 5000
 BYTES_AT_ONCE = 1024 * 1024
 """Bytes of publications in one step of the engine; one larger one goes alone."""
 
-OFFERS_AT_ONCE = 500
-"""Members that are handed publications until others run."""
+OFFERS_AT_ONCE = 2000
+"""Members that are handed publications until others run: some 8 ms, and as much to write them.
+
+What a member is handed in one turn goes as one WebSocket message; that costs more than all else.
+"""
 
 REPORT_EVERY = 0.05
-"""Seconds between two reports of a publication whose outcomes are not all known."""
+"""Seconds between two looks at publications whose outcomes are not all known."""
 
 MOST_PUBLISHERS = 1000
 """Processes of which a group knows what they published last; the others are gone for long."""
@@ -89,7 +93,8 @@ LAST_STEP = 2.0
 FAULT_PAUSE = 1.0
 """Seconds until a task goes on after an error that it should not have."""
 
-PLAIN = {"use_list": False, "strict_map_key": False}
+NOBODY: bytes = msgpack.packb(())
+"Names of the members that got a publication: none did."
 
 
 class Say(enum.IntEnum):
@@ -617,38 +622,46 @@ class Groups:
         if heard.done:
             self._report(heard)
         elif not heard.is_due:
-            heard.is_due = True
+            heard.later(asyncio.get_running_loop().time())
             self._later.append(heard)
             self._report_later()
 
     def _report_later(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(REPORT_EVERY, self._flush_reports)
+            self._timer = loop.call_later(REPORT_EVERY, self._look_at_reports, loop)
 
-    def _flush_reports(self) -> None:
+    def _look_at_reports(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        self._flush_reports(loop.time() + REPORT_EVERY / 2)
+
+    def _flush_reports(self, now: float = NEVER) -> None:
+        """Report what is due by then; without a time, everything that is not reported yet."""
         later, self._later = self._later, []
         for heard in later:
+            if heard.done:  # it was reported
+                continue
+            if heard.due_at > now:
+                self._later.append(heard)
+                continue
             heard.is_due = False
-            if not heard.done:  # else it was reported
-                self._report(heard)
+            self._report(heard)
         for heard in list(self._unsure):
             if heard.is_sure:
                 self._report(heard)
-        if self._unsure:
+        if self._later or self._unsure:
             self._report_later()
 
     def _report(self, heard: Heard) -> None:
         """Tell the publisher all that is known of a publication here."""
-        names, fates = heard.names(), heard.fates()
+        fates = heard.fates()
         key = heard.publisher, heard.number
         if heard.publisher == self._node.id:
-            self._take_report(self._node.id, self._node.name, heard.number, names, fates)
+            self._take_own(heard.number, heard.names(), fates)
             if heard.done:
                 self._heard.pop(key, None)
             return
-        packed: bytes = msgpack.packb((heard.number, names, fates))
+        packed: bytes = msgpack.packb((heard.number, heard.packed_names(), fates))
         if heard.done:
             self._heard.pop(key, None)
             self._unsure.discard(heard)
@@ -701,8 +714,7 @@ class Groups:
             case Say.REPORT.value:
                 for packed in items:
                     number, names, fates = msgpack.unpackb(packed, **PLAIN)  # type: ignore[arg-type]
-                    given = None if names is None else [Name(*one) for one in names]
-                    self._take_report(sender, label, number, given, fates)
+                    self._take_report(sender, label, number, names, fates)
             case Say.ASK.value:
                 for number in items:
                     self._answer(sender, number)
@@ -718,20 +730,27 @@ class Groups:
                     self._take_fate(number, session, FATES[code])
 
     def _take_report(
-        self, node: bytes, label: str, number: int, names: Sequence[Name] | None, fates: bytes
+        self, node: bytes, label: str, number: int, packed: bytes | None, fates: bytes
     ) -> None:
-        """Take what a node knows of a publication of ours."""
+        """Take what another node knows of a publication of ours."""
         publication = self._open.get(number)
         if publication is None:
             return
-        if names is None:  # it knew, and has forgotten
-            share = publication.receipts.shares.get(node)
-            told = [] if share is None else share.close()
+        receipts = publication.receipts
+        if packed is None:  # it knew, and has forgotten
+            share = receipts.shares.get(node)
+            self._known(publication, [] if share is None else share.close())
         else:
-            told = publication.receipts.report(node, label, names, fates)
-        self._known(publication, told)
+            self._known(publication, receipts.report_packed(node, label, packed, fates))
 
-    def _known(self, publication: SharedPublication, told: Iterable[Told]) -> None:
+    def _take_own(self, number: int, names: Sequence[Name], fates: bytes) -> None:
+        """Take what this node knows of a publication of its own."""
+        publication = self._open.get(number)
+        if publication is not None:
+            node = self._node
+            self._known(publication, publication.receipts.report(node.id, node.name, names, fates))
+
+    def _known(self, publication: SharedPublication, told: Iterable[Recipient]) -> None:
         publication.known(told)
         if publication.done:
             self._open.pop(publication.number, None)
@@ -748,7 +767,7 @@ class Groups:
             self._send_report(publisher, number, packed)
         else:
             # It never came here, or that is forgotten.
-            names = None if number <= self._forgotten.get(publisher, 0) else ()
+            names = None if number <= self._forgotten.get(publisher, 0) else NOBODY
             self._send_report(publisher, number, msgpack.packb((number, names, b"")))
 
     # ------------------------------------------------------------------ what is owed
@@ -804,7 +823,7 @@ class Groups:
             if one == node.id:
                 for number in numbers:
                     if (one, number) not in self._heard:
-                        self._take_report(one, node.name, number, (), b"")
+                        self._take_own(number, (), b"")
             else:
                 self._send(one, Say.ASK, numbers[:AT_ONCE])
         await self._seek(sought)

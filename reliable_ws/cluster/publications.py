@@ -6,15 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import msgpack
+
 from reliable_ws.aio.groups import AWAITING_ROOM, Member, Publication, Recipient
 from reliable_ws.driver.validation import check_seconds
 from reliable_ws.protocol.errors import ReliableWSError
 from reliable_ws.protocol.frames import Payload
 from reliable_ws.protocol.report import Outcome
 
-from .receipts import CODES, Name, Receipts, Told
+from .receipts import CODES, Name, Receipts
 
 __all__ = ["Heard", "SharedPublication"]
+
+FIRST_PAUSE = 0.05
+"""Seconds after which outcomes of a publication are reported, if not all of them are known.
+
+The pause doubles with each report. So what a member says is told when the publication is twice as
+old, at the latest, and a publication with a thousand members is not reported a thousand times.
+"""
+
+LONGEST_PAUSE = 1.0
+
+PENDING, CONFIRMED = CODES[Outcome.PENDING], CODES[Outcome.CONFIRMED]
 
 
 class SharedPublication(Publication):
@@ -62,7 +75,7 @@ class SharedPublication(Publication):
     @property
     def outcomes(self) -> list[Recipient]:
         """What is known now, for every member of whom is known that it gets this."""
-        return [Recipient(*one) for one in self.receipts.told()]
+        return self.receipts.told()
 
     async def published(self, timeout: float | None = None) -> None:
         """Wait until it is certain that the members get it."""
@@ -100,11 +113,11 @@ class SharedPublication(Publication):
         self._certain.set()
         self.known([])
 
-    def known(self, told: Iterable[Told]) -> None:
+    def known(self, told: Iterable[Recipient]) -> None:
         """Take note of outcomes that have become final."""
         for one in told if self._listeners else ():
             for ready, _more in self._listeners:
-                ready.append(Recipient(*one))
+                ready.append(one)
         self._left = self.receipts.pending
         for _ready, more in self._listeners:
             more.set()
@@ -140,34 +153,71 @@ class Heard(Publication):
         self.number = number
         self.is_due = False
         "Whether a report of it is to come soon."
+        self.due_at = 0.0
+        "When, in seconds of the loop."
+        self._pause = FIRST_PAUSE
         self._changed = changed
+        self._names: list[Name] | None = None
+        self._packed: bytes | None = None
 
     def _count(self, member: Member) -> None:  # noqa: ARG002 - a report has all members
         self._left -= 1
         self._changed(self)
+
+    def later(self, now: float) -> None:
+        """Note that a report of it is to come, after a pause in which more may become known."""
+        self.is_due = True
+        self.due_at = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def ask(self) -> None:
         """Let the members say at once when they have taken it."""
         self._ask()
 
     def names(self) -> list[Name]:
-        """Return who got it."""
-        return [
+        """Return who got it: the same list each time, once all messages have numbers that last."""
+        if self._names is not None:
+            return self._names
+        places = self._places
+        names = [
             Name(member.session.id, member.identity, _kept(member, place))
-            for member, place in self._places.items()
+            for member, place in places.items()
         ]
+        pairs = zip(names, places.values(), strict=True)
+        if all(name.number or isinstance(place, Outcome) for name, place in pairs):
+            self._names = names
+        return names
+
+    def packed_names(self) -> bytes:
+        """Return the same, packed."""
+        if self._packed is not None:
+            return self._packed
+        packed: bytes = msgpack.packb(self.names())
+        if self._names is not None:
+            self._packed = packed
+        return packed
 
     @property
     def is_sure(self) -> bool:
         """Whether another node would know each message by its number."""
-        return all(
+        return self._names is not None or all(
             isinstance(place, Outcome) or place == AWAITING_ROOM or _kept(member, place) > 0
             for member, place in self._places.items()
         )
 
     def fates(self) -> bytes:
         """Return what became of it at each of them, by the codes of fates."""
-        return bytes(CODES[self._recipient(member).fate] for member in self._places)
+        codes = bytearray()
+        for member, place in self._places.items():
+            if isinstance(place, Outcome):
+                codes.append(CODES[place])
+            elif place == AWAITING_ROOM:
+                codes.append(PENDING)
+            elif place <= member.session.outbox.confirmed:  # most of them, without a call
+                codes.append(CONFIRMED)
+            else:
+                codes.append(CODES[member.session.outcome(place)])
+        return bytes(codes)
 
 
 def _kept(member: Member, place: int | Outcome) -> int:

@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import msgpack
+
+from reliable_ws.aio.groups import Recipient
 from reliable_ws.protocol.report import Outcome
 
-__all__ = ["CODES", "FATES", "Name", "Place", "Receipts", "Share", "Told"]
+__all__ = ["CODES", "FATES", "PLAIN", "Name", "Place", "Receipts", "Share"]
 
 FATES = (
     Outcome.PENDING,
@@ -32,6 +35,8 @@ FATES = (
 
 CODES = {fate: code for code, fate in enumerate(FATES)}
 PENDING, KEPT = CODES[Outcome.PENDING], CODES[Outcome.KEPT]
+
+PLAIN = {"use_list": False, "strict_map_key": False}
 
 
 class Place:
@@ -82,19 +87,19 @@ class Name(NamedTuple):
     "Of the message in its session; 0: it has none, or the session's log may not have it yet."
 
 
-class Told(NamedTuple):
-    """One outcome of a publication."""
-
-    session: bytes
-    identity: Hashable
-    fate: Outcome
-    node: str
-
-
 class Share:
     """What is known of one publication at one node."""
 
-    __slots__ = ("closed", "count", "fates", "gone_since", "label", "moved_since", "names")
+    __slots__ = (
+        "closed",
+        "count",
+        "fates",
+        "gone_since",
+        "label",
+        "moved_since",
+        "names",
+        "packed",
+    )
 
     def __init__(self, label: str, count: int) -> None:
         self.label = label
@@ -102,6 +107,8 @@ class Share:
         "Its members, as far as the engine knew."
         self.names: Sequence[Name] | None = None
         "Who got it; ``None``: it has not said."
+        self.packed = b""
+        "The same, as the node has told it."
         self.fates = b""
         self.closed = False
         "Whether nothing more is waited for."
@@ -119,46 +126,50 @@ class Share:
             return max(1, self.count)
         return self.fates.count(PENDING) + self.fates.count(KEPT)
 
-    def told(self) -> Iterator[Told]:
-        """Iterate over what is known of each member."""
+    def told(self) -> list[Recipient]:
+        """Return what is known of each member."""
+        fate = Outcome.UNKNOWN if self.closed else Outcome.PENDING
+        label = self.label
         if self.names is None:
-            fate = Outcome.UNKNOWN if self.closed else Outcome.PENDING
-            for _ in range(self.count):
-                yield Told(b"", None, fate, self.label)
-            return
-        for name, code in zip(self.names, self.fates, strict=True):
-            yield Told(name.session, name.identity, self._fate(code), self.label)
-
-    def _fate(self, code: int) -> Outcome:
-        if code <= KEPT:
-            return Outcome.UNKNOWN if self.closed else Outcome.PENDING
-        return FATES[code]
-
-    def merge(self, names: Sequence[Name], fates: bytes) -> list[Told]:
-        """Take what the node tells now; return the outcomes that have become final by it."""
-        if self.closed:
-            return []
-        before = self.fates.ljust(len(fates), b"\0")
-        # What is final stays: a taker may have told it, and the node does not know.
-        merged = bytes(
-            was if was > KEPT else max(was, now) for was, now in zip(before, fates, strict=True)
-        )
-        self.names, self.fates = names, merged
-        if before == merged:
-            return []
+            return [Recipient(b"", None, fate, label)] * self.count
+        by_code = (fate, fate, *FATES[KEPT + 1 :])
         return [
-            Told(name.session, name.identity, FATES[now], self.label)
-            for name, was, now in zip(names, before, merged, strict=True)
-            if was <= KEPT < now
+            Recipient(session, identity, by_code[code], label)
+            for (session, identity, _number), code in zip(self.names, self.fates, strict=True)
         ]
 
-    def close(self) -> list[Told]:
+    def merge(self, names: Sequence[Name], fates: bytes) -> Iterable[Recipient]:
+        """Take what the node tells now; the outcomes that have become final by it.
+
+        They are made while somebody iterates over them: mostly nobody does, and a publication has
+        one for each member.
+        """
+        if self.closed:
+            return ()
+        before = self.fates.ljust(len(fates), b"\0")
+        self.names = names
+        if fates == before:
+            self.fates = fates
+            return ()
+        # What is final stays: a taker may have told it, and the node does not know.
+        merged = fates
+        if any(before):
+            pairs = zip(before, fates, strict=True)
+            merged = bytes([was if was > KEPT or was > now else now for was, now in pairs])
+        self.fates = merged
+        return (
+            Recipient(name.session, name.identity, FATES[now], self.label)
+            for name, was, now in zip(names, before, merged, strict=True)
+            if was <= KEPT < now
+        )
+
+    def close(self) -> list[Recipient]:
         """Wait for nothing more; return the outcomes that are *unknown* by it."""
         lacking = [one for one in self.told() if one.fate is Outcome.PENDING]
         self.closed = True
         return [one._replace(fate=Outcome.UNKNOWN) for one in lacking]
 
-    def close_moved(self) -> list[Told]:
+    def close_moved(self) -> Iterable[Recipient]:
         """Wait no more for sessions that have left; return what is *unknown* by it."""
         self.moved_since = None
         unknown = CODES[Outcome.UNKNOWN]
@@ -189,7 +200,7 @@ class Receipts:
         """How many outcomes are not final, as far as is known; 0: all are."""
         return sum(share.pending for share in self.shares.values()) + (not self.is_appended)
 
-    def told(self) -> list[Told]:
+    def told(self) -> list[Recipient]:
         """Return what is known of each member."""
         return [one for share in self.shares.values() for one in share.told()]
 
@@ -199,7 +210,9 @@ class Receipts:
         for node, count, label in nodes:
             self.shares.setdefault(node, Share(label, count))
 
-    def report(self, node: bytes, label: str, names: Sequence[Name], fates: bytes) -> list[Told]:
+    def report(
+        self, node: bytes, label: str, names: Sequence[Name], fates: bytes
+    ) -> Iterable[Recipient]:
         """Take what a node tells; return the outcomes that are final by it.
 
         A report may come before it is known which nodes get the publication.
@@ -207,6 +220,19 @@ class Receipts:
         share = self.shares.setdefault(node, Share(label, len(names)))
         share.gone_since = None
         return share.merge(names, fates)
+
+    def report_packed(
+        self, node: bytes, label: str, packed: bytes, fates: bytes
+    ) -> Iterable[Recipient]:
+        """Do the same with names as they travel: those that were told before are known."""
+        share = self.shares.get(node)
+        if share is not None and share.names is not None and share.packed == packed:
+            names = share.names
+        else:
+            names = [Name(*one) for one in msgpack.unpackb(packed, **PLAIN)]  # type: ignore[arg-type]
+        final = self.report(node, label, names, fates)
+        self.shares[node].packed = packed
+        return final
 
     def gone(self, node: bytes, now: float) -> None:
         """Note that a node cannot be seen."""
@@ -223,7 +249,7 @@ class Receipts:
         elif share.moved_since is None:
             share.moved_since = now
 
-    def taken_over(self, session: bytes, fate: Outcome) -> list[Told]:
+    def taken_over(self, session: bytes, fate: Outcome) -> Iterable[Recipient]:
         """Take what the taker of a session tells; return the outcomes that are final by it."""
         for share in self.shares.values():
             names = share.names or ()
@@ -232,11 +258,11 @@ class Receipts:
                     fates = bytearray(len(names))
                     fates[names.index(name)] = CODES[fate]
                     return share.merge(names, bytes(fates))
-        return []
+        return ()
 
-    def overdue(self, now: float, patience: float) -> list[Told]:
+    def overdue(self, now: float, patience: float) -> list[Recipient]:
         """Give up what was waited for too long; return the outcomes that are *unknown* by it."""
-        lost: list[Told] = []
+        lost: list[Recipient] = []
         for share in self.shares.values():
             if share.gone_since is not None and now >= share.gone_since + patience:
                 lost += share.close()
@@ -244,7 +270,7 @@ class Receipts:
                 lost += share.close_moved()
         return lost
 
-    def close(self) -> list[Told]:
+    def close(self) -> list[Recipient]:
         """Wait for nothing more."""
         self.is_appended = True
         return [one for share in self.shares.values() for one in share.close()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgpack
 import pytest
 
-from reliable_ws import Outcome
-from reliable_ws.cluster.receipts import CODES, Name, Place, Receipts, Told
+from reliable_ws import Outcome, Recipient
+from reliable_ws.cluster.publications import Heard
+from reliable_ws.cluster.receipts import CODES, Name, Place, Receipts
 
 ANN, BOB = Name(b"a", "ann", 7), Name(b"b", "bob", 0)
 PENDING, KEPT, CONFIRMED, NOT_TAKEN = (
@@ -13,8 +15,8 @@ PENDING, KEPT, CONFIRMED, NOT_TAKEN = (
 )
 
 
-def told(name: Name, fate: Outcome, node: str = "one") -> Told:
-    return Told(name.session, name.identity, fate, node)
+def told(name: Name, fate: Outcome, node: str = "one") -> Recipient:
+    return Recipient(name.session, name.identity, fate, node)
 
 
 def receipts(*fates: int) -> Receipts:
@@ -81,24 +83,26 @@ def test_a_node_that_has_not_reported_is_waited_for() -> None:
     here = Receipts()
     here.appended([(b"1", 2, "one"), (b"2", 1, "two")])
     assert here.pending == 3
-    assert here.told() == [Told(b"", None, Outcome.PENDING, "one")] * 2 + [
-        Told(b"", None, Outcome.PENDING, "two")
+    assert here.told() == [Recipient(b"", None, Outcome.PENDING, "one")] * 2 + [
+        Recipient(b"", None, Outcome.PENDING, "two")
     ]
-    assert here.report(b"1", "one", (), b"") == []  # nobody got it there after all
+    assert list(here.report(b"1", "one", (), b"")) == []  # nobody got it there after all
     assert here.pending == 1
 
 
 def test_a_report_may_come_twice_late_and_before_the_engines_answer() -> None:
     here = Receipts()
-    assert here.report(b"1", "one", [ANN, BOB], bytes([CONFIRMED, PENDING])) == [
+    assert list(here.report(b"1", "one", [ANN, BOB], bytes([CONFIRMED, PENDING]))) == [
         told(ANN, Outcome.CONFIRMED)
     ]
     here.appended([(b"1", 2, "one")])
-    assert here.report(b"1", "one", [ANN, BOB], bytes([PENDING, PENDING])) == []  # an older one
+    assert (
+        list(here.report(b"1", "one", [ANN, BOB], bytes([PENDING, PENDING]))) == []
+    )  # an older one
     assert here.pending == 1
     last = bytes([CONFIRMED, NOT_TAKEN])
-    assert here.report(b"1", "one", [ANN, BOB], last) == [told(BOB, Outcome.NOT_TAKEN)]
-    assert here.report(b"1", "one", [ANN, BOB], last) == []
+    assert list(here.report(b"1", "one", [ANN, BOB], last)) == [told(BOB, Outcome.NOT_TAKEN)]
+    assert list(here.report(b"1", "one", [ANN, BOB], last)) == []
     assert not here.pending
     assert here.told() == [told(ANN, Outcome.CONFIRMED), told(BOB, Outcome.NOT_TAKEN)]
 
@@ -107,12 +111,12 @@ def test_members_of_a_node_that_is_gone_are_unknown_after_a_while() -> None:
     here = receipts(PENDING, CONFIRMED)
     here.gone(b"1", 10.0)
     here.gone(b"1", 12.0)  # since the first time
-    assert here.overdue(14.9, 5.0) == []
+    assert list(here.overdue(14.9, 5.0)) == []
     assert here.pending == 1
-    assert here.overdue(15.0, 5.0) == [told(ANN, Outcome.UNKNOWN)]
+    assert list(here.overdue(15.0, 5.0)) == [told(ANN, Outcome.UNKNOWN)]
     assert not here.pending
     # What comes later changes nothing: it was final.
-    assert here.report(b"1", "one", [ANN, BOB], bytes([CONFIRMED, CONFIRMED])) == []
+    assert list(here.report(b"1", "one", [ANN, BOB], bytes([CONFIRMED, CONFIRMED]))) == []
     assert here.told() == [told(ANN, Outcome.UNKNOWN), told(BOB, Outcome.CONFIRMED)]
 
 
@@ -120,8 +124,8 @@ def test_who_died_before_it_told_leaves_members_without_names() -> None:
     here = Receipts()
     here.appended([(b"1", 2, "one")])
     here.gone(b"1", 0.0)
-    assert here.overdue(5.0, 5.0) == [Told(b"", None, Outcome.UNKNOWN, "one")] * 2
-    assert here.told() == [Told(b"", None, Outcome.UNKNOWN, "one")] * 2
+    assert list(here.overdue(5.0, 5.0)) == [Recipient(b"", None, Outcome.UNKNOWN, "one")] * 2
+    assert here.told() == [Recipient(b"", None, Outcome.UNKNOWN, "one")] * 2
     assert not here.pending
 
 
@@ -129,10 +133,10 @@ def test_a_node_that_was_only_frozen_reports_when_it_is_back() -> None:
     here = receipts(PENDING, CONFIRMED)
     here.gone(b"1", 0.0)
     here.seen(b"1", 1.0)
-    assert here.overdue(100.0, 5.0) == []
+    assert list(here.overdue(100.0, 5.0)) == []
     here.gone(b"1", 100.0)
     here.report(b"1", "one", [ANN, BOB], bytes([PENDING, CONFIRMED]))
-    assert here.overdue(200.0, 5.0) == []
+    assert list(here.overdue(200.0, 5.0)) == []
 
 
 def test_only_messages_with_a_number_are_looked_for_elsewhere() -> None:
@@ -141,9 +145,9 @@ def test_only_messages_with_a_number_are_looked_for_elsewhere() -> None:
     assert list(here.shares[b"1"].sought()) == []  # its node lives
     here.gone(b"1", 0.0)
     assert list(here.shares[b"1"].sought()) == [ANN]
-    assert here.taken_over(BOB.session, Outcome.CONFIRMED) == []
-    assert here.taken_over(ANN.session, Outcome.CONFIRMED) == [told(ANN, Outcome.CONFIRMED)]
-    assert here.taken_over(ANN.session, Outcome.NOT_TAKEN) == []  # it was final
+    assert list(here.taken_over(BOB.session, Outcome.CONFIRMED)) == []
+    assert list(here.taken_over(ANN.session, Outcome.CONFIRMED)) == [told(ANN, Outcome.CONFIRMED)]
+    assert list(here.taken_over(ANN.session, Outcome.NOT_TAKEN)) == []  # it was final
     assert here.close() == [told(BOB, Outcome.UNKNOWN)]
 
 
@@ -151,15 +155,15 @@ def test_a_session_that_has_left_a_node_that_lives_is_not_waited_for_without_end
     here = receipts(KEPT, PENDING)
     here.seen(b"1", 10.0)
     here.seen(b"1", 12.0)  # since the first time
-    assert here.overdue(14.9, 5.0) == []
-    assert here.overdue(15.0, 5.0) == [told(ANN, Outcome.UNKNOWN)]
-    assert here.overdue(100.0, 5.0) == []  # the other one is still there
+    assert list(here.overdue(14.9, 5.0)) == []
+    assert list(here.overdue(15.0, 5.0)) == [told(ANN, Outcome.UNKNOWN)]
+    assert list(here.overdue(100.0, 5.0)) == []  # the other one is still there
     assert here.pending == 1
     last = bytes([KEPT, KEPT])
-    assert here.report(b"1", "one", [ANN, BOB], last) == []
+    assert list(here.report(b"1", "one", [ANN, BOB], last)) == []
     here.seen(b"1", 100.0)
-    assert here.overdue(104.9, 5.0) == []
-    assert here.overdue(105.0, 5.0) == [told(BOB, Outcome.UNKNOWN)]
+    assert list(here.overdue(104.9, 5.0)) == []
+    assert list(here.overdue(105.0, 5.0)) == [told(BOB, Outcome.UNKNOWN)]
     assert not here.pending
 
 
@@ -170,6 +174,30 @@ def test_a_session_that_its_node_has_left_is_looked_for_at_once() -> None:
     here.report(b"1", "one", [ANN, other], bytes([KEPT, KEPT]))
     assert here.pending == 2
     assert here.told() == [told(ANN, Outcome.PENDING), told(other, Outcome.PENDING)]
-    assert here.taken_over(ANN.session, Outcome.CONFIRMED) == [told(ANN, Outcome.CONFIRMED)]
+    assert list(here.taken_over(ANN.session, Outcome.CONFIRMED)) == [told(ANN, Outcome.CONFIRMED)]
     assert list(here.shares[b"1"].sought()) == [other]  # still
     assert here.close() == [told(other, Outcome.UNKNOWN)]
+
+
+def test_names_that_were_told_before_are_not_unpacked_again() -> None:
+    here = Receipts()
+    packed, pending = msgpack.packb([ANN, BOB]), bytes([PENDING, PENDING])
+    assert list(here.report_packed(b"1", "one", packed, pending)) == []
+    names = here.shares[b"1"].names
+    assert names == [ANN, BOB]
+    last = bytes([CONFIRMED, PENDING])
+    assert list(here.report_packed(b"1", "one", packed, last)) == [told(ANN, Outcome.CONFIRMED)]
+    assert here.shares[b"1"].names is names
+    numbered = BOB._replace(number=9)  # its log has it now
+    assert list(here.report_packed(b"1", "one", msgpack.packb([ANN, numbered]), last)) == []
+    here.gone(b"1", 0.0)
+    assert list(here.shares[b"1"].sought()) == [numbered]
+
+
+def test_the_pause_between_two_reports_grows() -> None:
+    here = Heard(b"publisher", 1, b"", 6, lambda _heard: None)
+    pauses = []
+    for _ in range(7):
+        here.later(10.0)
+        pauses.append(round(here.due_at - 10.0, 3))
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
