@@ -7,7 +7,7 @@ binary messages and one end (:class:`TransportClosed`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
@@ -119,10 +119,12 @@ class Transport(Protocol):
 class PushTransport(Transport, Protocol):
     """A transport that can hand over messages by itself: saves a task switch per message."""
 
-    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+    def push_to(self, receiver: Callable[[bytes], None], /) -> Awaitable[None] | None:
         """Hand each message to ``receiver`` as it arrives, from now on.
 
-        What cannot be handed over so is returned by :meth:`recv`, in order, and so is the end.
+        What cannot be handed over so is returned by :meth:`recv`, in order, and so is the end. If
+        this returns a future, that is done once :meth:`recv` has any of it. So nobody needs to wait
+        in :meth:`recv`, in a coroutine that takes memory as long as a connection is idle.
         """
 
 

@@ -176,7 +176,7 @@ class Initiator(Driver):
         link = self.session.dial(self.loop.time(), transport.max_frame)
         link_io = self.attach(transport, link)
         self.pump.flush()
-        await link_io.read(self.reads_on)
+        await link_io.read(self)
 
     async def _open_another(self, reopen: Open) -> Transport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""

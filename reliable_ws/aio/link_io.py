@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Protocol
 
 from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.close_plan import handshake_times
@@ -44,6 +45,14 @@ logger = logging.getLogger("reliable_ws")
 
 PAUSE = 0.001
 """Seconds after which a WebSocket message was waited for, and was not at hand."""
+
+
+class Reader(Protocol):
+    """Whose task reads."""
+
+    def reads_on(self) -> bool:
+        """Whether it goes on, now that it was cancelled."""
+        raise NotImplementedError
 
 
 class LinkIO:
@@ -117,21 +126,24 @@ class LinkIO:
         """The session, in log lines."""
         return name_of(self._session.id, self._principal)
 
-    async def read(self, reads_on: Callable[[], bool]) -> None:
+    async def read(self, reader: Reader) -> None:
         """Read until the transport is gone. Never raises for what the peer did.
 
-        When it is cancelled (a framework ends its handler, or the event loop ends), ``reads_on`` is
+        When it is cancelled (a framework ends its handler, or the event loop ends), ``reader`` is
         asked whether to read on, until the transport is gone. Else the transport is dropped.
+
+        This waits for as long as a connection is idle. So it keeps nothing that it does not need.
         """
         transport = self.transport
         cancelled: asyncio.CancelledError | None = None
         by = self._clock() + LONGEST_STEP
         try:
-            # A PushTransport; isinstance() is slow with protocols.
-            if (push_to := getattr(transport, "push_to", None)) is not None:
-                push_to(self._receive)
+            pushed = self._let_push()
             while True:
                 try:
+                    if pushed is not None:
+                        until, pushed = pushed, None  # once: it is done then, or was cancelled
+                        await until
                     asked = self._clock()
                     data = await transport.recv()
                     if (now := self._clock()) > asked + PAUSE:  # then others have run
@@ -141,7 +153,7 @@ class LinkIO:
                         await asyncio.sleep(0)
                         by = self._clock() + LONGEST_STEP
                 except asyncio.CancelledError as error:
-                    if not reads_on():
+                    if not reader.reads_on():
                         raise
                     cancelled = error
         except TransportClosed as end:
@@ -158,6 +170,12 @@ class LinkIO:
             for task in (self._writer, self._closer):
                 if task is not None:
                     task.cancel()
+
+    def _let_push(self) -> Awaitable[None] | None:
+        """Have the transport push what arrives, if it can; return until when nothing else comes."""
+        # A PushTransport; isinstance() is slow with protocols.
+        push_to = getattr(self.transport, "push_to", None)
+        return None if push_to is None else push_to(self._receive)
 
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:

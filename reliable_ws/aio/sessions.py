@@ -232,7 +232,7 @@ class Sessions:
         )
         if acceptor is not None and link_io is not None:
             try:
-                await link_io.read(acceptor.reads_on)
+                await link_io.read(acceptor)
             except asyncio.CancelledError:
                 if acceptor.is_left:
                     acceptor.left_behind()
@@ -736,12 +736,12 @@ class Acceptor(Driver):
 
     async def run(self, handler: Handler) -> None:
         """Run the handler, then close; what it had sent is still delivered."""
-        end = HandlerEnd(self)
         self._running = asyncio.current_task()
         self._limit_handler()  # the session may have ended before this task began
         try:
             await handler(self.connection)
         except BaseException as error:  # it ends its own session, and nothing else
+            end = HandlerEnd(self)
             if self._sessions.keeps and isinstance(error, asyncio.CancelledError):
                 return  # the next process goes on
             if not _is_from_outside(error):
@@ -756,6 +756,8 @@ class Acceptor(Driver):
             else:
                 await self.close_interrupted(error)
                 raise
+        else:
+            end = HandlerEnd(self)
         finally:
             self._running = None
             if self._overdue is not None:

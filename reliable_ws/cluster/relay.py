@@ -127,11 +127,10 @@ class RelayedTransport:
         self.send_now = inner.send_now
         self.abort = inner.abort
 
-    def push_to(self, receiver: Callable[[bytes], None], /) -> None:
+    def push_to(self, receiver: Callable[[bytes], None], /) -> Awaitable[None] | None:
         """Hand each message to ``receiver`` as it arrives, where the inner one can."""
         push_to = getattr(self._inner, "push_to", None)
-        if push_to is not None:
-            push_to(receiver)
+        return None if push_to is None else push_to(receiver)
 
     async def recv(self) -> bytes | str:
         """Return the next message.

@@ -300,10 +300,28 @@ class WebSocketsTransport:
             raise self._closed() from exc
         return True
 
-    def push_to(self, receiver: Callable[[bytes], None]) -> None:
-        """Hand each message to ``receiver`` as it arrives, where the connection can."""
-        if self._pushing:
-            self._ws.push = receiver
+    def push_to(self, receiver: Callable[[bytes], None]) -> asyncio.Future[None] | None:
+        """Hand each message to ``receiver`` as it arrives, where the connection can.
+
+        Returns a future that is done at the end, if nothing else is left for :meth:`recv`.
+        """
+        ws = self._ws
+        if not self._pushing:
+            return None
+        ws.push = receiver
+        if ws.queued or ws.state is State.CLOSED:
+            return None
+        with contextlib.suppress(AttributeError):
+            # Nothing is put into the library's queue any more, and a deque takes 0.6 KiB.
+            if not (frames := ws.recv_messages.frames).queue:
+                frames.queue = ()
+        return self._end()
+
+    def _end(self) -> asyncio.Future[None]:
+        """Return what is done once all that was to be pushed has been."""
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ws.gone = gone
+        return gone
 
     async def recv(self) -> bytes | str:
         """Return the next message: ``bytes`` for a binary one, ``str`` for a text.
@@ -314,8 +332,7 @@ class WebSocketsTransport:
         ws = self._ws
         if self._pushing and ws.push is not None and not ws.queued:
             if ws.state is not State.CLOSED:  # all that may come is pushed, but for the end
-                ws.gone = asyncio.get_running_loop().create_future()
-                await ws.gone
+                await self._end()
             self._drained = True
         if self._drained:
             raise self._closed()
