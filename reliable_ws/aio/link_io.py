@@ -64,6 +64,7 @@ class LinkIO:
         "_confirm_timer",
         "_contexts",
         "_dispatch",
+        "_is_over",
         "_loop",
         "_over",
         "_principal",
@@ -109,7 +110,8 @@ class LinkIO:
             self.carry(contexts)
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
         self._closer: asyncio.Task[None] | None = None  # set once
-        self._over = Signal()  # set when the transport is gone
+        self._is_over = False  # the transport is gone
+        self._over: Signal | None = None  # set then, if somebody waits for that
 
     def carry(self, contexts: CallContexts) -> None:
         """Carry the contexts of calls from now on, in both directions."""
@@ -166,7 +168,9 @@ class LinkIO:
             raise
         finally:
             release(transport)
-            self._over.set()
+            self._is_over = True
+            if self._over is not None:
+                self._over.set()
             for task in (self._writer, self._closer):
                 if task is not None:
                     task.cancel()
@@ -257,12 +261,7 @@ class LinkIO:
     def _close_if_over(self) -> None:
         """Close the transport once the link is over and has said its last word."""
         close_action = self.link.close_action
-        if (
-            close_action is None
-            or self.link.held
-            or self._closer is not None
-            or self._over.is_set()
-        ):
+        if close_action is None or self.link.held or self._closer is not None or self._is_over:
             return
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
@@ -286,7 +285,9 @@ class LinkIO:
 
     async def closed(self) -> None:
         """Return when the transport is gone."""
-        await self._over.wait()
+        if not self._is_over:
+            over = self._over = self._over or Signal()
+            await over.wait()
 
     def abort(self) -> None:
         """Drop the transport at once."""

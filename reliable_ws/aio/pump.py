@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable
+from contextvars import copy_context
 from threading import get_ident
 
 from reliable_ws.driver.call_contexts import CallContexts
@@ -89,6 +90,7 @@ class Pump:
         "clock",
         "clock_after",
         "confirm_timer",
+        "context",
         "contexts",
         "dispatch",
         "driver",
@@ -118,6 +120,8 @@ class Pump:
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.loop = asyncio.get_running_loop()
+        self.context = copy_context()
+        "In which timers run. One is enough, and holds nothing of who sends for longer."
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
         self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
@@ -343,7 +347,7 @@ class Pump:
             self._timer.cancel()
         self._due = due
         self._armed = self.clock()
-        self._timer = self.loop.call_at(due, self._tick)
+        self._timer = self.loop.call_at(due, self._tick, context=self.context)
 
     def _tick(self) -> None:
         # The timer may fire a little early by this clock: then it is that time.

@@ -287,7 +287,7 @@ class Sessions:
             handling = loop.create_task(acceptor.run(handler))
             acceptor.handling = handling
             self._table.handlers.add(handling)
-            handling.add_done_callback(self._end_of_handler)
+            handling.add_done_callback(self._end_of_handler, context=acceptor.pump.context)
         return acceptor, link_io
 
     async def _greet(

@@ -27,6 +27,7 @@ from .frames import BEYOND, MAX_NUMBER, OVERHEAD, Code, Counters, Finish, Limits
 from .payload import PayloadCodec, open_payload
 from .report import Ending, LazyReport, Outcome, Report, Run, Undelivered
 from .state import SENDING, Sending, Trigger
+from .unused import UNUSED_LIST
 
 __all__ = ["Outbox"]
 
@@ -68,8 +69,9 @@ class Outbox:
         self.max_messages = config.outbox_messages or config.window_messages
         self.max_bytes = config.outbox_bytes or config.window_bytes
         self._codec = codec
-        self._payloads: list[Payload | None] = []  # in step with _ends; None once released
-        self._ends: list[int] = []  # ascending
+        # Both are made with the first message: many a session never sends one.
+        self._payloads: list[Payload | None] = UNUSED_LIST  # in step with _ends; None once released
+        self._ends: list[int] = UNUSED_LIST  # ascending
         self._base = 0  # number of the entry before the first in the lists
         self.last = 0
         "Highest number accepted, Finish included. It never falls."
@@ -89,7 +91,9 @@ class Outbox:
         "Weight of everything ever accepted."
         self.released = 0
         "Weight of everything confirmed."
-        self._upto = self.max_messages  # numbers and total weights for which there is room
+        # Numbers and total weights for which there is room. For the first message there is none:
+        # so it goes the long way, which makes the lists, and no other is slower for that.
+        self._upto = 0
         self._total_upto = self.max_bytes
         self.state = Sending.OPEN
         self.finish: Finish | None = None
@@ -205,6 +209,12 @@ class Outbox:
             )
         return self.append(payload, weight)
 
+    def _make_room(self, confirmed: int) -> None:
+        """Let :meth:`offer` accept as many messages as may wait behind this one."""
+        self._total_upto = self.released + self.max_bytes
+        upto = confirmed + self.max_messages
+        self._upto = upto if upto < MAX_NUMBER else MAX_NUMBER - 1
+
     @property
     def too_large(self) -> int:
         """The first message that the peer does not take; 0: there is none (PART-5).
@@ -234,6 +244,9 @@ class Outbox:
             raise NumbersExhausted(
                 "the session has used all its sequence numbers: begin another session"
             )
+        if self._payloads is UNUSED_LIST:
+            self._payloads, self._ends = [], []
+            self._make_room(self.confirmed)
         self.total += weight
         self.last += 1
         self._payloads.append(payload)
@@ -281,9 +294,7 @@ class Outbox:
             self.released = self.total
             if self.finish is not None:
                 number -= 1  # it weighs nothing
-        self._total_upto = self.released + self.max_bytes
-        upto = number + self.max_messages
-        self._upto = upto if upto < MAX_NUMBER else MAX_NUMBER - 1
+        self._make_room(number)
         # Release the payloads at once, their places in one go later: constant cost per message.
         drop = number - self._base
         if drop * 2 >= len(self._payloads):
@@ -374,7 +385,6 @@ class Outbox:
     def restore(self, confirmed: int, messages: Iterable[tuple[Payload, int]]) -> None:
         """Begin where a store left off; everything counts as transmitted."""
         self._base = self.acked = self.confirmed = self.last = confirmed
-        self._upto = min(confirmed + self.max_messages, MAX_NUMBER - 1)
         for payload, weight in messages:
             self.append(payload, weight)
         self.transmitted = self.last

@@ -198,7 +198,7 @@ class SessionRegistry:
         "How many WebSockets were refused, by code."
         self._note_from: dict[int, float] = {}  # by code, when the next refusal is worth a line
         self._sessions: dict[bytes, Session] = {}
-        self._principals: dict[bytes, Hashable] = {}  # the same keys as _sessions
+        self._principals: dict[bytes, Hashable] = {}  # of sessions that have one
         # The same sessions; a principal without any has no entry.
         self._by_principal: dict[Hashable, dict[bytes, Session]] = {}
         self._spare: list[tuple[Worth, bytes]] = []  # may make room; the next one is the last
@@ -273,7 +273,9 @@ class SessionRegistry:
         right = hmac.compare_digest(known.key if known else NOBODY, hash_key(hello.key))
         if known is None:  # a session is made only for a Hello that knows none (HELLO-9)
             return hello.incarnation == 0  # else it asks too late (TOMB-5)
-        owner = known.principal if isinstance(known, Tombstone) else self._principals[hello.session]
+        owner = (
+            known.principal if isinstance(known, Tombstone) else self._principals.get(hello.session)
+        )
         right = right and hello.incarnation in (0, known.incarnation)
         if right and owner != arrival.principal:
             arrival.note = (
@@ -336,7 +338,8 @@ class SessionRegistry:
 
     def _add(self, session: Session, principal: Hashable) -> None:
         self._sessions[session.id] = session
-        self._principals[session.id] = principal
+        if principal is not None:
+            self._principals[session.id] = principal
         self._by_principal.setdefault(principal, {})[session.id] = session
 
     def _attach(self, arrival: Arrival, session: Session, hello: Hello, now: float) -> list[Event]:
@@ -360,7 +363,7 @@ class SessionRegistry:
         if self._sessions.get(session.id) is not session:
             return
         del self._sessions[session.id]
-        principal = self._principals.pop(session.id)
+        principal = self._principals.pop(session.id, None)
         theirs = self._by_principal[principal]
         del theirs[session.id]
         if not theirs:

@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import textwrap
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,54 @@ async def test_without_being_slow_it_takes_one_turn(kind, monkeypatch):
         link.ours.push_to(came.append)
         link.ours.websocket.data_received(data)
         assert came == messages
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_who_waits_for_the_end_alone_waits_for_a_future(kind):
+    """And in ``recv()`` once that was cancelled, as before."""
+    async with linked(kind) as link:
+        until = link.ours.push_to(lambda _data: None)
+        until.cancel()
+        receiving = asyncio.create_task(link.ours.recv())
+        await turns()
+        assert not receiving.done()
+        link.theirs.abort()
+        with pytest.raises(TransportClosed):
+            await receiving
+    async with linked(kind) as link:
+        until = link.ours.push_to(lambda _data: None)
+        link.theirs.abort()
+        await until
+        with pytest.raises(TransportClosed):
+            await link.ours.recv()
+        assert link.ours.push_to(lambda _data: None) is None
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_what_an_idle_connection_does_not_need_is_let_go_and_writers_still_wait(kind):
+    async with linked(kind) as link:
+        ws = link.ours.websocket
+        link.ours.push_to(lambda _data: None)
+        assert not isinstance(ws.drain_waiters, deque)
+        assert not isinstance(ws.recv_messages.frames.queue, deque)
+        ws.pause_writing()
+        sending = asyncio.create_task(link.ours.send(b"x"))
+        await turns()
+        assert len(ws.drain_waiters) == 1
+        assert not sending.done()
+        ws.resume_writing()
+        await sending
+        assert await link.theirs.recv() == b"x"
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_messages_that_came_before_are_received_first(kind):
+    async with linked(kind) as link:
+        await link.theirs.send(b"early")
+        while not link.ours.websocket.queued:  # noqa: ASYNC110 - it is on its way
+            await asyncio.sleep(0)
+        assert link.ours.push_to(lambda _data: None) is None
+        assert await link.ours.recv() == b"early"
 
 
 @pytest.mark.parametrize("kind", LIBRARY_KINDS)

@@ -19,7 +19,7 @@ from reliable_ws.protocol.frames import (
     Void,
 )
 from reliable_ws.protocol.inbox import MESSAGE_WEIGHT
-from reliable_ws.protocol.unused import UNUSED
+from reliable_ws.protocol.unused import UNUSED, UNUSED_LIST
 from tests.support.calls import session_calls
 
 from .calling import a_request, ask, calling, entries_of, heard
@@ -227,3 +227,6 @@ def test_nothing_can_be_put_into_what_stands_for_many():
     with pytest.raises(TypeError, match="make one first"):
         UNUSED[1] = 2
     assert UNUSED == {}
+    with pytest.raises(TypeError, match="make one first"):
+        UNUSED_LIST.append(2)
+    assert UNUSED_LIST == []

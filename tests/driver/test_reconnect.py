@@ -217,7 +217,7 @@ def test_a_close_cuts_a_long_pause_short():
     dialing.opened(0)
     dialing.lost(0, 1.0, None)
     assert dialing.pause(0) == 30
-    closing.outbox.offer("x")
+    closing.send("x")
     closing.close(1)
     assert dialing.pause(1) == 2  # a quarter of what is left
     assert dialing.pause(2) == 1

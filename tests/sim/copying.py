@@ -28,7 +28,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.stall import StallTimer
 from reliable_ws.protocol.state import Phase
 from reliable_ws.protocol.timers import Timers
-from reliable_ws.protocol.unused import UNUSED
+from reliable_ws.protocol.unused import UNUSED, UNUSED_LIST
 
 CORE = (
     Session,
@@ -52,6 +52,12 @@ CORE = (
     Durable,
 )
 CONTAINERS = (list, deque, set, dict, bytearray, Counter)
+
+STOOD_FOR = {id(UNUSED): dict, id(UNUSED_LIST): list}
+"""What takes the place of these once something is put in."""
+
+SHARED = {deque: "NO_QUEUE", list: "UNUSED_LIST"}
+"""What all sessions share as long as they use none."""
 
 TIMES = frozenset(
     (
@@ -198,7 +204,7 @@ class Tools:
             copies.append("n.__dict__.update(o.__dict__)")
         for name in names:
             value = getattr(sample, name)
-            kind = dict if value is UNUSED else type(value)
+            kind = STOOD_FOR.get(id(value), type(value))
             if name in SPECIAL:
                 copied, plain = SPECIAL[name]
                 copies.append(f"n.{name} = {copied}")
@@ -216,8 +222,8 @@ class Tools:
             own = kind in CONTAINERS and name != "accepts"
             if own or not whole:
                 copies.append(f"n.{name} = o.{name}" + (".copy()" if own else ""))
-                if kind is deque:  # all inboxes share one that is never used
-                    copies[-1] += f" if o.{name} is not NO_QUEUE else NO_QUEUE"
+                if (shared := SHARED.get(kind)) is not None:
+                    copies[-1] += f" if o.{name} is not {shared} else {shared}"
             if (
                 name in TIMES
                 or name in CONSTANT
@@ -238,7 +244,7 @@ class Tools:
             plains.append(form.format(name) + ", ")
         body = "\n    ".join(copies)
         space: dict[str, Any] = {"new": type(sample).__new__, "kind": type(sample)}
-        space |= {"copy": copy, "NO_QUEUE": NO_QUEUE}
+        space |= {"copy": copy, "NO_QUEUE": NO_QUEUE, "UNUSED_LIST": UNUSED_LIST}
         exec(
             f"def copier(o, memo):\n    n = new(kind)\n    memo[id(o)] = n\n    {body}\n"
             f"    return n\ndef plainer(o):\n    return ({''.join(plains)})\n",
