@@ -68,16 +68,18 @@ export class Receipt {
     return (this.#stored ??= this.#driver.untilStored(this.#checked()));
   }
 
-  async #wait(): Promise<void> {
+  // Not async: so the caller goes on before the flush that is due behind a confirmation, and what
+  // it sends then goes with that.
+  #wait(): Promise<void> {
     const driver = this.#driver;
-    const number = this.#checked();
-    if (driver.session.outcome(number) === "pending") {
+    const number = this.number;
+    if (this.outcome === "pending") {
       driver.session.want(number);
       driver.wake();
       return driver.confirmations.wait(number);
     }
-    const error = driver.undelivered(number);
-    if (error) throw error;
+    const error = number < 0 ? new StoreFull() : driver.undelivered(number);
+    return error ? Promise.reject(error) : Promise.resolve();
   }
 
   #checked(): number {

@@ -30,7 +30,15 @@ import type { Ending, Report } from "./protocol/report.js";
 import type { Session } from "./protocol/session.js";
 import { Reconnect } from "./reconnect.js";
 import { Requests } from "./requests.js";
-import { defaultWebSocket, drive, makeWebSocket, type Socket } from "./socket.js";
+import {
+  ask,
+  defaultWebSocket,
+  drive,
+  holdsBack,
+  httpAddress,
+  makeWebSocket,
+  type Socket,
+} from "./socket.js";
 import { Status } from "./status.js";
 import type { HeldStore } from "./storePort.js";
 import { nextTask } from "./tasks.js";
@@ -82,6 +90,8 @@ export class Driver {
   #socket: Socket | null = null; // the one in use
   #link: Link | null = null; // what it carries; over, for as long as its last word has not gone
   #dialing: (() => void) | null = null; // ends the attempt that is under way
+  #asked = ""; // where this page asked last whether the server is there
+  #mayAsk = true;
   #suspended = false;
   #opening: { resolve: () => void; reject: (error: unknown) => void } | null = null;
   #wasOpened = false; // whether a WebSocket carries the session, as events have told
@@ -133,6 +143,9 @@ export class Driver {
         resume: () => this.#resume(),
         leave: () => this.#leave(),
         wake: () => this.reconnectNow(),
+        forbidden: (address) => {
+          if (address === this.#asked) this.#mayAsk = false;
+        },
       }),
     );
     return new Promise((resolve, reject) => {
@@ -181,7 +194,8 @@ export class Driver {
     this.#giveToStore(); // requests may have been taken back
     this.#setTimer();
     if (session.ended && session.isKept) this.#tellEnd();
-    queueMicrotask(this.#tellStatus); // a listener that throws disturbs nothing here
+    // In a microtask, where a listener that throws disturbs nothing.
+    if (this.status.isWatched) queueMicrotask(this.#tellStatus);
   };
 
   #tellStatus = () => this.status.update();
@@ -495,8 +509,10 @@ export class Driver {
     const { session } = this;
     let socket: Socket | undefined;
     const time = this.#reconnect.connecting;
+    const asking = new AbortController();
     const end = () => {
       clearTimeout(timer);
+      asking.abort();
       socket?.drop();
       if (this.#dialing === end) this.#dialing = null;
     };
@@ -506,11 +522,11 @@ export class Driver {
       this.#onFailed(error, timedOut);
     };
     const timer = setTimeout(
-      () => failed(new Error(`no answer within ${time / 1000} s`), true),
+      () => failed(new Error(`no answer within ${time / 1000} s`), Boolean(socket)),
       time,
     );
     this.#dialing = end;
-    this.#make().then((made) => {
+    this.#make(asking.signal).then((made) => {
       if (this.#dialing !== end) {
         drive(made, { opened() {}, message() {}, writable() {}, over() {} }).drop();
         return;
@@ -538,7 +554,7 @@ export class Driver {
     }, failed);
   }
 
-  async #make() {
+  async #make(signal: AbortSignal) {
     const { WebSocket, subprotocol = true, headers } = this.#options;
     const now = <T>(value: PerAttempt<T>) =>
       typeof value === "function" ? (value as () => T | Promise<T>)() : value;
@@ -547,7 +563,13 @@ export class Driver {
       now(this.#url),
       now(headers),
     ]);
-    return makeWebSocket(type, String(url), subprotocol, head);
+    const address = String(url);
+    if (this.#mayAsk && this.#reconnect.asksFirst(this.now()) && holdsBack(type)) {
+      this.#asked = httpAddress(address);
+      await ask(this.#asked, signal);
+    }
+    this.#reconnect.opening(this.now());
+    return makeWebSocket(type, address, subprotocol, head);
   }
 
   #receive(link: Link, data: Uint8Array | string): void {

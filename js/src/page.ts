@@ -17,6 +17,8 @@ export interface PageHandlers {
   leave(): void;
   /** There is a network again, or somebody looks at the page: see whether the socket is alive. */
   wake(): void;
+  /** Its Content-Security-Policy does not let it ask for this address. */
+  forbidden(address: string): void;
 }
 
 /** The global object of a page or a worker, as far as it is looked at. */
@@ -33,6 +35,7 @@ export function watchPage(target: PageTarget, handlers: PageHandlers): () => voi
     [target, "pagehide", ({ persisted }) => (persisted ? handlers.suspend() : handlers.leave())],
     [target, "pageshow", ({ persisted }) => persisted && handlers.resume()],
     [target, "online", handlers.wake],
+    [target, "securitypolicyviolation", ({ blockedURI }) => handlers.forbidden(blockedURI)],
     [document, "freeze", handlers.suspend],
     [document, "resume", handlers.resume],
     [

@@ -38,6 +38,16 @@ const MOST_REFUSALS = 5;
 const CONNECTING = 10_000;
 const LONGEST_CONNECTING = 65_000;
 
+/** So many openings may fail in a row before the server is asked first (`asksFirst`). */
+const FREE_OPENINGS = 2;
+
+/**
+ * How long after an opening the next one goes without asking: at first, and at most. Firefox
+ * forgets failures after 60 s and its present delay, which is below 5 s with these figures.
+ */
+const UNASKED = 10_000;
+const LONGEST_UNASKED = 90_000;
+
 /** What is read off a session. */
 export interface Progress {
   /** How many links were opened after the first, and whether the first was. */
@@ -62,6 +72,9 @@ export class Reconnect {
   #welcomes = 0;
   #progress: readonly number[];
   #connecting = CONNECTING;
+  // How many WebSockets in a row have not opened; when the next one goes without asking first.
+  #openings = 0;
+  #unasked = 0;
 
   constructor(session: Progress, backoff: Partial<Backoff> = {}) {
     const all = { ...DEFAULT_BACKOFF, ...backoff };
@@ -83,8 +96,25 @@ export class Reconnect {
     return this.#connecting;
   }
 
+  /**
+   * Whether to ask first, by HTTP, whether the server is there. This is for Firefox, which holds
+   * each opening back for half as long again after one that failed: so few may fail. Not every
+   * server and not every page lets itself be asked, so now and then an opening goes without it.
+   */
+  asksFirst(now: number): boolean {
+    return this.#openings >= FREE_OPENINGS && now < this.#unasked;
+  }
+
+  /** A WebSocket is being opened. */
+  opening(now: number): void {
+    this.#openings += 1;
+    const pause = UNASKED * 2 ** (this.#openings - FREE_OPENINGS);
+    this.#unasked = now + Math.min(pause, LONGEST_UNASKED);
+  }
+
   /** A WebSocket is open from now on; it has not greeted yet. */
   opened(now: number): void {
+    this.#openings = 0;
     this.#since = now;
     this.#welcomes = this.#count();
     this.#progress = this.#session.progress;

@@ -163,6 +163,36 @@ export function defaultWebSocket(): Promise<WebSocketClass> {
   return chosen;
 }
 
+/** Whether this runtime holds openings back after some that failed, up to a minute: Firefox does. */
+export function holdsBack(WebSocket: WebSocketClass): boolean {
+  const { navigator, WebSocket: own } = globalThis as any;
+  return WebSocket === own && /Firefox\//.test(navigator?.userAgent);
+}
+
+/** Where to ask for the server of a WebSocket. Without the query: a token in it may count once. */
+export function httpAddress(url: string): string {
+  const address = new URL(url, (globalThis as any).location?.href);
+  address.protocol = address.protocol.replace("ws", "http");
+  address.search = address.hash = "";
+  return address.href;
+}
+
+/**
+ * Ask by HTTP whether a server is there. Any answer says so, above all 426 (Upgrade Required).
+ *
+ * @throws TypeError nobody answered, or this page may not ask
+ * @throws Error a proxy answered that its server is away (seen in the page's own origin only)
+ */
+export async function ask(address: string, signal: AbortSignal): Promise<void> {
+  const { status } = await fetch(address, {
+    mode: "no-cors",
+    cache: "no-store",
+    credentials: "omit",
+    signal,
+  });
+  if (status >= 502 && status <= 504) throw new Error(`a proxy answered ${status}`);
+}
+
 /**
  * Make a WebSocket.
  *

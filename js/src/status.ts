@@ -68,9 +68,14 @@ export class Status {
     return () => this.#listeners.delete(listener);
   };
 
+  /** Whether anybody listens. */
+  get isWatched(): boolean {
+    return this.#listeners.size > 0;
+  }
+
   /** Look whether anything has changed, and tell the listeners. */
   update(): void {
-    if (!this.#listeners.size || this.value === this.#told) return;
+    if (this.value === this.#told) return;
     this.#told = this.#value;
     for (const listener of [...this.#listeners]) listener();
   }

@@ -12,6 +12,7 @@ function page() {
     resume: hear("resume"),
     leave: hear("leave"),
     wake: hear("wake"),
+    forbidden: (address) => heard.push(address),
   });
   const tell = (where, name, about = {}) =>
     where.dispatchEvent(Object.assign(new Event(name), about));
@@ -66,4 +67,10 @@ test("a worker has no document, and Node no events at all", () => {
   assert.equal(woken, 1);
   end();
   watchPage({}, {})();
+});
+
+test("what the page may not ask for", () => {
+  const { target, heard, tell } = page();
+  tell(target, "securitypolicyviolation", { blockedURI: "http://example.org/live" });
+  assert.deepEqual(heard, ["http://example.org/live"]);
 });

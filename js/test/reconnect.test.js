@@ -103,6 +103,21 @@ test("the time for connecting doubles with each attempt that ran out of it", () 
   assert.equal(reconnect.connecting, 10_000);
 });
 
+test("after two openings that failed the server is asked first, but for one opening now and then", () => {
+  const reconnect = new Reconnect(session());
+  const ways = [];
+  let now = 0;
+  for (; now < 400_000; now += 1000) {
+    if (reconnect.asksFirst(now)) continue;
+    ways.push(now / 1000);
+    reconnect.opening(now);
+  }
+  assert.deepEqual(ways, [0, 1, 11, 31, 71, 151, 241, 331]);
+  assert.equal(reconnect.asksFirst(now), true);
+  reconnect.opened(now);
+  assert.equal(reconnect.asksFirst(now), false);
+});
+
 test("what wakes a page cuts a pause short, and so does a close", () => {
   const facts = session({ deadline: 8000, peerDeadline: 8000 });
   const reconnect = new Reconnect(facts, { initial: 60_000, longest: 60_000 });

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { test } from "node:test";
-import { drive, makeWebSocket } from "../dist/socket.js";
+import { ask, drive, holdsBack, httpAddress, makeWebSocket } from "../dist/socket.js";
 
 /** What a browser gives, as far as it is used; with its rules for close(). */
 class FakeWebSocket {
@@ -194,4 +196,48 @@ test("headers go where the runtime takes them, and a page is told that it takes 
     name: "TypeError",
     message: /cookie/,
   });
+});
+
+test("only Firefox's own WebSocket holds openings back", (t) => {
+  const set = (name, value) => {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+    t.after(() => {
+      if (before) Object.defineProperty(globalThis, name, before);
+      else delete globalThis[name];
+    });
+  };
+  set("WebSocket", FakeWebSocket);
+  assert.equal(holdsBack(FakeWebSocket), false); // in Node
+  for (const [userAgent, holds] of [
+    ["Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0", true],
+    ["Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0", false],
+  ]) {
+    set("navigator", { userAgent });
+    assert.equal(holdsBack(FakeWebSocket), holds);
+    assert.equal(holdsBack(class extends FakeWebSocket {}), false);
+  }
+  set("navigator", undefined);
+  assert.equal(holdsBack(FakeWebSocket), false);
+});
+
+test("a server is asked for at its path, without the query", () => {
+  assert.equal(httpAddress("ws://example.org:8765/live?token=1#a"), "http://example.org:8765/live");
+  assert.equal(httpAddress("wss://example.org"), "https://example.org/");
+  assert.equal(httpAddress("https://example.org/a"), "https://example.org/a");
+});
+
+test("any answer says that the server is there, but a proxy's that it is not", async (t) => {
+  const server = createServer((request, response) => {
+    response.writeHead(Number(request.url.slice(1))).end("any");
+  });
+  t.after(() => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = `http://127.0.0.1:${server.address().port}`;
+  const { signal } = new AbortController();
+  for (const status of [200, 404, 426, 500]) await ask(`${address}/${status}`, signal);
+  for (const status of [502, 503, 504]) {
+    await assert.rejects(ask(`${address}/${status}`, signal), { message: `a proxy answered ${status}` });
+  }
+  await assert.rejects(ask(`${address}/200`, AbortSignal.abort()), { name: "AbortError" });
 });

@@ -73,8 +73,8 @@ export class StoreFull extends ReliableWSError {
 
 /** The session has used all its numbers. Nothing was accepted; begin another session. */
 export class NumbersExhausted extends ReliableWSError {
-  constructor() {
-    super("NumbersExhausted", "the session has used all its numbers");
+  constructor(numbers = "sequence numbers") {
+    super("NumbersExhausted", `the session has used all its ${numbers}: begin another session`);
   }
 }
 
@@ -93,10 +93,14 @@ export class PayloadError extends ReliableWSError {
   }
 }
 
-/** A delivery cannot be confirmed any more: the session's counters are final. */
+/** A delivery cannot be confirmed any more: the session is over or is being closed. */
 export class ConfirmTooLate extends ReliableWSError {
   constructor(number: number) {
-    super("ConfirmTooLate", `message ${number}: this session's counters are final`);
+    super(
+      "ConfirmTooLate",
+      `message ${number} cannot be confirmed any more: the session is over or is being closed, ` +
+        "and its counters are final",
+    );
   }
 }
 

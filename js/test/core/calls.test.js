@@ -1,6 +1,7 @@
 // Calls both ways: credit, pieces, limits, and what is known of each in the end.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LAST_REQUEST } from "../../dist/protocol/calls/queue.js";
 import * as s from "./scene.js";
 import { Scene, types } from "./scene.js";
 
@@ -42,6 +43,15 @@ test("a request is taken back before it went, and cancelled behind (CALL-8, CALL
   assert.deepEqual(entries(scene.says()), [[s.CANCEL, 2]]);
   assert.deepEqual(scene.hears(calls(1, [s.REPLY, 2, "late"])), [], "nobody waits for it");
   assert.equal(session.outgoingCalls.open.size, 0);
+});
+
+test("a request more than there are numbers for is refused (CALL-43)", () => {
+  const { session } = opened();
+  session.callQueue.last = LAST_REQUEST;
+  assert.throws(() => session.request("add", "1"), {
+    name: "NumbersExhausted",
+    message: "the session has used all its numbers of calls: begin another session",
+  });
 });
 
 test("without a codec a request may have no parameters, and an answer none", () => {

@@ -72,7 +72,10 @@ test("the last number is kept for Finish (NUM-3)", () => {
   outbox.restore(Number.MAX_SAFE_INTEGER - 2, []);
   assert.equal(scene.session.send("last"), Number.MAX_SAFE_INTEGER - 1);
   outbox.acked = outbox.confirmed = outbox.last;
-  assert.throws(() => scene.session.send("one too many"), { name: "NumbersExhausted" });
+  assert.throws(() => scene.session.send("one too many"), {
+    name: "NumbersExhausted",
+    message: "the session has used all its sequence numbers: begin another session",
+  });
   scene.session.finish(scene.now);
   assert.equal(outbox.finish[1], Number.MAX_SAFE_INTEGER);
 });
@@ -272,7 +275,10 @@ test("deliveries are confirmed in any order; ranges say which (COUNT-3)", () => 
   assert.deepEqual(scene.session.inbox.counters(), [5, 4, 5, false, []]);
   assert.throws(() => scene.session.confirm(6), RangeError);
   scene.session.close(scene.now);
-  assert.throws(() => scene.session.confirm(5), { name: "ConfirmTooLate" });
+  assert.throws(() => scene.session.confirm(5), {
+    name: "ConfirmTooLate",
+    message: /^message 5 cannot be confirmed any more: .* its counters are final$/,
+  });
 });
 
 test("windows that are overrun end the session (WINDOW-4, WINDOW-7)", () => {

@@ -68,7 +68,7 @@ export class OutgoingCalls {
    * @throws RangeError The name is too long, or is no text.
    */
   request(method: string, payload: Payload, by: number | null, credit: number): number {
-    if (this.#queue.last >= LAST_REQUEST) throw new NumbersExhausted();
+    if (this.#queue.last >= LAST_REQUEST) throw new NumbersExhausted("numbers of calls");
     const length = utf8Length(method);
     if (length > LONGEST_NAME || !method.isWellFormed()) {
       throw new RangeError(`a method is named by text of at most ${LONGEST_NAME} bytes`);
