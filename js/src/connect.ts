@@ -61,7 +61,7 @@ export async function connect(
     if (!session) {
       const [id, key, now] = [bytes(16), bytes(32), performance.now()];
       session = new Session({ id, key, now, config, codec });
-      if (held) session.keepInStore(null);
+      if (held) session.keepInStore();
     }
     const driver = await open(session);
     if (held) void driver.ended.then(() => held.close());

@@ -127,7 +127,7 @@ class Player {
     });
     if (hasStore) {
       this.store = new DirectedStore();
-      this.session.keepInStore(null);
+      this.session.keepInStore();
     }
   }
 

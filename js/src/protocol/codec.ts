@@ -8,7 +8,7 @@
 
 import { entry } from "./calls/codec.js";
 import { MIN_FRAME, MIN_MESSAGE } from "./config.js";
-import { Violation } from "./errors.js";
+import { Violation, violation } from "./errors.js";
 import {
   type Check,
   code,
@@ -133,7 +133,7 @@ export function decode(data: Uint8Array | string, maxFrame: number): Frame[] {
   // The WebSocket message as a whole: binary, not too large, msgpack, an array.
   if (typeof data === "string") throw malformed("a text message; frames are binary");
   if (data.length > maxFrame) {
-    throw new Violation(CODE.VIOLATION, "a frame above the announced limit"); // FRAME-10
+    throw violation("a frame above the announced limit"); // FRAME-10
   }
   let items: unknown;
   try {

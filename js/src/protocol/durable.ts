@@ -22,7 +22,7 @@ import type { Inbox } from "./inbox.js";
 import type { Link } from "./link.js";
 import type { Outbox } from "./outbox.js";
 import type { Ending } from "./report.js";
-import type { Change, Plain, Run } from "./stored.js";
+import type { Change, Run } from "./stored.js";
 
 /**
  * Milliseconds after which it is kept that the peer has confirmed messages. To lose that costs
@@ -94,7 +94,6 @@ export class Durable {
   giveUpAt = Infinity;
 
   readonly #ledgers: Ledgers;
-  readonly #about: Plain;
   #entries: number; // highest number of our entries of calls that the store has
   #change: Change | null = null; // that the store works on
   #mark = NOTHING; // what was so when it was taken
@@ -106,9 +105,8 @@ export class Durable {
   #waiting: { upto: number; event: CallEvent }[] = []; // for so many of the peer's entries
 
   /** Begin with what the ledgers have: a new session, or one that a store had kept. */
-  constructor(ledgers: Ledgers, about: Plain) {
+  constructor(ledgers: Ledgers) {
     this.#ledgers = ledgers;
-    this.#about = about;
     const { outbox, inbox, callQueue, incomingCalls } = ledgers;
     // Messages and entries of a new session are not kept, nor is what a crash has added.
     outbox.stored = outbox.transmitted;
@@ -208,7 +206,6 @@ export class Durable {
       facts: {
         ...gatherFacts(identity, this.#ledgers),
         ahead: inbox.stopped ? [] : inbox.counters()[4],
-        about: this.#about,
       },
       messages,
       confirmed: Math.min(outbox.confirmed, outbox.messages),
@@ -305,7 +302,6 @@ export function gatherFacts(identity: Identity, ledgers: Ledgers) {
     ended: identity.ended && { ...identity.ended },
     peer: [...outbox.peer] as Limits,
     sent: outbox.confirmed,
-    transmitted: outbox.transmitted,
     finish: outbox.finish && ([...outbox.finish] as Finish),
     settled: outbox.final,
     confirmed: inbox.confirmed,

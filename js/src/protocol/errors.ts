@@ -1,5 +1,6 @@
 /** The errors of the protocol core. The driver adds those of requests and of dialing. */
 
+import { CODE } from "./frames.js";
 import type { Ending, Report } from "./report.js";
 
 /** The base class of every error of this library. `name` and `code` say which it is. */
@@ -113,3 +114,6 @@ export class Violation extends Error {
     super(reason);
   }
 }
+
+/** Return the one for a rule that the peer broke, whatever has no code of its own. */
+export const violation = (why: string) => new Violation(CODE.VIOLATION, why);

@@ -46,13 +46,8 @@ export type Event =
   /** The link is over, the session lives: open another WebSocket, not before `retry` milliseconds
    * where the peer has asked for that. */
   | { type: "detached"; code: number | null; reason: string; retry: number }
-  /** WebSockets were cut time and again when they had been silent for `limit` milliseconds: from
-   * the next link on both sides speak more often (LIVE-8). */
-  | { type: "silenceLearned"; limit: number }
   /** With a store: our messages up to this number are kept (STORE-2). */
   | { type: "stored"; number: number }
-  /** With a store: it has the end of the session, or is given nothing more. The report is final. */
-  | { type: "endKept" }
   /** The store is full: our messages above this number were taken back and never went. Their
    * numbers are given to other messages (STORE-7). */
   | { type: "withdrawn"; number: number }

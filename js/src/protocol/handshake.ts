@@ -8,12 +8,12 @@
 import type { IncomingCalls } from "./calls/incoming.js";
 import type { OutgoingCalls } from "./calls/outgoing.js";
 import type { CallQueue } from "./calls/queue.js";
-import { Violation } from "./errors.js";
-import { type CallPosition, CODE, type Counters, OVERHEAD, type Position } from "./frames.js";
+import { violation } from "./errors.js";
+import { type CallPosition, type Counters, OVERHEAD, type Position } from "./frames.js";
 import type { Inbox } from "./inbox.js";
 import type { Outbox } from "./outbox.js";
 
-const lost = (why: string) => new Violation(CODE.VIOLATION, `state lost: ${why}`);
+const lost = (why: string) => violation(`state lost: ${why}`);
 
 /** Return where this side stands with messages (HELLO-4). `counters` are the inbox's. */
 export const position = (outbox: Outbox, inbox: Inbox, counters: Counters): Position => [

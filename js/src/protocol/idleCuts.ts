@@ -15,26 +15,25 @@ export class IdleCuts {
   #silences: number[] = []; // of the newest WebSockets, all of which were cut
 
   /**
-   * Take in that a WebSocket is gone; return whether that taught a limit.
+   * Take in that a WebSocket is gone, which may teach a limit.
    *
    * @param silence How long this side had said nothing when it was cut; 0: it was not cut, or had
    *   been silent for as long before.
    */
-  lost(silence: number): boolean {
+  lost(silence: number): void {
     const silences = this.#silences;
     if (silence < LEAST_SILENCE) {
       this.#silences = [];
-      return false;
+      return;
     }
     silences.push(silence);
-    if (silences.length < ALIKE) return false;
+    if (silences.length < ALIKE) return;
     const shortest = Math.min(...silences);
     if (Math.max(...silences) > shortest * SPREAD) {
       silences.shift();
-      return false;
+      return;
     }
     this.#silences = [];
     this.limit = Math.min(this.limit, shortest);
-    return true;
   }
 }

@@ -15,7 +15,7 @@
 
 import { MAX_RANGES } from "./codec.js";
 import type { Config } from "./config.js";
-import { ConfirmTooLate, Violation } from "./errors.js";
+import { ConfirmTooLate, Violation, violation } from "./errors.js";
 import {
   CODE,
   type Counters,
@@ -34,8 +34,6 @@ import type { Receiving } from "./state.js";
 
 /** Bytes that an envelope may add to the messages in it (WINDOW-7). */
 const ENVELOPE_BYTES = 64;
-
-const violation = (why: string) => new Violation(CODE.VIOLATION, why);
 
 export class Inbox {
   /** Highest number that arrived with everything before it. */

@@ -14,9 +14,8 @@
  */
 
 import { type Config, limitsOf } from "./config.js";
-import { MessageTooLarge, NumbersExhausted, OutboxFull, Violation } from "./errors.js";
+import { MessageTooLarge, NumbersExhausted, OutboxFull, violation } from "./errors.js";
 import {
-  CODE,
   type Counters,
   FINISH,
   type Finish,
@@ -179,10 +178,10 @@ export class Outbox {
   /** Throw a `Violation` for final counters that cannot be true (CLOSE-13). */
   checkFinal([received, confirmed]: Counters): void {
     if (received > this.transmitted) {
-      throw new Violation(CODE.VIOLATION, "counters of what was never sent");
+      throw violation("counters of what was never sent");
     }
     if (confirmed < this.confirmed) {
-      throw new Violation(CODE.VIOLATION, "final counters below an earlier ack");
+      throw violation("final counters below an earlier ack");
     }
   }
 

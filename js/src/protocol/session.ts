@@ -31,6 +31,7 @@ import {
   SessionLost,
   StoreFull,
   Violation,
+  violation,
 } from "./errors.js";
 import type { Event } from "./events.js";
 import { sayable } from "./fields.js";
@@ -70,7 +71,7 @@ import { Outbox } from "./outbox.js";
 import { NO_CODEC, type PayloadCodec, seal, weightOf } from "./payload.js";
 import type { End, Ending, Outcome, Report } from "./report.js";
 import type { StoredFacts } from "./snapshot.js";
-import type { Change, Plain } from "./stored.js";
+import type { Change } from "./stored.js";
 import { NO_CONTACT, Timers } from "./timers.js";
 
 export interface SessionOptions {
@@ -544,7 +545,7 @@ export class Session {
         // Is this frame allowed in this phase (LINK-2)?
         if (!ACCEPTED[link.phase].includes(frame[0])) {
           if (link.closeAction) break; // behind a Refuse or a Done (LINK-5)
-          throw new Violation(CODE.VIOLATION, `frame ${frame[0]} when ${link.phase}`);
+          throw violation(`frame ${frame[0]} when ${link.phase}`);
         }
         // Let it change the facts; then the link may be in another phase.
         this.#arrived(link, frame, size, now);
@@ -577,7 +578,7 @@ export class Session {
         return;
       case WANT:
         if (frame[1] > inbox.received + this.config.windowMessages + 1) {
-          throw new Violation(CODE.VIOLATION, "Want beyond the window"); // ACK-10
+          throw violation("Want beyond the window"); // ACK-10
         }
         link.acks.wanted = Math.max(link.acks.wanted, frame[1]);
         return;
@@ -612,8 +613,7 @@ export class Session {
   lost(link: Link, code: number | null, reason: string, now: number): Event[] {
     if (link.phase === "over") return this.poll(now);
     if (link.phase === "initiated") {
-      const isLearned = this.#idleCuts.lost(code === null ? link.silence(now) : 0);
-      if (isLearned) this.#events.push({ type: "silenceLearned", limit: this.#idleCuts.limit });
+      this.#idleCuts.lost(code === null ? link.silence(now) : 0);
     }
     link.leave(code ?? CODE.GOING_AWAY, reason);
     if (mayResume(code)) this.#linkOver(link, code, reason, now);
@@ -676,10 +676,10 @@ export class Session {
 
   #callsArrived(link: Link, first: number, entries: readonly Entry[], now: number): void {
     if (!this.outgoingCalls.limit) {
-      throw new Violation(CODE.VIOLATION, "a call of a side that has none"); // CALL-41
+      throw violation("a call of a side that has none"); // CALL-41
     }
     if (this.inbox.finish && !entries.every(isBehindFinish)) {
-      throw new Violation(CODE.VIOLATION, "a call behind Finish"); // CALL-34
+      throw violation("a call behind Finish"); // CALL-34
     }
     if (this.inbox.stopped) return; // CALL-36
     const sent = link.calls.number - 1;
@@ -702,7 +702,7 @@ export class Session {
   #doneArrived(link: Link, counters: Counters, now: number): void {
     this.#checkSent(link, counters);
     this.#settleBy(counters, now);
-    if (!this.done) throw new Violation(CODE.VIOLATION, "Done before both ends"); // CLOSE-17
+    if (!this.done) throw violation("Done before both ends"); // CLOSE-17
     link.leave(CODE.FINISHED); // CLOSE-9
     this.#endAs(this.#agreedEnd());
   }
@@ -722,7 +722,7 @@ export class Session {
     }
     const resumed = this.#incarnation > 0;
     if (resumed && this.#incarnation !== incarnation) {
-      throw new Violation(CODE.VIOLATION, "another incarnation than before"); // HELLO-15
+      throw violation("another incarnation than before"); // HELLO-15
     }
     this.#incarnation = incarnation; // HELLO-9
     this.#meet(link, welcome, now, resumed);
@@ -861,7 +861,7 @@ export class Session {
     } else if (link) {
       const again = link.calls.stalled(now);
       const words = "a call in pieces stood still";
-      if (again) this.#violated(link, new Violation(CODE.VIOLATION, `${words} twice`), now);
+      if (again) this.#violated(link, violation(`${words} twice`), now);
       else if (again === false) this.#drop(link, words, now);
     }
     let why = this.#timers.expired(now, this.attached, this.#silentSince);
@@ -915,14 +915,14 @@ export class Session {
 
   /**
    * Say nothing from now on that a store has not kept (protocol.md, section 17). Call it before the
-   * first link. `about` is kept beside.
+   * first link.
    *
    * From then on, give the store what `takeChange` returns, behind every verb, and both before and
    * behind `link.transmit`, which takes back requests for which nobody waits.
    */
-  keepInStore(about: Plain): void {
+  keepInStore(): void {
     this.config.sessionTtl = Math.max(this.config.sessionTtl, this.config.storedTtl);
-    this.#durable = new Durable(this, about);
+    this.#durable = new Durable(this);
   }
 
   /**
@@ -965,7 +965,6 @@ export class Session {
     if (this.outbox.stored > stored) {
       this.#events.push({ type: "stored", number: this.storedUpto });
     }
-    if (this.ended && this.isKept) this.#events.push({ type: "endKept" });
     this.#tellKept();
     return this.poll(now);
   }
@@ -1003,8 +1002,7 @@ export class Session {
     if (durable && !durable.closed) {
       const events = durable.forsake();
       this.#durable = null;
-      if (this.ended) this.#events.push({ type: "endKept" });
-      else this.#events.push(...events);
+      if (!this.ended) this.#events.push(...events);
       this.#tellKept();
     }
     return this.poll(now);
@@ -1016,10 +1014,7 @@ export class Session {
    */
   leave(now: number, reason: string, cause?: unknown): Event[] {
     const durable = this.#durable;
-    if (durable && !durable.closed) {
-      durable.close();
-      if (this.ended) this.#events.push({ type: "endKept" });
-    }
+    if (durable && !durable.closed) durable.close();
     return this.end(now, { kind: "kept", code: CODE.RESTART, reason }, cause);
   }
 
@@ -1051,7 +1046,7 @@ export class Session {
     for (let [first, last] of facts.ahead) for (; first <= last; first++) inbox.applied.add(first);
     this.restored = true;
     if (facts.closing) this.#timers.close(now, Infinity);
-    this.keepInStore(facts.about);
+    this.keepInStore();
     this.poll(now); // nobody waits for these events
   }
 
@@ -1064,7 +1059,7 @@ export class Session {
 /** Entries of calls as a store has them: each with its size. */
 export type CallEntries = readonly (readonly [entry: Entry, size: number])[];
 
-const neverSent = () => new Violation(CODE.VIOLATION, "it tells of what was never sent");
+const neverSent = () => violation("it tells of what was never sent");
 
 /** How a session ends that the peer does not go on with. */
 function refused(code: number, reason: string): Ending {

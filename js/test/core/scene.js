@@ -50,7 +50,7 @@ export class Scene {
   now = 1000;
   link = null;
 
-  constructor({ config = {}, codec, about, session } = {}) {
+  constructor({ config = {}, codec, stored, session } = {}) {
     this.session =
       session ??
       new Session({
@@ -60,7 +60,7 @@ export class Scene {
         config: configure(config),
         ...(codec && { codec }),
       });
-    if (about !== undefined) this.session.keepInStore(about);
+    if (stored) this.session.keepInStore();
   }
 
   /** Open a WebSocket, and let the acceptor greet on it. */

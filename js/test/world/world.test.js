@@ -62,7 +62,7 @@ class World {
     this.session = new Session({ id, key, now: this.now, config: this.config });
     if (seed % 2) {
       this.store = new DirectedStore();
-      this.session.keepInStore(null);
+      this.session.keepInStore();
     }
   }
 

@@ -1,6 +1,6 @@
 /** Payloads of calls that are too large for one entry, cut and put together again (CALL-5). */
 
-import { Violation } from "../errors.js";
+import { Violation, violation } from "../errors.js";
 import { CODE, type Entry, OVERHEAD, PIECE, type Payload } from "../frames.js";
 import { pack, unpack } from "../pack.js";
 import { payload as isPayload } from "../fields.js";
@@ -49,7 +49,7 @@ export class Pieces {
   /** Keep a slice (CALL-25). */
   add(data: Uint8Array): void {
     if (this.size + data.length > this.#most) {
-      throw new Violation(CODE.VIOLATION, "a call above the announced limit");
+      throw violation("a call above the announced limit");
     }
     this.size += data.length;
     this.#pieces.push(data);
@@ -59,7 +59,7 @@ export class Pieces {
 /** Return the payload of an entry with these pieces before it (CALL-24). */
 export function whole(payload: Payload | null, pieces: Pieces | null): Payload {
   if (payload !== null) {
-    if (pieces) throw new Violation(CODE.VIOLATION, "pieces that belong to nothing");
+    if (pieces) throw violation("pieces that belong to nothing");
     return payload;
   }
   let value: unknown;

@@ -7,11 +7,10 @@
  */
 
 import type { Config } from "../config.js";
-import { Violation } from "../errors.js";
+import { violation } from "../errors.js";
 import type { CallEvent } from "../events.js";
 import {
   CANCEL,
-  CODE,
   CREDIT,
   type Entry,
   FAULT,
@@ -75,7 +74,7 @@ export class IncomingCalls {
    */
   arrived(first: number, entries: readonly Entry[], now: number, sent: number): CallEvent[] {
     if (first !== this.received + 1) {
-      throw new Violation(CODE.VIOLATION, `call ${first} after ${this.received}`);
+      throw violation(`call ${first} after ${this.received}`);
     }
     const events: CallEvent[] = [];
     for (const entry of entries) {
@@ -137,7 +136,7 @@ export class IncomingCalls {
     credit: number,
   ): CallEvent | null {
     if (this.served.size + this.#queue.answers >= this.#config.maxRequests) {
-      throw new Violation(CODE.VIOLATION, "more open requests than announced"); // CALL-6
+      throw violation("more open requests than announced"); // CALL-6
     }
     if (this.#weight >= REQUESTS_WINDOW * this.#config.windowBytes) {
       this.served.set(id, 0);

@@ -6,8 +6,8 @@
  * number of open ones; what bounds the items of streams is a credit of their own (CALL-7).
  */
 
-import { NumbersExhausted, Violation } from "../errors.js";
-import { CANCEL, CODE, type Entry, type Limits, LONGEST_NAME, REQUEST, VOID } from "../frames.js";
+import { NumbersExhausted, violation } from "../errors.js";
+import { CANCEL, type Entry, type Limits, LONGEST_NAME, REQUEST, VOID } from "../frames.js";
 import { utf8Length } from "../pack.js";
 import { weightOf } from "../payload.js";
 import type { Payload } from "../frames.js";
@@ -172,7 +172,7 @@ export class OutgoingCalls {
   /** See that the peer can have received this request (CALL-19). */
   #check(request: number, sent: number): void {
     if (request > sent) {
-      throw new Violation(CODE.VIOLATION, "an answer to what was never asked");
+      throw violation("an answer to what was never asked");
     }
   }
 
@@ -192,7 +192,7 @@ export class OutgoingCalls {
     this.#check(request, sent);
     if (!this.open.has(request)) return false;
     if (!this.#streams.count(request, weight)) {
-      throw new Violation(CODE.VIOLATION, "more items than the credit"); // CALL-28
+      throw violation("more items than the credit"); // CALL-28
     }
     return !this.#givenUp.has(request);
   }
