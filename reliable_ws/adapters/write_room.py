@@ -17,6 +17,9 @@ __all__ = ["Room"]
 MIN_WRITABLE = 2 * 1024
 """Bytes for which a socket that calls itself writable has room, however small its buffer."""
 
+BOOKKEEPING = 4 * 1024
+"""Bytes of the buffer that a write may take besides what it writes."""
+
 CLOSED_CHECK_INTERVAL = 1.0
 """Seconds between two looks at a socket that has no room: it may have been closed meanwhile."""
 
@@ -24,7 +27,7 @@ CLOSED_CHECK_INTERVAL = 1.0
 class Room:
     """How much may be written to a socket without waiting."""
 
-    __slots__ = ("_is_there", "small")
+    __slots__ = ("_is_there", "_left", "small")
 
     def __init__(self, sock: socket.socket) -> None:
         # Linux calls a socket writable when a third of its buffer is free; its bookkeeping is in
@@ -38,16 +41,28 @@ class Room:
             pass
         self.small = max(MIN_WRITABLE, buffer // 6) if sys.platform == "linux" else MIN_WRITABLE
         "As much as may be written at once when there is room."
+        self._left = 0  # of the room that was there at the last look, so much was not used since
 
     def has(self, size: int) -> bool:
-        """Whether so much may be written now."""
-        return size <= self.small and bool(self._is_there(0))
+        """Whether so much may be written now; then it is written.
+
+        A look at the socket is a system call, in which the interpreter goes on with another thread.
+        So it is done once for as much as may be written at once.
+        """
+        left = self._left - size - BOOKKEEPING
+        if left < 0:
+            if size > self.small or not self._is_there(0):
+                return False
+            left = self.small - size - BOOKKEEPING
+        self._left = left
+        return True
 
     def pieces(self, data: bytes, is_gone: Callable[[], bool]) -> Iterator[bytes]:
         """Cut ``data`` to pieces, each handed out when there is room for it.
 
         Goes on at once when ``is_gone()``: then a write raises what it has to.
         """
+        self._left = 0
         for start in range(0, len(data) or 1, self.small):
             while not self._is_there(CLOSED_CHECK_INTERVAL) and not is_gone():
                 pass

@@ -53,6 +53,7 @@ class Connection(Status):
         self._session = driver.session
         self._lock = driver.lock
         self._offer = driver.session.offer if driver.store is None else offer_nothing
+        self._outbox = driver.session.outbox
         self._pump = driver.pump
         self._sender = driver.sender
         self._receiver = driver.receiver
@@ -77,8 +78,7 @@ class Connection(Status):
     def send(
         self,
         message: Any,
-        *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # not after a *: Python is slow with calls that have one
         key: str | None = None,
         apply: Callable[[Any], object] | None = None,
     ) -> Receipt:
@@ -111,11 +111,15 @@ class Connection(Status):
             check_seconds(timeout)
         if key is not None or apply is not None:
             return self._sender.send_durably(message, timeout, key, apply)
+        sender, pump = self._sender, self._pump
         with self._lock:
             number = self._offer(message)
             if number:
-                self._sender.accepted(number)
-        return Receipt(self._sender, number) if number else self._sender.send(message, timeout)
+                link_io = pump.link_io
+                # In the midst of many there is nothing to do: the writer will look.
+                if link_io is None or not link_io.wanted or self._outbox.total >= pump.flush_at:
+                    sender.accepted(number)
+        return Receipt(sender, number) if number else sender.send(message, timeout)
 
     def send_nowait(self, message: Any) -> Receipt:
         """Accept one message without waiting for room.

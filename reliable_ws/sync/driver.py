@@ -111,7 +111,8 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
         return call_at(when, locked)
 
     def changed(self) -> None:
-        """Wake the threads that wait for the session's state."""
+        """Look at the clock anew, and wake the threads that wait for the session's state."""
+        self.pump.rearm()
         self.change.notify_all()
 
     def drop_transport(self) -> None:

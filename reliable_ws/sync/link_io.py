@@ -6,14 +6,16 @@ to the session, and dispatches the events.
 Writing has two ways. A thread that has something short to send, or is about to wait for an answer,
 writes itself (:meth:`LinkIO.flush`), if the transport can tell that it has room (``send_now``).
 That never blocks, so the reader may do it too. Everything else is for the *writer*, a thread that
-may block in ``send``. What is queued meanwhile goes as one WebSocket message.
+may block in ``send``. What is queued meanwhile goes as one WebSocket message. While other threads
+write all there is, the writer dozes: it looks again by itself after a moment (:data:`DOZE`), and
+nobody wakes it for a message.
 
 The lock is free during a write. Three fields keep the order:
 
 - ``_busy``: a thread is writing. No other thread transmits until it is done. It goes on until
   ``transmit`` returns ``None``, so nothing is left behind.
 - ``_unsent``: what found no room. It goes before anything else is transmitted.
-- ``_wanted``: the writer shall look, as soon as nobody is busy.
+- ``wanted``: the writer shall look, as soon as nobody is busy.
 
 So bytes go in the order in which ``transmit`` returned them.
 
@@ -50,6 +52,11 @@ __all__ = ["LinkIO"]
 logger = logging.getLogger("reliable_ws")
 
 
+DOZE = 0.001
+"""Seconds after which the writer looks again, without being woken, while other threads write what
+they send. To wake it for each of their writes would cost as much as the write."""
+
+
 class LinkIO:
     """Moves bytes between a link and a transport; what happens goes to ``dispatch``.
 
@@ -63,19 +70,21 @@ class LinkIO:
         "_confirm_timer",
         "_contexts",
         "_dispatch",
+        "_dozing",
         "_lock",
         "_principal",
+        "_relieved",
         "_send_now",
         "_session",
         "_trace",
         "_transmit",
         "_unsent",
-        "_wanted",
         "_writer",
         "after_write",
         "link",
         "over",
         "transport",
+        "wanted",
     )
 
     def __init__(
@@ -118,7 +127,10 @@ class LinkIO:
         push_to = getattr(transport, "push_to", None)
         self._change = Condition(lock)  # the writer waits for it, and callers that wait for the end
         self._writer: threading.Thread | None = None  # from the first time that it is needed
-        self._wanted = False  # the writer shall look
+        self.wanted = False
+        "Whether the writer shall look."
+        self._dozing = False  # the writer sleeps, and looks soon without being woken
+        self._relieved = False  # another thread has written since the writer looked
         self._busy = False  # a thread is writing, without the lock; no other may transmit
         self._unsent: bytes | None = None  # it found no room; goes before anything else
         self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
@@ -183,9 +195,15 @@ class LinkIO:
 
     def wake(self) -> None:
         """Let the writer look soon: what is queued until then goes together."""
-        if self._wanted or self.over:
+        if self.wanted or self.over:
             return
-        self._wanted = True
+        self.wanted = True
+        if not self._dozing:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Let the writer look now."""
+        self.wanted = True
         if self._writer is None:
             self._writer = start(self._write)
         else:
@@ -194,8 +212,12 @@ class LinkIO:
     def flush(self) -> None:
         """Write what is to be sent as far as there is room, the rest is for the writer."""
         may = self.link.has_output and not self._busy and self._unsent is None and not self.over
-        if self._send_now is None or (may and not self._send_all(self._send_now)):
+        if self._send_now is None:
             self.wake()
+        elif may:
+            self._relieved = True
+            if not self._send_all(self._send_now):
+                self._rouse()
         if self.link.close_action is not None and not self.link.held:
             self._close_if_over(self.link.close_action)
 
@@ -219,6 +241,8 @@ class LinkIO:
                     self._unsent = data
                     return False
                 data = self._transmit(time.monotonic()) if link.has_output else None
+            # Nothing is left to be written: the writer has no work, unless it is to close.
+            self.wanted = self.wanted and link.close_action is not None
             if self.after_write is not None:
                 self.after_write()
         except TransportClosed:
@@ -231,7 +255,7 @@ class LinkIO:
             raise
         finally:
             self._busy = False
-            if self._wanted:
+            if self.wanted:
                 self._change.notify_all()  # the writer may have waited for us
         return True
 
@@ -239,10 +263,10 @@ class LinkIO:
         """Write whenever it is wanted, then close. The work of the writer's thread."""
         with self._lock:
             while not self.over:
-                if self._busy or not self._wanted:
-                    self._change.wait()
+                if self._busy or not self.wanted:
+                    self._sleep()
                     continue
-                self._wanted = False
+                self.wanted = self._relieved = False
                 self._send_all(self.transport.send)
                 if self.link.close_action is not None and not self.link.held:
                     break
@@ -258,6 +282,13 @@ class LinkIO:
             logger.exception("%s: a transport failed", self._name)
             self.transport.abort()
 
+    def _sleep(self) -> None:
+        """Wait until somebody may want the writer. For :data:`DOZE` where others do its work."""
+        self._dozing = self._relieved
+        self._relieved = False
+        self._change.wait(DOZE if self._dozing else None)
+        self._dozing = False
+
     # ------------------------------------------------------------------ the end
 
     def _close_if_over(self, close_action: CloseAction) -> None:
@@ -271,8 +302,8 @@ class LinkIO:
         self._close_timer = call_at(time.monotonic() + limit, self.transport.abort)
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
-        else:
-            self.wake()
+        elif not self.over:
+            self._rouse()
 
     def wait_over(self, by: float) -> bool:
         """Return when the transport is gone; ``False`` if it is not by then, or in time."""

@@ -6,9 +6,10 @@ Sending is the last thing in a step, because the lock is free during a write: an
 begin a step of its own then.
 
 Who sends? A thread that is about to wait sends first (:meth:`Pump.flush`), because nobody adds
-anything before the answer. After a step, acks and last frames go at once, and so does a request or
-an answer while no other is open. What others may follow is for the writer (:meth:`Pump.wake`): what
-is queued until it looks goes together.
+anything before the answer. After a step, what follows from it goes at once: acks, last frames, and
+messages for which the peer's acks have made room. So does a request or an answer while no other is
+open, and what a caller has queued once it is enough (:data:`SEND_AT_ONCE`). What others may follow
+is for the writer (:meth:`Pump.wake`): what is queued until it looks goes together.
 
 The timers of all sessions have one thread (:mod:`.timers`). :meth:`Pump.rearm` sets a timer when
 the session's deadline is earlier than the next one. It does not cancel later timers: they are
@@ -38,7 +39,11 @@ from reliable_ws.wire_trace import WireTrace
 from .link_io import LinkIO
 from .timers import Timer, call_at
 
-__all__ = ["DurablePump", "Pump"]
+__all__ = ["SEND_AT_ONCE", "DurablePump", "Pump"]
+
+SEND_AT_ONCE = 64 * 1024
+"""Bytes queued since the last write that are written at once, from the caller: it keeps the socket
+busy while more is produced, and the writer need not be given a turn by the interpreter."""
 
 
 class Pump:
@@ -48,11 +53,13 @@ class Pump:
     """
 
     __slots__ = (
+        "_due",
         "_timers",
         "confirm_timer",
         "contexts",
         "dispatch",
         "driver",
+        "flush_at",
         "link_io",
         "lock",
         "principal",
@@ -77,9 +84,12 @@ class Pump:
         self.wire: WireTrace | None = None
         "Where to write what travels."
         self.link_io: LinkIO | None = None
+        self.flush_at = SEND_AT_ONCE
+        "Total weight of the outbox from which on the caller of a send writes."
         self.window_watch: WindowWatch | None = None
         "Looks at the window, once the application takes deliveries."
         self._timers: dict[float, Timer] = {}  # by when they are due; the next one is the last
+        self._due: float = NEVER  # when the next one is
 
     @property
     def is_writing(self) -> bool:
@@ -126,21 +136,28 @@ class Pump:
         if self.link_io is None:
             return
         if alone:
-            self.link_io.flush()
+            self.flush()
         else:
             self.link_io.wake()
 
     def flush(self) -> None:
-        """Send now what there is: this thread is about to wait."""
+        """Send now what there is, as far as the transport has room."""
+        self.flush_at = self.session.outbox.total + SEND_AT_ONCE
         if self.link_io is not None:
             self.link_io.flush()
 
     def after_step(self) -> None:
-        """Send what follows from a step: acks and last words now, messages by the writer."""
-        self.rearm()
+        """Send what follows from a step, and what its acks have made room for."""
         link_io = self.link_io
-        if link_io is not None and link_io.link.has_output:
-            self.wake(alone=link_io.link.at_end or link_io.link.close_action is not None)
+        if link_io is None:
+            self.rearm()
+            return
+        link = link_io.link
+        if link.has_output:
+            self.flush()
+        # Of the deadlines of an open session only this one moves forward, but for rare events.
+        if link.ack_by < self._due:
+            self.rearm()
 
     def after_events(self) -> None:
         """Send what follows: the application answers by itself, in a thread of its own."""
@@ -159,15 +176,16 @@ class Pump:
     def rearm(self) -> None:
         """Look at the session again at its deadline."""
         due = self.session.deadline
-        timers = self._timers
-        if due < NEVER and (not timers or due < next(reversed(timers))):
-            timers[due] = call_at(due, partial(self._tick, due))  # later ones will be of use, too
+        if due < self._due:
+            self._due = due
+            self._timers[due] = call_at(due, partial(self._tick, due))  # later ones: of use, too
 
     def _tick(self, due: float) -> None:
         """Do what is due; in the clock's thread."""
         with self.lock:
             if self._timers.pop(due, None) is None:  # cancelled too late
                 return
+            self._due = next(reversed(self._timers), NEVER)
             now = max(time.monotonic(), due)  # clocks may disagree by a hair
             if now >= self.session.deadline:
                 self.dispatch(self.session.tick(now))
@@ -183,6 +201,7 @@ class Pump:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._due = NEVER
 
 
 class DurablePump(Pump):
@@ -224,3 +243,4 @@ class DurablePump(Pump):
         """Give the store what follows from a step, then send what may be sent."""
         self.give_to_store()
         super().after_step()
+        self.rearm()  # the store has its time, too

@@ -57,26 +57,33 @@ class Receiver:
         """Take the next message, and confirm it in the same step."""
         inbox = self._inbox
         with self._lock:
-            if not self._inbox.queue or self.waiters:
+            if self.waiters.threads or not inbox.queue:
                 self._arrival(deadline_after(timeout))
             payload = self._session.take()
             number = inbox.handed
-            if self._session.due:
+            if inbox.due:  # as `session.due`, without a call
                 self._pump.poll()
         return open_payload(payload, number, self._session.codec)
 
     def messages(self) -> Iterator[Any]:
         """Iterate over messages until the peer has finished."""
-        iterators = self._iterators
-        with self._lock:
+        iterators, inbox, lock = self._iterators, self._inbox, self._lock
+        take, codec, threads = self._session.take, self._session.codec, self.waiters.threads
+        with lock:
             me = iterators.begin()
         while True:
-            with self._lock:
-                if iterators.newest != me:
-                    iterators.refuse()
-                iterators.waiting = True
             try:
-                message = self.take(None)
+                with lock:  # once for each message
+                    if iterators.newest != me:
+                        iterators.refuse()
+                    if threads or not inbox.queue:
+                        iterators.waiting = True
+                        self._arrival(NEVER)
+                    payload = take()
+                    number = inbox.handed
+                    if inbox.due:  # as `session.due`, without a call
+                        self._pump.poll()
+                message = open_payload(payload, number, codec)
             except ConnectionClosed as error:
                 if self._ends_iteration(error):
                     return
@@ -124,10 +131,11 @@ class Receiver:
 
     def _arrival(self, by: float) -> None:
         """Return when a message can be taken, first come first served."""
-        if not self._can_read():
+        inbox = self._inbox
+        if not (inbox.queue or self._session.exhausted):
             self._pump.flush()  # nobody in this thread adds anything before the next message
         self.waiters.wait(self._can_read, by)
-        if not self._inbox.queue:
+        if not inbox.queue:
             raise self._session.error()
 
     def _can_read(self) -> bool:

@@ -76,13 +76,18 @@ class Sender:
         """Send what was accepted; with the lock held.
 
         A message with none before it that waits is sent by its own thread, which is the fastest
-        way; and if the last one was waited for, so will this one be: it says so itself.
+        way; and if the last one was waited for, so will this one be: it says so itself. So is what
+        makes enough for one write. All else is for the writer: more may follow.
         """
-        alone = number == self._outbox.confirmed + 1
+        outbox, pump = self._outbox, self._pump
+        alone = number == outbox.confirmed + 1
         if alone and self._was_waited_for:
             self._session.want(number)
         self._was_waited_for = False
-        self._pump.wake(alone=alone)
+        if alone or outbox.total >= pump.flush_at:
+            pump.flush()
+        else:
+            pump.wake()
 
     def _has_room(self, weight: int) -> bool:
         """Whether a message is accepted, or refused for another reason, at once."""
@@ -107,22 +112,24 @@ class Sender:
 
     def confirmation(self, number: int, timeout: float | None) -> None:
         """Wait for one message (see :class:`Receipt`)."""
+        outbox, report = self._outbox, None
         with self._lock:
-            self._know(number, deadline_after(timeout))
-            report = None
-            if self._outbox.confirmed < number:
-                report = self._session.report_of(number)
+            if outbox.confirmed < number:
+                self._know(number, deadline_after(timeout))
+                if outbox.confirmed < number:
+                    report = self._session.report_of(number)
         if report is not None:
             raise_undelivered(self._session, report)
 
     def _know(self, number: int, by: float) -> None:
         """Wait until the outcome of everything up to ``number`` is known."""
-        session = self._session
+        session, outbox = self._session, self._outbox
         self._was_waited_for = True
-        while session.outcome(number) is Outcome.PENDING:
-            session.want(number)
-            self._pump.flush()
-            if session.outcome(number) is Outcome.PENDING:
+        while outbox.confirmed < number and session.outcome(number) is Outcome.PENDING:
+            if outbox.wanted < number:
+                session.want(number)
+            self._pump.flush()  # the lock was free meanwhile
+            if outbox.confirmed < number and session.outcome(number) is Outcome.PENDING:
                 self._confirmations.wait(number, by)
 
     def outcome(self, number: int) -> Outcome:

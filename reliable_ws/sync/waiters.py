@@ -96,6 +96,11 @@ class Waiter:
             self.woken = True
             self._asleep.release()
 
+    def again(self) -> None:
+        """Make ready for another wait."""
+        self._asleep.acquire(blocking=False)  # it is free if the waker came as the time was over
+        self.woken = False
+
     def wait(self, lock: threading.Lock, by: float) -> bool:
         """Wait without the lock until woken, or the time has come; whether it was woken."""
         try:
@@ -139,33 +144,38 @@ class Answer:
 class WaitQueue:
     """Threads in a queue: the first one goes when what it waits for is there."""
 
-    __slots__ = ("_lock", "_waiters")
+    __slots__ = ("_lock", "_spare", "threads")
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
-        self._waiters: deque[Waiter] = deque()
+        self._spare: Waiter | None = None  # of one that has waited: a lock less to be made
+        self.threads: deque[Waiter] = deque()
+        "Those that wait, the first one first."
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._waiters)
+        return len(self.threads)
 
     def wait(self, ready: Callable[[], object], by: float) -> None:
         """Return when this thread is the first and ``ready()``. Raises ``TimeoutError``."""
-        waiter = Waiter()
+        waiter, self._spare = self._spare or Waiter(), None
+        threads = self.threads
         try:
-            self._waiters.append(waiter)  # in here: Ctrl-C may come as it returns
-            while self._waiters[0] is not waiter or not ready():
+            threads.append(waiter)  # in here: Ctrl-C may come as it returns
+            while threads[0] is not waiter or not ready():
                 if not waiter.wait(self._lock, by):
                     raise TimeoutError
-                waiter = self._waiters[0] = Waiter()  # only the first one is notified
+                waiter.again()
         finally:
-            self._waiters.remove(waiter)
+            threads.remove(waiter)
             self.notify()
+        waiter.again()
+        self._spare = waiter
 
     def notify(self, _count: int = 1) -> None:
         """Let the first one look; when it has what it waited for, it lets the next one."""
-        if self._waiters:
-            self._waiters[0].wake()
+        if self.threads:
+            self.threads[0].wake()
 
 
 class Thresholds:

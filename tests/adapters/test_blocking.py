@@ -125,3 +125,29 @@ def test_a_socket_that_is_closed_already_has_room():
     room = Room(sock)
     assert room.has(10)
     assert list(room.pieces(b"data", lambda: False)) == [b"data"]
+
+
+def test_room_is_looked_for_once_for_as_much_as_may_be_written_at_once():
+    near, far = socket.socketpair()
+    with near, far:
+        room, looks = Room(near), []
+        look = room._is_there
+        room._is_there = lambda timeout: looks.append(timeout) or look(timeout)
+        size = room.small // 6
+        assert [room.has(size) for _ in range(3)] == [True] * 3
+        assert len(looks) == 1
+        assert not room.has(room.small + 1)
+        assert list(room.pieces(b"x" * size, lambda: False)) == [b"x" * size]
+        assert len(looks) == 2
+        assert room.has(size)  # what the pieces took may have been that room
+        assert len(looks) == 3
+
+
+def test_a_socket_that_is_not_read_is_never_found_to_have_room_for_what_would_block():
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)  # a write that would block raises
+        room = Room(near)
+        for size in (1, 100, room.small // 3, room.small):
+            while room.has(size):
+                assert near.send(b"x" * size) == size

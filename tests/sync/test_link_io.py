@@ -11,6 +11,7 @@ from reliable_ws import AlreadyServed, Config, NotReliablePeer, OutcomeUnknown, 
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.sync import Sessions, wrap
 from reliable_ws.sync.link_io import LinkIO
+from reliable_ws.sync.pump import SEND_AT_ONCE
 from reliable_ws.transport import TransportClosed
 
 from .conftest import SECONDS, Interrupting, pair, run, until
@@ -46,6 +47,54 @@ def test_the_writer_takes_over_from_a_thread_that_finds_no_room_while_others_wak
         gate.go.set()
         writing.result(SECONDS)
         assert [theirs.recv(timeout=SECONDS) for _ in range(3)] == [1, 2, 3]
+
+
+class Signed(EagerPipe):
+    """Notes how large what it sends is, and whether the writer sent it."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.notes = []
+
+    def send_now(self, data):
+        self.notes.append((len(data), False))
+        return super().send_now(data)
+
+    def send(self, data):
+        if threading.current_thread().name == "reliable_ws":
+            self.notes.append((len(data), True))
+        super().send(data)
+
+
+def test_what_is_enough_for_one_write_is_written_by_its_sender():
+    with pair(Signed) as (ours, theirs):
+        large = b"x" * SEND_AT_ONCE
+        ours.send(large)  # alone
+        ours.websocket.notes.clear()
+        for _ in range(10):
+            ours.send(large)
+        assert [theirs.recv(timeout=SECONDS) for _ in range(11)] == [large] * 11
+        ours.flush(timeout=SECONDS)
+        by_sender = [size for size, by_writer in ours.websocket.notes if not by_writer]
+        assert len([size for size in by_sender if size > SEND_AT_ONCE]) == 10
+
+
+def test_messages_behind_a_write_of_their_sender_leave_though_nobody_wakes_the_writer():
+    with pair(Signed) as (ours, theirs):
+        for count in range(20):  # the writer dozes, or looks, or sleeps
+            ours.send(b"x" * SEND_AT_ONCE)
+            ours.send(count)
+            ours.send(count)
+            assert [theirs.recv(timeout=SECONDS) for _ in range(3)][1:] == [count, count]
+
+
+def test_a_reader_sends_what_acks_have_made_room_for():
+    config = Config(window_messages=8)
+    with pair(Signed, config=config) as (ours, theirs):
+        sending = run(lambda: [ours.send(number) for number in range(100)])
+        assert [theirs.recv(timeout=SECONDS) for _ in range(100)] == list(range(100))
+        sending.result(SECONDS)
+        ours.flush(timeout=SECONDS)
 
 
 def test_the_reader_goes_on_while_the_writer_is_stuck():

@@ -44,11 +44,9 @@ def test_a_handler_that_raises_closes_its_connection_with_1011(caplog):
         raise ValueError("of the handler")
 
     with serve(handler, "127.0.0.1", 0) as server:
-        conn = local(server)
-        with pytest.raises(ConnectionClosed) as raised:
+        with pytest.raises(ConnectionClosed) as raised, local(server) as conn:  # maybe at once
             conn.recv(timeout=SECONDS)
         assert raised.value.code == 1011
-        conn.close()
     assert re.search("the handler of session [0-9a-f]{8} raised", caplog.text)
 
 

@@ -13,7 +13,7 @@ import pytest
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.sync.waiters import Condition, Waiter, WaitQueue, deadline_after
 
-from .conftest import Interrupting
+from .conftest import Interrupting, until
 
 
 def test_ctrl_c_as_a_wait_begins_leaves_the_lock_taken():
@@ -51,10 +51,43 @@ def test_ctrl_c_as_a_thread_enters_a_queue_leaves_nobody_in_it():
             raise KeyboardInterrupt
 
     queue = WaitQueue(threading.Lock())
-    queue._waiters = Turns()
+    queue.threads = Turns()
     with pytest.raises(KeyboardInterrupt):
         queue.wait(lambda: False, NEVER)
     assert len(queue) == 0
+
+
+def test_a_waiter_waits_again_after_it_was_woken_as_its_time_was_over():
+    lock = threading.Lock()
+    waiter = Waiter()
+    lock.acquire()
+    assert not waiter.wait(lock, deadline_after(0))
+    waiter.wake()  # nobody sleeps any more
+    waiter.again()
+    assert not waiter.wait(lock, deadline_after(0))
+
+
+def test_threads_that_wait_one_after_another_share_a_waiter():
+    lock = threading.Lock()
+    queue, ready = WaitQueue(lock), []
+
+    def wait():
+        with lock:
+            queue.wait(lambda: ready, deadline_after(10))
+
+    used = set()
+    for _ in range(5):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(lambda: queue.threads)
+        with lock:
+            used.add(queue.threads[0])
+            ready.append(True)
+            queue.notify()
+        thread.join(10)
+        assert not thread.is_alive()
+        ready.clear()
+    assert len(used) == 1
 
 
 class Signalled(Exception):

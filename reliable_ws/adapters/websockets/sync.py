@@ -49,17 +49,38 @@ __all__ = [
     "listen_options",
 ]
 
+RECEIVE = 256 * 1024
+"""Bytes that are read from the socket at a time; of the library: 64 KiB."""
+
 ProcessResponse = Callable[[ServerConnection, Request, Response], Response | None]
 
 _CLIENT_OPTIONS = inspect.signature(connect).parameters
 _SERVER_OPTIONS = inspect.signature(serve).parameters
 
 
-class PushingClient(Pushing, ClientConnection):
+class _Threaded(Pushing):
+    """Where one thread reads and another takes what was read.
+
+    It reads as much at a time as asyncio does. The thread that takes messages is woken once for
+    what was read together, and the interpreter goes from one to the other less often.
+    """
+
+    __slots__ = ()
+
+    recv_bufsize = RECEIVE
+
+    def write(self, data: bytes) -> None:
+        """Send a binary message, as the library does while the connection is open."""
+        with self.protocol_mutex:  # type: ignore[attr-defined]
+            self.protocol.send_binary(data)  # type: ignore[attr-defined]
+            self.send_data()  # type: ignore[attr-defined]
+
+
+class PushingClient(_Threaded, ClientConnection):
     """The client side."""
 
 
-class PushingServer(Pushing, ServerConnection):
+class PushingServer(_Threaded, ServerConnection):
     """The server side."""
 
 
@@ -76,11 +97,12 @@ class WebSocketsSyncTransport:
     if none came or it had no code.
     """
 
-    __slots__ = ("__weakref__", "_gone", "_room", "_ws", "max_frame")
+    __slots__ = ("__weakref__", "_gone", "_pushing", "_room", "_ws", "max_frame")
 
     def __init__(self, ws: Any, max_frame: int | None) -> None:
         self._ws = ws
         self._gone = False
+        self._pushing = isinstance(ws, _Threaded)
         self.max_frame = max_frame
         self._room = Room(ws.socket)
 
@@ -118,7 +140,10 @@ class WebSocketsSyncTransport:
         if self._gone or self._ws.protocol.state is not State.OPEN:
             raise self._closed()
         try:
-            self._ws.send(data)
+            if self._pushing and type(data) is bytes:
+                self._ws.write(data)
+            else:
+                self._ws.send(data)
         except ConnectionClosed as exc:
             raise self._closed(exc) from exc
         except Exception as exc:
@@ -127,7 +152,7 @@ class WebSocketsSyncTransport:
 
     def push_to(self, receiver: Callable[[bytes], None], /) -> None:
         """Hand each message to ``receiver`` as it arrives, where the connection can."""
-        if isinstance(self._ws, Pushing):
+        if self._pushing:
             self._ws.push = receiver
 
     def recv(self) -> bytes | str:
