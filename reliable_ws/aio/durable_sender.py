@@ -18,6 +18,7 @@ from typing import Any
 
 from reliable_ws.driver.session_store import (
     WITHDRAWN,
+    MayBeWithdrawn,
     Withdrawals,
     accept_applied,
     check_earlier,
@@ -40,23 +41,15 @@ from .waiters import Thresholds, WaitQueue
 __all__ = ["DurableSender"]
 
 
-class KeptReceipt(Receipt):
+class KeptReceipt(MayBeWithdrawn, Receipt):
     """The receipt of a message of a session with a store: the store may have no room for it."""
 
     __slots__ = ("_seen",)
-
-    _sender: DurableSender
 
     def __init__(self, sender: DurableSender, number: int) -> None:
         self._sender = sender
         self._number = number
         self._seen = sender.withdrawals.count
-
-    @property
-    def number(self) -> int:
-        """The message's sequence number; -1 for one that the store had no room for."""
-        self._number = self._sender.withdrawals.number_of(self._number, self._seen)
-        return self._number
 
     def __await__(self) -> Generator[object, None, None]:
         """Wait for the confirmation."""

@@ -6,11 +6,14 @@ A context is sent again whenever its request is, so that a trace is joined acros
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from reliable_ws.protocol.context import MARK, MAX_CONTEXT, contexts_of, with_contexts
 from reliable_ws.protocol.session import Session
 
-__all__ = ["CallContexts"]
+__all__ = ["CallContexts", "begin_tracing"]
+
+TOO_LATE = "trace_calls() goes before the first request of a connection"
 
 MOST = 1024
 """Contexts of requests that have not begun, at most; the oldest make room."""
@@ -65,3 +68,19 @@ class CallContexts:
             if len(self.received) >= MOST:
                 del self.received[next(iter(self.received))]
             self.received[number] = context
+
+
+def begin_tracing(driver: Any) -> CallContexts:
+    """Have contexts travel with the calls of a session that has had none, and return them.
+
+    ``driver`` is that of the session (:class:`~.session_driver.SessionDriver`).
+
+    Raises:
+        RuntimeError: It has had calls.
+    """
+    if driver.rpc_client is not None or driver.rpc_server.running:
+        raise RuntimeError(TOO_LATE)
+    contexts = driver.pump.contexts = CallContexts(driver.session)
+    if driver.pump.link_io is not None:
+        driver.pump.link_io.carry(contexts)
+    return contexts

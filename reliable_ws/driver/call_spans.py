@@ -15,11 +15,9 @@ from typing import Any, cast
 
 from reliable_ws.protocol.errors import DeliveryError, RemoteError, RequestTimeout
 
-__all__ = ["TOO_LATE", "CallTracing", "outcome_of", "type_of"]
+__all__ = ["CallTracing", "outcome_of", "type_of"]
 
 SYSTEM = {"rpc.system.name": "reliable_ws"}
-
-TOO_LATE = "trace_calls() goes before the first request of a connection"
 
 
 class CallTracing:

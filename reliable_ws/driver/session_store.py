@@ -26,6 +26,7 @@ __all__ = [
     "NOT_OPENED",
     "STORE_SLOW",
     "WITHDRAWN",
+    "MayBeWithdrawn",
     "SessionStore",
     "Withdrawals",
     "accept_applied",
@@ -130,6 +131,24 @@ class Withdrawals:
         ``seen``: how many withdrawals there were when the message had this number.
         """
         return WITHDRAWN if number > min(self._upto[seen:], default=number) else number
+
+
+class MayBeWithdrawn:
+    """Mixed in before a driver's receipt: the store may have no room for its message."""
+
+    __slots__ = ()
+
+    _sender: Any
+    "Has the ``withdrawals``."
+    _number: int
+    _seen: int
+    "How many there were when the message got its number."
+
+    @property
+    def number(self) -> int:
+        """The message's sequence number; -1 for one that the store had no room for."""
+        withdrawals: Withdrawals = self._sender.withdrawals
+        return withdrawals.number_of(self._number, self._seen)
 
 
 def check_earlier(number: int, outcome: Outcome) -> None:

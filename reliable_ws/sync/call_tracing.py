@@ -6,8 +6,8 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
-from reliable_ws.driver.call_contexts import CallContexts
-from reliable_ws.driver.call_spans import TOO_LATE, CallTracing, outcome_of, type_of
+from reliable_ws.driver.call_contexts import CallContexts, begin_tracing
+from reliable_ws.driver.call_spans import CallTracing, outcome_of, type_of
 from reliable_ws.driver.methods import Method
 from reliable_ws.driver.rpc_server import FaultText
 from reliable_ws.protocol.events import Requested
@@ -101,13 +101,8 @@ class TracedRpcServer(RpcServer):
 
 def trace_driver(driver: Driver, tracing: CallTracing) -> None:
     """Trace the calls of a session that has had none. With the lock held."""
+    contexts = begin_tracing(driver)
     pump, old = driver.pump, driver.rpc_server
-    if driver.rpc_client is not None or old.running:
-        raise RuntimeError(TOO_LATE)
-    contexts = CallContexts(driver.session)
-    pump.contexts = contexts
-    if pump.link_io is not None:
-        pump.link_io.carry(contexts)
     driver.rpc_client = TracedRpcClient(pump, tracing, contexts)
     server = TracedRpcServer(pump, old._methods, old._handlers)
     server._tracing, server._contexts = tracing, contexts
