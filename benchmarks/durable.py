@@ -33,7 +33,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as plain_connect
 
 import reliable_ws
-from reliable_ws.protocol.durable import AT_ONCE, pack_run
+from reliable_ws.protocol.durable import BYTES_AT_ONCE, pack_run
 from reliable_ws.store import Change, StoreError
 
 from . import brokers
@@ -198,7 +198,7 @@ class Alone:
 
     def stream(self, payload: bytes, count: int) -> None:
         """Keep messages in runs as long as those of a stream."""
-        length = AT_ONCE // len(payload)
+        length = BYTES_AT_ONCE // len(payload)
         for first in range(0, count, length):
             self.send([payload] * min(length, count - first))
         self._flush()

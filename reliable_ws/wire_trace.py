@@ -34,7 +34,7 @@ FORMAT = "reliable_ws wire trace"
 VERSION = 1
 
 MIB = 1024 * 1024
-LEAST = 64 * 1024
+LEAST_SIZE = 64 * 1024
 """Bytes; a smaller file would be replaced every few lines."""
 
 _open: weakref.WeakValueDictionary[Path, WireTrace] = weakref.WeakValueDictionary()
@@ -59,8 +59,8 @@ class WireTrace:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = 64 * MIB) -> None:
-        if max_bytes < LEAST:
-            raise ValueError(f"max_bytes= must be at least {LEAST}, not {max_bytes}")
+        if max_bytes < LEAST_SIZE:
+            raise ValueError(f"max_bytes= must be at least {LEAST_SIZE}, not {max_bytes}")
         self.path = Path(path).resolve()
         self.max_bytes = max_bytes
         self._lock = threading.Lock()

@@ -72,7 +72,7 @@ COMBINATIONS = (
             "tests/transports/test_falcon.py",
             "tests/transports/test_frameworks.py",
             "tests/transports/test_picows.py",
-            "tests/transports/test_picows_opening.py",
+            "tests/transports/test_picows_opener.py",
             "tests/transports/test_sanic.py",
             "tests/transports/test_simple_websocket.py",
             "tests/transports/test_tornado.py",

@@ -38,7 +38,7 @@ WRITE_LIMIT = 1024 * 1024
 """Bytes in the WebSocket's buffer from which on a send waits: what lies there dies with the page,
 and acks wait behind it."""
 
-LOOK_EVERY = 0.02
+BUFFER_LOOK_INTERVAL = 0.02
 """Seconds between two looks at a buffer that is full."""
 
 
@@ -172,7 +172,7 @@ class PyodideTransport(CallbackTransport):
             # Timers of a hidden page come late: what arrives is worth a look, too.
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
+                async with asyncio.timeout(BUFFER_LOOK_INTERVAL):
                     await self._changed.wait()
         if websocket.readyState != OPEN:
             raise TransportClosed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from reliable_ws.driver.broadcasting import send_to_all
+from reliable_ws.driver.broadcast import send_to_all
 from reliable_ws.protocol.frames import Payload
 
 from .connection import Connection

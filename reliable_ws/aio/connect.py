@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from reliable_ws.adapters.opening import TransportName, opening
+from reliable_ws.adapters.opener import TransportName, opener
 from reliable_ws.backoff import Backoff
 from reliable_ws.driver.cookies import Cookies
 from reliable_ws.driver.failures import (
@@ -169,7 +169,7 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
             return await pyodide.dial(uri, **options)
         check_headers_now(options.get("additional_headers"))
         headers = self._cookies.add_to(uri, options.get("additional_headers"))
-        library = opening(self._transport)
+        library = opener(self._transport)
         transport: Transport = await library.dial(uri, **options | {"additional_headers": headers})
         self._cookies.take(uri, library.cookies_set(transport.websocket))
         return transport

@@ -43,7 +43,7 @@ __all__ = ["LinkIO"]
 
 logger = logging.getLogger("reliable_ws")
 
-PAUSE = 0.001
+WAITED = 0.001
 """Seconds after which a WebSocket message was waited for, and was not at hand."""
 
 
@@ -148,7 +148,7 @@ class LinkIO:
                         await until
                     asked = self._clock()
                     data = await transport.recv()
-                    if (now := self._clock()) > asked + PAUSE:  # then others have run
+                    if (now := self._clock()) > asked + WAITED:  # then others have run
                         by = now + LONGEST_STEP
                     self._receive(data)
                     if now >= by:  # the library has many at hand

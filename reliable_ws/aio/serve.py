@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
-from reliable_ws.adapters.opening import TransportName, opening
+from reliable_ws.adapters.opener import TransportName, opener
 from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import TraceOption
@@ -241,7 +241,7 @@ class serve(Unopened):  # noqa: N801 - looks and behaves like its namesake in we
         await sessions._serve(transport, self._handler, principal)
 
     async def _listen(self, on_transport: Callable[[Transport], Awaitable[None]]) -> Any:
-        library = opening(self._transport)
+        library = opener(self._transport)
         options = {**library.GREETED, **self._options}
         return await library.listen(on_transport, self._host, self._port, **options)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from reliable_ws.adapters import adapt
 from reliable_ws.driver.call_spans import CallTracing
 from reliable_ws.driver.close_plan import handshake_times
-from reliable_ws.driver.figures import PAUSE, Figures
+from reliable_ws.driver.figures import SLICE_PAUSE, Figures
 from reliable_ws.driver.fork import watch_forks
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
@@ -188,7 +188,7 @@ class Sessions:
         loop it reads all sessions at once. In any other thread it pauses for half a millisecond
         after every 250 sessions, so that the event loop goes on meanwhile.
         """
-        figures = self._table.figures(None if _runs_loop() else partial(time.sleep, PAUSE))
+        figures = self._table.figures(None if _runs_loop() else partial(time.sleep, SLICE_PAUSE))
         figures.store = getattr(self._options.store, "stats", None)
         figures.cluster = None if self._cluster is None else self._cluster.stats
         return figures

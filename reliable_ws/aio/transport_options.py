@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reliable_ws.adapters.opening import opening
+from reliable_ws.adapters.opener import opener
 from reliable_ws.driver.validation import check_known
 
 __all__ = ["check_in_browser", "check_opening"]
@@ -20,7 +20,7 @@ def check_opening(verb: str, transport: str, given: Mapping[str, object]) -> Non
     """
     if transport == "websockets" and not given:
         return  # it need not be imported yet
-    library, usual = opening(transport), opening("websockets")
+    library, usual = opener(transport), opener("websockets")
     named = "listen_options" if verb == "serve()" else "connect_options"
     known, elsewhere = getattr(library, named)(), getattr(usual, named)()
     if library is not usual:

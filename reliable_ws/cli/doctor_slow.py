@@ -35,7 +35,7 @@ SEGMENT = 536
 WIDE = 1 << 20
 """Bytes that our end takes in once it reads again."""
 
-LOOK = 0.1
+SAMPLE_INTERVAL = 0.1
 """Seconds between two looks whether the connection is still there."""
 
 PORTS = {"ws": 80, "wss": 443}
@@ -141,7 +141,7 @@ class SlowReader(Probe):
                 continue
             if self._is_reset():
                 return time.monotonic() - begin
-            await asyncio.sleep(min(LOOK, max(0.0, begin + seconds - now)))
+            await asyncio.sleep(min(SAMPLE_INTERVAL, max(0.0, begin + seconds - now)))
         return None
 
     def _is_reset(self) -> bool:

@@ -31,7 +31,7 @@ examples:
 
 UNAUTHORIZED = 401
 
-PATIENCE = 10
+ANSWER_WITHIN = 10
 """Seconds for an answer."""
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -82,7 +82,7 @@ def _state(uri: str, token: str) -> dict[str, Any]:
     """Ask for the state."""
     request = urllib.request.Request(uri, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - http
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:  # noqa: S310 - the same
             state: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -93,7 +93,7 @@ def _state(uri: str, token: str) -> dict[str, Any]:
         raise Failure(f"{uri}: {error.code}, {words:.200}") from None
     except TimeoutError:
         raise Failure(
-            f"{uri} did not answer within {PATIENCE} s: something may block its event loop"
+            f"{uri} did not answer within {ANSWER_WITHIN} s: something may block its event loop"
         ) from None
     except (OSError, ValueError) as error:
         raise Failure(f"{uri}: {getattr(error, 'reason', error)}") from None

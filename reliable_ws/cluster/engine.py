@@ -37,7 +37,7 @@ LONGEST_BOX = 100_000
 READ_AT_ONCE = 500
 """Entries that are read in one step."""
 
-AT_ONCE = 16
+COMMANDS_AT_ONCE = 16
 """Steps for single sessions that a node has under way. The engine does one after the other anyway,
 and each takes a connection: of thousands of clients that come back together, each would open
 one."""
@@ -121,7 +121,7 @@ class Engine:
         self._timeout = timeout
         self.is_replicated = False
         "Whether a change counts as kept only when a replica has it as well."
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self._failures = 0
         make = client.register_script
         self._settle = make(scripts.SETTLE)

@@ -34,7 +34,7 @@ OPEN, DATA, CLOSE = 0, 1, 2
 OVERFLOW = 32 * 1024 * 1024
 """Bytes that wait at one end of a link until it is ended: honest peers keep to their windows."""
 
-PAUSE = 0.25
+OPEN_PAUSE = 0.25
 """Seconds between two attempts to listen to the engine."""
 
 CANCEL_AGAIN = 0.5
@@ -158,7 +158,7 @@ class CarriedLinks:
             except (EngineAway, RedisError, OSError):
                 pass
             self._end_all()  # what was published meanwhile is missing
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(OPEN_PAUSE)
 
     def _take(self, data: bytes) -> None:
         link_id, number, kind, *fields = msgpack.unpackb(data)

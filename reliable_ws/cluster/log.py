@@ -28,7 +28,7 @@ __all__ = ["Copy", "LogPort", "moved"]
 KEPT, REFUSED, MISSING, OTHER = 0, 1, 2, 3
 """What the engine says of each session."""
 
-MOST = 200
+CHANGES_AT_ONCE = 200
 """Sessions in one step: another node's step waits for so long at most."""
 
 NO_KEYS = "key= and apply= need a store: a cluster keeps no keys, and no data of the application"
@@ -169,7 +169,7 @@ class LogPort(StorePort):
         """Keep what is queued, batch by batch, until nothing is."""
         try:
             while self._queued:
-                batch, self._queued = self._queued[:MOST], self._queued[MOST:]
+                batch, self._queued = self._queued[:CHANGES_AT_ONCE], self._queued[CHANGES_AT_ONCE:]
                 self.waiting += 1
                 self.timer = asyncio.get_running_loop().call_later(STORE_SLOW, self._tell_slow)
                 try:

@@ -15,7 +15,7 @@ __all__ = ["CallContexts", "begin_tracing"]
 
 TOO_LATE = "trace_calls() goes before the first request of a connection"
 
-MOST = 1024
+MOST_CONTEXTS = 1024
 """Contexts of requests that have not begun, at most; the oldest make room."""
 
 Transmit = Callable[[float], bytes | None]
@@ -65,7 +65,7 @@ class CallContexts:
         if isinstance(data, str) or MARK not in data:  # as contexts_of() does, without a call
             return
         for number, context in contexts_of(data).items():
-            if len(self.received) >= MOST:
+            if len(self.received) >= MOST_CONTEXTS:
                 del self.received[next(iter(self.received))]
             self.received[number] = context
 

@@ -13,7 +13,7 @@ from reliable_ws.protocol.session import Session
 
 __all__ = ["ConfirmTimer"]
 
-PAUSE = 0.1
+TIMING_PAUSE = 0.1
 """Seconds from the confirmation of a message that was timed to the next that is."""
 
 
@@ -46,4 +46,4 @@ class ConfirmTimer:
                 self.histogram = Histogram()
             self.histogram.observe(now - self._since)
             self.number = 0
-            self.due = now + PAUSE
+            self.due = now + TIMING_PAUSE

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 __all__ = ["Cookies"]
 
-MOST = 32
+MOST_COOKIES = 32
 """How many cookies are kept; more are not looked at."""
 
-LONGEST = 4096
+LONGEST_COOKIE = 4096
 """Characters of one ``Set-Cookie`` line that are looked at, and of the header that is sent."""
 
 
@@ -37,12 +37,12 @@ class Cookies:
             self._server, self._by_name = _server_of(uri), {}
         for line in lines:
             try:
-                parsed = SimpleCookie(line[:LONGEST])
+                parsed = SimpleCookie(line[:LONGEST_COOKIE])
             except CookieError:  # its name is not valid
                 continue
             for name, cookie in parsed.items():
                 self._by_name.pop(name, None)
-                if cookie["max-age"] != "0" and len(self._by_name) < MOST:
+                if cookie["max-age"] != "0" and len(self._by_name) < MOST_COOKIES:
                     self._by_name[name] = cookie.coded_value
 
     def add_to(self, uri: str, headers: Any) -> Any:
@@ -58,7 +58,7 @@ class Cookies:
         named = {part.partition("=")[0].strip() for value in own for part in value.split(";")}
         ours = [f"{name}={value}" for name, value in self._by_name.items() if name not in named]
         cookie = "; ".join(own + ours)
-        if len(cookie) > LONGEST:
+        if len(cookie) > LONGEST_COOKIE:
             return headers
         others = [pair for pair in pairs if pair[0].lower() != "cookie"]
         return [*others, ("Cookie", cookie)]

@@ -19,10 +19,10 @@ __all__ = ["Explanation", "Facts", "Reason", "WaitsFor", "explain"]
 WaitsFor = Literal["nobody", "network", "peer", "peer's application", "application", "store"]
 """Who has to do something, so that it goes on."""
 
-SHOWN = 3
+SHOWN_AGES = 3
 """Requests and handlers that are named one by one: those that wait longest."""
 
-LATE = 1.5
+LATE_FACTOR = 1.5
 """A peer that has been silent for so many times the interval of its heartbeat is worth a word."""
 
 
@@ -143,7 +143,7 @@ def _silence(facts: Facts) -> Reason | None:
         return None
     seconds = facts.now - session.link.heard_at
     expected = session.outbox.peer.idle_ms / 1000 / 3
-    if seconds < LATE * expected:
+    if seconds < LATE_FACTOR * expected:
         return None
     given_up = max(0.0, session.config.idle_timeout - seconds)
     words = f"the peer is silent for {_time(seconds)}"
@@ -227,7 +227,7 @@ def _calls(facts: Facts) -> Iterator[Reason]:
 
     for calls, kind, ours in ((facts.asked, "request", True), (facts.running, "handler", False)):
         ages = sorted(((age_of(number, ours=ours), number) for number in calls), reverse=True)
-        for age, number in ages[:SHOWN]:
+        for age, number in ages[:SHOWN_AGES]:
             since = f" for {_time(age)}" if age else ""
             if ours:
                 words = f"request {calls[number]!r:.100} waits for its answer{since}"
@@ -235,8 +235,8 @@ def _calls(facts: Facts) -> Iterator[Reason]:
             else:
                 words = f"the handler of {calls[number]!r:.100} runs{since}"
                 yield Reason(kind, "application", words, age or None, 1)
-        if len(ages) > SHOWN:
-            count = len(ages) - SHOWN
+        if len(ages) > SHOWN_AGES:
+            count = len(ages) - SHOWN_AGES
             waits_for: WaitsFor = "peer's application" if ours else "application"
             yield Reason(kind, waits_for, f"and {_count(count, kind)} more", None, count)
     if facts.postponed:

@@ -64,12 +64,12 @@ class Stage(enum.Enum):
 FEW = 5
 """Attempts that are refused before that is final: some gateways refuse for a moment."""
 
-NEVER = 1_000_000_000
+UNLIMITED = 1_000_000_000
 """More attempts than there can be."""
 
 ATTEMPTS: dict[FailureKind, dict[Stage, int]] = {
-    FailureKind.PASSING: {Stage.FIRST: NEVER, Stage.NEXT: NEVER, Stage.RESUMING: NEVER},
-    FailureKind.OTHER: {Stage.FIRST: 1, Stage.NEXT: FEW, Stage.RESUMING: NEVER},
+    FailureKind.PASSING: {Stage.FIRST: UNLIMITED, Stage.NEXT: UNLIMITED, Stage.RESUMING: UNLIMITED},
+    FailureKind.OTHER: {Stage.FIRST: 1, Stage.NEXT: FEW, Stage.RESUMING: UNLIMITED},
     FailureKind.REFUSED: {Stage.FIRST: 1, Stage.NEXT: FEW, Stage.RESUMING: FEW},
     FailureKind.FINAL: {Stage.FIRST: 1, Stage.NEXT: 1, Stage.RESUMING: 1},
 }

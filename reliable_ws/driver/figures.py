@@ -6,9 +6,9 @@ peer has confirmed. :meth:`Figures.add` adds up the positions of a session that 
 have left, and the positions of those that live.
 
 A reader in another thread holds the event loop back while it computes. So it reads
-:data:`SLICE` sessions, pauses, and goes on. What it adds up is still right: it takes a copy of what
-ended sessions have left and a list of those that live at the same moment, so each session counts
-once, also one that ends while it reads.
+:data:`SESSIONS_AT_ONCE` sessions, pauses, and goes on. What it adds up is still right: it takes a
+copy of what ended sessions have left and a list of those that live at the same moment, so each
+session counts once, also one that ends while it reads.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from reliable_ws.store import StoreStats
 from .stalls import Stalls
 from .state import State, state_of
 
-__all__ = ["PAUSE", "Figures", "GroupStats", "add_all"]
+__all__ = ["SLICE_PAUSE", "Figures", "GroupStats", "add_all"]
 
-SLICE = 250
+SESSIONS_AT_ONCE = 250
 """Sessions that are read without a pause: half a millisecond."""
 
-PAUSE = 0.0005
+SLICE_PAUSE = 0.0005
 """Seconds that a reader in another thread pauses between two slices. Merely letting others run is
 not enough: a thread takes the interpreter back before one that waits for it has woken up."""
 
@@ -287,8 +287,8 @@ def add_all(
     figures: Figures, drivers: Sequence[Counted], pause: Callable[[], object] | None = None
 ) -> None:
     """Add these sessions. ``pause`` is called between slices of them, in another thread."""
-    for at in range(0, len(drivers), SLICE):
+    for at in range(0, len(drivers), SESSIONS_AT_ONCE):
         if at and pause is not None:
             pause()
-        some = drivers[at : at + SLICE]
+        some = drivers[at : at + SESSIONS_AT_ONCE]
         figures.add_slice(some, some[0].now())

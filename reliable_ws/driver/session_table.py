@@ -20,7 +20,7 @@ OnDrained = Callable[[dict[bytes, Report]], object]
 EVICTION_INTERVAL = 1.0
 """Seconds between two looks at what sessions hold. Each costs a microsecond a session."""
 
-LOOK = 0.5
+IDLE_LOOK_INTERVAL = 0.5
 """Seconds from one look for idle sessions to the next while a server drains. A peer that closes as
 soon as it is told has done so before the first look: it needs a round trip."""
 
@@ -34,7 +34,7 @@ TASKS_END = 1.0
 DRAIN_CLOSE = (1001, "going away")
 
 
-TRIES = 5
+COPY_TRIES = 5
 """How often a reader in another thread begins again, because a session ended just then."""
 
 
@@ -111,7 +111,7 @@ class SessionTable(Generic[A, H]):
             retired = self._retired
             figures, living = self.left.copy(), list(self.acceptors.values())
             tries += 1
-            if retired == self._retiring or tries == TRIES:
+            if retired == self._retiring or tries == COPY_TRIES:
                 return figures, living
             if pause is not None:
                 pause()
@@ -162,8 +162,8 @@ class SessionTable(Generic[A, H]):
         passed and the table is not empty. All steps together take ``timeout`` seconds. If that is
         less than 8, they may take up to four seconds more.
 
-        1. The peers are told that nothing follows, and handlers may end. Every ``LOOK`` seconds,
-           sessions end in which only the peer could do something, and does not.
+        1. The peers are told that nothing follows, and handlers may end. Twice a second, sessions
+           end in which only the peer could do something, and does not.
         2. Four seconds before the end, or after half of the time if that is later: handlers are
            stopped, and sessions are given up whose peer is out of reach. ``stop_handlers`` cancels
            tasks, or closes connections under threads, which cannot be cancelled.
@@ -179,7 +179,7 @@ class SessionTable(Generic[A, H]):
                 acceptor.finish(*DRAIN_CLOSE)
         left = timeout - last
         while left > 0:
-            pause = min(LOOK, left)
+            pause = min(IDLE_LOOK_INTERVAL, left)
             yield pause
             left -= pause
             for acceptor in acceptors:

@@ -18,10 +18,10 @@ from .window_watch import FULL
 
 __all__ = ["Looking", "Stalls", "is_waiting", "is_window_full"]
 
-PATIENCE = 10.0
+WARN_AFTER = 10.0
 """Seconds after which callers that wait for room in the outbox are worth a warning."""
 
-LOOK_INTERVAL = 0.5
+STALL_LOOK_INTERVAL = 0.5
 """Seconds between two looks: a look through many requests takes time."""
 
 
@@ -121,7 +121,7 @@ class Stalls:
         ``asked``: the numbers of our open requests. ``running``: those of requests whose handlers
         run.
         """
-        if now < self._looked_at + LOOK_INTERVAL:
+        if now < self._looked_at + STALL_LOOK_INTERVAL:
             return
         elapsed, self._looked_at = now - self._looked_at, now
         outbox, inbox = session.outbox, session.inbox
@@ -140,9 +140,9 @@ class Stalls:
             self._seen = {number: self._seen.get(number, now) for number in running}
 
     def is_worth_a_warning(self, confirmed: int, now: float) -> bool:
-        """Whether our messages have waited for :data:`PATIENCE`: once for each that is marked."""
+        """Whether our messages have waited for :data:`WARN_AFTER`: once for each that is marked."""
         mark = self.confirmed
-        if mark.number == self._warned or mark.age(confirmed, now) < PATIENCE:
+        if mark.number == self._warned or mark.age(confirmed, now) < WARN_AFTER:
             return False
         self._warned = mark.number
         return True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reliable_ws.protocol.session import Session
 
-__all__ = ["FULL", "PATIENCE", "WindowWatch"]
+__all__ = ["FULL", "STUCK_AFTER", "WindowWatch"]
 
-PATIENCE = 10.0
+STUCK_AFTER = 10.0
 """Seconds without any progress after which a full window is worth a warning: work on a delivery may
 take as long, but then it goes on."""
 
@@ -29,7 +29,7 @@ class WindowWatch:
         self._is_told = False
 
     def look(self, now: float) -> str:
-        """Return a warning if the window has stood still for :data:`PATIENCE`; once per stall."""
+        """Return a warning if the window has stood still for ``STUCK_AFTER``: once per stall."""
         inbox = self._inbox
         progress = (inbox.received, inbox.confirmed)
         if progress != self._progress:
@@ -38,7 +38,7 @@ class WindowWatch:
         is_full = unconfirmed >= FULL * inbox.max_messages or inbox.held >= FULL * inbox.max_bytes
         if self._is_told or inbox.queue or not unconfirmed or not is_full or inbox.finish:
             return ""
-        if now - self._since < PATIENCE:
+        if now - self._since < STUCK_AFTER:
             return ""
         self._is_told = True
         return (

@@ -60,7 +60,7 @@ MAX_RANGES = 64
 RAW = 32 * 1024
 """From this size on a lone payload is joined to its header instead of copied by msgpack."""
 
-LARGE = 80 * 1024
+LARGE_DATA = 80 * 1024
 """From this size on the elements are counted before anything is unpacked. What carries several
 messages is smaller, by default: counting takes longer than unpacking."""
 
@@ -127,7 +127,7 @@ def decode(data: bytes | str, max_frame: int) -> list[Frame]:
                 object_hook=_refuse_map,
             )
         else:
-            if len(data) >= LARGE:
+            if len(data) >= LARGE_DATA:
                 _count(data)
             items = _unpack_counted(data)
     except (ValueError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -152,7 +152,7 @@ def _unpack_counted(data: bytes) -> Any:
 
     The elements of an array are counted when it is complete. Also, each array and each extension
     value counts when it is complete, though the array that it is in is not. What is left are
-    scalars of arrays that are open. They cost little, as what is ``LARGE`` was counted before.
+    scalars of arrays that are open. They cost little, as what is ``LARGE_DATA`` was counted before.
     """
     elements, made = MAX_ELEMENTS, MAX_ELEMENTS + 1  # the envelope is no element
 

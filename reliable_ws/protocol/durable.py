@@ -7,9 +7,9 @@ these positions only (``Outbox.stored``, ``Inbox.stored_confirmed``, ``CallQueue
 held until everything is kept that was so when they were held.
 
 :meth:`Durable.take_change` returns what changed since the last change that was kept. There is one
-change at a time: while the store works on it, the next one grows. It has at most :data:`AT_ONCE` of
-messages: the peer takes them while the store keeps the next ones. :meth:`Durable.kept` moves the
-positions. :meth:`Durable.unkept` takes back what had no room.
+change at a time: while the store works on it, the next one grows. It has at most
+:data:`BYTES_AT_ONCE` of messages: the peer takes them while the store keeps the next ones.
+:meth:`Durable.kept` moves the positions. :meth:`Durable.unkept` takes back what had no room.
 
 What a store gives back after a crash is made into a session by :mod:`.stored_session`.
 """
@@ -50,10 +50,10 @@ LAZY = 1.0
 """Seconds after which it is kept that the peer has confirmed messages. To lose that costs nothing
 but a few acks; so it waits for another change (STORE-5)."""
 
-RETRY = 1.0
+RETRY_AFTER = 1.0
 """Seconds between two attempts to keep something on a disk that is full."""
 
-AT_ONCE = 1024 * 1024
+BYTES_AT_ONCE = 1024 * 1024
 """Weight of messages that one change has at most, or one message. While the store keeps the next
 ones, the peer takes these; with less, the commits themselves would cost more."""
 
@@ -293,7 +293,7 @@ class Durable:
         So must it be where the facts speak of the last one: a Finish, or the end.
         """
         outbox, first = self.outbox, self.outbox.stored + 1
-        upto = outbox.total if whole else outbox.end_of(first - 1) + AT_ONCE
+        upto = outbox.total if whole else outbox.end_of(first - 1) + BYTES_AT_ONCE
         payloads = outbox.run(first, outbox.messages, upto)
         return pack_run(first, payloads or [outbox.payload(first)])
 
@@ -340,7 +340,7 @@ class Durable:
         self._change = None
         self.is_full = True
         self.outbox.hold_for_store(full=True)
-        self.retry_by = now + RETRY
+        self.retry_by = now + RETRY_AFTER
         upto = max([self.outbox.stored, *(number for _row, number in self.sends)])
         self.keys = {key: number for key, number in self.keys.items() if number <= upto}
         return self.outbox.withdraw(upto)

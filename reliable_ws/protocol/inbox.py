@@ -50,7 +50,7 @@ MESSAGE_WEIGHT = 96
 
 NONE_APPLIED: frozenset[int] = frozenset()
 
-SHORT = 128
+SHORT_MESSAGE = 128
 """Bytes of a message below which it is not looked at whether its text takes more memory."""
 
 ENVELOPE_BYTES = 64
@@ -191,7 +191,7 @@ class Inbox:
         elif self._held:  # nothing is held any more
             self._sizes.clear()
             self._held = 0
-        if size >= SHORT * len(payloads):
+        if size >= SHORT_MESSAGE * len(payloads):
             self._count_wide(last, size, payloads)
         self._count(last, size)
         if self.queue is NO_QUEUE:

@@ -47,10 +47,10 @@ WHY_UNKNOWN = (
     "it (docs/proxies.md)"
 )
 
-NOBODY = bytes(32)
+NO_KEY = bytes(32)
 """A key hash that no key has; compared with, where there is none, to take the same time."""
 
-LOOK_INTERVAL = 1e-5
+SPARE_LOOK_INTERVAL = 1e-5
 """Seconds per session between two looks through all of them for those that may make room. A look
 takes less than a twentieth of that. Meanwhile a new one is told to come again (REFUSE-3)."""
 
@@ -270,7 +270,7 @@ class SessionRegistry:
 
         The same work and the same answer for "unknown", "wrong key" and "not yours".
         """
-        right = hmac.compare_digest(known.key if known else NOBODY, hash_key(hello.key))
+        right = hmac.compare_digest(known.key if known else NO_KEY, hash_key(hello.key))
         if known is None:  # a session is made only for a Hello that knows none (HELLO-9)
             return hello.incarnation == 0  # else it asks too late (TOMB-5)
         owner = (
@@ -429,7 +429,7 @@ class SessionRegistry:
                 if session is not None and not session.attached and _worth(session) == worth:
                     self._end(session, now, "made room for a newer session")
                     return True
-            if now < self._looked_at + LOOK_INTERVAL * len(self._sessions):
+            if now < self._looked_at + SPARE_LOOK_INTERVAL * len(self._sessions):
                 return False
             self._looked_at = now
             spare = sorted(_spare(self._sessions.values()))

@@ -19,7 +19,7 @@ from .ledger import read_sessions
 
 __all__ = ["Examined", "examine"]
 
-TRIES = 20
+READ_TRIES = 20
 
 
 class Examined(NamedTuple):
@@ -104,7 +104,7 @@ def _copy(path: str, copy: str) -> bytes:
     Pages change in the file while its WAL still has them. So both belong together if the WAL did
     not begin anew between the two copies: then its salts are others.
     """
-    for _try in range(TRIES):
+    for _try in range(READ_TRIES):
         before = _salts(path)
         shutil.copyfile(path, copy)
         wal = Path(copy + "-wal")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from reliable_ws.adapters import adapt_blocking as adapt
 from reliable_ws.driver.call_spans import CallTracing
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT, handshake_times
-from reliable_ws.driver.figures import PAUSE, Figures
+from reliable_ws.driver.figures import SLICE_PAUSE, Figures
 from reliable_ws.driver.handler_end import HandlerEnd, already_served
 from reliable_ws.driver.methods import Methods
 from reliable_ws.driver.options import SessionOptions, TraceOption
@@ -165,7 +165,7 @@ class Sessions:
         It may be called in any thread, and takes about 2 µs a session. It pauses for half a
         millisecond after every 250 sessions, so that other threads go on meanwhile.
         """
-        figures = self._table.figures(partial(time.sleep, PAUSE))
+        figures = self._table.figures(partial(time.sleep, SLICE_PAUSE))
         figures.store = getattr(self._options.store, "stats", None)
         return figures
 

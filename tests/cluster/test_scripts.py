@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reliable_ws.cluster.engine import AT_ONCE, Engine, EngineAway, Entry
+from reliable_ws.cluster.engine import COMMANDS_AT_ONCE, Engine, EngineAway, Entry
 from reliable_ws.cluster.records import Found
 
 from .servers import RedisServer
@@ -209,7 +209,7 @@ async def test_many_steps_at_once_take_few_connections(engine: RedisServer) -> N
     ids = [number.to_bytes(16, "big") for number in range(500)]
     assert await asyncio.gather(*(node.find(id_, LIFE, None) for id_ in ids)) == [False] * 500
     with engine.client as client:
-        assert len(client.client_list()) <= AT_ONCE + 1
+        assert len(client.client_list()) <= COMMANDS_AT_ONCE + 1
     await node.close()
 
 
@@ -218,13 +218,13 @@ async def test_steps_that_wait_for_their_turn_fail_with_those_before(engine: Red
     node = Engine.at(engine.url, b"node-a", 5.0, 1.0)
     assert engine.process is not None
     engine.process.send_signal(signal.SIGSTOP)
-    ids = [number.to_bytes(16, "big") for number in range(10 * AT_ONCE)]
+    ids = [number.to_bytes(16, "big") for number in range(10 * COMMANDS_AT_ONCE)]
     said = await asyncio.gather(
         *(node.find(id_, LIFE, None) for id_ in ids), return_exceptions=True
     )
     assert all(isinstance(one, EngineAway) for one in said)
     # The others have not asked it.
-    assert sum("steps before this one" in str(one) for one in said) == 9 * AT_ONCE
+    assert sum("steps before this one" in str(one) for one in said) == 9 * COMMANDS_AT_ONCE
     engine.process.send_signal(signal.SIGCONT)
     assert await node.find(SESSION, LIFE, None) is False  # and the next ones are done
     await node.close()

@@ -7,7 +7,7 @@ import pytest
 from reliable_ws.protocol.codec import decode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.deadline import NEVER
-from reliable_ws.protocol.durable import AT_ONCE, pack_payload
+from reliable_ws.protocol.durable import BYTES_AT_ONCE, pack_payload
 from reliable_ws.protocol.errors import Kept, StoreFull
 from reliable_ws.protocol.events import Detached, EndKept, Replied, Requested, Stored, Withdrawn
 from reliable_ws.protocol.frames import (
@@ -1375,7 +1375,7 @@ def test_the_peer_takes_the_first_ones_while_a_store_keeps_the_next():
     """STORE-2"""
     pair = by_hand(server=False)
     for _ in range(6):
-        pair.client.send(bytes(AT_ONCE // 4))
+        pair.client.send(bytes(BYTES_AT_ONCE // 4))
     assert submitted(pair) == (1, 3)
     pair.keep("client")
     assert not pair.client.is_kept
@@ -1389,7 +1389,7 @@ def test_the_peer_takes_the_first_ones_while_a_store_keeps_the_next():
 def test_a_message_that_is_larger_is_kept_alone():
     """STORE-2"""
     pair = by_hand(server=False)
-    pair.client.send(bytes(2 * AT_ONCE))
+    pair.client.send(bytes(2 * BYTES_AT_ONCE))
     pair.client.send(b"x")
     assert submitted(pair) == (1, 1)
     pair.keep("client")
@@ -1399,7 +1399,7 @@ def test_a_message_that_is_larger_is_kept_alone():
 def test_a_key_and_the_row_of_a_send_are_kept_with_their_message():
     """STORE-6"""
     pair = by_hand(server=False)
-    large = bytes(AT_ONCE - 100)
+    large = bytes(BYTES_AT_ONCE - 100)
     pair.client.durable.keys["first"] = pair.client.send(large)
     pair.client.accept_kept(7, *seal(large, CODEC), "second")
     change = pair.client.take_change(pair.now, WALL)
@@ -1413,7 +1413,7 @@ def test_the_last_messages_are_kept_with_the_finish_behind_them():
     """STORE-2"""
     pair = by_hand(server=False)
     for _ in range(6):
-        pair.client.send(bytes(AT_ONCE // 4))
+        pair.client.send(bytes(BYTES_AT_ONCE // 4))
     pair.client.finish(pair.now)
     assert submitted(pair) == (1, 6)
     pair.keep("client")

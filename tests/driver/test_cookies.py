@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from websockets.datastructures import Headers
 
-from reliable_ws.driver.cookies import LONGEST, MOST, Cookies
+from reliable_ws.driver.cookies import LONGEST_COOKIE, MOST_COOKIES, Cookies
 
 URI = "wss://example.org/live"
 
@@ -71,8 +71,10 @@ def test_the_applications_own_cookies_come_first(headers):
 
 
 def test_what_is_kept_and_sent_is_bounded():
-    lines = [f"name{n}=1" for n in range(2 * MOST)]
+    lines = [f"name{n}=1" for n in range(2 * MOST_COOKIES)]
     ((_, header),) = sent(*lines)
-    assert header.count("=") == MOST
-    assert sent("a=" + "x" * (LONGEST - 2)) == [("Cookie", "a=" + "x" * (LONGEST - 2))]
-    assert sent("a=" + "x" * (LONGEST - 2), "b=1") is None
+    assert header.count("=") == MOST_COOKIES
+    assert sent("a=" + "x" * (LONGEST_COOKIE - 2)) == [
+        ("Cookie", "a=" + "x" * (LONGEST_COOKIE - 2))
+    ]
+    assert sent("a=" + "x" * (LONGEST_COOKIE - 2), "b=1") is None

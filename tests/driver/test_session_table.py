@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from reliable_ws import Config
-from reliable_ws.driver.session_table import CLOSING, LOOK, TASKS_END, SessionTable
+from reliable_ws.driver.session_table import CLOSING, IDLE_LOOK_INTERVAL, TASKS_END, SessionTable
 from reliable_ws.protocol.registry import SessionRegistry
 
 
@@ -142,7 +142,7 @@ def test_draining_goes_in_three_steps(table):
     )
     stopped = []
     steps = table.drain(1.2, lambda: stopped.append("handlers"))
-    assert next(steps) == LOOK
+    assert next(steps) == IDLE_LOOK_INTERVAL
     assert served.told == detached.told == [("finish", *AWAY)]
     assert wrapped.told == closing.told == [("close", *AWAY)]
     late = add(table, Acceptor(5))[0]  # it resumed, or was being greeted

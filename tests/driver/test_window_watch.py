@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reliable_ws.driver.window_watch import PATIENCE, WindowWatch
+from reliable_ws.driver.window_watch import STUCK_AFTER, WindowWatch
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.frames import Finish
 from reliable_ws.protocol.inbox import Inbox
@@ -26,14 +26,14 @@ def filled(config, count=4, payload=b"x" * 100):
 def test_a_window_that_stands_still_is_told_once(config):
     inbox, watch = filled(config)
     assert not watch.look(100.0)
-    assert not watch.look(100.0 + PATIENCE - 0.1)
-    assert watch.look(100.0 + PATIENCE).startswith(WARNING)
+    assert not watch.look(100.0 + STUCK_AFTER - 0.1)
+    assert watch.look(100.0 + STUCK_AFTER).startswith(WARNING)
     assert not watch.look(1000.0)
     inbox.confirm(1)
     inbox.arrived(5, [b"x" * 100], 100)
     inbox.deliver()
     assert not watch.look(1000.0)  # it moves
-    assert watch.look(1000.0 + PATIENCE)
+    assert watch.look(1000.0 + STUCK_AFTER)
 
 
 def test_what_is_no_stall_is_not_told():

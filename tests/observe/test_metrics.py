@@ -99,7 +99,7 @@ async def test_a_server_counts_what_its_sessions_have_left():
 @virtual_clock
 async def test_figures_are_read_in_slices_and_each_session_counts_once(monkeypatch):
     """Also those that end in a pause between two slices, before and after they are read."""
-    monkeypatch.setattr(figures_module, "SLICE", 2)
+    monkeypatch.setattr(figures_module, "SESSIONS_AT_ONCE", 2)
     network = Network()
 
     async def handler(conn):
@@ -130,7 +130,7 @@ async def test_figures_are_read_in_slices_and_each_session_counts_once(monkeypat
 
 async def test_another_thread_that_reads_figures_lets_the_event_loop_run(monkeypatch):
     """In each pause between two slices; in the thread of the loop there are no pauses."""
-    monkeypatch.setattr(figures_module, "SLICE", 1)
+    monkeypatch.setattr(figures_module, "SESSIONS_AT_ONCE", 1)
     loop = asyncio.get_running_loop()
     turns = []
 
@@ -138,7 +138,7 @@ async def test_another_thread_that_reads_figures_lets_the_event_loop_run(monkeyp
         turns.append(asyncio.current_task())
 
     def sleep(seconds):
-        assert seconds == figures_module.PAUSE
+        assert seconds == figures_module.SLICE_PAUSE
         asyncio.run_coroutine_threadsafe(turn(), loop).result(10)
 
     monkeypatch.setattr("reliable_ws.aio.sessions.time.sleep", sleep)

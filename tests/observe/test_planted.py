@@ -69,7 +69,7 @@ async def test_top_says_what_is_wrong_with_the_token(capsys, monkeypatch):
 
 
 def test_top_does_not_answer_while_the_loop_is_blocked(capsys, monkeypatch):
-    monkeypatch.setattr("reliable_ws.cli.top.PATIENCE", 0.2)
+    monkeypatch.setattr("reliable_ws.cli.top.ANSWER_WITHIN", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as blocked:  # it accepts nothing
         uri = f"http://127.0.0.1:{blocked.getsockname()[1]}/#{TOKEN}"
         assert main(["top", uri, "--once"]) == 2

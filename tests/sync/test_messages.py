@@ -403,7 +403,7 @@ def test_one_iterator_after_the_other_goes_on_where_that_was_left():
 
 
 def test_deliveries_that_nobody_confirms_are_told_when_the_window_stands_still(monkeypatch, caplog):
-    monkeypatch.setattr(window_watch, "PATIENCE", 0.01)
+    monkeypatch.setattr(window_watch, "STUCK_AFTER", 0.01)
     with pair(config=Config(window_messages=2, outbox_messages=9, idle_timeout=1.0)) as (
         ours,
         theirs,

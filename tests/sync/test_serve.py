@@ -118,7 +118,7 @@ def each_message(conn):
 
 @pytest.mark.parametrize("handler", [each_message, Connection.wait_closed])
 def test_draining_waits_for_no_client_that_only_sends(handler, monkeypatch):
-    monkeypatch.setattr("reliable_ws.driver.session_table.LOOK", 0.02)
+    monkeypatch.setattr("reliable_ws.driver.session_table.IDLE_LOOK_INTERVAL", 0.02)
     with serve(handler, "127.0.0.1", 0) as server:
         conn = local(server)
         draining = run(server.drain, 4 * SECONDS)
@@ -132,7 +132,7 @@ def test_draining_waits_for_no_client_that_only_sends(handler, monkeypatch):
 
 @pytest.mark.parametrize("handler", [each_message, Connection.wait_closed])
 def test_draining_waits_for_no_client_that_is_gone_and_owed_nothing(handler, monkeypatch):
-    monkeypatch.setattr("reliable_ws.driver.session_table.LOOK", 0.02)
+    monkeypatch.setattr("reliable_ws.driver.session_table.IDLE_LOOK_INTERVAL", 0.02)
     sessions = Sessions()
     near, far = pipe()
     run(sessions.handle, far, handler)

@@ -39,7 +39,7 @@ LENGTH = 0x7F
 TWO_BYTES, EIGHT_BYTES = 126, 127
 "The length is in so many bytes behind the second one."
 
-LARGE = 2048
+COPY_BELOW = 2048
 "Bytes of a payload from which on a view of it is cheaper than one copy more."
 
 NO_LIMIT = 1 << 63
@@ -156,7 +156,7 @@ class FrameReader(Pushing):
             self._left = stop - end
             return end
         if self._mask:
-            payload = data[body:stop] if size < LARGE else memoryview(data)[body:stop]
+            payload = data[body:stop] if size < COPY_BELOW else memoryview(data)[body:stop]
             self.push(apply_mask(payload, data[body - 4 : body]))
         else:
             self.push(data[body:stop])

@@ -248,7 +248,7 @@ def _plain_mortal(folder: Path) -> kills.Mortal:
 
     def send(port: int, file: Path) -> list[str]:
         place = str(folder / "place")
-        return [*command, "send", f"ws://127.0.0.1:{port}", str(file), f"{kills.LIMIT}", place]
+        return [*command, "send", f"ws://127.0.0.1:{port}", str(file), f"{kills.TIME_LIMIT}", place]
 
     return kills.Mortal("plain ws", listen, send)
 

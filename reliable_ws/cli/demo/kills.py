@@ -16,13 +16,13 @@ from reliable_ws.cli.common import Failure
 from .material import Count, Material, count, digest
 from .trial import Report, process
 
-__all__ = ["KILLS", "LIMIT", "Killed", "Mortal", "kill_both", "lines"]
+__all__ = ["KILLS", "TIME_LIMIT", "Killed", "Mortal", "kill_both", "lines"]
 
 KILLS = 10
 "How often both are killed, unless told otherwise."
 
-LIMIT = 90.0
-LOOK = 0.005
+TIME_LIMIT = 90.0
+CHECK_INTERVAL = 0.005
 "Seconds between two looks at the output."
 
 
@@ -62,7 +62,7 @@ async def kill_both(
     step = material.size // (2 * times)
     kills, code = 0, None
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(TIME_LIMIT):
             while True:
                 async with _both(mortal, port, material.path, received) as (listener, sender):
                     if kills == times or not step:
@@ -81,7 +81,7 @@ async def kill_both(
                 kills += 1
                 tell(f"  kill -9   of both, {_size(received) / 1024:,.0f} KiB written")
     except TimeoutError:
-        tell(f"  the sender is stopped: it takes longer than {LIMIT:g} s")
+        tell(f"  the sender is stopped: it takes longer than {TIME_LIMIT:g} s")
     arrived = count(received, material.lines)
     identical = digest(received) == digest(material.path)
     return Killed(mortal.name, kills, arrived, identical, loop.time() - began, code)
@@ -103,7 +103,7 @@ async def _flows(received: Path, step: int, sender: Process) -> bool:
     while _size(received) < before + step:
         if sender.returncode is not None:
             return False
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(CHECK_INTERVAL)
     return sender.returncode is None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from reliable_ws.adapters.picows_opening import listen
+from reliable_ws.adapters.picows_opener import listen
 
 from . import ENDPOINTS, drained
 

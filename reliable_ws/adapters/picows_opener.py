@@ -55,7 +55,7 @@ GREETED: dict[str, Any] = {}
 
 HUNG_UP = "the server hung up during the handshake"
 
-UNUSED = frozenset(
+OPTIONS_LEFT_OUT = frozenset(
     {
         "auto_ping_idle_timeout",
         "auto_ping_reply_timeout",
@@ -169,7 +169,9 @@ def _given(sock: socket.socket, _uri: object) -> socket.socket:
 @functools.cache
 def connect_options() -> frozenset[str]:
     """Return the names of all options of :func:`dial`, also those that only picows knows."""
-    return names_of(dial, ws_connect, asyncio.AbstractEventLoop.create_connection) - UNUSED
+    return (
+        names_of(dial, ws_connect, asyncio.AbstractEventLoop.create_connection) - OPTIONS_LEFT_OUT
+    )
 
 
 def cookies_set(ws: WSTransport) -> list[str]:
@@ -316,7 +318,7 @@ async def listen(
 def listen_options() -> frozenset[str]:
     """Return the names of all options of :func:`listen`, also those that only picows knows."""
     create_server = asyncio.AbstractEventLoop.create_server
-    return names_of(listen, ws_create_server, create_server) - UNUSED
+    return names_of(listen, ws_create_server, create_server) - OPTIONS_LEFT_OUT
 
 
 def _refused(status: HTTPStatus, why: bytes) -> WSUpgradeResponseWithListener:

@@ -16,9 +16,9 @@ import websockets.asyncio.server
 from picows import WSUpgradeResponse, WSUpgradeResponseWithListener
 
 import reliable_ws
-from reliable_ws.adapters.opening import opening
+from reliable_ws.adapters.opener import opener
 from reliable_ws.adapters.picows import PicowsTransport
-from reliable_ws.adapters.picows_opening import MAX_SIZE, dial, listen, proxy_of
+from reliable_ws.adapters.picows_opener import MAX_SIZE, dial, listen, proxy_of
 from reliable_ws.testing import ChaosProxy
 from reliable_ws.testing.transport_contract import ClientContract
 from tests.aio.sockets import AT_ONCE, echo
@@ -415,8 +415,8 @@ async def test_a_library_that_there_is_not(monkeypatch):
         with pytest.raises(ValueError, match="must be 'websockets' or 'picows', not 'pico'"):
             reliable_ws.connect("ws://127.0.0.1", transport="pico")
         with monkeypatch.context() as patch:
-            patch.delitem(sys.modules, "reliable_ws.adapters.picows_opening")
+            patch.delitem(sys.modules, "reliable_ws.adapters.picows_opener")
             patch.setitem(sys.modules, "picows", None)
             with pytest.raises(ImportError, match=r"needs picows: pip install .*\[fast\]"):
                 call("ws://127.0.0.1")
-    assert opening("picows").listen is listen
+    assert opener("picows").listen is listen

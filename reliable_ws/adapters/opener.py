@@ -11,15 +11,15 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from .registry import check_installed
 
-__all__ = ["TransportName", "opening"]
+__all__ = ["TransportName", "opener"]
 
 TransportName: TypeAlias = Literal["websockets", "picows"]
 """What ``transport=`` may be."""
 
-MODULES = {"websockets": "websockets.asyncio", "picows": "picows_opening"}
+MODULES = {"websockets": "websockets.asyncio", "picows": "picows_opener"}
 
 
-def opening(transport: str) -> Any:
+def opener(transport: str) -> Any:
     """Return the module that opens WebSockets with this library.
 
     Raises:
