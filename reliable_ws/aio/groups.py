@@ -32,7 +32,7 @@ from reliable_ws.protocol.state import Sending
 
 from .connection import Connection
 from .pump import LONG_TURN
-from .waiters import DONE
+from .waiters import Done
 
 __all__ = [
     "Fate",
@@ -56,6 +56,8 @@ MISSED = "its process has missed publications of the cluster"
 AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
 
+
+NOTHING_MISSED = Done(result=False)
 
 Fate = Outcome
 """What became of one publication at one member: another name of :class:`Outcome`."""
@@ -81,8 +83,11 @@ class Sharing(Protocol):
         """Publish to the members in all processes."""
         raise NotImplementedError
 
-    def join(self, member: Member) -> Awaitable[None]:
-        """Let a member get what is published from now on; done when it misses nothing more."""
+    def join(self, member: Member) -> Awaitable[bool]:
+        """Let a member get what is published from now on; done when it misses nothing more.
+
+        Whether it may have missed something while its session moved to this process.
+        """
         raise NotImplementedError
 
     def left(self, member: Member) -> None:
@@ -444,7 +449,7 @@ class Group:
         """
         return {member.connection: member.identity for member in self._members.values()}
 
-    def join(self, connection: Connection, identity: Hashable = None) -> Awaitable[None]:
+    def join(self, connection: Connection, identity: Hashable = None) -> Awaitable[bool]:
         """Make a connection a member. It leaves by itself when its session ends.
 
         ``identity`` is any value of yours. Every outcome of this member carries it; in a cluster
@@ -455,6 +460,11 @@ class Group:
         the cluster's engine cannot be asked within the cluster's ``lease=``; the connection is a
         member all the same, and gets publications when the engine is back. Cancelling changes
         nothing. Without a cluster there is nothing to wait for.
+
+        What it returns, when awaited, is about sessions that were members in another process and
+        have moved here (``conn.restored``): ``True`` if they may have missed publications on the
+        way. If that process was drained it is exact. If it was killed it is always ``True``, the
+        first time. For all others, and without a cluster, it is ``False``.
 
         Raises:
             ValueError: The connection is a member already, or has another payload codec than the
@@ -476,7 +486,7 @@ class Group:
                 "payload_codec= to both".format(*codecs)
             )
         member = Member(self, connection, identity)
-        joining: Awaitable[None] = DONE
+        joining: Awaitable[bool] = NOTHING_MISSED
         if self._sharing is not None:
             joining = self._sharing.join(member)
         self._members[connection.id] = member
@@ -576,6 +586,11 @@ class GroupHost:
         self._group = weakref.ref(group)  # which refers to its cluster, and so to this
         self.limit = group.limit
         self.limit_bytes = group.limit_bytes
+
+    def member(self, session: bytes) -> Member | None:
+        """Return the member that a session is."""
+        group = self._group()
+        return None if group is None else group._members.get(session)
 
     @property
     def members(self) -> list[Member]:

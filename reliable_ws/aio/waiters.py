@@ -11,11 +11,12 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Generator
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 __all__ = [
     "DONE",
     "Condition",
+    "Done",
     "Signal",
     "Thresholds",
     "WaitQueue",
@@ -39,17 +40,24 @@ def is_loop_ending() -> bool:
     return all(task.cancelling() for task in asyncio.all_tasks() if task is not me)
 
 
-class _Done:
+Result = TypeVar("Result")
+
+
+class Done(Generic[Result]):
     """What a call returns that may be awaited, where there is nothing to wait for."""
 
-    __slots__ = ()
+    __slots__ = ("_result",)
 
-    def __await__(self) -> Generator[object, None, None]:
+    def __init__(self, result: Result) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[object, None, Result]:
         """Return at once."""
         yield from ()
+        return self._result
 
 
-DONE = _Done()
+DONE = Done(None)
 
 
 class WaitQueue:

@@ -201,10 +201,18 @@ class Cluster:
                 return ended
         return None
 
-    def has_taken_over(self) -> None:
-        """Note that a session goes on here that another node had: its publisher may ask for it."""
+    def has_taken_over(self, session: bytes, places: bytes | None) -> None:
+        """Note that a session goes on here that another node had: its publisher may ask for it.
+
+        ``places``: how far it was in its groups, as that node has packed it.
+        """
         self.claimed += 1
+        self._groups.moved_in(session, places)
         self._groups.start()
+
+    def places_of(self, session: bytes) -> bytes:
+        """Return how far a session that moves is in its groups, packed for the next node."""
+        return self._groups.moving(session)
 
     @property
     def can_take_over(self) -> bool:

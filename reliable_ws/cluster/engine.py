@@ -22,7 +22,18 @@ from . import scripts
 from .durability import Durability, fault_of
 from .records import Found
 
-__all__ = ["Appended", "Engine", "EngineAway", "Entry", "Outgoing", "Registration", "Settled"]
+__all__ = [
+    "FULL",
+    "NO_BOX",
+    "SENT",
+    "Appended",
+    "Engine",
+    "EngineAway",
+    "Entry",
+    "Outgoing",
+    "Registration",
+    "Settled",
+]
 
 PREFIX = "reliable-ws:"
 GROUPS = f"{PREFIX}g:"
@@ -33,6 +44,9 @@ GROUP_LIFE = 3600.0
 
 LONGEST_BOX = 100_000
 """Entries in a box above which messages of other nodes are refused."""
+
+SENT, NO_BOX, FULL = range(3)
+"""What the engine says of each message to another node."""
 
 READ_AT_ONCE = 500
 """Entries that are read in one step."""
@@ -309,13 +323,13 @@ class Engine:
         streams = said[-1]
         return streams[0][1] if streams else []
 
-    async def send(self, messages: Sequence[tuple[bytes, bytes]]) -> list[bool]:
-        """Put messages into the boxes of nodes; whether each has got there."""
+    async def send(self, messages: Sequence[tuple[bytes, bytes]]) -> list[int]:
+        """Put messages into boxes; say what became of each (:data:`SENT` and the others)."""
         async with self._bounded():
             keys = [_box(node) for node, _data in messages]
             args: list[Any] = [LONGEST_BOX, *(data for _node, data in messages)]
-            said = await self._send(keys=keys, args=args)
-        return [bool(one) for one in said]
+            said: list[int] = await self._send(keys=keys, args=args)
+        return said
 
     async def owners(self, sessions: Sequence[bytes]) -> list[bytes | None]:
         """Say which node has, or had, each of these sessions."""

@@ -28,7 +28,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -44,10 +44,10 @@ from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 
-from .engine import Appended, Engine, EngineAway, Outgoing, Registration
+from .engine import FULL, Appended, Engine, EngineAway, Outgoing, Registration
 from .links import cancel_all
 from .publications import Heard, SharedPublication
-from .receipts import CODES, FATES, PLAIN, Name, Place
+from .receipts import CODES, FATES, PLAIN, Mark, Name, Place, Way
 
 __all__ = ["Groups", "SharedGroup"]
 
@@ -93,6 +93,12 @@ LAST_STEP = 2.0
 FAULT_PAUSE = 1.0
 """Seconds until a task goes on after an error that it should not have."""
 
+NOWHERE = (b"-", 0)
+"""A place that is no place of any group."""
+
+SWEEP_AT = 100
+"""Sessions that have moved here, until those are looked for that are here no more."""
+
 NOBODY: bytes = msgpack.packb(())
 "Names of the members that got a publication: none did."
 
@@ -110,6 +116,15 @@ class Say(enum.IntEnum):
     "Tell what becomes of these messages, of sessions that were taken over."
     FATE = 4
     "That is what became of them."
+
+
+class Message(NamedTuple):
+    """Something that another node is to be told."""
+
+    node: bytes
+    data: bytes
+    reported: Iterable[int]
+    "Numbers of the publications that it reports."
 
 
 class Node(Protocol):
@@ -206,7 +221,7 @@ class SharedGroup:
         self.queue.appendleft(publication)
         self.queued += publication.weight
 
-    def join(self, member: Member) -> Awaitable[None]:
+    def join(self, member: Member) -> Awaitable[bool]:
         """Let a member get what is published from now on."""
         try:
             msgpack.packb(member.identity)
@@ -234,6 +249,13 @@ class SharedGroup:
         """Members of this process that get what is published now."""
         return [one for one in self.host.members if one not in self.joining]
 
+    def place_of(self, member: Member) -> tuple[bytes, int]:
+        """Return how far a member is that moves now, with all that goes with its session."""
+        kept = member.session.outbox.stored
+        if member.waiting or (member.pending and member.pending[-1][0] > kept):
+            return NOWHERE  # not all that was handed out goes with it
+        return self.place.epoch, self.place.number
+
     def registration(self) -> Registration:
         """Return what the engine is to be told, and note that it was."""
         self.token += 1
@@ -252,6 +274,8 @@ class SharedGroup:
         for member, joining in list(self.joining.items()):
             if 0 < joining.token <= token:
                 del self.joining[member]
+                mark = Mark(epoch, number, origin, base)
+                joining.has_missed = self._groups.has_missed(member.session.id, self.name, mark)
                 joining.done.set()
 
     def hand_out(self, epoch: bytes, number: int, heard: Heard) -> int | None:
@@ -283,14 +307,17 @@ class Joining:
         self.token = 0
         "Of the registration that it waits for; 0: of the next one."
         self.done = asyncio.Event()
+        self.has_missed = False
+        "Whether publications may have gone by, while its session moved here."
 
-    def __await__(self) -> Generator[Any, None, None]:
+    def __await__(self) -> Generator[Any, None, bool]:
         return self._wait().__await__()
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
         try:
             async with asyncio.timeout(self._groups.lease):
                 await self.done.wait()
+            return self.has_missed
         except TimeoutError:
             raise EngineUnavailable(
                 "the cluster's engine cannot be asked: the member gets publications when it is back"
@@ -320,7 +347,9 @@ class Groups:
         self._timer: asyncio.TimerHandle | None = None
         self._seeking: set[tuple[bytes, int, bytes]] = set()
         self._reports: dict[bytes, dict[int, bytes]] = {}
-        self._messages: list[tuple[bytes, bytes]] = []
+        self._messages: list[Message] = []
+        self._untold: dict[bytes, set[int]] = {}
+        "By publisher: publications of which a report found its box full."
         self._to_publish: dict[SharedGroup, None] = {}
         self._to_register: dict[SharedGroup, None] = {}
         self._publish_now = asyncio.Event()
@@ -329,6 +358,9 @@ class Groups:
         self._tell_now = asyncio.Event()
         self._is_idle = asyncio.Event()  # perhaps: who waits for that looks whether it is true
         self._steps = 0  # of the engine, under way
+        self._ways: dict[bytes, Way] = {}
+        "Of sessions that have moved here."
+        self._sweep_at = SWEEP_AT
         self._taken: tuple[bytes, bytes] | None = None
         "First and last of the box's entries that were taken, and are still in it."
 
@@ -409,6 +441,8 @@ class Groups:
             left.clear()
         self._unsure.clear()
         self._seeking.clear()
+        self._ways.clear()
+        self._untold.clear()
         self._taken = None
         self._reported_bytes = 0
 
@@ -557,6 +591,32 @@ class Groups:
                 raise
         self._register_now.clear()  # only now: what fails is done again
 
+    # ------------------------------------------------------------------ sessions that move
+
+    def moved_in(self, session: bytes, packed: bytes | None) -> None:
+        """Note how far a session was in its groups; ``None``: its last process has not said."""
+        if len(self._ways) >= self._sweep_at:
+            find = self._node.find
+            self._ways = {one: way for one, way in self._ways.items() if find(one) is not None}
+            self._sweep_at = 2 * len(self._ways) + SWEEP_AT
+        self._ways[session] = Way.unpack(packed)
+
+    def moving(self, session: bytes) -> bytes:
+        """Return how far a session is in its groups, for the next process."""
+        way = self._ways.get(session) or Way(is_known=True, places={})
+        return way.pack(
+            {
+                name: shared.place_of(member)
+                for name, shared in list(self._groups.items())
+                if (member := shared.host.member(session)) and member not in shared.joining
+            }
+        )
+
+    def has_missed(self, session: bytes, group: str, mark: Mark) -> bool:
+        """Whether a session that moved here may have missed something, as it joins a group."""
+        way = self._ways.get(session)
+        return way is not None and way.has_missed(group, mark)
+
     # ------------------------------------------------------------------ the box
 
     async def _read(self) -> None:
@@ -689,10 +749,12 @@ class Groups:
         self._reports.setdefault(publisher, {})[number] = packed
         self._tell_now.set()
 
-    def _send(self, node: bytes, kind: Say, items: Sequence[Any]) -> None:
-        """Tell another node something."""
+    def _send(
+        self, node: bytes, kind: Say, items: Sequence[Any], reported: Iterable[int] = ()
+    ) -> None:
+        """Tell another node something; ``reported``: the publications that it reports."""
         packed = msgpack.packb((kind.value, self._node.id, self._node.name, items))
-        self._messages.append((node, packed))
+        self._messages.append(Message(node, packed, reported))
         self._tell_now.set()
 
     async def _tell(self) -> None:
@@ -701,12 +763,22 @@ class Groups:
         while self._reports or self._messages:
             reports, self._reports = self._reports, {}
             for publisher, packed in reports.items():
-                self._send(publisher, Say.REPORT, list(packed.values()))
+                self._send(publisher, Say.REPORT, list(packed.values()), packed)
             messages = self._messages[:AT_ONCE]
             async with self._under_way():
-                await self._node.engine.send(messages)
+                said = await self._node.engine.send([(one.node, one.data) for one in messages])
             del self._messages[: len(messages)]
+            for message, one in zip(messages, said, strict=True):
+                if one == FULL and message.reported:
+                    self._untold.setdefault(message.node, set()).update(message.reported)
         self._tell_now.clear()  # only now: what fails is done again
+
+    def _tell_again(self) -> None:
+        """Tell what found no room: what is known by now, or that it is forgotten."""
+        untold, self._untold = self._untold, {}
+        for publisher, numbers in untold.items():
+            for number in numbers:
+                self._answer(publisher, number)
 
     def _take_message(self, data: bytes) -> None:
         kind, sender, label, items = msgpack.unpackb(data, **PLAIN)  # type: ignore[arg-type]
@@ -792,8 +864,9 @@ class Groups:
                 self._send(node, Say.ASK, numbers[at : at + AT_ONCE])
 
     async def _look(self) -> None:
-        """Keep the box; ask for reports that do not come; look for sessions that have moved."""
+        """Keep the box; tell and ask again what did not come; look for sessions that have moved."""
         node, now = self._node, asyncio.get_running_loop().time()
+        self._tell_again()
         owing = {
             one
             for publication in self._open.values()

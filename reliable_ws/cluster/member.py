@@ -91,8 +91,12 @@ class Node(Protocol):
     async def leave(self, member: Member) -> None:
         """Take part no more, once all members have left."""
 
-    def has_taken_over(self) -> None:
+    def has_taken_over(self, session: bytes, places: bytes | None) -> None:
         """Note that a session goes on here that another node had."""
+
+    def places_of(self, session: bytes) -> bytes:
+        """Return how far a session that moves is in its groups."""
+        raise NotImplementedError
 
     async def settle(self) -> bool:
         """Renew the lease; whether the engine has lost what it had a short while ago."""
@@ -263,8 +267,9 @@ class Member:
         stored = taken.stored(hello.session)
         if stored is None:
             return
-        self._adopt(stored, was_live=found is not None and found.state is State.LIVE)
-        cluster.has_taken_over()
+        was_live = found is not None and found.state is State.LIVE
+        self._adopt(stored, was_live=was_live)
+        cluster.has_taken_over(hello.session, None if was_live else taken.fields.get(b"groups"))
         logger.info(
             "cluster node %s: session %s was taken over", cluster.name, hello.session.hex()[:8]
         )
@@ -428,6 +433,7 @@ class Member:
         """Return all of a session, for whoever is asked for it."""
         session = one.session
         state: list[str | bytes] = ["state", State.PARKED.value]
+        state += ["groups", self._cluster.places_of(session.id)]
         if self.port is not None:
             whole = self._whole(one)
             return whole._replace(values=whole.values + state)

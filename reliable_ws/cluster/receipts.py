@@ -20,7 +20,7 @@ import msgpack
 from reliable_ws.aio.groups import Recipient
 from reliable_ws.protocol.report import Outcome
 
-__all__ = ["CODES", "FATES", "PLAIN", "Name", "Place", "Receipts", "Share"]
+__all__ = ["CODES", "FATES", "PLAIN", "Mark", "Name", "Place", "Receipts", "Share", "Way"]
 
 FATES = (
     Outcome.PENDING,
@@ -76,6 +76,58 @@ class Place:
         is_next = (self.epoch, self.number + 1) == (epoch, number)
         self.epoch, self.number = epoch, number
         return is_next
+
+
+class Mark(NamedTuple):
+    """The engine's word for where a group stands: see :meth:`Place.mark`."""
+
+    epoch: bytes
+    number: int
+    origin: bytes
+    base: int
+
+
+class Way:
+    """How far a session was in its groups, when it moved from another process to this one."""
+
+    __slots__ = ("_is_known", "_joined", "_places")
+
+    def __init__(self, *, is_known: bool, places: dict[str, tuple[bytes, int]]) -> None:
+        """``is_known``: whether ``places`` has every group of which it was a member.
+
+        ``places``: epoch and number of what it got last, by the names of groups.
+        """
+        self._is_known = is_known
+        self._places = places
+        self._joined: set[str] = set()
+
+    @classmethod
+    def unpack(cls, packed: bytes | None) -> Way:
+        """Return what :meth:`pack` has packed; ``None``: its last process could not say."""
+        if packed is None:
+            return cls(is_known=False, places={})
+        is_known, places = msgpack.unpackb(packed, **PLAIN)  # type: ignore[arg-type]
+        return cls(is_known=is_known, places=places)
+
+    def pack(self, now: dict[str, tuple[bytes, int]]) -> bytes:
+        """Return it for the next process; ``now``: where it stands in the groups that it joined."""
+        packed: bytes = msgpack.packb((self._is_known, self._places | now))
+        return packed
+
+    def has_missed(self, group: str, mark: Mark) -> bool:
+        """Whether publications may have gone by, as it joins a group that stands there.
+
+        Only for the first time that it joins here: from then on it is a member like all others.
+        """
+        if group in self._joined:
+            return False
+        self._joined.add(group)
+        before = self._places.pop(group, None)
+        if before is None:
+            return not self._is_known
+        place = Place()
+        place.epoch, place.number = before
+        return not place.mark(*mark)
 
 
 class Name(NamedTuple):

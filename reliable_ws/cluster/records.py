@@ -14,6 +14,7 @@ Fields of the hash, all bytes:
 ``facts``      what a store keeps of it (``protocol/durable.py``), where the level has that
 ``m1``, …      runs of its messages, by the number of the first; packed as (length, data)
 ``c1``, …      the same of entries of calls
+``groups``     of a parked one: how far it was in its groups (:class:`~.receipts.Way`), packed
 ``final``      of a session that has ended: incarnation, attempt and final counters, packed
 =============  ====================================================================================
 """

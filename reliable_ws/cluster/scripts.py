@@ -313,14 +313,17 @@ return #rows
 """
 
 SEND = """
--- Put messages into boxes: for each 1, or 0 if there is no such box, or it is full.
+-- Put messages into boxes: for each 0, or 1 if there is no such box, or 2 if it is full.
 -- KEYS: boxes.  ARGV: the most entries in a box, then a message for each.
 local said = {}
 for i, key in ipairs(KEYS) do
-  said[i] = 0
-  if redis.call('EXISTS', key) == 1 and redis.call('XLEN', key) < tonumber(ARGV[1]) then
-    redis.call('XADD', key, '*', 'k', 'msg', 'd', ARGV[i + 1])
+  if redis.call('EXISTS', key) == 0 then
     said[i] = 1
+  elseif redis.call('XLEN', key) >= tonumber(ARGV[1]) then
+    said[i] = 2
+  else
+    redis.call('XADD', key, '*', 'k', 'msg', 'd', ARGV[i + 1])
+    said[i] = 0
   end
 end
 return said

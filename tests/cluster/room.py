@@ -41,9 +41,10 @@ class Node:
         async for delivery in conn.deliveries():
             async with delivery as (kind, word):
                 if kind == "name" and conn not in self.group:
+                    missed = None  # not known
                     with contextlib.suppress(EngineUnavailable):
-                        await self.group.join(conn, word)
-                    await conn.send(["joined", word])
+                        missed = await self.group.join(conn, word)
+                    await conn.send(["joined", missed])
                 elif kind == "say":
                     self.say([kind, word + (self._mark() if delivery.redelivered else "")])
                 elif kind == "quiet":

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from websockets.exceptions import WebSocketException
@@ -31,6 +32,8 @@ class Talker:
         "How many sessions it had: each has a name of its own."
         self.heard: dict[str, list[list[str]]] = {}
         "By the name of a session: what it heard, in a list for each process that had it."
+        self.whole: dict[str, set[int]] = {}
+        "By the name of a session: which of these lists go on where the one before has ended."
         self.ends: Counter[int] = Counter()
         "The codes with which its sessions have ended."
         self.joined = asyncio.Event()
@@ -65,11 +68,24 @@ class Talker:
                         await conn.send(["name", name])
                     elif kind == "joined":
                         self.joined.set()
+                        if word is False:  # nothing was missed
+                            self.whole.setdefault(name, set()).add(len(heard) - 1)
                     else:
                         heard[-1].append(word)
             finally:
                 talking.cancel()
                 await asyncio.gather(talking, return_exceptions=True)
+
+    def runs(self) -> Iterator[list[str]]:
+        """Iterate over what it heard, in lists between which something may be missing."""
+        for name, parts in self.heard.items():
+            run: list[str] = []
+            for number, part in enumerate(parts):
+                if number not in self.whole.get(name, ()):
+                    yield run
+                    run = []
+                run += part
+            yield run
 
     async def _talk(self, conn: reliable_ws.Connection, name: str, stop: asyncio.Event) -> None:
         await self.joined.wait()
@@ -143,12 +159,15 @@ def check(nodes: list[Node], talkers: list[Talker]) -> Counter[str]:
     }
     for name, words in heard.items():
         assert len(words) == len(set(words)), f"{name} heard something twice"
-    _check_order([part for talker in talkers for parts in talker.heard.values() for part in parts])
+    _check_order([run for talker in talkers for run in talker.runs()])
     return _check_receipts(nodes, heard)
 
 
 def _check_order(parts: list[list[str]]) -> None:
-    """Each publication has one successor: the order is the same, and nobody has a hole."""
+    """Each publication has one successor: the order is the same, and nobody has a hole.
+
+    But for what a session may have missed while it moved, and was told so.
+    """
     following: dict[str, str] = {}
     for part in parts:
         for word, after in itertools.pairwise(part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from reliable_ws.cluster.engine import Engine, Outgoing, Registration
 from reliable_ws.cluster.groups import SharedGroup
 from reliable_ws.cluster.publications import Heard
+from reliable_ws.cluster.receipts import Mark
 
 from .servers import RedisServer
 
@@ -72,7 +74,17 @@ async def test_a_node_without_a_box_is_left_out(pair: tuple[Engine, Engine]) -> 
     (said,) = await first.publish_all(b"batch", [out()])
     assert (said.verdict, said.nodes) == ("done", [])
     assert await first.keep_box([b"node-b", b"node-a"]) == [False, True]
-    assert await first.send([(b"node-b", b"nobody"), (b"node-a", b"hello")]) == [False, True]
+    assert await first.send([(b"node-b", b"nobody"), (b"node-a", b"hello")]) == [1, 0]
+
+
+async def test_a_box_that_is_full_takes_no_messages(
+    pair: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    monkeypatch.setattr("reliable_ws.cluster.engine.LONGEST_BOX", 3)
+    messages = [(b"node-b", b"one"), (b"node-b", b"two"), (b"node-x", b"nobody")]
+    assert await first.send(messages) == [0, 2, 1]
+    assert await box(second) == [b"new", b"at", b"one"]
 
 
 async def test_a_publisher_notices_that_the_group_was_lost(pair: tuple[Engine, Engine]) -> None:
@@ -122,6 +134,7 @@ class Host:
 
 class Member:
     identity = "ann"
+    session = SimpleNamespace(id=b"session")
 
 
 class NoGroups:
@@ -134,6 +147,9 @@ class NoGroups:
 
     def register_soon(self, shared: SharedGroup) -> None:
         shared.registration()
+
+    def has_missed(self, session: bytes, group: str, mark: Mark) -> bool:
+        return (session, group, mark.number) == (b"session", "g", 4)
 
 
 def heard(number: int) -> Heard:
@@ -148,7 +164,7 @@ async def test_a_member_gets_what_is_behind_its_own_mark() -> None:
     joining: Any = shared.join(ann)  # type: ignore[arg-type]
     assert shared.hand_out(b"e", 3, heard(3)) == 0  # of an earlier member here
     shared.marked(b"e", 4, 1, b"", 0)
-    await joining
+    assert await joining is True
     host.members.append(bob)
     late: Any = shared.join(bob)  # type: ignore[arg-type]
     assert shared.hand_out(b"e", 5, heard(5)) == 1

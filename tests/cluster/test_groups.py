@@ -425,3 +425,68 @@ async def test_a_report_that_does_not_get_to_the_engine_is_told_again(engine: Re
         groups._node.engine.send = send  # type: ignore[method-assign]
         outcomes = await publication.wait(10)
         assert [(r.identity, r.fate) for r in outcomes] == [("m1", Fate.CONFIRMED)]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_report_that_finds_a_full_box_is_told_again(
+    engine: RedisServer, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    """Also if it was forgotten meanwhile: then the outcome is unknown, and nobody waits for it."""
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        groups = here.scene.clusters[1]._groups
+        publication = here.groups[0].publish("news")
+        await named(publication)
+        monkeypatch.setattr("reliable_ws.cluster.engine.LONGEST_BOX", 0)
+        if not is_kept:
+            monkeypatch.setattr("reliable_ws.cluster.groups.KEPT_REPORTS", 0)
+        assert await client.recv(timeout=5) == "news"
+        await until(lambda: groups._untold and not groups._heard)
+        assert not publication.done
+        monkeypatch.setattr("reliable_ws.cluster.engine.LONGEST_BOX", 1000)
+        outcomes = await publication.wait(10)
+        fate = Fate.CONFIRMED if is_kept else Fate.UNKNOWN
+        assert [(r.identity, r.fate) for r in outcomes] == [("m1", fate)]
+
+
+@pytest.mark.parametrize("level", ["park", "log"])
+async def test_who_moves_is_told_whether_publications_went_by(
+    engine: RedisServer, level: Any
+) -> None:
+    missed: dict[str, bool] = {}
+    rooms: dict[int, Group] = {}
+
+    async def handler(conn: reliable_ws.Connection) -> None:
+        here = next(n for n, server in enumerate(scene.servers) if conn in server.connections)
+        goes_on = asyncio.Event()
+        waiting[conn.id] = goes_on
+        if conn.restored is not None:
+            await goes_on.wait()
+        missed[f"{conn.id.hex()} {here}"] = await rooms[here].join(conn)
+        await conn.wait_closed()
+
+    waiting: dict[bytes, asyncio.Event] = {}
+    async with nodes(engine, level, handler, 2) as scene:
+        rooms.update(enumerate(Group("room", cluster=cluster) for cluster in scene.clusters))
+        ann, bob = await scene.connect(), await scene.connect()
+        await until(lambda: len(missed) == 2)
+        await rooms[1].publish("before").published(5)
+        for client in (ann, bob):
+            assert await client.recv(timeout=5) == "before"
+        scene.only(1)
+        await scene.servers[0].drain(5, within=0.0)
+        await until(lambda: len(waiting) == 2 and len(scene.servers[1].connections) == 2)
+        waiting[ann.id].set()
+        await until(lambda: len(missed) == 3)
+        await rooms[1].publish("between").published(5)
+        assert await ann.recv(timeout=5) == "between"
+        waiting[bob.id].set()
+        await until(lambda: len(missed) == 4)
+        assert missed == {
+            f"{ann.id.hex()} 0": False,
+            f"{bob.id.hex()} 0": False,
+            f"{ann.id.hex()} 1": False,
+            f"{bob.id.hex()} 1": True,
+        }
+        for client in (ann, bob):
+            client.abort()

@@ -7,7 +7,7 @@ import pytest
 
 from reliable_ws import Outcome, Recipient
 from reliable_ws.cluster.publications import Heard
-from reliable_ws.cluster.receipts import CODES, Name, Place, Receipts
+from reliable_ws.cluster.receipts import CODES, Mark, Name, Place, Receipts, Way
 
 ANN, BOB = Name(b"a", "ann", 7), Name(b"b", "bob", 0)
 PENDING, KEPT, CONFIRMED, NOT_TAKEN = (
@@ -201,3 +201,39 @@ def test_the_pause_between_two_reports_grows() -> None:
         here.later(10.0)
         pauses.append(round(here.due_at - 10.0, 3))
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+# ---------------------------------------------------------------------- sessions that move
+
+
+@pytest.mark.parametrize(
+    ("mark", "has_missed"),
+    [
+        (Mark(b"e", 4, b"", 0), False),
+        (Mark(b"e", 5, b"", 0), True),
+        (Mark(b"f", 0, b"e", 4), False),  # the engine lost the group, and it goes on from there
+        (Mark(b"f", 1, b"e", 4), True),
+        (Mark(b"f", 0, b"", 0), True),
+    ],
+)
+def test_who_moves_is_told_whether_something_went_by(mark: Mark, has_missed: bool) -> None:
+    way = Way.unpack(Way(is_known=True, places={}).pack({"g": (b"e", 4)}))
+    assert way.has_missed("g", mark) is has_missed
+    assert not way.has_missed("g", Mark(b"e", 9, b"", 0))  # it has left, and joins again
+    assert not way.has_missed("other", mark)  # it was no member there
+
+
+def test_who_comes_from_a_process_that_died_may_have_missed_anything() -> None:
+    way = Way.unpack(None)
+    assert way.has_missed("g", Mark(b"e", 4, b"", 0))
+    assert not way.has_missed("g", Mark(b"e", 4, b"", 0))
+    # It moves on, as a member of one group. Of others it is still not known.
+    way = Way.unpack(way.pack({"g": (b"e", 4)}))
+    assert not way.has_missed("g", Mark(b"e", 4, b"", 0))
+    assert way.has_missed("other", Mark(b"e", 4, b"", 0))
+
+
+def test_a_place_goes_with_a_session_that_moves_twice_before_it_joins() -> None:
+    first = Way(is_known=True, places={}).pack({"g": (b"e", 4)})
+    way = Way.unpack(Way.unpack(first).pack({}))
+    assert way.has_missed("g", Mark(b"e", 5, b"", 0))
