@@ -142,22 +142,29 @@ class Inbox:
 
     @property
     def held(self) -> int:
-        """Bytes of the messages that arrived and are not confirmed, counted by arrival."""
-        sizes = self._sizes
-        while sizes and sizes[0][0] <= self.confirmed:
-            self._held -= sizes.popleft()[1]
-        return self._held
+        """Bytes of the messages that arrived and are not confirmed, counted by arrival.
+
+        Reading changes nothing, since metrics are read in threads of their own. For them ``held``
+        is read before the sizes: what arrives or is confirmed meanwhile makes it no less than 0.
+        """
+        confirmed, held = self.confirmed, self._held
+        sizes = self._sizes.copy()
+        while sizes and sizes[0][0] <= confirmed:
+            held -= sizes.popleft()[1]
+        return held
 
     @property
     def memory(self) -> int:
         """Bytes of memory of the same messages, about: text may take four times its bytes."""
         if self.stopped:
             return 0
-        wide = self._wide
+        sizes, wide = self._sizes, self._wide
+        while sizes and sizes[0][0] <= self.confirmed:
+            self._held -= sizes.popleft()[1]
         while wide and wide[0][0] <= self.confirmed:
             self._extra -= wide.popleft()[1]
         messages = self.received - self.confirmed - (self.state is Receiving.FINISHING)
-        return self.held + MESSAGE_WEIGHT * messages + self._extra
+        return self._held + MESSAGE_WEIGHT * messages + self._extra
 
     @property
     def partial(self) -> int:
@@ -259,7 +266,7 @@ class Inbox:
     def _check_held(self, size: int) -> None:
         """Refuse what no sender within the window would send (WINDOW-7)."""
         sizes = self._sizes
-        while sizes and sizes[0][0] <= self.confirmed:  # as `held` does, without a call
+        while sizes and sizes[0][0] <= self.confirmed:
             self._held -= sizes.popleft()[1]
         held = self._held
         if held and held + size > 2 * self.max_bytes + ENVELOPE_BYTES * (len(sizes) + 1):

@@ -196,6 +196,21 @@ def test_bytes_are_held_until_confirmed():
     assert box.held == 0
 
 
+def test_reading_what_is_held_changes_nothing():
+    """Metrics read it in a thread of their own: a change there could undo one of the session."""
+    box = inbox()
+    box.arrived(1, ["a"], 30)
+    box.arrived(2, ["b"], 20)
+    box.take()
+
+    def facts():
+        return box._held, list(box._sizes)
+
+    before = facts()
+    assert box.held == 20
+    assert facts() == before
+
+
 def test_a_quarter_of_the_bytes_is_marked():
     """ACK-3: its confirmation is worth telling at once."""
     box = inbox()
