@@ -163,7 +163,7 @@ def _outgoing(facts: Facts) -> Iterator[Reason]:
         return
     age = None
     if facts.stalls is not None:
-        age = facts.stalls.confirmed.age(confirmed, facts.now) or None
+        age = facts.stalls.unconfirmed_for(confirmed, facts.now) or None
     since = "" if age is None else f" for {_time(age)}"
     there = min(outbox.acked, last)
     if there > confirmed:
@@ -203,7 +203,7 @@ def _incoming(facts: Facts) -> Iterator[Reason]:
     inbox, now = facts.session.inbox, facts.now
     age = None
     if facts.stalls is not None:
-        age = facts.stalls.taken.age(inbox.confirmed, now) or None
+        age = facts.stalls.untaken_for(inbox.confirmed, now) or None
     since = "" if age is None else f" for {_time(age)}"
     unconfirmed = inbox.handed - inbox.confirmed
     if unconfirmed > 0:

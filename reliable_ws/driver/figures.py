@@ -114,22 +114,32 @@ class Figures:
         """Add what waits in a session that lives: where it stands is counted already."""
         session, stalls = driver.session, driver.stalls
         outbox, inbox = session.outbox, session.inbox
-        if outbox.confirmed < outbox.last:
-            self.outbox_messages += len(outbox)
-            self.outbox_bytes += outbox.held
+        confirmed, last, done = outbox.confirmed, outbox.last, inbox.confirmed
+        # Calls, if there were any. Then take note of since when something has waited.
+        served = session.incoming_calls.served
+        asked = () if driver.rpc_client is None else session.outgoing_calls.open
+        if served or asked or stalls is None or (confirmed == last and done == inbox.received):
+            self.requests += len(asked)
+            self.handlers += len(served)
+            driver.look(now)
+            stalls = driver.stalls
+        else:
+            stalls.look(session, now)  # no look at calls is needed
+        # Messages.
+        if confirmed < last:
+            self.outbox_messages += last - confirmed - (outbox.finish is not None)
+            self.outbox_bytes += outbox.total - outbox.released
             if stalls is not None:
-                age = stalls.confirmed.age(outbox.confirmed, now)
+                age = stalls.unconfirmed_for(confirmed, now)
                 self.outbox_seconds = max(self.outbox_seconds, age)
                 self.outbox_stalled += age >= STALLED
-        if inbox.confirmed < inbox.received:
-            self.inbox_messages += inbox.received - inbox.confirmed
+        if done < inbox.received:
+            self.inbox_messages += inbox.received - done - (inbox.finish is not None)
             self.inbox_bytes += inbox.held
             if stalls is not None:
-                age = stalls.taken.age(inbox.confirmed, now)
+                age = stalls.untaken_for(done, now)
                 self.inbox_seconds = max(self.inbox_seconds, age)
                 self.inbox_stalled += age >= STALLED
-        self.requests += len(session.outgoing_calls.open)
-        self.handlers += len(session.incoming_calls.served)
         if stalls is not None:
             self.window_full_peers += stalls.full_there
             self.window_full_here += stalls.full_here
@@ -149,15 +159,15 @@ class Figures:
                 self.add_ended(session, driver.stalls)
                 continue
             outbox, inbox = session.outbox, session.inbox
-            # What is counted.
+            # What is counted. Where everything is confirmed, the positions between are the same.
             last, told = outbox.last, outbox.confirmed
             arrived, done = inbox.received, inbox.confirmed
             sent += last
-            transmitted += outbox.transmitted
             confirmed += told
             received += arrived
-            taken += inbox.handed
             acknowledged += done
+            transmitted += last if told == last else outbox.transmitted
+            taken += done if done == arrived else inbox.handed
             resumes += session.resumes
             replayed += session.replayed
             # In which state it is. A Finish has a number, and is no message.
@@ -172,16 +182,17 @@ class Figures:
                     confirmed -= told == last
                 if inbox.finish is not None:
                     received -= 1
-                    acknowledged -= done == inbox.finish.number
+                    if done == arrived:
+                        taken -= 1
+                        acknowledged -= 1
             # What waits.
             if (
-                driver.stalls is not None
-                or told != last
+                told != last
                 or done != arrived
+                or driver.stalls is not None
                 or session.incoming_calls.served
-                or session.outgoing_calls.open
+                or (driver.rpc_client is not None and session.outgoing_calls.open)
             ):
-                driver.look(now)
                 self.add(driver, now)
         self.sent += sent
         self.transmitted += transmitted
@@ -274,6 +285,8 @@ class Counted(Protocol):
 
     session: Session
     stalls: Stalls | None
+    rpc_client: Any
+    "What makes requests, once there was any."
 
     def now(self) -> float:
         """Return the time."""

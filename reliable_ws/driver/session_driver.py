@@ -249,14 +249,17 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
 
     def look(self, now: float) -> None:
         """Take note of since when something has waited: now and then."""
-        session, client = self.session, self.rpc_client
-        if self.stalls is None:
-            if not is_waiting(session):
-                return
-            self.stalls = Stalls()
+        client, running = self.rpc_client, self.rpc_server.running
+        stalls = self.stalls
+        if not (running or is_waiting(self.session)) and (stalls is None or stalls.is_blank):
+            self.stalls = None
+            return
+        if stalls is None:
+            stalls = self.stalls = Stalls()
+        stalls.look(self.session, now)
         asked = () if client is None else client.numbers
-        running = self.rpc_server.running  # threads change it meanwhile
-        self.stalls.look(session, asked, running and running.copy(), now)
+        # Handlers in threads change what runs meanwhile.
+        stalls.look_at_calls(asked, running and running.copy(), now)
 
     def ticked(self, now: float) -> str:
         """Take note, as :meth:`look`; return a warning if callers of ``send()`` have waited long.

@@ -1,10 +1,12 @@
 """Since when nothing has moved: looked at now and then, so that no message costs anything for it.
 
-Theory of operation. A :class:`Mark` remembers the newest number of a direction, and the time. Once
-that number has passed, it takes the next one, as TCP does to measure round-trip times. While it has
-not, the message of that number waits since then at least, and so do those before it. The driver
-looks when its timer fires anyway, so while a session is open that is at least every third of
-``Config.idle_timeout``; and when its WebSocket is lost, and when somebody asks.
+Theory of operation. A direction has a mark: the newest number at a look, and the time. Once that
+number has passed, the next look sets the mark anew, as TCP does to measure round-trip times. While
+it has not, the message of that number waits since then at least, and so do those before it. The
+driver looks when its timer fires anyway, so while a session is open that is at least every third of
+``Config.idle_timeout``; and when its WebSocket is lost, and when somebody asks. A scrape of metrics
+asks thousands of sessions, so a look touches few objects and makes few calls: a mark is two
+attributes, and a session in which nothing waits has no :class:`Stalls`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from reliable_ws.protocol.deadline import LONG_AGO
 from reliable_ws.protocol.session import Session
+from reliable_ws.protocol.unused import UNUSED
 
 from .window_watch import FULL
 
@@ -33,25 +37,6 @@ class Looking(Protocol):
         raise NotImplementedError
 
 
-class Mark:
-    """Since when a position has not come to a number."""
-
-    __slots__ = ("number", "since")
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.since = 0.0
-
-    def look(self, passed: int, newest: int, now: float) -> None:
-        """Take note of where a direction stands."""
-        if passed >= self.number:
-            self.number, self.since = newest, now
-
-    def age(self, passed: int, now: float) -> float:
-        """Return for how many seconds something has waited, at least; 0.0: nothing is known to."""
-        return now - self.since if passed < self.number else 0.0
-
-
 def is_waiting(session: Session) -> bool:
     """Whether anything waits, in either direction."""
     outbox, inbox = session.outbox, session.inbox
@@ -69,9 +54,13 @@ def is_window_full(session: Session) -> bool:
     if outbox.transmitted >= outbox.messages:
         return False
     peer = outbox.peer
-    weight = outbox.end_of(outbox.transmitted + 1) - outbox.released
-    in_window = outbox.transmitted - outbox.confirmed
-    return in_window >= peer.window_messages or weight > peer.window_bytes
+    if outbox.transmitted - outbox.confirmed >= peer.window_messages:
+        return True
+    try:
+        weight = outbox.end_of(outbox.transmitted + 1) - outbox.released
+    except IndexError:  # read in another thread: just then the peer has confirmed some
+        return False
+    return weight > peer.window_bytes
 
 
 def is_own_window_full(session: Session) -> bool:
@@ -86,26 +75,29 @@ class Stalls:
 
     __slots__ = (
         "_begun",
+        "_calls_looked_at",
         "_looked_at",
+        "_mark_in",
+        "_mark_out",
         "_seen",
+        "_since_in",
+        "_since_out",
         "_warned",
         "_was_full_here",
         "_was_full_there",
-        "confirmed",
         "full_here",
         "full_there",
-        "taken",
     )
 
     def __init__(self) -> None:
-        self.confirmed = Mark()
-        "Our messages, until the peer's application has taken them."
-        self.taken = Mark()
-        "The peer's messages, until our application has taken and confirmed them."
+        # The marks: a number of ours that is to be confirmed, one of the peer's that we are to
+        # confirm; and when they were set.
+        self._mark_out = self._mark_in = 0
+        self._since_out = self._since_in = 0.0
         # When requests were seen first: ours by number, and those whose handlers run here.
-        self._begun: dict[int, float] = {}
-        self._seen: dict[int, float] = {}
-        self._looked_at = float("-inf")
+        self._begun: dict[int, float] = UNUSED
+        self._seen: dict[int, float] = UNUSED
+        self._looked_at = self._calls_looked_at = LONG_AGO
         self._was_full_there = self._was_full_here = False
         self.full_there = 0.0
         "Seconds that our messages waited for room in the peer's window, as far as seen."
@@ -113,27 +105,40 @@ class Stalls:
         "Seconds that our own window was full, as far as seen."
         self._warned = 0  # of the message of this number, that it waits
 
-    def look(
-        self, session: Session, asked: Collection[int], running: Collection[int], now: float
-    ) -> None:
-        """Take note of where the session stands; again soon after that: no effect.
+    @property
+    def is_blank(self) -> bool:
+        """Whether it knows nothing that would be missed once nothing waits."""
+        return not (self.full_there or self.full_here)
 
-        ``asked``: the numbers of our open requests. ``running``: those of requests whose handlers
-        run.
-        """
+    def look(self, session: Session, now: float) -> None:
+        """Take note of where the messages stand; again soon after that: no effect."""
         if now < self._looked_at + STALL_LOOK_INTERVAL:
             return
         elapsed, self._looked_at = now - self._looked_at, now
         outbox, inbox = session.outbox, session.inbox
+        # A direction in which nothing waits has a mark that has passed, and a window with room.
+        is_full_there = is_full_here = False
+        confirmed, newest = outbox.confirmed, outbox.last - (outbox.finish is not None)
+        if confirmed < newest:
+            if confirmed >= self._mark_out:
+                self._mark_out, self._since_out = newest, now
+            is_full_there = outbox.transmitted < newest and is_window_full(session)
+        if inbox.confirmed < inbox.received:
+            if inbox.confirmed >= self._mark_in:
+                self._mark_in, self._since_in = inbox.received, now
+            is_full_here = is_own_window_full(session)
         # Windows that were full at the last look and are full now have been so in between.
-        is_full_there, is_full_here = is_window_full(session), is_own_window_full(session)
         if is_full_there and self._was_full_there:
             self.full_there += elapsed
         if is_full_here and self._was_full_here:
             self.full_here += elapsed
         self._was_full_there, self._was_full_here = is_full_there, is_full_here
-        self.confirmed.look(outbox.confirmed, outbox.messages, now)
-        self.taken.look(inbox.confirmed, inbox.received, now)
+
+    def look_at_calls(self, asked: Collection[int], running: Collection[int], now: float) -> None:
+        """Take note of the numbers of our open requests, and of those whose handlers run here."""
+        if now < self._calls_looked_at + STALL_LOOK_INTERVAL:
+            return
+        self._calls_looked_at = now
         if asked or self._begun:
             self._begun = {number: self._begun.get(number, now) for number in asked}
         if running or self._seen:
@@ -141,11 +146,21 @@ class Stalls:
 
     def is_worth_a_warning(self, confirmed: int, now: float) -> bool:
         """Whether our messages have waited for :data:`WARN_AFTER`: once for each that is marked."""
-        mark = self.confirmed
-        if mark.number == self._warned or mark.age(confirmed, now) < WARN_AFTER:
+        if self._mark_out == self._warned or self.unconfirmed_for(confirmed, now) < WARN_AFTER:
             return False
-        self._warned = mark.number
+        self._warned = self._mark_out
         return True
+
+    def unconfirmed_for(self, confirmed: int, now: float) -> float:
+        """Return for how long our message behind ``confirmed`` has waited for the peer, at least.
+
+        0.0: none is known to wait.
+        """
+        return now - self._since_out if confirmed < self._mark_out else 0.0
+
+    def untaken_for(self, confirmed: int, now: float) -> float:
+        """Return the same for the peer's messages: until our application has confirmed them."""
+        return now - self._since_in if confirmed < self._mark_in else 0.0
 
     def asked_for(self, number: int, now: float) -> float:
         """Return for how many seconds a request of ours has waited for its answer, at least."""

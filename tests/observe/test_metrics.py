@@ -75,6 +75,55 @@ async def test_a_full_window_is_timed_from_both_sides():
 
 
 @virtual_clock
+async def test_a_window_that_was_full_costs_no_seconds_while_nothing_waits():
+    async with pair(config=SMALL) as (client, server, _network):
+        for number in range(4):
+            await client.send(number)
+        await asyncio.sleep(1)
+        before = server.figures().window_full_here
+        for _ in range(4):
+            await server.recv()
+        await asyncio.sleep(30)
+        assert server.figures().window_full_here == before
+        for number in range(4):
+            await client.send(number)
+        await asyncio.sleep(1)
+        assert server.figures().window_full_here == pytest.approx(before, abs=1)
+        await asyncio.sleep(30)
+        assert server.figures().window_full_here == pytest.approx(before + 31, abs=1)
+
+
+@virtual_clock
+async def test_a_session_in_which_nothing_waits_any_more_is_read_as_fast_as_before():
+    async with pair() as (client, server, _network):
+        await client.send("x")
+        assert client.figures().outbox_messages == 1
+        assert client._driver.stalls is not None
+        await server.recv()
+        await asyncio.sleep(1)
+        assert client.figures().outbox_messages == 0
+        assert client._driver.stalls is None
+
+
+@virtual_clock
+async def test_a_finish_is_no_message():
+    async with pair() as (client, server, _network):
+        await client.send("x")
+        await client.finish()
+        await asyncio.sleep(1)
+        figures, there = client.figures(), server.figures()
+        assert (figures.sent, figures.transmitted, figures.confirmed) == (1, 1, 0)
+        assert (there.received, there.taken, there.acknowledged) == (1, 0, 0)
+        assert (figures.outbox_messages, there.inbox_messages) == (1, 1)
+        await server.recv()
+        await asyncio.sleep(1)
+        figures, there = client.figures(), server.figures()
+        assert (figures.sent, figures.transmitted, figures.confirmed) == (1, 1, 1)
+        assert (there.received, there.taken, there.acknowledged) == (1, 1, 1)
+        assert (figures.outbox_messages, there.inbox_messages) == (0, 0)
+
+
+@virtual_clock
 async def test_a_server_counts_what_its_sessions_have_left():
     """Counters never fall when a session ends."""
     network = Network()
