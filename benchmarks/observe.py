@@ -1,8 +1,10 @@
 """What watching costs (docs/metrics.md): ``make bench-observe``.
 
-A scrape reads many sessions of a network in memory. The other rows stream or call over a real
-socket, both sides in this process, with and without what watches. Their rounds alternate, each on
-a connection of its own. What counts is the processor's time, and the median of the rounds' ratios.
+A scrape reads many sessions of a network in memory: first all are idle, then a message waits in
+every third. The other rows stream or call over real sockets, both sides in this process.
+Each round has two connections, one of which is watched. Short blocks of the same work alternate
+between them, so that whatever else the machine does slows both. What counts is the processor's
+time: the ratio of a round's sums, and the median of all rounds.
 """
 
 from __future__ import annotations
@@ -15,9 +17,8 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from pathlib import Path
-from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -31,14 +32,23 @@ from reliable_ws.testing import Network
 
 HOST = "127.0.0.1"
 PAYLOAD = b"x" * 32
-SCRAPES = 0.5
-"""Seconds between two scrapes while messages are streamed: far more often than in real life."""
+SCRAPES = 1.0
+"""Seconds of watched work between two scrapes by each exporter. Prometheus asks every 15 to 60."""
+
+BLOCKS = 30
+"Blocks of work for each of the two connections in a round."
+
+WAITING = 3
+"In one of so many sessions a message waits."
 
 CALLERS = 64
 
 Work = Callable[[reliable_ws.Connection, int], Awaitable[None]]
+Aside = Callable[[float], Awaitable[None]]
+"What is done beside a block of watched work; called with the seconds of work until then."
+Watching = Generator[Aside, None, None]
 Watch = Callable[
-    [reliable_ws.Server, reliable_ws.Connection], contextlib.AbstractContextManager[Any]
+    [reliable_ws.Server, reliable_ws.Connection], contextlib.AbstractContextManager[Aside]
 ]
 
 
@@ -46,13 +56,14 @@ Watch = Callable[
 
 
 async def scrape(sessions: int, rounds: int) -> None:
-    """Read many sessions, in one of ten of which a message waits; print what it costs."""
+    """Read many sessions; print what it costs."""
+    ids: set[bytes] = set()
 
     async def handler(conn: reliable_ws.Connection) -> None:
+        ids.add(conn.id)
         await conn.send(b"first")
-        if conn.id[0] % 10 == 0:
+        async for _message in conn:
             await conn.send(b"nobody takes it")
-        await conn.wait_closed()
 
     network = Network()
     server = await network.serve(handler)
@@ -62,12 +73,25 @@ async def scrape(sessions: int, rounds: int) -> None:
         await connections[-1].recv()
     registry = CollectorRegistry()
     registry.register(prometheus(server))
+    await read_all(f"{sessions:,} idle sessions", server, registry, rounds)
+    for connection in connections[::WAITING]:
+        await (await connection.send(b"x"))
+    await read_all(f"a message waits in one of {WAITING} of them", server, registry, rounds)
+    for connection in connections:
+        connection.abort()
+    await server.drain(0)
+
+
+async def read_all(
+    name: str, server: reliable_ws.Server, registry: CollectorRegistry, rounds: int
+) -> None:
+    """Print what it costs to read these sessions, in both ways."""
     server.figures()  # the first look
     gc.collect()
     gc.freeze()  # a collection looks at every session: it would be measured as well
     costs, scrapes, turns, others = [], [], [], []
     for _ in range(rounds):
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.6)  # the next look is none, if it comes too soon
         begun = time.thread_time()
         server.figures()
         costs.append(time.thread_time() - begun)
@@ -76,14 +100,11 @@ async def scrape(sessions: int, rounds: int) -> None:
         longest, cost = await asyncio.gather(longest_turn(0.3), asyncio.to_thread(timed, registry))
         turns.append(longest)
         scrapes.append(cost)
-    print(f"{sessions:,} sessions, a message waits in one of ten:")
+    print(f"{name:35}  least median")
     print(f"  figures() in the event loop      {ms(costs)} ms")
     print(f"  a scrape in a thread, its work   {ms(scrapes)} ms")
     print(f"  longest turn of the loop then    {ms(turns)} ms")
     print(f"  longest turn without a scrape    {ms(others)} ms")
-    for connection in connections:
-        connection.abort()
-    await server.drain(0)
 
 
 def timed(registry: CollectorRegistry) -> float:
@@ -104,7 +125,7 @@ async def longest_turn(seconds: float) -> float:
 
 
 def ms(seconds: list[float]) -> str:
-    return f"{1000 * statistics.median(seconds):6.1f}"
+    return f"{1000 * min(seconds):6.1f} {1000 * statistics.median(seconds):6.1f}"
 
 
 # ---------------------------------------------------------------------- streams and calls
@@ -134,36 +155,52 @@ async def call(conn: reliable_ws.Connection, count: int) -> None:
 
 
 @contextlib.contextmanager
-def nothing(_server: reliable_ws.Server, _conn: reliable_ws.Connection) -> Iterator[None]:
-    yield
+def nothing(_server: reliable_ws.Server, _conn: reliable_ws.Connection) -> Watching:
+    async def aside(_spent: float) -> None: ...
+
+    yield aside
 
 
 @contextlib.contextmanager
-def exporters(server: reliable_ws.Server, conn: reliable_ws.Connection) -> Iterator[None]:
-    """Both exporters read all the time."""
+def exporters(server: reliable_ws.Server, conn: reliable_ws.Connection) -> Watching:
+    """Both exporters read, each in a thread, while the work goes on."""
     registry, reader = CollectorRegistry(), InMemoryMetricReader()
     provider = MeterProvider([reader])
     registry.register(prometheus(there=server, here=conn))
     otel(meter=provider.get_meter("bench"), there=server, here=conn)
+    scrapes = 0
 
-    async def read() -> None:
-        while True:
-            await asyncio.to_thread(generate_latest, registry)
-            await asyncio.to_thread(reader.get_metrics_data)
-            await asyncio.sleep(SCRAPES)
+    async def aside(spent: float) -> None:
+        nonlocal scrapes
+        if spent < scrapes * SCRAPES:
+            return
+        scrapes += 1
+        await asyncio.to_thread(generate_latest, registry)
+        await asyncio.to_thread(reader.get_metrics_data)
 
-    reading = asyncio.ensure_future(read())
-    try:
-        yield
-    finally:
-        reading.cancel()
-        provider.shutdown()
+    yield aside
+    provider.shutdown()
 
 
-async def once(
-    work: Work, count: int, watch: Watch, *, ratio: float | None, trace: Path | None
-) -> float:
-    """Return the processor's time for one round."""
+class Side:
+    """One connection and its work."""
+
+    def __init__(self, work: Work, conn: reliable_ws.Connection, aside: Aside) -> None:
+        self.work, self.conn, self.aside = work, conn, aside
+        self.spent = 0.0
+
+    async def do(self, count: int) -> None:
+        """Do a block of work, and add up the processor's time."""
+        begun = time.process_time()
+        await asyncio.gather(self.work(self.conn, count), self.aside(self.spent))
+        self.spent += time.process_time() - begun
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    work: Work, watch: Watch, *, ratio: float | None, trace: Path | None
+) -> AsyncGenerator[Side, None]:
+    """Open a connection for one side."""
     methods = reliable_ws.Methods()
     methods.register(echo)
     async with reliable_ws.serve(
@@ -176,11 +213,8 @@ async def once(
         ) as conn:
             if ratio is not None:
                 trace_calls(conn, tracer=TracerProvider().get_tracer("bench"), ratio=ratio)
-            with watch(server, conn):
-                await work(conn, count // 10)  # warms up
-                begun = time.process_time()
-                await work(conn, count)
-                return time.process_time() - begun
+            with watch(server, conn) as aside:
+                yield Side(work, conn, aside)
 
 
 async def compare(
@@ -195,23 +229,32 @@ async def compare(
 ) -> None:
     """Print how much faster it is without being watched."""
     ratios = []
-    for _ in range(rounds):
-        without = await once(work, count, nothing, ratio=None, trace=None)
-        watched = await once(work, count, watch, ratio=ratio, trace=trace)
-        ratios.append(without / watched)
+    for number in range(rounds):
+        async with (
+            opened(work, nothing, ratio=None, trace=None) as without,
+            opened(work, watch, ratio=ratio, trace=trace) as watched,
+        ):
+            sides = [without, watched]
+            for side in sides:
+                await work(side.conn, count // 10)  # warms up
+            for block in range(BLOCKS):
+                # In the order a b, b a, …: what grows steadily counts for both.
+                for side in sides if (block + number) % 2 else reversed(sides):
+                    await side.do(count // BLOCKS)
+        ratios.append(without.spent / watched.spent)
     ratios.sort()
     middle = statistics.median(ratios)
-    print(f"{name:42}{middle:5.2f}x  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    print(f"{name:42}{middle:6.3f}x  ({ratios[0]:.3f} to {ratios[-1]:.3f})")
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=10_000)
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     messages, rounds = given.messages, given.rounds
-    calls = messages // 10
+    calls = messages // 20
     logging.disable(logging.WARNING)  # what is left at the end is no news
     await scrape(given.sessions, rounds)
     print("watched, beside the same without (processor's time, both sides):")
