@@ -42,7 +42,7 @@ import {
 import { Status } from "./status.js";
 import type { HeldStore } from "./storePort.js";
 import { nextTask } from "./tasks.js";
-import { Thresholds } from "./waiters.js";
+import { onAbort, Thresholds } from "./waiters.js";
 
 /** Bytes queued in one task that are sent at once: the network is busy while more is produced. */
 const SEND_AT_ONCE = 64 * 1024;
@@ -129,15 +129,11 @@ export class Driver {
   start(): Promise<void> {
     if (this.#storeError) this.#tellStoreLost(this.#storeError);
     const { signal } = this.#options;
-    if (signal) {
-      const aborted = () => {
-        this.#opening?.reject(signal.reason);
-        this.abort(4499, "");
-      };
-      signal.addEventListener("abort", aborted);
-      this.#cleanUp.push(() => signal.removeEventListener("abort", aborted));
-    }
     this.#cleanUp.push(
+      onAbort(signal, () => {
+        this.#opening?.reject(signal!.reason);
+        this.abort(4499, "");
+      }),
       watchPage(globalThis as any, {
         suspend: () => this.#suspend(),
         resume: () => this.#resume(),
@@ -466,19 +462,18 @@ export class Driver {
     }
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const aborted = () => {
+      const listenNoMore = onAbort(signal, () => {
         this.#readers = this.#readers.filter((one) => one !== reader);
         reject(signal!.reason);
-      };
+      });
       const reader: Reader<T> = {
         take,
         reject,
         resolve(taken) {
-          signal?.removeEventListener("abort", aborted);
+          listenNoMore();
           resolve(taken);
         },
       };
-      signal?.addEventListener("abort", aborted);
       this.#readers.push(reader);
       this.#serveReaders();
     });

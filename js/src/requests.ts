@@ -5,6 +5,7 @@ import type { CallEvent } from "./protocol/events.js";
 import type { Payload } from "./protocol/frames.js";
 import { openPayload, weightOf } from "./protocol/payload.js";
 import type { Session } from "./protocol/session.js";
+import { onAbort } from "./waiters.js";
 
 /** Bytes of items of one stream that may be on their way or unread. */
 const STREAM_CREDIT = 256 * 1024;
@@ -121,13 +122,12 @@ export class Requests {
       by === null
         ? undefined
         : setTimeout(() => pending.fail(this.#timedOut(pending)), Math.min(timeout, 2 ** 31 - 1));
-    const aborted = () => pending.fail(signal!.reason);
-    signal?.addEventListener("abort", aborted);
+    const listenNoMore = onAbort(signal, () => pending.fail(signal!.reason));
     return [
       pending,
       () => {
         clearTimeout(timer);
-        signal?.removeEventListener("abort", aborted);
+        listenNoMore();
         this.#drop(pending);
         this.admit();
       },

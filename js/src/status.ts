@@ -46,20 +46,23 @@ export function markOf({ unconfirmed, unstored, attached, ended, kept }: Facts):
 export class Status {
   #look: () => Facts;
   #listeners = new Set<() => void>();
-  #value: StatusValue;
+  #value: StatusValue | undefined;
   #told: StatusValue;
 
   constructor(look: () => Facts) {
     this.#look = look;
-    const { unconfirmed, unstored } = look();
-    this.#value = { state: markOf(look()), unconfirmed, unstored, since: Date.now() };
-    this.#told = this.#value;
+    this.#told = this.value;
   }
 
   /** What is so now: the same object until something changes. */
   get value(): StatusValue {
-    this.#refresh();
-    return this.#value;
+    const facts = this.#look();
+    const { unconfirmed, unstored } = facts;
+    const state = markOf(facts);
+    const old = this.#value;
+    const isSame = state === old?.state;
+    if (isSame && unconfirmed === old.unconfirmed && unstored === old.unstored) return old;
+    return (this.#value = { state, unconfirmed, unstored, since: isSame ? old.since : Date.now() });
   }
 
   /** Call `listener` whenever `value` has changed. Returns a function that ends it. */
@@ -75,23 +78,9 @@ export class Status {
 
   /** Look whether anything has changed, and tell the listeners. */
   update(): void {
-    if (this.value === this.#told) return;
-    this.#told = this.#value;
+    const { value } = this;
+    if (value === this.#told) return;
+    this.#told = value;
     for (const listener of [...this.#listeners]) listener();
-  }
-
-  #refresh(): void {
-    const facts = this.#look();
-    const { state, unconfirmed, unstored, since } = this.#value;
-    const now = markOf(facts);
-    if (now === state && facts.unconfirmed === unconfirmed && facts.unstored === unstored) {
-      return;
-    }
-    this.#value = {
-      state: now,
-      unconfirmed: facts.unconfirmed,
-      unstored: facts.unstored,
-      since: now === state ? since : Date.now(),
-    };
   }
 }

@@ -1,3 +1,9 @@
+/** Call `listener` when the signal is aborted, until the function that this returns is called. */
+export function onAbort(signal: AbortSignal | undefined, listener: () => void): () => void {
+  signal?.addEventListener("abort", listener);
+  return () => signal?.removeEventListener("abort", listener);
+}
+
 /** Promises that wait until a growing number has reached theirs. */
 export class Thresholds {
   // In order of their numbers: nearly every wait is for a higher number than the one before.

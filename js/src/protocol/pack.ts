@@ -249,56 +249,27 @@ function read(): unknown {
   if (first < 0x90) throw new RangeError("a map"); // FRAME-2
   if (first < 0xa0) return array(first & 15);
   if (first < 0xc0) return text(first & 31);
-  switch (first) {
-    case 0xc0:
-      return null;
-    case 0xc2:
-      return false;
-    case 0xc3:
-      return true;
-    case 0xc4:
-    case 0xc5:
-    case 0xc6:
-      return slice(uint(1 << (first - 0xc4)));
-    case 0xc7:
-    case 0xc8:
-    case 0xc9:
-      return extension(uint(1 << (first - 0xc7)));
-    case 0xca:
-    case 0xcb:
-      at += first === 0xca ? 4 : 8;
-      return undefined;
-    case 0xcc:
-    case 0xcd:
-    case 0xce:
-    case 0xcf:
-      return number(uint(1 << (first - 0xcc)));
-    case 0xd0:
-    case 0xd1:
-    case 0xd2:
-    case 0xd3: {
-      const size = 1 << (first - 0xd0);
-      const value = uint(size);
-      return value < 2 ** (8 * size - 1) ? number(value) : undefined;
-    }
-    case 0xd4:
-    case 0xd5:
-    case 0xd6:
-    case 0xd7:
-    case 0xd8:
-      return extension(1 << (first - 0xd4));
-    case 0xd9:
-    case 0xda:
-    case 0xdb:
-      return text(uint(1 << (first - 0xd9)));
-    case 0xdc:
-    case 0xdd:
-      return array(uint(first === 0xdc ? 2 : 4));
-    case 0xff: // fallthrough to the numbers below 0
-    default:
-      if (first >= 0xe0) return undefined;
-      throw new RangeError("no msgpack, or cut off"); // `first` is undefined behind the end
+  if (first < 0xc4) {
+    if (first === 0xc1) throw new RangeError("no msgpack");
+    return first === 0xc0 ? null : first === 0xc3;
   }
+  if (first < 0xc7) return slice(uint(1 << (first - 0xc4)));
+  if (first < 0xca) return extension(uint(1 << (first - 0xc7)));
+  if (first < 0xcc) {
+    at += first === 0xca ? 4 : 8; // a float
+    return undefined;
+  }
+  if (first < 0xd0) return number(uint(1 << (first - 0xcc)));
+  if (first < 0xd4) {
+    const size = 1 << (first - 0xd0);
+    const value = uint(size);
+    return value < 2 ** (8 * size - 1) ? number(value) : undefined;
+  }
+  if (first < 0xd9) return extension(1 << (first - 0xd4));
+  if (first < 0xdc) return text(uint(1 << (first - 0xd9)));
+  if (first < 0xde) return array(uint(first === 0xdc ? 2 : 4));
+  if (first >= 0xe0) return undefined; // below 0
+  throw new RangeError("a map, or cut off"); // `first` is undefined behind the end
 }
 
 const number = (value: number) => (value > MAX_NUMBER ? undefined : value);

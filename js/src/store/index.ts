@@ -83,6 +83,7 @@ export function indexedDB(name: string, options: IndexedDBOptions = {}): Store {
   if (!name) throw new TypeError('indexedDB(name): give the store a name, as in "orders"');
   return {
     async open(signal) {
+      if (!globalThis.indexedDB) throw new StoreLost(name, "this runtime has no IndexedDB");
       const held = new HeldDatabase(name, options);
       await held.open(signal);
       return held;

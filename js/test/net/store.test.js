@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StoreFull, connect } from "../../dist/index.js";
+import { indexedDB } from "../../dist/store/index.js";
 import { serve } from "./server.js";
 
 /** What a store on a disk has, in memory: it survives each "page" of a test. */
@@ -197,4 +198,18 @@ test("a page may begin offline, and be loaded anew before its server was ever re
   assert.deepEqual(server.ledger().map(([, message]) => message), ["a", "b"]);
   await next.close();
   await assert.rejects(connect(url, { offline: true }), TypeError);
+});
+
+test("where there is no IndexedDB, as in Node, the session is in memory", async (t) => {
+  const server = await serve(t);
+  const events = [];
+  const conn = await connect(`${server.url}/take`, {
+    store: indexedDB("orders"),
+    onEvent: ({ name, reason }) => events.push([name, reason]),
+  });
+  const receipt = conn.send("a");
+  await receipt.confirmed;
+  await assert.rejects(receipt.stored, { name: "StoreLost", message: /has no IndexedDB/ });
+  assert.match(String(events[0]), /^store lost,.*this runtime has no IndexedDB/);
+  await conn.close();
 });
