@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.transport import TransportClosed
@@ -40,6 +41,14 @@ and acks wait behind it."""
 
 BUFFER_LOOK_INTERVAL = 0.02
 """Seconds between two looks at a buffer that is full."""
+
+FREE_OPENINGS = 2
+"""WebSockets that may fail to open in a row until the server is asked first (:class:`Openings`)."""
+
+UNASKED = 10.0
+LONGEST_UNASKED = 90.0
+"""Seconds after an opening until the next one goes without asking: at first, and at most. Firefox
+forgets failures after 60 s and its present delay, which is below 5 s with these figures."""
 
 
 def adapt(ws: Any, *, max_frame: int | None = None) -> PyodideTransport:
@@ -75,23 +84,100 @@ async def dial(
         TimeoutError: There was no answer within ``open_timeout``.
         ValueError: The browser refuses this address.
     """
-    try:
-        websocket = js.WebSocket.new(uri, ffi.to_js(list(subprotocols or ())))
-    except ffi.JsException as error:
-        raise ValueError(f"no address of a WebSocket that the page may open: {error}") from error
-    transport = PyodideTransport(websocket, None)
-    try:
-        async with asyncio.timeout(open_timeout):
+    async with asyncio.timeout(open_timeout):
+        await OPENINGS.begin(uri)
+        try:
+            websocket = js.WebSocket.new(uri, ffi.to_js(list(subprotocols or ())))
+        except ffi.JsException as error:
+            raise ValueError(f"no address of a WebSocket that a page may open: {error}") from error
+        transport = PyodideTransport(websocket, None)
+        try:
             await transport.opened()
-    except BaseException:
-        transport.abort()
-        raise
+        except BaseException:
+            transport.abort()
+            raise
+    OPENINGS.succeeded()
     return transport
 
 
 def connect_options() -> frozenset[str]:
     """Return the names of the options of :func:`dial`."""
     return frozenset({"subprotocols", "open_timeout"})
+
+
+class Openings:
+    """How the WebSockets of this page have opened, and whether to ask first before the next one.
+
+    This is for Firefox, which holds each opening back for half as long again after one that failed,
+    up to a minute: so few may fail. Not every server and not every page lets itself be asked, so
+    now and then a WebSocket is opened without it.
+    """
+
+    def __init__(self) -> None:
+        navigator = getattr(js, "navigator", None)
+        self._holds_back = "Firefox/" in str(getattr(navigator, "userAgent", ""))
+        self._failed = 0  # in a row
+        self._unasked = 0.0  # when the next one goes without asking
+        self._asked = ""
+        self._may_ask = True
+        self._listens = False
+
+    async def begin(self, uri: str) -> None:
+        """Return when a WebSocket may be opened.
+
+        Raises:
+            OSError: The server did not answer by HTTP.
+        """
+        now = asyncio.get_running_loop().time()
+        asks = self._holds_back and self._may_ask and self._failed >= FREE_OPENINGS
+        if asks and now < self._unasked:
+            await self._ask(http_address(uri))
+        self._failed += 1
+        doublings = min(max(0, self._failed - FREE_OPENINGS), 8)
+        self._unasked = now + min(UNASKED * 2**doublings, LONGEST_UNASKED)
+
+    def succeeded(self) -> None:
+        """Note that a WebSocket is open."""
+        self._failed = 0
+
+    async def _ask(self, address: str) -> None:
+        if not self._listens:
+            self._listens = True  # for as long as the page lives
+            js.addEventListener("securitypolicyviolation", ffi.create_proxy(self._on_violation))
+        self._asked = address
+        ending = js.AbortController.new()
+        options = {
+            "mode": "no-cors",  # any answer will do; of another origin it has no status
+            "cache": "no-store",
+            "credentials": "omit",
+            "signal": ending.signal,
+        }
+        given = ffi.to_js(options, dict_converter=js.Object.fromEntries)
+        try:
+            answer = await js.fetch(address, given)
+            status = int(answer.status)
+        except ffi.JsException as error:
+            raise OSError(f"the server does not answer by HTTP: {error}") from error
+        finally:
+            ending.abort()
+        if status in (502, 503, 504):
+            raise OSError(f"a proxy answered {status}: its server is away")
+
+    def _on_violation(self, event: Any) -> None:
+        """The page's Content-Security-Policy does not let it ask: this comes behind the failure."""
+        if event.blockedURI == self._asked:
+            self._may_ask = False
+
+
+OPENINGS = Openings()
+"""One for all: Firefox counts for the page, and not for a connection."""
+
+
+def http_address(uri: str) -> str:
+    """Where to ask for a server. Without the query: a token in it may count once."""
+    parts = urlsplit(uri)
+    scheme = parts.scheme.replace("ws", "http", 1)
+    return parts._replace(scheme=scheme, path=parts.path or "/", query="", fragment="").geturl()
 
 
 class PyodideTransport(CallbackTransport):

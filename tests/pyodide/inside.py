@@ -8,10 +8,11 @@ import sys
 import time
 import traceback
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import js
 from pyodide.code import eval_code_async
-from pyodide.ffi import to_js
+from pyodide.ffi import create_proxy, to_js
 
 import reliable_ws
 from reliable_ws import Backoff, Config, Methods, connect, wrap
@@ -121,6 +122,36 @@ async def a_full_buffer_dies_with_its_websocket(proxied, _plain, http):
     raise AssertionError("the WebSocket is gone")
 
 
+async def few_websockets_are_opened_in_firefox(proxied, _plain, http):
+    """While the server is away, Firefox gets few reasons to hold the next WebSocket back."""
+    if "Firefox/" not in str(getattr(js.navigator, "userAgent", "")):
+        return "no Firefox"
+    made: list[int] = []
+    events: asyncio.Queue[str] = asyncio.Queue()
+    own = js.WebSocket
+    counting = "return class extends own { constructor(...a) { super(...a); made(); } }"
+    async with opened(proxied, SimpleNamespace(append=events.put_nowait)) as conn:
+        js.WebSocket = js.Function.new("own", "made", counting)(
+            own, create_proxy(lambda: made.append(1))
+        )
+        try:
+            await ask(http, "offline")
+            for _ in range(25):
+                while await events.get() != "attempt_failed":
+                    pass
+            tried = len(made)
+            await ask(http, "online")
+            began = time.monotonic()
+            await conn.send("back")
+            assert await conn.recv() == "back"
+            took = time.monotonic() - began
+        finally:
+            js.WebSocket = own
+    assert tried == 2, tried
+    assert took < 2, took
+    return took
+
+
 async def what_a_page_may_say(_proxied, plain, http):
     """CLOSE-26: codes of section 12 that a page must not say are 1000 at the peer."""
     said = []
@@ -227,6 +258,7 @@ SCENARIOS = [
     echo_through_cuts,
     calls_both_ways,
     a_full_buffer_dies_with_its_websocket,
+    few_websockets_are_opened_in_firefox,
     what_a_page_may_say,
     a_wrapped_websocket,
     what_the_docs_show,

@@ -111,6 +111,11 @@ class Serving:
                 struck = self.proxy.reset()
                 self.proxy.resume()
                 return struck
+            case "offline":
+                self.proxy.refuse(listening=False)
+                return self.proxy.reset()
+            case "online":
+                return self.proxy.accept()
             case "stall":
                 return self.proxy.stall()
             case "closed":
