@@ -7,9 +7,9 @@ import re
 from reliable_ws.driver.failures import (
     ATTEMPTS,
     FEW,
-    NEVER,
     PASSING_STATUSES,
     REFUSING_STATUSES,
+    UNLIMITED,
     FailureKind,
     Stage,
 )
@@ -18,7 +18,7 @@ from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "reconnecting.md").read_text()
 ROWS = [row.strip("| ").split(" | ") for row in re.findall(r"^\|.*\|$", PAGE, re.MULTILINE)[2:]]
-WORDS = {"repeated": NEVER, "5 times": FEW, "raised": 1, "ends it": 1}
+WORDS = {"repeated": UNLIMITED, "5 times": FEW, "raised": 1, "ends it": 1}
 
 
 def test_how_many_attempts_there_are():
