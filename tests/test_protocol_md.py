@@ -26,7 +26,7 @@ from reliable_ws.protocol.calls import fragments, incoming
 from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.payload import seal_weight
-from tests.vectors.stage import frame_from, to_json, value_from
+from tests.vectors.conversation import frame_from, to_json, value_from
 
 ROOT = Path(__file__).parent.parent
 NO_TAGS = {"SHA", "UTF"}

@@ -6,7 +6,7 @@ import asyncio
 
 from reliable_ws import Sessions, wrap
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import start, until
+from tests.aio.memory_network import start, until
 
 
 class Host:

@@ -17,10 +17,19 @@ from reliable_ws import (
     SessionLost,
     State,
 )
-from tests.aio.stage import Stage, now, on_stage, paired, rest, start, take, turns
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    paired,
+    rest,
+    start,
+    take,
+    turns,
+)
 
 
-@on_stage
+@on_virtual_clock
 async def test_waiting_receipts_learn_what_close_learns():
     async with paired() as (_, client, server):
         receipts = [await client.send(n) for n in range(4)]
@@ -39,9 +48,9 @@ async def _wait(receipt):
     await receipt
 
 
-@on_stage
+@on_virtual_clock
 async def test_abort_ends_both_sides_at_once():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         receipt = await client.send("x")
         reading = start(server.recv())
         assert await reading == "x"
@@ -64,10 +73,10 @@ async def test_abort_ends_both_sides_at_once():
         with pytest.raises(ConnectionClosedError):
             await client.send("more")
         assert unread.outcome in (Outcome.UNKNOWN, Outcome.CONFIRMED)
-        assert "closed" in stage.names()
+        assert "closed" in net.names()
 
 
-@on_stage
+@on_virtual_clock
 async def test_abort_wakes_everybody():
     async with paired(config=Config(outbox_messages=1)) as (_, client, _server):
         receipt = await client.send(0)
@@ -89,11 +98,11 @@ async def test_abort_wakes_everybody():
         assert [type(r) for r in results] == expected
 
 
-@on_stage
+@on_virtual_clock
 async def test_abort_while_the_writer_is_stuck():
     config = Config(outbox_bytes=2**20)
-    async with paired(config=config, limit=1000) as (stage, client, _server):
-        stage.freeze()
+    async with paired(config=config, limit=1000) as (net, client, _server):
+        net.freeze()
         for _ in range(10):
             await client.send(bytes(5000))
             await turns()
@@ -102,15 +111,15 @@ async def test_abort_while_the_writer_is_stuck():
         assert not [t for t in asyncio.all_tasks() if "LinkIO._write" in repr(t)]
 
 
-@on_stage
+@on_virtual_clock
 async def test_abort_while_a_websocket_is_being_opened_leaves_nothing_behind():
-    stage = Stage()
+    net = MemoryNetwork()
 
     async def never():
         await asyncio.sleep(1000)
 
-    client, server = await stage.pair(reopen=never)
-    stage.cut()
+    client, server = await net.pair(reopen=never)
+    net.cut()
     await asyncio.sleep(5)
     client.abort()
     await turns()
@@ -118,15 +127,15 @@ async def test_abort_while_a_websocket_is_being_opened_leaves_nothing_behind():
     server.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_giving_up_while_a_websocket_is_being_opened_leaves_nothing_behind():
-    stage = Stage(config=Config(session_ttl=15, open_timeout=10))
+    net = MemoryNetwork(config=Config(session_ttl=15, open_timeout=10))
 
     async def never():
         await asyncio.sleep(1000)
 
-    client, server = await stage.pair(reopen=never)
-    stage.cut()
+    client, server = await net.pair(reopen=never)
+    net.cut()
     await client.wait_closed()
     assert now() == 15
     await turns()

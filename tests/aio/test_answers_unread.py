@@ -9,7 +9,7 @@ from reliable_ws.protocol.codec import decode, encode
 from reliable_ws.protocol.frames import CallAck, Calls, Fault, Reply, Request
 from reliable_ws.protocol.session import Session
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, start, until
+from tests.aio.memory_network import on_virtual_clock, start, until
 
 
 class Asker:
@@ -62,7 +62,7 @@ def working(size):
     return ran, methods
 
 
-@on_stage
+@on_virtual_clock
 async def test_no_handler_starts_while_its_peer_receives_nothing():
     """CALL-45"""
     ran, methods = working(600)
@@ -83,7 +83,7 @@ async def test_no_handler_starts_while_its_peer_receives_nothing():
     await asker.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_nor_when_all_of_it_was_asked_for_at_once():
     """CALL-45"""
     ran, methods = working(600)
@@ -101,7 +101,7 @@ async def test_nor_when_all_of_it_was_asked_for_at_once():
     await asker.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_waits_is_turned_away_when_the_connection_closes():
     """CALL-45, CALL-11"""
     ran, methods = working(1100)

@@ -20,7 +20,7 @@ from reliable_ws import (
 )
 from reliable_ws.testing.memory import pair
 
-from .stage import Stage, now, on_stage, turns, until
+from .memory_network import MemoryNetwork, now, on_virtual_clock, turns, until
 
 
 class HandshakeError(Exception):
@@ -45,13 +45,13 @@ def answering(*answers, then=None):
     return reopen
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_session_that_is_refused_ends_after_a_few_attempts_and_says_why():
-    stage = Stage()
+    net = MemoryNetwork()
     refused = HandshakeError(403)
-    client, _ = await stage.pair(reopen=answering(then=refused), reconnect=Backoff(longest=1))
+    client, _ = await net.pair(reopen=answering(then=refused), reconnect=Backoff(longest=1))
     receipt = await client.send("x")
-    stage.cut()
+    net.cut()
     with pytest.raises(SessionLost, match=r"HTTP 403 \(5 times\)") as lost:
         await client.recv()
     assert lost.value.__cause__ is refused
@@ -61,34 +61,34 @@ async def test_a_session_that_is_refused_ends_after_a_few_attempts_and_says_why(
     assert undelivered.value.report.ending == lost.value.ending
     await turns()
     tried = ["attempt_failed"] * 5
-    assert stage.names() == ["opened", "detached", *tried, "session_lost", "closed"]
-    attempts = [event.attempt for event in stage.events if event.name == "attempt_failed"]
+    assert net.names() == ["opened", "detached", *tried, "session_lost", "closed"]
+    attempts = [event.attempt for event in net.events if event.name == "attempt_failed"]
     assert [attempt.number for attempt in attempts] == [1, 2, 3, 4, 5]
     assert [attempt.final for attempt in attempts] == [False] * 4 + [True]
-    event = stage.events[2]
+    event = net.events[2]
     assert (event.connection, event.code, event.reason) == (client, 403, "HTTP 403")
     assert event.attempt.resuming
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_policy_may_give_up_at_once_or_never():
     for policy, attempts in ((lambda _: False, 1), (lambda attempt: attempt.number < 9, 9)):
-        stage = Stage()
+        net = MemoryNetwork()
         reopen = answering(then=HandshakeError(401))
-        client, _ = await stage.pair(reopen=reopen, retry=policy)
-        stage.cut()
+        client, _ = await net.pair(reopen=reopen, retry=policy)
+        net.cut()
         with pytest.raises(SessionLost, match="HTTP 401"):
             await client.recv()
         await turns()
-        assert stage.names().count("attempt_failed") == attempts
+        assert net.names().count("attempt_failed") == attempts
 
 
-@on_stage
+@on_virtual_clock
 async def test_no_attempt_begins_before_the_server_wants_it():
-    stage = Stage()
+    net = MemoryNetwork()
     busy = HandshakeError(503, **{"Retry-After": "20"})
-    client, _ = await stage.pair(reopen=answering(busy, then=stage), reconnect=Backoff())
-    stage.cut()
+    client, _ = await net.pair(reopen=answering(busy, then=net), reconnect=Backoff())
+    net.cut()
     began = now()
     await until(lambda: client.stats.resumes)
     assert 20 <= now() - began < 22
@@ -96,9 +96,9 @@ async def test_no_attempt_begins_before_the_server_wants_it():
     await turns()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_websocket_without_a_welcome_is_an_attempt_that_failed():
-    stage = Stage()
+    net = MemoryNetwork()
 
     class Deaf:
         async def open(self):
@@ -107,22 +107,22 @@ async def test_a_websocket_without_a_welcome_is_an_attempt_that_failed():
             return near
 
     deaf = answering(then=Deaf())
-    client, _ = await stage.pair(reopen=deaf, config=Config(session_ttl=5))
-    stage.cut()
+    client, _ = await net.pair(reopen=deaf, config=Config(session_ttl=5))
+    net.cut()
     with pytest.raises(SessionLost, match="no contact with the peer; last attempt: "):
         await client.recv()
-    names = stage.names()
+    names = net.names()
     assert names.count("detached") == 1
     assert names.count("attempt_failed") > 2
 
 
-@on_stage
+@on_virtual_clock
 async def test_attempts_are_logged_with_their_session(caplog):
     caplog.set_level(logging.INFO, "reliable_ws")
     caplog.clear()
-    stage = Stage()
-    client, _ = await stage.pair(reopen=answering(HandshakeError(502), then=stage))
-    stage.cut()
+    net = MemoryNetwork()
+    client, _ = await net.pair(reopen=answering(HandshakeError(502), then=net))
+    net.cut()
     await until(lambda: client.stats.resumes)
     client.abort()
     await turns()
@@ -136,12 +136,12 @@ async def test_attempts_are_logged_with_their_session(caplog):
 # ------------------------------------------------------------------ at once
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_next_attempt_begins_at_once():
-    stage = Stage()
+    net = MemoryNetwork()
     slow = Backoff(initial=1000, longest=1000)
-    client, server = await stage.pair(reconnect=slow, config=Config(session_ttl=5000))
-    stage.cut()
+    client, server = await net.pair(reconnect=slow, config=Config(session_ttl=5000))
+    net.cut()
     await until(lambda: client.state is State.DETACHED)
     before = now()
     client.reconnect_now()
@@ -153,7 +153,7 @@ async def test_the_next_attempt_begins_at_once():
     await server.wait_closed()
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_opens_no_websocket_says_so():
     near, far = pair()
     client, server = await asyncio.gather(wrap(near), wrap(far))
@@ -166,7 +166,7 @@ async def test_what_opens_no_websocket_says_so():
 # ------------------------------------------------------------------ one session after the other
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_loop_over_connect_tells_of_its_attempts_and_raises_what_is_final():
     events = []
     connecting = connect("ws://x", on_event=events.append, reconnect=Backoff(longest=1))

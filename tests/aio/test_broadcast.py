@@ -10,14 +10,14 @@ import pytest
 from reliable_ws import Config, MessageTooLarge, NotSerializable, OutboxFull, broadcast, wrap
 from reliable_ws.sync import broadcast as broadcast_in_threads
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, turns
+from tests.aio.memory_network import on_virtual_clock, turns
 
 LONG = "long" * 1000
 FULL = "broadcast() skipped 1 of 2 connections: <Connection"
 
 
 @contextlib.asynccontextmanager
-async def room(*configs):
+async def connected(*configs):
     """Both ends of a connection for each of these configurations of a client."""
     ends = []
     for config in configs:
@@ -31,9 +31,9 @@ async def room(*configs):
                 connection.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_everybody_gets_it_and_who_has_left_is_skipped(caplog):
-    async with room(None, None, None) as (clients, servers):
+    async with connected(None, None, None) as (clients, servers):
         clients[1].abort()
         await turns()
         broadcast(iter(servers), {"price": 17})
@@ -42,9 +42,9 @@ async def test_everybody_gets_it_and_who_has_left_is_skipped(caplog):
         assert not caplog.records
 
 
-@on_stage
+@on_virtual_clock
 async def test_who_has_no_room_is_skipped_and_logged_or_raised(caplog):
-    async with room(None, Config(max_message=1000)) as (clients, servers):
+    async with connected(None, Config(max_message=1000)) as (clients, servers):
         broadcast(servers, LONG)
         assert await clients[0].recv() == LONG
         assert FULL in caplog.text
@@ -57,7 +57,7 @@ async def test_who_has_no_room_is_skipped_and_logged_or_raised(caplog):
         assert repr(servers[1]) in error.__notes__[0]
         assert not caplog.records
         assert servers[1].stats.sent == 0
-    async with room(Config(outbox_messages=1)) as (clients, _):
+    async with connected(Config(outbox_messages=1)) as (clients, _):
         broadcast(clients, "fits")
         waiting = asyncio.get_running_loop().create_task(clients[0].send("waits"))
         await turns()
@@ -67,9 +67,9 @@ async def test_who_has_no_room_is_skipped_and_logged_or_raised(caplog):
         waiting.cancel()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_mistake_sends_it_to_nobody():
-    async with room(None) as (clients, servers):
+    async with connected(None) as (clients, servers):
         with pytest.raises(NotSerializable):
             broadcast(servers, object())
         with pytest.raises(TypeError, match=r"connections must be of reliable_ws, not <.*Mem"):

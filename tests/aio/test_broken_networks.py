@@ -9,29 +9,40 @@ import pytest
 
 from reliable_ws import Config, Outcome, SessionLost, State
 from reliable_ws.testing.virtual_clock import run
-from tests.aio.stage import Stage, block, now, on_stage, paired, rest, settle, start, take, turns
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    block,
+    now,
+    on_virtual_clock,
+    paired,
+    rest,
+    settle,
+    start,
+    take,
+    turns,
+)
 
 # -- networks that hang --------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_half_open_network_is_left_after_the_idle_timeout():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await asyncio.sleep(60)
         assert client.state is State.OPEN  # heartbeats
-        stage.freeze()
+        net.freeze()
         began = now()
         await client.send("x")
         assert await server.recv() == "x"
         assert 13 <= now() - began <= 21
-        assert stage.names() == ["opened", "detached", "resumed"]
+        assert net.names() == ["opened", "detached", "resumed"]
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("frozen", ["near", "far"])
 async def test_a_network_that_hangs_one_way(frozen):
-    async with paired() as (stage, client, server):
-        (stage.wire if frozen == "near" else stage.wire.peer).freeze()
+    async with paired() as (net, client, server):
+        (net.wire if frozen == "near" else net.wire.peer).freeze()
         for n in range(100):
             await client.send(n)
             await server.send(n)
@@ -39,11 +50,11 @@ async def test_a_network_that_hangs_one_way(frozen):
         assert await take(client, 100) == list(range(100))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_writer_that_is_stuck_does_not_keep_the_session_from_going_on():
     config = Config(outbox_bytes=2**20)
-    async with paired(config=config, limit=1000) as (stage, client, server):
-        stage.freeze()
+    async with paired(config=config, limit=1000) as (net, client, server):
+        net.freeze()
         for n in range(20):
             await client.send(bytes([n]) * 2000)
             await turns(5)
@@ -54,12 +65,12 @@ async def test_a_writer_that_is_stuck_does_not_keep_the_session_from_going_on():
         assert not [t for t in asyncio.all_tasks() if t.get_coro().__name__ == "_write"]
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("seconds", [20.5, 30, 60, 119, 1000])
 @pytest.mark.parametrize("when", ["idle", "streaming", "waiting"])
 async def test_a_session_survives_a_blocked_event_loop(seconds, when):
     """Time in which we did not run is not the peer's fault."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         if when == "streaming":
             for n in range(100):
                 await client.send(n)
@@ -74,23 +85,23 @@ async def test_a_session_survives_a_blocked_event_loop(seconds, when):
         assert await (reading or server.recv()) == "alive"
         assert client.state is server.state is State.OPEN
         if seconds >= 30:  # else it may look like a peer that fell silent just now
-            assert stage.names() == ["opened"]
+            assert net.names() == ["opened"]
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("seconds", [30, 60, 100, 1000])
 async def test_a_detached_session_survives_a_blocked_event_loop(seconds):
-    async with paired() as (stage, client, server):
-        stage.closed = True
-        stage.cut()
+    async with paired() as (net, client, server):
+        net.closed = True
+        net.cut()
         await client.send("x")
         await asyncio.sleep(1)
         block(seconds)
-        stage.closed = False
+        net.closed = False
         assert await server.recv() == "x"
 
 
-@on_stage
+@on_virtual_clock
 async def test_closing_survives_a_blocked_event_loop():
     async with paired() as (_, client, server):
         await client.send("x")
@@ -106,23 +117,23 @@ async def test_closing_survives_a_blocked_event_loop():
 # -- frames that are too large -------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("limit", [5000, 20_000, 100_000])
 @pytest.mark.parametrize("way", ["up", "down"])
 async def test_a_transport_that_takes_less_than_it_announced(limit, way):
     """Each 1009 halves the frames, until they fit; big messages go in parts (PART-6)."""
-    stage = Stage()
-    stage_open = stage.open
+    net = MemoryNetwork()
+    net_open = net.open
 
     async def narrow():
-        near = await stage_open()
+        near = await net_open()
         # the ends have announced what pair() says; what they take is less
         end = near.peer if way == "up" else near
         end._arrive = _narrow(end, limit)
         return near
 
-    stage.open = narrow
-    client, server = await stage.pair(reopen=narrow)
+    net.open = narrow
+    client, server = await net.pair(reopen=narrow)
     sender, receiver = (client, server) if way == "up" else (server, client)
     big = bytes(300_000)
     await sender.send("small")
@@ -145,23 +156,23 @@ def _narrow(end, limit):
     return arrive
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_transport_that_takes_next_to_nothing_ends_the_session():
-    stage = Stage()
-    stage_open = stage.open
+    net = MemoryNetwork()
+    net_open = net.open
 
     async def narrow():
-        near = await stage_open()
+        near = await net_open()
         near.peer._arrive = _narrow(near.peer, 1000)
         return near
 
-    stage.open = narrow
-    client, server = await stage.pair(reopen=narrow)
+    net.open = narrow
+    client, server = await net.pair(reopen=narrow)
     await client.send(bytes(100_000))
     with pytest.raises(SessionLost) as caught:
         await client.recv()
     assert caught.value.code == 1009
-    assert len(stage.wires) <= 12
+    assert len(net.wires) <= 12
     assert client.report.count(Outcome.CONFIRMED) == 0
     server.abort()
 
@@ -169,12 +180,12 @@ async def test_a_transport_that_takes_next_to_nothing_ends_the_session():
 # -- what should not happen ----------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("broken", ["send", "send_now"])
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_a_transport_that_raises_what_it_may_not_is_replaced(broken, side, caplog):
     """A bug in an adapter costs a WebSocket, not a message, and nobody waits for ever."""
-    async with paired(limit=1000) as (stage, client, server):
+    async with paired(limit=1000) as (net, client, server):
 
         def fail(*_):
             setattr(end, broken, getattr(type(end), broken).__get__(end))
@@ -184,7 +195,7 @@ async def test_a_transport_that_raises_what_it_may_not_is_replaced(broken, side,
             fail()
 
         sender, receiver = (client, server) if side == "client" else (server, client)
-        end = stage.wire if side == "client" else stage.wire.peer
+        end = net.wire if side == "client" else net.wire.peer
         setattr(end, broken, fail if broken == "send_now" else fail_later)
         if broken == "send":
             end.send_now = lambda _: False
@@ -197,13 +208,13 @@ async def test_a_transport_that_raises_what_it_may_not_is_replaced(broken, side,
         caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_a_reader_that_dies_takes_nobody_with_it(side, caplog):
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         waiting = [start(client.recv()), start(client.flush())]
         await turns()
-        end = stage.wire if side == "client" else stage.wire.peer
+        end = net.wire if side == "client" else net.wire.peer
         end._inbox = Broken()
         await client.send("x")
         await server.send("y")
@@ -227,12 +238,12 @@ def test_every_task_is_referred_to_by_somebody(seed):
     """The collector runs in every turn: it destroys a task that only waits."""
 
     async def scenario():
-        async with paired(limit=1000) as (stage, client, server):
+        async with paired(limit=1000) as (net, client, server):
             for n in range(10):
                 await client.send(bytes([n]) * 300)
                 await server.send(n)
                 if n % 5 == 4:
-                    stage.cut()
+                    net.cut()
             assert [m[0] for m in await take(server, 10)] == list(range(10))
             assert await take(client, 10) == list(range(10))
 

@@ -8,8 +8,8 @@ import contextlib
 import pytest
 
 from reliable_ws import Backoff, Config, NotTaken, OutcomeUnknown
+from tests.aio.memory_network import paired, registry, start, turns, until
 from tests.aio.sockets import through_a_proxy
-from tests.aio.stage import paired, registry, start, turns, until
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
@@ -21,10 +21,10 @@ CUTS = (None, 0, 2, 4, 6, 9, 14)
 # -- cancelled at every point ----------------------------------------------------------------------
 
 
-async def cut_after(stage, patience):
+async def cut_after(net, patience):
     if patience is not None:
         await turns(patience)
-        stage.cut()
+        net.cut()
 
 
 @pytest.mark.parametrize("at", ["suspended", "completed"])
@@ -40,8 +40,8 @@ def test_a_request_cancelled_at_every_suspension(patience, at):
             await asyncio.sleep(5)
             return value
 
-        async with paired(PROMPT, methods=registry(work)) as (stage, client, server):
-            cutting = start(cut_after(stage, patience))
+        async with paired(PROMPT, methods=registry(work)) as (net, client, server):
+            cutting = start(cut_after(net, patience))
             outcome = await attempt.run(client.request("work", [bytes(9000)], timeout=60))
             assert outcome.how == ("cancelled" if outcome.reached else "returned")
             await cutting
@@ -74,8 +74,8 @@ def test_a_stream_cancelled_at_every_suspension(patience, at):
             finally:
                 ended.append(upto)
 
-        async with paired(PROMPT, methods=registry(count)) as (stage, client, server):
-            cutting = start(cut_after(stage, patience))
+        async with paired(PROMPT, methods=registry(count)) as (net, client, server):
+            cutting = start(cut_after(net, patience))
             got = []
 
             async def read():

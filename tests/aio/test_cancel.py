@@ -14,8 +14,8 @@ import contextlib
 import pytest
 
 from reliable_ws import Config, ConnectionClosed
-from tests.aio.scene import Scene, cancelled_everywhere, in_all_networks
-from tests.aio.stage import iterate, receive, start, take, turns
+from tests.aio.cancelled_pair import CancelledPair, cancelled_everywhere, in_all_networks
+from tests.aio.memory_network import iterate, receive, start, take, turns
 
 # -- receiving -----------------------------------------------------------------------------------
 
@@ -24,45 +24,45 @@ from tests.aio.stage import iterate, receive, start, take, turns
 @in_all_networks
 @pytest.mark.parametrize("timeout", [None, 100])
 async def test_recv(attempt, network, timeout):
-    async with Scene(network) as scene:
+    async with CancelledPair(network) as pair:
 
         async def sender():
             await asyncio.sleep(0.01)
-            scene.strike()
+            pair.strike()
             for n in range(3):
-                await scene.client.send(n)
+                await pair.client.send(n)
 
         sending = start(sender())
-        outcome = await attempt.run(scene.server.recv(timeout=timeout))
+        outcome = await attempt.run(pair.server.recv(timeout=timeout))
         got = [outcome.value] if outcome.how == "returned" else []
         assert got == ([] if outcome.how == "cancelled" else [0])
-        assert got + await take(scene.server, 3 - len(got)) == [0, 1, 2]
+        assert got + await take(pair.server, 3 - len(got)) == [0, 1, 2]
         await sending
 
 
 @cancelled_everywhere(fewest=2)
 async def test_recv_in_a_long_row(attempt):
     """Also at the yields that let others run."""
-    async with Scene() as scene:
+    async with CancelledPair() as pair:
         got = []
 
         async def reader():
             while len(got) < 2500:
-                got.append(await scene.server.recv())
+                got.append(await pair.server.recv())
 
         for n in range(2500):
-            await scene.client.send(n)
+            await pair.client.send(n)
         await attempt.run(reader())
-        got += await take(scene.server, 2500 - len(got))
+        got += await take(pair.server, 2500 - len(got))
         assert got == list(range(2500))
 
 
 @cancelled_everywhere(fewest=4)
 @pytest.mark.parametrize("way", ["async for", "deliveries", "recv"])
 async def test_one_of_several_readers(attempt, way):
-    async with Scene() as scene:
+    async with CancelledPair() as pair:
         mine, others = [], []
-        server = scene.server
+        server = pair.server
 
         async def reader():
             if way == "async for":
@@ -82,33 +82,33 @@ async def test_one_of_several_readers(attempt, way):
         async def sender():
             for n in range(12):
                 await asyncio.sleep(0.001)
-                await scene.client.send(2 * n)
-                await scene.client.send(2 * n + 1)
-            await scene.client.finish()
+                await pair.client.send(2 * n)
+                await pair.client.send(2 * n + 1)
+            await pair.client.finish()
 
         working = [start(other()), start(sender()), start(other())]
         await attempt.run(reader())
         await asyncio.gather(*working)
         assert sorted(mine + others) == list(range(24))
         assert mine == sorted(mine)
-        await scene.client.flush()
+        await pair.client.flush()
 
 
 @cancelled_everywhere
 async def test_waiting_for_the_last_delivery(attempt):
-    async with Scene() as scene:
+    async with CancelledPair() as pair:
 
         async def reader():
-            return [d async for d in scene.server.deliveries()]
+            return [d async for d in pair.server.deliveries()]
 
-        await scene.client.send("x")
-        closing = start(scene.client.close())
+        await pair.client.send("x")
+        closing = start(pair.client.close())
         outcome = await attempt.run(reader())
         if outcome.how == "returned":
             outcome.value[0].confirm()
             await closing
         else:
-            scene.server.abort()
+            pair.server.abort()
             await asyncio.gather(closing, return_exceptions=True)
 
 
@@ -120,8 +120,8 @@ async def test_waiting_for_the_last_delivery(attempt):
 @pytest.mark.parametrize("timeout", [None, 100])
 async def test_send_waiting_for_room(attempt, network, timeout):
     """Whenever send raises, nothing was accepted."""
-    async with Scene(network, config=Config(outbox_messages=2)) as scene:
-        client, server = scene.client, scene.server
+    async with CancelledPair(network, config=Config(outbox_messages=2)) as pair:
+        client, server = pair.client, pair.server
         accepted = [0, 1, *range(10, 13), *range(20, 23)]
 
         async def neighbour(first):
@@ -130,7 +130,7 @@ async def test_send_waiting_for_room(attempt, network, timeout):
 
         async def reader():
             await asyncio.sleep(0.01)
-            scene.strike()
+            pair.strike()
             return [await server.recv() for _ in range(len(accepted))]
 
         await client.send(0)
@@ -162,18 +162,18 @@ async def test_send_waiting_for_room(attempt, network, timeout):
 @cancelled_everywhere(fewest=2)
 async def test_send_in_a_long_row(attempt):
     """Also at the yields that let others run."""
-    async with Scene() as scene:
+    async with CancelledPair() as pair:
         accepted = 0
 
         async def sender():
             nonlocal accepted
             for n in range(3000):
-                await scene.client.send(n)
+                await pair.client.send(n)
                 accepted += 1
 
         await attempt.run(sender())
-        await scene.client.send("end")
-        got = await take(scene.server, accepted + 1)
+        await pair.client.send("end")
+        got = await take(pair.server, accepted + 1)
         assert got == [*range(accepted), "end"]
 
 
@@ -181,24 +181,24 @@ async def test_send_in_a_long_row(attempt):
 @in_all_networks
 @pytest.mark.parametrize("what", ["flush", "flush in time", "receipt"])
 async def test_waiting_for_confirmation(attempt, network, what):
-    async with Scene(network) as scene:
-        receipts = [await scene.client.send(n) for n in range(3)]
+    async with CancelledPair(network) as pair:
+        receipts = [await pair.client.send(n) for n in range(3)]
 
         async def wait(receipt):
             await receipt
 
         async def reader():
             await asyncio.sleep(0.01)
-            scene.strike()
-            assert await take(scene.server, 3) == [0, 1, 2]
+            pair.strike()
+            assert await take(pair.server, 3) == [0, 1, 2]
 
         coroutine = {
-            "flush": scene.client.flush,
-            "flush in time": lambda: scene.client.flush(timeout=100),
+            "flush": pair.client.flush,
+            "flush in time": lambda: pair.client.flush(timeout=100),
             "receipt": lambda: wait(receipts[1]),
         }[what]()
         others = [start(wait(receipts[1])), start(wait(receipts[2])), start(reader())]
         await attempt.run(coroutine)
         await asyncio.gather(*others)  # other waiters are not touched
         await receipts[0]
-        await scene.client.flush()
+        await pair.client.flush()

@@ -10,8 +10,8 @@ import pytest
 from reliable_ws import Connection, DeliveryError, Sessions, wrap
 from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
-from tests.aio.scene import cancelled_everywhere
-from tests.aio.stage import rest, settle, start, take, turns, until
+from tests.aio.cancelled_pair import cancelled_everywhere
+from tests.aio.memory_network import rest, settle, start, take, turns, until
 
 
 @cancelled_everywhere

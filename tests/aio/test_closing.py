@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from reliable_ws import Config, ConnectionClosed, ConnectionClosedError, End, NotTaken, State
-from tests.aio.stage import now, on_stage, paired, rest, start, take, turns
+from tests.aio.memory_network import now, on_virtual_clock, paired, rest, start, take, turns
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_returns_when_everything_is_taken():
     async with paired() as (_, client, server):
         for n in range(100):
@@ -31,7 +31,7 @@ async def test_close_returns_when_everything_is_taken():
         assert client.state is server.state is State.CLOSED
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_final_message_is_delivered_though_it_is_read_much_later():
     async with paired() as (_, client, server):
         await server.send("goodbye")
@@ -42,7 +42,7 @@ async def test_a_final_message_is_delivered_though_it_is_read_much_later():
         await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_twice_at_once_and_again():
     async with paired() as (_, client, server):
         await client.send("x")
@@ -55,19 +55,19 @@ async def test_close_twice_at_once_and_again():
         assert client.close_code == 1000
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_from_both_sides_at_once():
     async with paired() as (_, client, server):
         await asyncio.gather(client.close(), server.close())
         assert client.report.ending.kind is server.report.ending.kind is End.FINISHED
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_initiator_closes_the_websocket():
     """The acceptor's last word must not be overtaken by its close (CLOSE-19)."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         closed_by = []
-        for end in (stage.wire, stage.wire.peer):
+        for end in (net.wire, net.wire.peer):
             end.close = _noting(end, closed_by)
         await asyncio.gather(client.close(), server.close())
         await turns()
@@ -82,15 +82,15 @@ def _noting(end, closed_by):
     return close
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_peer_that_does_not_close_its_websocket_is_not_waited_for():
-    async with paired() as (stage, client, server):
-        stage.wire.close = _never
+    async with paired() as (net, client, server):
+        net.wire.close = _never
         closing = start(client.close())
         began = now()
         await server.close()
         assert now() - began <= 5
-        stage.wire.abort()
+        net.wire.abort()
         await closing
 
 
@@ -98,7 +98,7 @@ async def _never(*_):
     await asyncio.sleep(1000)
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_from_both_sides_with_messages_that_nobody_takes():
     async with paired() as (_, client, server):
         for conn in (client, server):
@@ -113,7 +113,7 @@ async def test_close_from_both_sides_with_messages_that_nobody_takes():
                 await conn.close()
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_with_both_windows_full():
     config = Config(window_messages=2, window_bytes=1000)
     async with paired(config=config) as (_, client, server):
@@ -132,7 +132,7 @@ async def _send_all(conn, messages):
         await conn.send(message)
 
 
-@on_stage
+@on_virtual_clock
 async def test_half_close_one_way_then_the_other():
     async with paired() as (_, client, server):
         await client.send("question")
@@ -146,7 +146,7 @@ async def test_half_close_one_way_then_the_other():
         await asyncio.gather(client.close(), server.close())
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_with_code_and_reason():
     async with paired() as (_, client, server):
         closing = start(client.close(4321, "ü" * 500))
@@ -160,7 +160,7 @@ async def test_close_with_code_and_reason():
             assert conn.close_code == 4321
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_code_that_may_not_be_sent_is_refused_and_nothing_happens():
     async with paired() as (_, client, server):
         for call in (client.close, client.finish):
@@ -172,22 +172,22 @@ async def test_a_code_that_may_not_be_sent_is_refused_and_nothing_happens():
         assert await server.recv() == "still open"
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_while_reconnecting_waits_for_the_new_websocket():
-    async with paired() as (stage, client, server):
-        stage.closed = True
-        stage.cut()
+    async with paired() as (net, client, server):
+        net.closed = True
+        net.cut()
         await client.send("after the cut")
         closing = [start(client.close()), start(rest(server))]
         await asyncio.sleep(5)
         assert client.state is State.CLOSING
-        stage.closed = False
+        net.closed = False
         assert (await closing[1]) == ["after the cut"]
         await server.close()
         await closing[0]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_cancelled_close_goes_on():
     async with paired() as (_, client, server):
         await client.send("x")

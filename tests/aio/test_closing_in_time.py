@@ -9,42 +9,51 @@ import asyncio
 import pytest
 
 from reliable_ws import Backoff, Config, ConnectionClosed, DeliveryError, End, Outcome
-from tests.aio.stage import now, on_stage, paired, registry, rest, start, turns, until
+from tests.aio.memory_network import (
+    now,
+    on_virtual_clock,
+    paired,
+    registry,
+    rest,
+    start,
+    turns,
+    until,
+)
 
 BOUNDED = Config(close_progress_timeout=3, close_timeout=8, session_ttl=30)
 
 
-@on_stage(seeds=range(10))
+@on_virtual_clock(seeds=range(10))
 @pytest.mark.parametrize("began_before", [True, False])
 async def test_close_does_not_sleep_through_its_time(began_before):
     """The pauses between attempts would grow beyond what close() waits for progress."""
-    async with paired({"reconnect": Backoff(30, 1, 30)}) as (stage, client, server):
+    async with paired({"reconnect": Backoff(30, 1, 30)}) as (net, client, server):
         await client.send("x")
         closing = start(client.close()) if began_before else None
-        stage.closed = True
-        stage.cut()
+        net.closed = True
+        net.cut()
         await turns()
         closing = closing or start(client.close())
         await asyncio.sleep(9)
-        stage.closed = False
+        net.closed = False
         assert await rest(server) == ["x"]
         await server.close()
         await closing
         assert now() < 20
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("how", ["cut", "freeze", "silent peer"])
 async def test_close_is_bounded_when_nobody_answers(how):
-    async with paired(config=BOUNDED) as (stage, client, _server):
+    async with paired(config=BOUNDED) as (net, client, _server):
         await client.send("x")
         await asyncio.sleep(0.01)
         await client.send("y")
         if how == "cut":
-            stage.closed = True
-            stage.cut()
+            net.closed = True
+            net.cut()
         elif how == "freeze":
-            stage.freeze()
+            net.freeze()
         began = now()
         with pytest.raises(DeliveryError) as caught:
             await client.close()
@@ -58,7 +67,7 @@ async def test_close_is_bounded_when_nobody_answers(how):
         assert client.report.final
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_goes_on_while_there_is_progress_then_gives_up():
     async with paired(config=BOUNDED) as (_, client, server):
         for n in range(100):
@@ -78,29 +87,29 @@ async def test_close_goes_on_while_there_is_progress_then_gives_up():
         assert report.confirmed <= taken <= report.confirmed + report.count(Outcome.UNKNOWN)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("how", ["nobody reads", "freeze", "stuck writer", "cut"])
 async def test_close_takes_no_longer_than_its_timeout(how):
     config = Config(outbox_bytes=2**20)
-    async with paired(config=config, limit=1000) as (stage, client, _server):
+    async with paired(config=config, limit=1000) as (net, client, _server):
         await client.send("x")
         if how == "freeze":
-            stage.freeze()
+            net.freeze()
         elif how == "stuck writer":
-            stage.freeze()
+            net.freeze()
             for _ in range(10):
                 await client.send(bytes(5000))
                 await turns()
         elif how == "cut":
-            stage.closed = True
-            stage.cut()
+            net.closed = True
+            net.cut()
         began = now()
         with pytest.raises(DeliveryError):
             await client.close(timeout=2)
         assert now() - began <= 2.001
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_second_close_may_shorten_the_first():
     async with paired() as (_, client, _server):
         await client.send("x")
@@ -114,7 +123,7 @@ async def test_a_second_close_may_shorten_the_first():
             await closing
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("how", ["close", "handler busy"])
 async def test_closing_over_a_slow_link_delivers_what_is_on_its_way(how):
     """The network swallows it at once, and lets a quarter of a megabyte go every eight seconds."""
@@ -123,8 +132,8 @@ async def test_closing_over_a_slow_link_delivers_what_is_on_its_way(how):
         await asyncio.sleep(20)
 
     methods = registry(busy)
-    async with paired(methods=methods, limit=10**9) as (stage, client, server):
-        slow = stage.wire.peer
+    async with paired(methods=methods, limit=10**9) as (net, client, server):
+        slow = net.wire.peer
         slow.freeze()
         releasing = start(_release(slow, every=8))
         asking = start(client.request("busy")) if how == "handler busy" else None
@@ -151,30 +160,30 @@ async def _release(end, every):
         await asyncio.sleep(0.1)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("side", ["client", "server"])
 @pytest.mark.parametrize("how", ["cut", "freeze"])
 async def test_close_with_nothing_left_to_confirm_is_short_on_a_dead_network(side, how):
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         conn, other = (client, server) if side == "client" else (server, client)
         await conn.send("x")
         assert await other.recv() == "x"
         await conn.flush()
         if how == "cut":
-            stage.closed = True
-            stage.cut()
+            net.closed = True
+            net.cut()
         else:
-            stage.freeze()
+            net.freeze()
         began = now()
         await conn.close()
         assert now() - began < 10.1
         other.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_websockets_own_handshake_counts_in_close_timeout():
-    async with paired(config=Config(close_timeout=2)) as (stage, client, server):
-        stage.wire.close = stage.wire.peer.close = _never
+    async with paired(config=Config(close_timeout=2)) as (net, client, server):
+        net.wire.close = net.wire.peer.close = _never
         began = now()
         await asyncio.gather(client.close(), server.close())
         assert now() - began < 2.1
@@ -184,14 +193,14 @@ async def _never(*_):
     await asyncio.sleep(1000)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_peer_that_broke_the_rules_has_little_time_to_close():
     """What it goes on to send would be parsed until then."""
-    async with paired() as (stage, client, server):
-        far = stage.wire.peer
+    async with paired() as (net, client, server):
+        far = net.wire.peer
         far.close = _never
-        stage.closed = True
-        stage.wire.inject(b"rubbish")
+        net.closed = True
+        net.wire.inject(b"rubbish")
         await server.wait_closed()
         began = now()
         await until(lambda: far._end is not None)

@@ -9,7 +9,7 @@ import pytest
 
 from reliable_ws import Group, Sessions, wrap
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, paired
+from tests.aio.memory_network import on_virtual_clock, paired
 
 
 class JSON:
@@ -43,7 +43,7 @@ async def meet(initiator, acceptor):
         (JSON(), Unnamed(), "payload codecs differ: initiator json, acceptor custom"),
     ],
 )
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_two_sides_with_two_codecs_are_told_at_once(initiator, acceptor, words):
     """HELLO-18."""
     for error in await meet(initiator, acceptor):
@@ -52,7 +52,7 @@ async def test_two_sides_with_two_codecs_are_told_at_once(initiator, acceptor, w
 
 
 @pytest.mark.parametrize("codec", [JSON(), Unnamed(), None])
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_two_sides_with_one_codec_understand_each_other(codec):
     """HELLO-18."""
     client, server = await meet(codec, codec)
@@ -62,7 +62,7 @@ async def test_two_sides_with_one_codec_understand_each_other(codec):
     server.abort()
 
 
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_a_group_takes_no_member_of_another_codec():
     async with paired() as (_, _client, server):
         with pytest.raises(

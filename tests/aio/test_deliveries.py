@@ -8,12 +8,12 @@ import logging
 import pytest
 
 from reliable_ws import Config, ConfirmTooLate, NotTaken, Outcome
-from tests.aio.stage import now, on_stage, paired, receive, start, take, turns
+from tests.aio.memory_network import now, on_virtual_clock, paired, receive, start, take, turns
 
 # -- deliveries ----------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_delivery_is_confirmed_when_its_block_is_left():
     async with paired() as (_, client, server):
         receipts = [await client.send(n) for n in range(3)]
@@ -39,7 +39,7 @@ async def test_a_delivery_is_confirmed_when_its_block_is_left():
         await deliveries.aclose()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_confirmation_may_be_awaited():
     """It is so with `apply=`; without, it waits for nothing."""
     async with paired() as (_, client, server):
@@ -54,7 +54,7 @@ async def test_a_confirmation_may_be_awaited():
         await deliveries.aclose()
 
 
-@on_stage
+@on_virtual_clock
 async def test_deliveries_end_with_the_last_message_though_none_is_confirmed_yet():
     """Whoever confirms in batches must hear that there will be no more."""
     async with paired() as (_, client, server):
@@ -68,7 +68,7 @@ async def test_deliveries_end_with_the_last_message_though_none_is_confirmed_yet
         await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_every_task_in_deliveries_hears_of_the_end():
     async with paired() as (_, client, server):
 
@@ -86,7 +86,7 @@ async def test_every_task_in_deliveries_hears_of_the_end():
         await closing
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("last", ["delivered", "taken"])
 async def test_who_waits_hears_of_the_end_when_another_gets_the_last_message(last):
     async with paired() as (_, client, server):
@@ -111,7 +111,7 @@ async def test_who_waits_hears_of_the_end_when_another_gets_the_last_message(las
         await deliveries.aclose()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_confirmation_after_the_end_is_too_late():
     async with paired() as (_, client, server):
         receipt = await client.send("x")
@@ -134,7 +134,7 @@ async def _fail(delivery):
 # -- confirmations -------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_receipt_waits_until_the_message_is_taken():
     async with paired() as (_, client, server):
         receipt = await client.send("x")
@@ -158,7 +158,7 @@ async def _wait(receipt):
     await receipt
 
 
-@on_stage
+@on_virtual_clock
 async def test_flush_waits_for_what_was_sent_before_it():
     async with paired() as (_, client, server):
         await client.flush()
@@ -178,7 +178,7 @@ async def test_flush_waits_for_what_was_sent_before_it():
         await client.flush(timeout=1)
 
 
-@on_stage
+@on_virtual_clock
 async def test_receipts_and_flush_fail_when_the_peer_takes_nothing_more():
     async with paired() as (_, client, server):
         taken = await client.send("taken")
@@ -199,7 +199,7 @@ async def test_receipts_and_flush_fail_when_the_peer_takes_nothing_more():
         await closing
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_deliveries_that_nobody_confirms_are_told_when_the_window_stands_still(caplog):
     async with paired(server_config=Config(window_messages=4)) as (_, client, server):
 

@@ -18,10 +18,10 @@ from reliable_ws import (
 from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
-from tests.aio.stage import now, on_stage, registry, rest, start, turns
+from tests.aio.memory_network import now, on_virtual_clock, registry, rest, start, turns
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_tells_everybody_and_waits_for_what_is_under_way():
     done = []
 
@@ -50,7 +50,7 @@ async def test_drain_tells_everybody_and_waits_for_what_is_under_way():
     await asyncio.gather(*host.handling)
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_still_answers_those_who_resume():
     async def handler(conn):
         await conn.send("last words")
@@ -70,7 +70,7 @@ async def test_drain_still_answers_those_who_resume():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_cancels_handlers_that_take_too_long():
     cancelled = []
 
@@ -91,7 +91,7 @@ async def test_drain_cancels_handlers_that_take_too_long():
     await asyncio.gather(*(client.close() for client in clients))
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     async def stubborn(conn):
         await conn.send("x")
@@ -121,7 +121,7 @@ async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     caplog.clear()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_server_that_is_left_at_once_delivers_over_a_slow_network():
     """By Ctrl-C, say: within the few seconds that a block has which is left by a cancellation."""
     network = Network()
@@ -156,7 +156,7 @@ async def receive_all(conn):
 
 
 @pytest.mark.parametrize("handler", [receive_all, Connection.wait_closed])
-@on_stage
+@on_virtual_clock
 async def test_drain_waits_for_no_client_that_only_sends(handler):
     """It does not listen, so it does not finish: nothing is owed, and the session ends."""
     host = Host(handler)
@@ -181,7 +181,7 @@ async def test_drain_waits_for_no_client_that_only_sends(handler):
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_waits_for_what_is_owed():
     """An unconfirmed delivery, an unread message, an open request."""
     gate = asyncio.Event()
@@ -222,7 +222,7 @@ async def test_drain_waits_for_what_is_owed():
     await asyncio.gather(*closing)
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_waits_for_a_handler_that_works():
     """Whether it works or waits for something else cannot be known."""
     done = []
@@ -242,7 +242,7 @@ async def test_drain_waits_for_a_handler_that_works():
 
 
 @pytest.mark.parametrize("timeout", [1, 4, 10, 60])
-@on_stage
+@on_virtual_clock
 async def test_drain_keeps_its_bound(timeout):
     """Peers that read nothing, that are gone, and handlers that do not end."""
     held = asyncio.Event()
@@ -270,7 +270,7 @@ async def test_drain_keeps_its_bound(timeout):
     await turns()
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_with_wrapped_connections_that_are_gone():
     sessions = Sessions()
     near, far = pair()
@@ -285,7 +285,7 @@ async def test_drain_with_wrapped_connections_that_are_gone():
     client.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_with_wrapped_connections():
     """Where no handler runs, drain itself begins to close."""
     sessions = Sessions()
@@ -300,7 +300,7 @@ async def test_drain_with_wrapped_connections():
     assert server.state is State.CLOSED
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_with_nobody_there_and_twice_at_once():
     sessions = Sessions()
     assert await sessions.drain() == {}
@@ -315,7 +315,7 @@ async def test_drain_with_nobody_there_and_twice_at_once():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_with_a_detached_session():
     host = Host(echo)
     client = await wrap(await host.open(), resume_within=60)
@@ -328,7 +328,7 @@ async def test_drain_with_a_detached_session():
     client.abort()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("timeout", [0, 1, 4, 8, 10, 30])
 async def test_a_handler_that_waits_for_something_else_has_its_time_and_not_more(timeout):
     """What the documentation says: until four seconds before the end, or for half of the time."""

@@ -16,10 +16,10 @@ from reliable_ws import (
     OutboxFull,
 )
 from reliable_ws.testing import ChaosProxy, Network
-from tests.aio.stage import on_stage, paired, start, turns
+from tests.aio.memory_network import on_virtual_clock, paired, start, turns
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_full_outbox_says_how_much_waits_and_who_would_wait():
     async with paired(config=Config(outbox_messages=2)) as (_, client, _server):
         client.send_nowait("one")
@@ -42,7 +42,7 @@ async def test_a_full_outbox_says_how_much_waits_and_who_would_wait():
             task.cancel()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_late_confirmation_says_why():
     async with paired() as (_, client, server):
         await client.send("x")
@@ -58,7 +58,7 @@ async def test_a_late_confirmation_says_why():
         assert closing.exception() is None
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_value_above_a_limit_names_the_limit():
     async with paired() as (_, client, _server):
         with pytest.raises(
@@ -67,7 +67,7 @@ async def test_a_value_above_a_limit_names_the_limit():
             await client.send([[[]] * 50_001] * 2)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_long_name_of_a_method_is_named():
     async with paired() as (_, client, _server):
         with pytest.raises(
@@ -93,7 +93,7 @@ def test_limits_of_a_group(limits):
         Group(**limits)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_second_membership():
     async with paired() as (_, client, _server):
         group = Group()
@@ -102,7 +102,7 @@ async def test_a_second_membership():
             group.join(client)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_scope_that_is_none():
     async def nothing(_conn):
         """Do nothing."""
@@ -111,7 +111,7 @@ async def test_a_scope_that_is_none():
         await ASGIApp(nothing)({"type": "ftp"}, None, None)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_network_for_tests():
     network = Network()
     with pytest.raises(OSError, match=r"nothing listens in this network \(serve\(\) does\)"):

@@ -13,7 +13,7 @@ import pytest
 
 import reliable_ws.sync
 from reliable_ws import ConnectionClosed, connect, serve
-from tests.aio.stage import registry, take, until
+from tests.aio.memory_network import registry, take, until
 
 pytestmark = [
     pytest.mark.transport,

@@ -23,7 +23,15 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.testing import Network, Strike
 from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
-from tests.aio.stage import Stage, now, on_stage, second_holder, settle, start, turns
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    second_holder,
+    settle,
+    start,
+    turns,
+)
 
 QUICK = Config(open_timeout=3)
 GRACE = 5 + 1
@@ -87,7 +95,7 @@ async def _play(stranger, end):
         pass
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("resume_within", [None, 60])
 @pytest.mark.parametrize("stranger", STRANGERS)
 @pytest.mark.parametrize("role", ["initiator", "acceptor"])
@@ -105,7 +113,7 @@ async def test_a_stranger_is_found_out_in_time(role, stranger, resume_within):
     playing.cancel()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize(
     ("stranger", "words"),
     [
@@ -122,8 +130,8 @@ async def test_a_client_is_told_what_the_stranger_did(stranger, words):
     playing.cancel()
 
 
-@on_stage
-@pytest.mark.parametrize("options", [{}, {"resume_within": 60}, {"reopen": Stage().open}])
+@on_virtual_clock
+@pytest.mark.parametrize("options", [{}, {"resume_within": 60}, {"reopen": MemoryNetwork().open}])
 async def test_a_network_that_is_lost_in_the_first_greeting_is_no_stranger(options):
     near, far = pair()
     events = []
@@ -139,7 +147,7 @@ async def test_a_network_that_is_lost_in_the_first_greeting_is_no_stranger(optio
     await playing
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_an_acceptor_that_loses_its_peer_before_hello_is_told():
     near, far = pair()
     near.cut()
@@ -147,7 +155,7 @@ async def test_an_acceptor_that_loses_its_peer_before_hello_is_told():
         await wrap(far)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("role", ["initiator", "acceptor"])
 async def test_a_stranger_that_hangs_the_network_is_found_out_in_time(role):
     near, far = pair()
@@ -159,7 +167,7 @@ async def test_a_stranger_that_hangs_the_network_is_found_out_in_time(role):
     near.cut()
 
 
-@on_stage
+@on_virtual_clock
 async def test_two_acceptors_and_two_initiators_find_out():
     for role in ("initiator", "acceptor"):
         ends = pair()
@@ -169,7 +177,7 @@ async def test_two_acceptors_and_two_initiators_find_out():
         assert [type(result) for result in results] == [NotReliablePeer] * 2
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_client_of_another_version_is_refused():
     near, far = pair()
     sent = Hello(2, 9, bytes(16), bytes(32), 1, 0, *_position_and_limits())
@@ -186,7 +194,7 @@ def _position_and_limits():
     return hello.position, hello.limits
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_server_of_another_version_refuses():
     near, far = pair()
     opening = start(wrap(near)._open())
@@ -196,7 +204,7 @@ async def test_a_server_of_another_version_refuses():
         await opening
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_server_that_answers_in_another_version():
     near, far = pair()
     opening = start(wrap(near)._open())
@@ -207,15 +215,15 @@ async def test_a_server_that_answers_in_another_version():
         await opening
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("resumable", [True, False])
 async def test_a_server_that_is_full_or_leaving_says_so(resumable):
     """REFUSE-5"""
-    stage = Stage(server_config=Config(max_sessions=1))
-    client, server = await stage.pair()
+    net = MemoryNetwork(server_config=Config(max_sessions=1))
+    client, server = await net.pair()
     options = {} if resumable else {"reopen": None}
     with pytest.raises(ServerBusy) as caught:
-        await stage.connect(**options)
+        await net.connect(**options)
     assert caught.value.code == Code.BUSY
     assert caught.value.retry_after == 1
     assert isinstance(caught.value, SessionLost)
@@ -228,14 +236,14 @@ async def test_a_server_that_is_full_or_leaving_says_so(resumable):
     )
     await settle(client, server)
 
-    await stage.sessions.drain()
+    await net.sessions.drain()
     with pytest.raises(ConnectionClosed) as caught:
-        await stage.connect(**options)
+        await net.connect(**options)
     assert caught.value.code == Code.BUSY
     assert "going away" in str(caught.value.reason)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_wrap_says_what_it_cannot_take():
     near, far = pair()
     with pytest.raises(TypeError, match="no adapter"):
@@ -243,42 +251,42 @@ async def test_wrap_says_what_it_cannot_take():
     with pytest.raises(ValueError, match="which side"):
         wrap(near, role="client")
     with pytest.raises(ValueError, match="reopen"):
-        wrap(far, reopen=Stage().open)
+        wrap(far, reopen=MemoryNetwork().open)
     with pytest.raises(ValueError, match="sessions"):
         wrap(near, sessions=Sessions())
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_session_that_is_refused_at_once_says_so():
-    stage = Stage()
-    client, server = await stage.pair()
+    net = MemoryNetwork()
+    client, server = await net.pair()
     late = second_holder(client)
     late.session.attempt = 0
     with pytest.raises(SessionLost) as caught:
-        await late.start(await stage.open())
+        await late.start(await net.open())
     assert caught.value.code == Code.SUPERSEDED
     await settle(client, server)
 
 
-@on_stage(seeds=range(10))
+@on_virtual_clock(seeds=range(10))
 async def test_a_websocket_that_is_gone_right_after_welcome_is_replaced():
-    stage = Stage()
-    near = await stage.open()
+    net = MemoryNetwork()
+    near = await net.open()
 
     def arrive(item):
         type(near)._arrive(near, item)
         near.cut()
 
     near._arrive = arrive
-    client = await wrap(near, reopen=stage.open)
-    assert len(stage.wires) == 1
+    client = await wrap(near, reopen=net.open)
+    assert len(net.wires) == 1
     await client.send("x")
-    await stage.reopened()
-    assert await stage.accepted[0].recv() == "x"
-    await settle(client, *stage.accepted)
+    await net.reopened()
+    assert await net.accepted[0].recv() == "x"
+    await settle(client, *net.accepted)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("fault", ["cut", "reset", "half_open", "kill_server"])
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("at", [1, 2])
@@ -301,7 +309,7 @@ async def test_iterating_survives_a_network_that_breaks_in_the_greeting(fault, l
     assert network.struck == 1
 
 
-@on_stage
+@on_virtual_clock
 async def test_iterating_takes_silence_for_a_stranger_but_not_of_a_server_it_knows():
     network = Network(plan=[Strike("stall", at=1)])
     async with network.serve(Connection.wait_closed):

@@ -21,11 +21,11 @@ from reliable_ws import (
 )
 from reliable_ws.testing import ChaosProxy
 from reliable_ws.testing.memory import pair
-from tests.aio.room import counted
-from tests.aio.stage import on_stage, start, take, until
+from tests.aio.grouped_pairs import counted
+from tests.aio.memory_network import on_virtual_clock, start, take, until
 
 
-@on_stage(seeds=(None,), limit=1000)
+@on_virtual_clock(seeds=(None,), limit=1000)
 @pytest.mark.parametrize("members", [150, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_with_cuts_and_stalls_every_report_is_true(members):  # noqa: C901
     """50 are cut at random and come back, 20 of which never; 20 stall; the books are compared."""

@@ -8,7 +8,7 @@ import pytest
 
 from reliable_ws import Config, State, wrap
 from tests.aio.host import Host
-from tests.aio.stage import now, on_stage, start, turns, until
+from tests.aio.memory_network import now, on_virtual_clock, start, turns, until
 
 GRACE = Config().handler_grace
 
@@ -30,7 +30,7 @@ class Worker:
             raise
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_is_cancelled_a_while_after_the_end_of_its_session(caplog):
     worker = Worker()
     host = Host(worker)
@@ -51,7 +51,7 @@ async def test_a_handler_is_cancelled_a_while_after_the_end_of_its_session(caplo
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_session_that_nobody_resumes_leaves_no_handler():
     worker = Worker()
     host = Host(worker, config=Config(session_ttl=10, handler_grace=2))
@@ -65,7 +65,7 @@ async def test_a_session_that_nobody_resumes_leaves_no_handler():
     assert worker.cancelled_at == [began + 10 + 2]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_ends_in_time_is_not_cancelled(caplog):
     ended = []
 
@@ -86,7 +86,7 @@ async def test_a_handler_that_ends_in_time_is_not_cancelled(caplog):
     assert not caplog.text
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_close_of_a_handler_that_has_returned_is_not_cancelled(caplog):
     """The session ends in it, and it waits for the WebSocket to go."""
 
@@ -103,7 +103,7 @@ async def test_the_close_of_a_handler_that_has_returned_is_not_cancelled(caplog)
 
 
 @pytest.mark.parametrize("grace", [0.5, 1000])
-@on_stage
+@on_virtual_clock
 async def test_the_grace_is_an_option(grace):
     worker = Worker()
     host = Host(worker, config=Config(handler_grace=grace))
@@ -116,7 +116,7 @@ async def test_the_grace_is_an_option(grace):
     assert worker.cancelled_at == [began + grace]
 
 
-@on_stage
+@on_virtual_clock
 async def test_drain_cancels_it_whatever_the_grace():
     worker = Worker()
     host = Host(worker, config=Config(handler_grace=1000))

@@ -11,7 +11,7 @@ import pytest
 
 from reliable_ws import Config, Connection, RemoteError, RequestTimeout, wrap
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, paired, registry, rest, start, until
+from tests.aio.memory_network import on_virtual_clock, paired, registry, rest, start, until
 from tests.support.calls import session_calls
 
 
@@ -89,7 +89,7 @@ async def test_a_last_word_does_not_wait_for_a_thread_that_nobody_waits_for():
         assert await rest(client) == []
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_stream_that_blocks_its_cancellation_ends_with_its_next_item():
     async def stubborn():
         while True:
@@ -103,7 +103,7 @@ async def test_a_stream_that_blocks_its_cancellation_ends_with_its_next_item():
         await until(lambda: not server._driver.rpc_server.busy)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_stream_whose_handler_closed_the_connection_ends_with_its_next_item():
     async def goodbye(conn: Connection):
         await conn.close()

@@ -9,7 +9,7 @@ import pytest
 
 from reliable_ws import Config
 from reliable_ws.protocol.deadline import NEVER
-from tests.aio.stage import Stage, now, on_stage, settle, start
+from tests.aio.memory_network import MemoryNetwork, now, on_virtual_clock, settle, start
 
 PROXIES = {
     "what either side says counts": max,  # nginx, haproxy, Apache, Varnish
@@ -19,7 +19,7 @@ PROXIES = {
 }
 
 
-class IdlePath(Stage):
+class IdlePath(MemoryNetwork):
     """Cuts each WebSocket ``timeout`` seconds after the last thing said that counts."""
 
     def __init__(self, timeout, counts, **options):
@@ -51,15 +51,15 @@ class IdlePath(Stage):
             guard.cancel()
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("counts", PROXIES.values(), ids=PROXIES)
 @pytest.mark.parametrize("timeout", [1.5, 3.0, 6.0])
 async def test_a_path_that_cuts_what_is_silent_cuts_three_times_and_never_again(
     timeout, counts, caplog
 ):
     caplog.set_level(logging.INFO, "reliable_ws")
-    stage = IdlePath(timeout, counts)
-    client, server = await stage.pair()
+    net = IdlePath(timeout, counts)
+    client, server = await net.pair()
     await asyncio.sleep(4 * timeout + 2)
     assert client.stats.resumes == 3
     await asyncio.sleep(300)
@@ -69,29 +69,29 @@ async def test_a_path_that_cuts_what_is_silent_cuts_three_times_and_never_again(
     assert f"silent for {timeout:.1f} s" in words
     assert f"every {timeout / 3:.1f} s" in words
     await settle(client, server)
-    stage.leave()
+    net.leave()
     caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_path_that_is_patient_enough_costs_nothing(caplog):
     caplog.set_level(logging.INFO, "reliable_ws")
-    stage = IdlePath(9.0, min, config=Config(idle_timeout=20))
-    client, server = await stage.pair()
+    net = IdlePath(9.0, min, config=Config(idle_timeout=20))
+    client, server = await net.pair()
     await asyncio.sleep(300)
     assert client.stats.resumes == 0
     assert not caplog.records
     await settle(client, server)
-    stage.leave()
+    net.leave()
 
 
-@on_stage
+@on_virtual_clock
 async def test_cuts_at_any_time_teach_nothing():
-    stage = Stage()
-    client, server = await stage.pair()
+    net = MemoryNetwork()
+    client, server = await net.pair()
     for lifetime in (3, 5, 1.5, 6, 2, 3.5, 5.5, 2.5):
         await asyncio.sleep(lifetime)
-        stage.cut()
+        net.cut()
     await asyncio.sleep(1)
     assert client.stats.resumes == 8
     assert client._session.silence_limit == NEVER

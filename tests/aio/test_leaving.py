@@ -26,16 +26,25 @@ from reliable_ws import (
     wrap,
 )
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import Stage, now, on_stage, paired, rest, start, turns, until
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    paired,
+    rest,
+    start,
+    turns,
+    until,
+)
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_the_block_closes():
-    stage = Stage()
-    async with await stage.connect() as client:
+    net = MemoryNetwork()
+    async with await net.connect() as client:
         await client.send("x")
-        await until(lambda: stage.accepted)
-        [server] = stage.accepted
+        await until(lambda: net.accepted)
+        [server] = net.accepted
         reading = start(_serve(server))
     assert await reading == ["x"]
     assert client.close_code == 1000
@@ -48,37 +57,37 @@ async def _serve(server):
     return got
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_the_block_raises_what_was_not_delivered():
-    stage = Stage()
+    net = MemoryNetwork()
     with pytest.raises(NotTaken) as caught:
-        async with await stage.connect() as client:
-            await until(lambda: stage.accepted)
+        async with await net.connect() as client:
+            await until(lambda: net.accepted)
             await client.send("x")
-            closing = start(stage.accepted[0].close())
+            closing = start(net.accepted[0].close())
     assert [entry.message for entry in caught.value.report.undelivered] == ["x"]
     await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_the_block_after_close_raised_is_quiet():
-    stage = Stage()
-    async with await stage.connect() as client:
-        await until(lambda: stage.accepted)
+    net = MemoryNetwork()
+    async with await net.connect() as client:
+        await until(lambda: net.accepted)
         await client.send("x")
-        closing = start(stage.accepted[0].close())
+        closing = start(net.accepted[0].close())
         with pytest.raises(NotTaken):
             await client.close()
     await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_exception_propagates_with_a_note_of_what_was_not_confirmed():
-    stage = Stage()
+    net = MemoryNetwork()
     with pytest.raises(LookupError) as caught:
-        async with await stage.connect() as client:
-            await until(lambda: stage.accepted)
-            server = stage.accepted[0]
+        async with await net.connect() as client:
+            await until(lambda: net.accepted)
+            server = net.accepted[0]
             await client.send("x")
             await client.send("y")
             assert await server.recv() == "x"
@@ -91,12 +100,12 @@ async def test_an_exception_propagates_with_a_note_of_what_was_not_confirmed():
     await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_exception_still_delivers_what_was_sent_and_says_1011():
-    stage = Stage()
-    client = await stage.connect()
-    await until(lambda: stage.accepted)
-    reading = start(_codes(stage.accepted[0]))
+    net = MemoryNetwork()
+    client = await net.connect()
+    await until(lambda: net.accepted)
+    reading = start(_codes(net.accepted[0]))
     with pytest.raises(LookupError) as caught:
         async with client:
             await client.send("x")
@@ -119,13 +128,13 @@ async def _codes(server):
 TORN_DOWN = [asyncio.CancelledError, KeyboardInterrupt, SystemExit]
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("kind", TORN_DOWN)
 async def test_a_block_that_is_torn_down_delivers_what_was_accepted(kind, caplog):
-    stage = Stage()
-    client = await stage.connect()
-    await until(lambda: stage.accepted)
-    reading = start(_serve(stage.accepted[0]))
+    net = MemoryNetwork()
+    client = await net.connect()
+    await until(lambda: net.accepted)
+    reading = start(_serve(net.accepted[0]))
     began = now()
     with pytest.raises(kind) as caught:
         async with client:
@@ -139,17 +148,17 @@ async def test_a_block_that_is_torn_down_delivers_what_was_accepted(kind, caplog
     assert not caplog.records
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("kind", TORN_DOWN)
 async def test_a_block_that_is_torn_down_tells_what_it_leaves_and_waits_briefly(kind, caplog):
-    stage = Stage(config=Config(close_cancelled_timeout=2))
+    net = MemoryNetwork(config=Config(close_cancelled_timeout=2))
     began = now()
     with pytest.raises(kind) as caught:
-        async with await stage.connect() as client:
-            await until(lambda: stage.accepted)
+        async with await net.connect() as client:
+            await until(lambda: net.accepted)
             for number in range(10):
                 await client.send(number)
-            await stage.accepted[0].recv()
+            await net.accepted[0].recv()
             began = now()
             raise kind
     assert 1.9 < now() - began < 2.1
@@ -165,12 +174,12 @@ def _told(caplog, error, words):
     caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_second_cancellation_ends_the_closing(caplog):
-    stage = Stage()
+    net = MemoryNetwork()
 
     async def body():
-        async with await stage.connect() as client:
+        async with await net.connect() as client:
             await client.send("x")
             await client.recv()
 
@@ -185,16 +194,16 @@ async def test_a_second_cancellation_ends_the_closing(caplog):
     assert task.cancelled()
     assert now() == began
     assert "CancelledError left a connection: 1 sent, 0 confirmed, 1 unknown" in caplog.text
-    stage.accepted[0].abort()
+    net.accepted[0].abort()
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("error", [None, LookupError()])
 async def test_a_close_that_is_cancelled_at_the_end_of_the_block_goes_on_briefly(error, caplog):
-    stage = Stage()
+    net = MemoryNetwork()
 
     async def body():
-        async with await stage.connect() as client:
+        async with await net.connect() as client:
             await client.send("x")
             if error is not None:
                 raise error
@@ -207,27 +216,27 @@ async def test_a_close_that_is_cancelled_at_the_end_of_the_block_goes_on_briefly
     assert task.cancelled()
     assert 2.9 < now() - began < 3.1
     assert "CancelledError left a connection: 1 sent, 0 confirmed, 1 unknown" in caplog.text
-    stage.accepted[0].abort()
+    net.accepted[0].abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_generator_that_is_closed_delivers_what_was_accepted():
-    stage = Stage()
+    net = MemoryNetwork()
 
     async def events():
-        async with await stage.connect() as client:
+        async with await net.connect() as client:
             for number in range(5):
                 await client.send(number)
                 yield number
 
     async with contextlib.aclosing(events()) as numbers:
         await anext(numbers)
-        await until(lambda: stage.accepted)
-        reading = start(_serve(stage.accepted[0]))
+        await until(lambda: net.accepted)
+        reading = start(_serve(net.accepted[0]))
     assert await reading == [0]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_is_cancelled_delivers_what_was_accepted(caplog):
     async def handler(conn):
         for number in range(10):
@@ -243,7 +252,7 @@ async def test_a_handler_that_is_cancelled_delivers_what_was_accepted(caplog):
     assert not caplog.records
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_is_cancelled_tells_what_it_leaves(caplog):
     async def handler(conn):
         await conn.send("x")
@@ -332,7 +341,7 @@ def test_the_end_of_a_servers_event_loop_delivers_what_was_accepted(end, caplog)
     assert not caplog.records
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_block_that_the_session_left_first():
     """SessionLost propagates as it is; close() adds nothing to it."""
     near, far = pair()
@@ -351,7 +360,7 @@ async def test_a_block_that_the_session_left_first():
         await server.recv()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_normal_end_raises_connection_closed_ok_for_those_who_wait():
     async with paired() as (_, client, server):
         reading = start(client.recv())

@@ -13,7 +13,7 @@ from reliable_ws import sync as reliable_ws_sync
 from reliable_ws.aio.pump import LONG_TURN
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Want
-from tests.aio.stage import block, on_stage, paired, registry, rest, start, turns
+from tests.aio.memory_network import block, on_virtual_clock, paired, registry, rest, start, turns
 
 
 def arrived(wire):
@@ -28,85 +28,85 @@ async def _send(conn, message, how):
         conn.send_nowait(message)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("how", ["send", "send_nowait"])
 async def test_a_message_leaves_at_once_if_the_last_one_is_some_time_ago(how):
     """Also where the event loop does not turn."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await turns()
         for count in range(5):
             await _send(client, count, how)
-            assert arrived(stage.wire) == count + 1
+            assert arrived(net.wire) == count + 1
             block(LONG_TURN)
         reading = start(rest(server))
         await client.finish()
         assert await reading == list(range(5))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_message_does_not_wait_behind_an_ack():
     """What was taken in this turn is news to the peer; that leaves with the answer."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         for count in range(3):
             await client.send(count)
             assert await server.recv() == count
-            before = arrived(stage.wire.peer)
+            before = arrived(net.wire.peer)
             await server.send(count)
-            assert arrived(stage.wire.peer) == before + 1
+            assert arrived(net.wire.peer) == before + 1
             block(LONG_TURN)
             assert await client.recv() == count
             await turns()
-            assert not arrived(stage.wire.peer)
+            assert not arrived(net.wire.peer)
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_is_sent_in_a_short_turn_still_goes_together():
     """But for the first message, whose task may block."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await turns()
         for count in range(100):
             await client.send(count)
             block(LONG_TURN / 1000)
-        assert arrived(stage.wire) == 1
+        assert arrived(net.wire) == 1
         await turns()
         reading = start(rest(server))
-        before = arrived(stage.wire)
+        before = arrived(net.wire)
         for count in range(100):  # soon after: none goes alone
             await client.send(count)
-        assert arrived(stage.wire) == before
+        assert arrived(net.wire) == before
         await client.finish()
         assert len(await reading) == 200
 
 
-@on_stage
+@on_virtual_clock
 async def test_who_waits_for_each_message_has_the_next_one_sent_at_once():
     """Its Want goes with it, and what is sent without waiting goes together again."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         reading = start(rest(server))
         for count in range(3):
             receipt = await client.send(count)
-            assert arrived(stage.wire) == 1
+            assert arrived(net.wire) == 1
             await receipt
         await client.send(3)
-        assert arrived(stage.wire) == 1
+        assert arrived(net.wire) == 1
         for count in range(4, 10):
             await client.send(count)
-        assert arrived(stage.wire) == 1
+        assert arrived(net.wire) == 1
         await client.flush()
         await client.finish()
         assert await reading == list(range(10))
 
 
-@on_stage
+@on_virtual_clock
 async def test_items_of_a_stream_leave_though_the_handler_blocks():
     async def blocking():
         for count in range(5):
             block(LONG_TURN)
             yield count
-            seen.append(arrived(stage.wire.peer))
+            seen.append(arrived(net.wire.peer))
 
     seen = []
-    async with paired(methods=registry(blocking)) as (stage, client, _server):
+    async with paired(methods=registry(blocking)) as (net, client, _server):
         assert [item async for item in client.stream("blocking")] == list(range(5))
         assert all(seen)
 
@@ -203,35 +203,35 @@ async def test_each_item_of_a_stream_that_blocks_arrives_before_the_next_one():
     assert not blocking.late
 
 
-@on_stage
+@on_virtual_clock
 async def test_publications_leave_with_the_next_one_if_the_loop_does_not_turn():
     """The first one may be waited for: its Want goes with it."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         group = Group()
         group.join(client)
         await turns()
         for count in range(5):
             group.publish(count)
-            assert arrived(stage.wire) == count
+            assert arrived(net.wire) == count
             block(LONG_TURN)
         reading = start(rest(server))
         await client.finish()
         assert await reading == list(range(5))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_reader_that_has_many_messages_at_hand_lets_others_run(monkeypatch):
     """Over a transport that does not push: what takes longer than LONGEST_STEP takes more turns.
 
     The loop's clock stands still while the loop works, so here every message takes too long.
     """
     monkeypatch.setattr("reliable_ws.aio.link_io.LONGEST_STEP", 0.0)
-    async with paired() as (stage, _client, server):
+    async with paired() as (net, _client, server):
         await turns()
         for _ in range(40):  # some 0.05 s of work, in one turn if nobody yields
-            stage.wire.inject(encode([Want(1)] * 2700))
+            net.wire.inject(encode([Want(1)] * 2700))
         steps = 0
-        while stage.wire.peer._inbox:
+        while net.wire.peer._inbox:
             await asyncio.sleep(0)
             steps += 1
         assert steps > 3

@@ -28,7 +28,7 @@ from reliable_ws import (
 )
 from reliable_ws.testing import ChaosProxy, FaultPlan
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import rest, start, take
+from tests.aio.memory_network import rest, start, take
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = Backoff(initial=0.02, longest=0.1)

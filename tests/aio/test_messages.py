@@ -20,12 +20,21 @@ from reliable_ws import (
     State,
     Stats,
 )
-from tests.aio.stage import Stage, now, on_stage, paired, start, take, turns, until
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    paired,
+    start,
+    take,
+    turns,
+    until,
+)
 
 # -- messages ------------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_messages_arrive_in_order_each_once_both_ways():
     async with paired() as (_, client, server):
         for n in range(3000):
@@ -35,7 +44,7 @@ async def test_messages_arrive_in_order_each_once_both_ways():
         assert await take(client, 3000) == [str(n) for n in range(3000)]
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_types_arrive_as_they_were_sent():
     sent = [
         "",
@@ -59,7 +68,7 @@ async def test_types_arrive_as_they_were_sent():
         assert await take(server, 2) == [[1, "a"], b"mutable"]
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_is_sent_is_what_it_was_when_send_was_called():
     async with paired() as (_, client, server):
         message = {"n": [1]}
@@ -68,7 +77,7 @@ async def test_what_is_sent_is_what_it_was_when_send_was_called():
         assert await server.recv() == {"n": [1]}
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_message_of_several_mebibytes_arrives():
     big = bytes(range(256)) * (5 * 2**12)
     async with paired(max_frame=64 * 1024) as (_, client, server):
@@ -78,7 +87,7 @@ async def test_a_message_of_several_mebibytes_arrives():
             await (await sent)
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_cannot_be_sent_raises_at_once_and_changes_nothing():
     async with paired(server_config=Config(max_message=1000)) as (_, client, server):
         with pytest.raises(MessageTooLarge):
@@ -99,7 +108,7 @@ async def test_what_cannot_be_sent_raises_at_once_and_changes_nothing():
 # -- waiting for messages --------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_several_tasks_receive_in_the_order_in_which_they_came():
     async with paired() as (_, client, server):
         got = []
@@ -118,7 +127,7 @@ async def test_several_tasks_receive_in_the_order_in_which_they_came():
         assert got == [(n, n) for n in range(5)]
 
 
-@on_stage
+@on_virtual_clock
 async def test_one_who_comes_later_overtakes_nobody():
     async with paired() as (_, client, server):
         first = start(server.recv())
@@ -131,7 +140,7 @@ async def test_one_who_comes_later_overtakes_nobody():
         assert await second == "two"
 
 
-@on_stage
+@on_virtual_clock
 async def test_readers_of_every_kind_share_what_comes():
     async with paired() as (_, client, server):
         got = []
@@ -159,7 +168,7 @@ async def test_readers_of_every_kind_share_what_comes():
         await client.flush()
 
 
-@on_stage
+@on_virtual_clock
 async def test_recv_takes_nothing_when_its_time_is_up():
     async with paired() as (_, client, server):
         began = now()
@@ -174,7 +183,7 @@ async def test_recv_takes_nothing_when_its_time_is_up():
         assert await server.recv(timeout=0) == "there"  # needs no time
 
 
-@on_stage(seeds=range(20))
+@on_virtual_clock(seeds=range(20))
 async def test_a_message_that_comes_in_the_moment_of_the_timeout_is_not_lost():
     async with paired() as (_, client, server):
 
@@ -191,7 +200,7 @@ async def test_a_message_that_comes_in_the_moment_of_the_timeout_is_not_lost():
         await sending
 
 
-@on_stage(seeds=range(20))
+@on_virtual_clock(seeds=range(20))
 async def test_a_cancelled_reader_passes_its_turn_on():
     async with paired() as (_, client, server):
         readers = [start(server.recv()) for _ in range(6)]
@@ -208,7 +217,7 @@ async def test_a_cancelled_reader_passes_its_turn_on():
         assert sorted(taken + [await r for r in readers[3:]]) == list(range(3 + len(taken)))
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_an_iteration_leaves_the_rest():
     async with paired() as (_, client, server):
         for n in range(10):
@@ -221,7 +230,7 @@ async def test_leaving_an_iteration_leaves_the_rest():
         assert seen + await take(server, 6) == list(range(10))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_payload_that_cannot_be_decoded_is_reported_once(caplog):
     """MSG-4: `recv()` raises; an iteration logs a line and goes on."""
 
@@ -237,9 +246,9 @@ async def test_a_payload_that_cannot_be_decoded_is_reported_once(caplog):
                 raise ValueError("unlucky")
             return value
 
-    stage = Stage()
-    stage.sessions = Sessions(payload_codec=Picky())
-    client, server = await stage.pair(payload_codec=Picky())
+    net = MemoryNetwork()
+    net.sessions = Sessions(payload_codec=Picky())
+    client, server = await net.pair(payload_codec=Picky())
     for n in (1, 13, 2, 13, 3, 13, 4):
         await client.send([n])
     assert await server.recv() == [1]
@@ -264,13 +273,13 @@ async def test_a_payload_that_cannot_be_decoded_is_reported_once(caplog):
 # -- facts ---------------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_can_be_read_off_a_connection():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         assert client.id == server.id
         assert client.state is server.state is State.OPEN
-        assert client.websocket is client.transport is stage.wire
-        assert server.websocket is stage.wire.peer
+        assert client.websocket is client.transport is net.wire
+        assert server.websocket is net.wire.peer
         assert client.close_code is client.close_reason is None
         assert client.remote_address is client.subprotocol is None
         assert "initiator open" in repr(client)
@@ -295,15 +304,15 @@ async def test_what_can_be_read_off_a_connection():
         assert client.state is server.state is State.CLOSED
         assert (client.close_code, client.close_reason) == (1000, "")
         assert client.report.final
-        assert stage.names() == ["opened", "closed"]
-        assert stage.events[-1].report == client.report
-        assert [e.name for e in stage.server_events] == ["opened", "closed"]
+        assert net.names() == ["opened", "closed"]
+        assert net.events[-1].report == client.report
+        assert [e.name for e in net.server_events] == ["opened", "closed"]
 
 
 # -- one iterator --------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_second_iterator_is_refused_while_the_first_one_waits():
     async with paired() as (_, client, server):
         waiting = start(anext(aiter(server)))
@@ -314,7 +323,7 @@ async def test_a_second_iterator_is_refused_while_the_first_one_waits():
         await waiting
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_first_iterator_is_refused_once_a_second_one_was_begun():
     async with paired() as (_, client, server):
         for number in range(4):
@@ -328,7 +337,7 @@ async def test_the_first_iterator_is_refused_once_a_second_one_was_begun():
         assert server.stats.received == 4
 
 
-@on_stage
+@on_virtual_clock
 async def test_one_iterator_after_the_other_goes_on_where_that_was_left():
     async with paired() as (_, client, server):
         for number in range(3):

@@ -16,10 +16,10 @@ from reliable_ws import (
     State,
 )
 from tests.aio.host import Host
-from tests.aio.stage import iterate, on_stage, paired, rest, start, take, turns
+from tests.aio.memory_network import iterate, on_virtual_clock, paired, rest, start, take, turns
 
 
-@on_stage
+@on_virtual_clock
 async def test_after_the_peers_finish_the_rest_is_read_then_comes_the_end():
     async with paired() as (_, client, server):
         for n in range(5):
@@ -37,10 +37,10 @@ async def test_after_the_peers_finish_the_rest_is_read_then_comes_the_end():
         assert await client.recv() == "still"
 
 
-@on_stage
+@on_virtual_clock
 async def test_that_the_peer_has_finished_is_told_at_once():
     """Also to a side that only sends, or that has messages left to take."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         assert server.peer_finished is None
         await client.send("before")
         await client.finish(1001, "going away")
@@ -48,11 +48,11 @@ async def test_that_the_peer_has_finished_is_told_at_once():
         assert server.peer_finished == PeerFinish(1001, "going away")
         assert server.state is State.PEER_FINISHED
         assert "peer finished" in repr(server)
-        event = stage.server_events[-1]
+        event = net.server_events[-1]
         assert (event.name, event.code, event.reason) == ("peer_finished", 1001, "going away")
         assert client.peer_finished is None
         assert client.state is State.OPEN
-        stage.cut()
+        net.cut()
         await turns()
         assert server.state is State.DETACHED
         await server.send("answer")
@@ -65,12 +65,12 @@ async def test_that_the_peer_has_finished_is_told_at_once():
         await client.close()
         await closing
         assert server.peer_finished == PeerFinish(1001, "going away")
-        assert [event.name for event in stage.server_events].count("peer_finished") == 1
-        assert "peer_finished" not in stage.names()  # it finished first
+        assert [event.name for event in net.server_events].count("peer_finished") == 1
+        assert "peer_finished" not in net.names()  # it finished first
 
 
 @pytest.mark.parametrize(("drains", "code"), [(True, 1001), (False, 1000)])
-@on_stage
+@on_virtual_clock
 async def test_whether_the_server_is_done_or_goes_away_can_be_told(drains, code):
     """The iteration ends in the same way."""
 
@@ -90,7 +90,7 @@ async def test_whether_the_server_is_done_or_goes_away_can_be_told(drains, code)
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_every_reader_that_waits_hears_of_the_end():
     async with paired() as (_, client, server):
         readers = [start(server.recv()) for _ in range(3)]
@@ -103,7 +103,7 @@ async def test_every_reader_that_waits_hears_of_the_end():
         assert await iterating == []
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_unusual_code_ends_the_iteration_with_an_error():
     async with paired() as (_, client, server):
         await client.send("x")
@@ -115,7 +115,7 @@ async def test_an_unusual_code_ends_the_iteration_with_an_error():
         assert (caught.value.code, caught.value.reason) == (4000, "odd")
 
 
-@on_stage
+@on_virtual_clock
 async def test_sending_after_the_end_raises():
     async with paired() as (_, client, server):
         await client.finish()
@@ -133,7 +133,7 @@ async def test_sending_after_the_end_raises():
             assert conn.stats.sent == 0
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_end_is_seen_in_message_order_by_senders_too():
     """After the peer's Stop, send() says so only when all that came before is taken (CLOSE-14)."""
     async with paired() as (_, client, server):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from reliable_ws import Connection, InvalidParams, Methods, NotSerializable, connect, serve
-from tests.aio.stage import on_stage, paired, registry
+from tests.aio.memory_network import on_virtual_clock, paired, registry
 
 if TYPE_CHECKING:
     import somewhere  # type: ignore[import-not-found]
@@ -97,7 +97,7 @@ async def anything(value: Any):
     return value
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize(
     ("method", "params", "answer"),
     [
@@ -125,7 +125,7 @@ async def test_parameters_that_fit(method, params, answer):
         assert await client.request(method.__name__, params) == answer
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize(
     ("method", "params"),
     [
@@ -167,7 +167,7 @@ async def test_parameters_that_do_not_fit(method, params):
         assert method.__name__ in caught.value.message
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_handler_may_ask_for_its_connection():
     async with paired(methods=registry(who, who_last)) as (_, client, _server):
         assert await client.request("who") == [client.id, 0]
@@ -176,7 +176,7 @@ async def test_a_handler_may_ask_for_its_connection():
         assert await client.request("who_last", [7]) == [client.id, 7]
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_parameters_that_cannot_be_decoded():
     class Other:
         name = "msgpack"  # which it is not

@@ -11,7 +11,7 @@ import pytest
 
 from reliable_ws import MethodNotFound, RemoteError, State, wrap
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, paired, registry, start, turns
+from tests.aio.memory_network import on_virtual_clock, paired, registry, start, turns
 
 
 async def anything(value: Any):
@@ -66,7 +66,7 @@ BAD = {
 }
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("what", BAD)
 async def test_a_handler_that_misbehaves_fails_its_caller_and_nothing_else(what):
     bad, code = BAD[what]
@@ -82,7 +82,7 @@ async def test_a_handler_that_misbehaves_fails_its_caller_and_nothing_else(what)
         assert not server._driver.rpc_server.busy
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_an_unexpected_error_is_logged_with_its_traceback(caplog):
     async with paired(methods=registry(BAD["raises"][0])) as (_, client, _server):
         caplog.clear()
@@ -93,7 +93,7 @@ async def test_an_unexpected_error_is_logged_with_its_traceback(caplog):
         assert "secret" in caplog.text
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_an_expected_error_is_not_logged(caplog):
     async with paired(methods=registry(raising(RemoteError("no", "money")))) as (
         _,

@@ -12,7 +12,7 @@ import pytest
 
 from reliable_ws import InvalidParams, MsgpackCodec, RemoteError, Sessions
 from reliable_ws.driver.validation import check_codec
-from tests.aio.stage import on_stage, paired, registry
+from tests.aio.memory_network import on_virtual_clock, paired, registry
 
 
 class Color(enum.Enum):
@@ -66,7 +66,7 @@ PLAIN = {"x": 4, "color": "red"}
 
 
 @pytest.mark.parametrize("method", [double, double_in_thread, passing_on(double)])
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_is_annotated_is_built_and_its_results_are_packed(method):
     async with paired(methods=registry(method)) as (_, client, _server):
         assert await client.request(method.__name__, [Dot(2)]) == PLAIN
@@ -76,7 +76,7 @@ async def test_what_is_annotated_is_built_and_its_results_are_packed(method):
 
 
 @pytest.mark.parametrize("method", [dots, passing_on(dots), awaiting(dots)])
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_an_async_generator_streams_also_when_it_is_decorated(method):
     async with paired(methods=registry(method)) as (_, client, _server):
         items = [item async for item in client.stream("dots", [1, 4])]
@@ -85,7 +85,7 @@ async def test_an_async_generator_streams_also_when_it_is_decorated(method):
             await client.request("dots", [1])
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_errors_and_results_that_have_no_plain_form():
     async with paired(methods=registry(refuse, opaque)) as (_, client, _server):
         with pytest.raises(RemoteError) as caught:
@@ -95,7 +95,7 @@ async def test_errors_and_results_that_have_no_plain_form():
             await client.request("opaque")
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_dates_and_ids_need_no_care():
     pytest.importorskip("msgspec")
 

@@ -27,7 +27,7 @@ from reliable_ws import (
 )
 from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, paired, rest, start, take, turns
+from tests.aio.memory_network import on_virtual_clock, paired, rest, start, take, turns
 from tests.support.mistakes import (
     FOR_CONNECT,
     FOR_ENDPOINTS,
@@ -73,9 +73,9 @@ def decorated(conn):
 # -- WebSockets ----------------------------------------------------------------------------------
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_is_reliable_already_is_no_websocket():
-    async with paired() as (_stage, client, _server):
+    async with paired() as (_net, client, _server):
         for reliable in (client, wrap(pair()[0]), connect("ws://127.0.0.1")):
             with pytest.raises(TypeError, match=f"{type(reliable).__name__} .*reliable already"):
                 wrap(reliable)
@@ -86,14 +86,14 @@ async def test_what_is_reliable_already_is_no_websocket():
 WRAPPED = "the WebSocket is wrapped already: it belongs to a connection"
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_websocket_belongs_to_one_connection():
-    async with paired({"reopen": None, "resume_within": 60}) as (stage, client, server):
+    async with paired({"reopen": None, "resume_within": 60}) as (net, client, server):
         for ours in (client.websocket, server.websocket):
             with pytest.raises(ValueError, match=WRAPPED):
                 wrap(ours)
             with pytest.raises(ValueError, match=WRAPPED):
-                stage.sessions.handle(ours, handler)
+                net.sessions.handle(ours, handler)
             with pytest.raises(ValueError, match=WRAPPED):
                 await client.resume(ours)
             with pytest.raises(ValueError, match=WRAPPED):
@@ -102,7 +102,7 @@ async def test_a_websocket_belongs_to_one_connection():
         assert await server.recv() == "the first one goes on"
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_websocket_that_is_handled_is_handled_once():
     near, far = pair()
     sessions = Sessions()
@@ -223,7 +223,7 @@ def test_options_of_sessions_that_are_shared(take, option):
         take(sessions=Sessions(), **{name: 5})
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_takes_sessions_or_connections_takes_its_own():
     with pytest.raises(TypeError, match=r"sessions must be a reliable_ws.Sessions, not .*sync"):
         drain_on_sigterm(reliable_ws.sync.Sessions())
@@ -275,7 +275,7 @@ def test_options_of_websockets_and_of_the_event_loop_are_options():
 # -- what a connection of websockets has ----------------------------------------------------------
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -476,11 +476,11 @@ def test_a_loop_that_is_stopped_may_go_on_in_another_thread():
 # -- seconds -------------------------------------------------------------------------------------
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("wrong", ["5", [5]])
 async def test_a_timeout_is_a_number_of_seconds(wrong):
     """Also where it is not needed: there is room, and a message to be taken."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await server.send("here")
         await turns()
         group = Group()
@@ -494,12 +494,12 @@ async def test_a_timeout_is_a_number_of_seconds(wrong):
             lambda timeout: anext(client.stream("method", timeout=timeout)),
             client.flush,
             client.close,
-            stage.sessions.drain,
+            net.sessions.drain,
             publication.wait,
         ):
             with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
                 await call(timeout=wrong)
-        for call in (client.start_closing, functools.partial(drain_on_sigterm, stage.sessions)):
+        for call in (client.start_closing, functools.partial(drain_on_sigterm, net.sessions)):
             with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
                 call(timeout=wrong)
         assert await client.recv(timeout=fractions.Fraction(5)) == "here"

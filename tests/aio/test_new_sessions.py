@@ -9,7 +9,7 @@ import pytest
 
 from reliable_ws import Backoff, Config, ConnectionClosed, ServerBusy
 from reliable_ws.testing import Network
-from tests.aio.stage import now, on_stage
+from tests.aio.memory_network import now, on_virtual_clock
 
 BACKOFF = Backoff(initial=1, longest=16)
 
@@ -59,7 +59,7 @@ async def sessions_in(seconds, handler, body):
     return count
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("body", [reads, reads_and_closes])
 @pytest.mark.parametrize("handler", [leaves, closes, aborts, says_one_thing])
 async def test_a_server_that_ends_each_session_at_once_is_not_hammered(handler, body):
@@ -67,7 +67,7 @@ async def test_a_server_that_ends_each_session_at_once_is_not_hammered(handler, 
     assert 4 <= await sessions_in(120, handler, body) < 60
 
 
-@on_stage
+@on_virtual_clock
 async def test_sessions_that_last_a_while_follow_each_other_at_once():
     async def serves_for_a_while(_conn):
         await asyncio.sleep(2)
@@ -75,7 +75,7 @@ async def test_sessions_that_last_a_while_follow_each_other_at_once():
     assert await sessions_in(61, serves_for_a_while, reads) > 25
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("end", ["close", "abort", "leave", "finish"])
 async def test_short_sessions_that_the_client_ends_follow_each_other_at_once(end):
     """They are what the application wants, and no failed attempts."""
@@ -102,7 +102,7 @@ async def test_short_sessions_that_the_client_ends_follow_each_other_at_once(end
         assert now() - began < 1
 
 
-@on_stage
+@on_virtual_clock
 async def test_pauses_begin_anew_after_a_session_that_lasted():
     lives = iter([0, 0, 0, 0, 0, 0, 2, 0])
     ends, begins = [], []
@@ -123,7 +123,7 @@ async def test_pauses_begin_anew_after_a_session_that_lasted():
     assert pauses[6] < 0.1
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_busy_server_is_asked_again_not_before_it_wants_to_be():
     """REFUSE-3, REFUSE-5: connect() raises ServerBusy, and the loop heeds its retry_after."""
     network, events = Network(), []

@@ -10,10 +10,18 @@ import pytest
 from reliable_ws import Config, ConnectionClosed, State, wrap
 from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
-from tests.aio.stage import Stage, on_stage, registry, settle, start, turns, until
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    on_virtual_clock,
+    registry,
+    settle,
+    start,
+    turns,
+    until,
+)
 
 
-@on_stage
+@on_virtual_clock
 async def test_events_tell_the_story_of_a_session():
     events = []
     host = Host(echo)
@@ -36,7 +44,7 @@ async def test_events_tell_the_story_of_a_session():
         assert len({event.connection for event in story}) == 1
 
 
-@on_stage(seeds=[None])
+@on_virtual_clock(seeds=[None])
 @pytest.mark.parametrize("wait", ["recv", "receipt", "flush", "request", "wait_closed"])
 @pytest.mark.parametrize("way", ["expired", "refused", "aborted"])
 async def test_how_a_session_ended_is_told_before_the_calls_that_wait_for_it_raise(wait, way):
@@ -65,20 +73,20 @@ async def test_how_a_session_ended_is_told_before_the_calls_that_wait_for_it_rai
     async def never():
         await asyncio.Event().wait()
 
-    stage = Stage(config=Config(session_ttl=5), methods=registry(never))
+    net = MemoryNetwork(config=Config(session_ttl=5), methods=registry(never))
     client = await wrap(
-        await stage.open(),
-        reopen=stage.open,
-        config=stage.config,
+        await net.open(),
+        reopen=net.open,
+        config=net.config,
         on_event=lambda event: order.append(event.name),
     )
-    await until(lambda: stage.accepted)
-    (server,) = stage.accepted
+    await until(lambda: net.accepted)
+    (server,) = net.accepted
     waiting = start(waits(client))
     await turns()
-    stage.closed = True
+    net.closed = True
     if way == "expired":
-        stage.cut()
+        net.cut()
     else:
         server.abort() if way == "refused" else client.abort()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -88,7 +96,7 @@ async def test_how_a_session_ended_is_told_before_the_calls_that_wait_for_it_rai
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("refusal", [4401, 4529])
 async def test_a_session_that_was_never_open_is_no_event(refusal):
     """Its opening raises, and that is all there is to say."""
@@ -102,7 +110,7 @@ async def test_a_session_that_was_never_open_is_no_event(refusal):
     assert events == []
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_callback_that_raises_harms_nobody(caplog):
     def bad(event):
         raise LookupError(event.name)
@@ -118,7 +126,7 @@ async def test_a_callback_that_raises_harms_nobody(caplog):
     caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("verb", ["send", "close", "abort", "finish", "report"])
 @pytest.mark.parametrize("at", ["opened", "detached", "resumed", "closed"])
 async def test_a_callback_may_call_anything(verb, at, caplog):

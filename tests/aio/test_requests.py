@@ -17,32 +17,42 @@ from reliable_ws import (
     RemoteError,
     State,
 )
-from tests.aio.desk import Desk
-from tests.aio.stage import Stage, now, on_stage, paired, registry, settle, start, take, turns
+from tests.aio.call_handlers import CallHandlers
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    paired,
+    registry,
+    settle,
+    start,
+    take,
+    turns,
+)
 
 # -- answers -------------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_thousands_both_ways_at_once():
-    ours, theirs = Desk(), Desk()
+    ours, theirs = CallHandlers(), CallHandlers()
     async with paired({"methods": ours.methods}, methods=theirs.methods) as (_, client, server):
         asked = [start(c.request("echo", [n])) for n in range(2000) for c in (client, server)]
         assert await asyncio.gather(*asked) == [n for n in range(2000) for _ in "ab"]
         assert sorted(ours.begun) == sorted(theirs.begun) == list(range(2000))
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_values_arrive_as_they_were_sent():
-    desk = Desk()
+    calls = CallHandlers()
     values = ["", "ü", b"", b"\0\xff", None, True, 2**63, [1, [2]], {"a": {1: b"x"}}]
     values += ["x" * 10**6, b"x" * 3_800, b"x" * 3_793, {"deep": ["x" * 20_000]}]
-    async with paired(methods=desk.methods) as (_, client, _server):
+    async with paired(methods=calls.methods) as (_, client, _server):
         for value in values:
             assert await client.request("echo", [value]) == value
 
 
-@on_stage
+@on_virtual_clock
 async def test_answers_come_in_whatever_order_the_handlers_end():
     async def later(seconds):
         await asyncio.sleep(seconds)
@@ -58,31 +68,31 @@ async def test_answers_come_in_whatever_order_the_handlers_end():
         assert order == [1, 2, 3]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_request_costs_no_wait():
     """No timer stands between a request and its answer."""
-    desk = Desk()
-    async with paired(methods=desk.methods) as (_, client, _server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         began = now()
         for n in range(100):
             await client.request("echo", [n], timeout=1)
         assert now() == began
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_large_request_goes_in_one_go():
-    desk = Desk()
-    async with paired(methods=desk.methods, limit=2**23) as (_, client, _server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, limit=2**23) as (_, client, _server):
         began = now()
         size = 2**20 - 16  # of a value: MSG-6
         assert len(await client.request("echo", [bytes(size)])) == size
         assert now() == began
 
 
-@on_stage
+@on_virtual_clock
 async def test_requests_of_a_loop_over_messages_while_the_peer_floods():
-    desk = Desk()
-    async with paired(methods=desk.methods, config=Config(window_messages=64)) as (_, client, srv):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, config=Config(window_messages=64)) as (_, client, srv):
 
         async def flood():
             for n in range(1000):
@@ -99,11 +109,12 @@ async def test_requests_of_a_loop_over_messages_while_the_peer_floods():
         assert len(got) > 800
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_full_window_both_ways_stops_no_request():
-    desk = Desk()
+    calls = CallHandlers()
     tight = Config(window_messages=1, outbox_messages=1)
-    async with paired({"methods": desk.methods}, methods=desk.methods, config=tight) as (_, *both):
+    methods = calls.methods
+    async with paired({"methods": methods}, methods=methods, config=tight) as (_, *both):
         for conn in both:
             await conn.send("nobody reads this")
         stuck = [start(conn.send("nor this")) for conn in both]
@@ -115,7 +126,7 @@ async def test_a_full_window_both_ways_stops_no_request():
         await asyncio.gather(*stuck)
 
 
-@on_stage
+@on_virtual_clock
 async def test_nested_calls_never_deadlock():
     async def dive(depth, conn=None):
         raise NotImplementedError
@@ -137,10 +148,10 @@ async def test_nested_calls_never_deadlock():
         assert await asyncio.gather(*many) == [20] * 6
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_unread_message_holds_back_no_answer_and_a_slow_handler_nothing():
-    desk = Desk()
-    async with paired(methods=desk.methods, config=Config(idle_timeout=9)) as (_, client, server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, config=Config(idle_timeout=9)) as (_, client, server):
         slow = start(client.request("wait", ["slow"]))
         for n in range(100):
             await client.send(n)
@@ -151,14 +162,14 @@ async def test_an_unread_message_holds_back_no_answer_and_a_slow_handler_nothing
         assert await take(server, 100) == list(range(100))
         await client.flush(timeout=1)
         assert not slow.done()
-        desk.gate.set()
+        calls.gate.set()
         assert await slow == "slow"
 
 
 # -- errors --------------------------------------------------------------------------------------
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize(
     ("code", "message", "data"),
     [
@@ -182,7 +193,7 @@ async def test_an_error_of_a_handler_arrives_whole(code, message, data):
         assert error.data == data
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_method_that_is_not_there():
     async with paired() as (_, client, server):
         for conn in (client, server):
@@ -190,7 +201,7 @@ async def test_a_method_that_is_not_there():
                 await conn.request("nothing")
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("name", ["x" * 256, "\ud800"])
 async def test_a_name_that_cannot_be_said(name):
     async with paired() as (_, client, _server):
@@ -200,33 +211,33 @@ async def test_a_name_that_cannot_be_said(name):
             await client.request("x" * 255)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_cannot_be_sent_raises_at_once_and_nothing_is_run():
-    desk = Desk()
+    calls = CallHandlers()
     small = Config(max_message=10_000, max_requests=1)
-    async with paired(methods=desk.methods, server_config=small) as (_, client, _server):
+    async with paired(methods=calls.methods, server_config=small) as (_, client, _server):
         with pytest.raises(NotSerializable):
             await client.request("echo", [object()])
         busy = start(client.request("wait", [1]))
         await turns()
         waiting = [start(client.request("echo", [value])) for value in (bytes(10_001), "fits")]
         await turns()
-        desk.gate.set()
+        calls.gate.set()
         with pytest.raises(MessageTooLarge):
             await waiting[0]
         assert await waiting[1] == "fits"
         assert await busy == 1
         with pytest.raises(MessageTooLarge):
             await client.request("echo", [bytes(10_001)])
-        assert desk.begun == [1, "fits"]
+        assert calls.begun == [1, "fits"]
         assert client.state is State.OPEN
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_peer_that_takes_less_than_an_entry():
-    desk = Desk()
+    calls = CallHandlers()
     small = Config(max_message=1000)
-    async with paired(methods=desk.methods, server_config=small) as (_, client, _server):
+    async with paired(methods=calls.methods, server_config=small) as (_, client, _server):
         with pytest.raises(MessageTooLarge):
             await client.request("echo", [bytes(1001)])
         assert await client.request("echo", [bytes(900)]) == bytes(900)
@@ -235,11 +246,11 @@ async def test_a_peer_that_takes_less_than_an_entry():
 # -- all ways to a connection ----------------------------------------------------------------------
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_all_ways_to_a_connection_take_methods():
-    desk = Desk()
-    stage = Stage(methods=desk.methods)
-    client, server = await stage.pair(methods=desk.methods)
+    calls = CallHandlers()
+    net = MemoryNetwork(methods=calls.methods)
+    client, server = await net.pair(methods=calls.methods)
     assert await client.request("echo", [1]) == 1
     assert await server.request("echo", [2]) == 2
     await settle(client, server)

@@ -5,56 +5,56 @@ from __future__ import annotations
 import asyncio
 
 from reliable_ws import Config, State
-from tests.aio.desk import FEW, Desk, calling
-from tests.aio.stage import on_stage, paired, start, turns, until
+from tests.aio.call_handlers import FEW, CallHandlers, calling
+from tests.aio.memory_network import on_virtual_clock, paired, start, turns, until
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
 
-@on_stage
+@on_virtual_clock
 async def test_cancelling_the_caller_cancels_the_handler():
     async with calling() as call:
         call.asking.cancel()
-        await until(lambda: call.desk.cancelled)
-        assert call.desk.begun == call.desk.cancelled == [1]
+        await until(lambda: call.calls.cancelled)
+        assert call.calls.begun == call.calls.cancelled == [1]
 
 
-@on_stage
+@on_virtual_clock
 async def test_cancelling_at_once_runs_nothing():
     """Not sent yet, or sent together with its cancellation: the slot is free again."""
-    desk = Desk()
-    async with paired(methods=desk.methods, config=FEW) as (_, client, server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, config=FEW) as (_, client, server):
         for patience in (1, 2, 3, 4, 5) * 4:
             asking = start(client.request("wait", [patience]))
             await turns(patience)
             asking.cancel()
         await asyncio.sleep(1)
-        assert sorted(desk.begun) == sorted(desk.cancelled)
+        assert sorted(calls.begun) == sorted(calls.cancelled)
         assert not server._driver.rpc_server.busy
-        desk.gate.set()
+        calls.gate.set()
         asked = [client.request("wait", [n], timeout=1) for n in range(10)]
         assert await asyncio.gather(*asked) == list(range(10))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_request_and_its_cancellation_in_one_envelope():
-    desk = Desk()
-    async with paired(methods=desk.methods, config=FEW) as (stage, client, server):
-        stage.wire.freeze()
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, config=FEW) as (net, client, server):
+        net.wire.freeze()
         asking = [start(client.request("wait", [n])) for n in range(4)]
         await turns()
         for task in asking:
             task.cancel()
         await turns()
-        stage.wire.thaw()
+        net.wire.thaw()
         await asyncio.sleep(1)
-        assert sorted(desk.begun) == sorted(desk.cancelled)
+        assert sorted(calls.begun) == sorted(calls.cancelled)
         assert not server._driver.rpc_server.busy
-        desk.gate.set()
+        calls.gate.set()
         assert await client.request("wait", ["next"], timeout=1) == "next"
 
 
-@on_stage
+@on_virtual_clock
 async def test_who_waits_for_room_gets_that_of_an_abandoned_request():
     async with calling(server_config=Config(max_requests=1)) as call:
         second = start(call.client.request("echo", [2]))
@@ -64,20 +64,20 @@ async def test_who_waits_for_room_gets_that_of_an_abandoned_request():
             assert await second == 2
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_was_cancelled_while_detached_is_never_run():
-    desk = Desk()
-    async with paired(methods=desk.methods) as (stage, client, _server):
-        stage.closed = True
-        stage.cut()
+    calls = CallHandlers()
+    async with paired(methods=calls.methods) as (net, client, _server):
+        net.closed = True
+        net.cut()
         await until(lambda: client.state is State.DETACHED)
         asking = start(client.request("wait", ["never"]))
         await turns()
         asking.cancel()
         await turns()
-        stage.closed = False
+        net.closed = False
         assert await client.request("echo", [1]) == 1
-        assert desk.begun == [1]
+        assert calls.begun == [1]
 
 
 def test_a_request_cancelled_at_every_suspension():
@@ -86,18 +86,18 @@ def test_a_request_cancelled_at_every_suspension():
         for crowded in (False, True):
 
             async def scenario(attempt, *, crowded=crowded):
-                desk = Desk()
+                calls = CallHandlers()
                 config = Config(max_requests=2)
-                async with paired(methods=desk.methods, config=config) as (_, client, server):
+                async with paired(methods=calls.methods, config=config) as (_, client, server):
                     busy = [start(client.request("wait", [n])) for n in range(2 * crowded)]
                     await turns()
-                    asyncio.get_running_loop().call_later(5, desk.gate.set)
+                    asyncio.get_running_loop().call_later(5, calls.gate.set)
                     outcome = await attempt.run(client.request("echo", ["it"], timeout=60))
                     assert outcome.how == ("cancelled" if outcome.reached else "returned")
                     assert not outcome.swallowed
                     await asyncio.gather(*busy)
                     await asyncio.sleep(1)
-                    assert desk.begun.count("it") <= 1
+                    assert calls.begun.count("it") <= 1
                     assert not client._driver.rpc_client._open
                     assert not session_calls(client._session).open
                     assert not server._driver.rpc_server.busy

@@ -7,17 +7,26 @@ import asyncio
 import pytest
 
 from reliable_ws import Config, ConnectionClosed, NotTaken, OutcomeUnknown, RemoteError
-from tests.aio.desk import Desk, calling
-from tests.aio.stage import now, on_stage, paired, registry, settle, start, turns, until
+from tests.aio.call_handlers import CallHandlers, calling
+from tests.aio.memory_network import (
+    now,
+    on_virtual_clock,
+    paired,
+    registry,
+    settle,
+    start,
+    turns,
+    until,
+)
 
 
-@on_stage
+@on_virtual_clock
 async def test_closing_fails_our_requests_and_cancels_their_handlers():
-    desk = Desk()
+    calls = CallHandlers()
     one = Config(max_requests=2)
-    async with paired(methods=desk.methods, config=one) as (_, client, _server):
+    async with paired(methods=calls.methods, config=one) as (_, client, _server):
         asking = [start(client.request("wait", [n])) for n in range(2)]
-        await until(lambda: len(desk.begun) == 2)
+        await until(lambda: len(calls.begun) == 2)
         queued = start(client.request("wait", ["queued"]))
         await turns()
         closing = start(client.close())
@@ -27,16 +36,16 @@ async def test_closing_fails_our_requests_and_cancels_their_handlers():
         with pytest.raises(ConnectionClosed):
             await queued
         await closing
-        assert sorted(desk.cancelled) == [0, 1]
+        assert sorted(calls.cancelled) == [0, 1]
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_close_calls_not_taken_is_never_run():
     """Queued in the same turn as the close, hence not sent: it is taken back."""
-    desk = Desk()
+    calls = CallHandlers()
     for patience in range(4):
-        async with paired(methods=desk.methods) as (_, client, server):
-            before = len(desk.begun)
+        async with paired(methods=calls.methods) as (_, client, server):
+            before = len(calls.begun)
             asking = start(client.request("echo", [patience]))
             await turns(patience)
             closing = start(client.close())
@@ -44,54 +53,54 @@ async def test_what_close_calls_not_taken_is_never_run():
             await closing
             await settle(server)
             if isinstance(result, NotTaken | ConnectionClosed):
-                assert len(desk.begun) == before
+                assert len(calls.begun) == before
             else:
                 assert result == patience or isinstance(result, OutcomeUnknown)
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_lets_handlers_end_and_turns_new_ones_away():
     async with calling() as call:
         closing = start(call.server.close())
         await turns()
         with pytest.raises(NotTaken):
             await call.client.request("echo", [2])
-        call.desk.gate.set()
+        call.calls.gate.set()
         assert await call.asking == 1
         await settle(call.client)
         await closing
-        assert call.desk.begun == [1]
+        assert call.calls.begun == [1]
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_waits_for_a_handler_that_is_slow():
     """Longer than for a peer that makes no progress: the network is not to blame."""
     async with calling() as call:
         closing = start(call.server.close())
         await asyncio.sleep(200)
-        call.desk.gate.set()
+        call.calls.gate.set()
         assert await call.asking == 1
         await settle(call.client)
         await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_does_not_wait_for_a_handler_whose_caller_is_out_of_reach():
     async with calling() as call:
         closing = start(call.server.close())
         await turns()
-        call.stage.closed = True
-        call.stage.cut()
+        call.net.closed = True
+        call.net.cut()
         began = now()
         await closing
         assert now() - began <= call.server._session.config.session_ttl + 1
-        assert call.desk.cancelled == [1]
+        assert call.calls.cancelled == [1]
         call.client.abort()
         with pytest.raises(OutcomeUnknown):
             await call.asking
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("method", ["wait", "stubborn"])
 @pytest.mark.parametrize(("timeout", "patience"), [(None, 270), (100, 75), (8, 6)])
 async def test_close_cancels_what_does_not_end_and_tells_its_caller(method, timeout, patience):
@@ -104,25 +113,25 @@ async def test_close_cancels_what_does_not_end_and_tells_its_caller(method, time
         assert patience - 0.01 <= now() - began <= patience + 1.1  # GRACE for the stubborn
         await settle(call.client)
         await closing
-        call.desk.gate.set()
+        call.calls.gate.set()
         await turns()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_cancelled_close_goes_on_though_handlers_run():
     async with calling() as call:
         closing = start(call.server.close())
         await turns()
         closing.cancel()
         await turns()
-        call.desk.gate.set()
+        call.calls.gate.set()
         assert await call.asking == 1
         await settle(call.client)
         async with asyncio.timeout(30):
             await call.server.wait_closed()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_second_close_may_shorten_the_first_though_handlers_run():
     async with calling("stubborn") as call:
         began = now()
@@ -132,11 +141,11 @@ async def test_a_second_close_may_shorten_the_first_though_handlers_run():
         await settle(call.client)
         await asyncio.gather(first, second)
         assert now() - began <= 5
-        call.desk.gate.set()
+        call.calls.gate.set()
         await turns()
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("verb", ["close", "finish", "abort"])
 async def test_a_handler_ends_the_connection_itself(verb):
     done = asyncio.Event()

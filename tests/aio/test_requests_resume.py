@@ -8,9 +8,9 @@ import random
 import pytest
 
 from reliable_ws import Backoff, Config
-from tests.aio.desk import Desk, calling
+from tests.aio.call_handlers import CallHandlers, calling
+from tests.aio.memory_network import on_virtual_clock, paired, start, turns, until
 from tests.aio.sockets import through_a_proxy
-from tests.aio.stage import on_stage, paired, start, turns, until
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
 
@@ -18,21 +18,19 @@ PROMPT = {"reconnect": Backoff(0, 1, 0)}
 # -- across WebSockets -----------------------------------------------------------------------------
 
 
-@on_stage(seeds=range(8))
+@on_virtual_clock(seeds=range(8))
 async def test_each_is_run_once_while_the_network_keeps_breaking():
     chance = random.Random(7)
-    ours, theirs = Desk(), Desk()
+    ours, theirs = CallHandlers(), CallHandlers()
     few = Config(max_requests=50)
     async with paired(
         PROMPT | {"methods": ours.methods}, methods=theirs.methods, config=few, limit=3000
-    ) as (stage, client, server):
+    ) as (net, client, server):
 
         async def breaker():
             while True:
                 await asyncio.sleep(chance.random())
-                [stage.cut, stage.freeze, stage.wire.freeze, stage.wire.peer.abort][
-                    chance.randrange(4)
-                ]()
+                [net.cut, net.freeze, net.wire.freeze, net.wire.peer.abort][chance.randrange(4)]()
 
         async def ask(conn, n):
             await asyncio.sleep(chance.random() * 30)
@@ -46,30 +44,30 @@ async def test_each_is_run_once_while_the_network_keeps_breaking():
         assert client.stats.resumes > 5
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_cut_at_each_turn_of_one_request():
     """Between request, execution and reply: run once, answered once."""
     for patience in range(12):
-        desk = Desk()
-        desk.gate.set()
-        async with paired(PROMPT, methods=desk.methods) as (stage, client, _server):
+        calls = CallHandlers()
+        calls.gate.set()
+        async with paired(PROMPT, methods=calls.methods) as (net, client, _server):
             asking = start(client.request("wait", [bytes(50_000)]))
             await turns(patience)
-            stage.cut()
+            net.cut()
             assert await asking == bytes(50_000)
-            assert len(desk.begun) == len(desk.ended) == 1
+            assert len(calls.begun) == len(calls.ended) == 1
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_answer_made_while_there_is_no_websocket():
     async with calling() as call:
-        call.stage.closed = True
-        call.stage.cut()
-        call.desk.gate.set()
-        await until(lambda: call.desk.ended)
-        call.stage.closed = False
+        call.net.closed = True
+        call.net.cut()
+        call.calls.gate.set()
+        await until(lambda: call.calls.ended)
+        call.net.closed = False
         assert await call.asking == 1
-        assert call.desk.begun == [1]
+        assert call.calls.begun == [1]
 
 
 # -- over sockets ----------------------------------------------------------------------------------
@@ -77,7 +75,7 @@ async def test_an_answer_made_while_there_is_no_websocket():
 
 @pytest.mark.transport
 async def test_over_sockets_through_a_network_that_keeps_breaking():
-    ours, theirs = Desk(), Desk()
+    ours, theirs = CallHandlers(), CallHandlers()
     async with through_a_proxy(theirs.methods, ours.methods) as (proxy, client, served):
         answers = 0
 

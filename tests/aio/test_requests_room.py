@@ -8,11 +8,11 @@ import pytest
 
 from reliable_ws import Config, RemoteError, RequestTimeout
 from reliable_ws.driver.log_limit import BURST
-from tests.aio.desk import FEW, Desk, calling
-from tests.aio.stage import now, on_stage, paired, registry, start, take
+from tests.aio.call_handlers import FEW, CallHandlers, calling
+from tests.aio.memory_network import now, on_virtual_clock, paired, registry, start, take
 
 
-@on_stage
+@on_virtual_clock
 async def test_no_more_requests_are_open_than_the_peer_takes():
     running = most = 0
 
@@ -32,7 +32,7 @@ async def test_no_more_requests_are_open_than_the_peer_takes():
         assert now() == pytest.approx(began + 10)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_peer_that_takes_little_does_not_fill_the_log(caplog):
     """LIMIT-1: each of its requests has an answer that it does not take."""
 
@@ -48,7 +48,7 @@ async def test_a_peer_that_takes_little_does_not_fill_the_log(caplog):
     assert "Traceback" not in caplog.text
 
 
-@on_stage
+@on_virtual_clock
 async def test_whoever_waits_for_room_is_served_in_turn():
     order = []
 
@@ -65,21 +65,21 @@ async def test_whoever_waits_for_room_is_served_in_turn():
         assert order == list(range(100))
 
 
-@on_stage
+@on_virtual_clock
 async def test_time_runs_while_waiting_for_room():
     async with calling(server_config=Config(max_requests=1)) as call:
         with pytest.raises(RequestTimeout) as caught:
             await call.client.request("echo", [2], timeout=3)
         assert caught.value.taken is False
-        call.desk.gate.set()
+        call.calls.gate.set()
         assert await call.asking == 1
-        assert call.desk.begun == [1]
+        assert call.calls.begun == [1]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_frame_limit_is_kept_by_requests_and_messages_together():
-    desk = Desk()
-    async with paired(methods=desk.methods, max_frame=4096) as (stage, client, server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, max_frame=4096) as (net, client, server):
         reading = start(take(server, 200))
         asked = []
         for n in range(200):
@@ -87,4 +87,4 @@ async def test_a_frame_limit_is_kept_by_requests_and_messages_together():
             asked.append(start(client.request("echo", [bytes(n * 20)])))
         assert [len(a) for a in await asyncio.gather(*asked)] == [n * 20 for n in range(200)]
         assert [len(m) for m in await reading] == [n * 20 for n in range(200)]
-        assert stage.names() == ["opened"]
+        assert net.names() == ["opened"]

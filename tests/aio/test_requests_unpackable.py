@@ -10,7 +10,7 @@ import pytest
 
 from reliable_ws import RemoteError, Sessions, wrap
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import on_stage, registry, start, take
+from tests.aio.memory_network import on_virtual_clock, registry, start, take
 from tests.support.codecs import NoNone, Odd, Unsayable
 
 
@@ -65,7 +65,7 @@ async def with_codec(codec, *functions):
         (fail, [], "internal"),
     ],
 )
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_an_error_is_told_whatever_the_codec_cannot_pack(codec, method, params, code):
     """CALL-11."""
     async with with_codec(codec, method) as client:
@@ -75,14 +75,14 @@ async def test_an_error_is_told_whatever_the_codec_cannot_pack(codec, method, pa
 
 
 @pytest.mark.parametrize(("codec", "method"), [(NoNone(), nothing), (Odd(), odd), (Odd(), nothing)])
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_a_result_that_cannot_be_packed_is_an_error(codec, method):
     async with with_codec(codec, method) as client:
         with pytest.raises(RemoteError, match="the result cannot be sent"):
             await client.request(method.__name__, [])
 
 
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_a_log_that_cannot_be_written_costs_no_answer():
     class Full(logging.Handler):
         def emit(self, record):
@@ -99,7 +99,7 @@ async def test_a_log_that_cannot_be_written_costs_no_answer():
         log.removeHandler(full)
 
 
-@on_stage(seeds=(None,), limit=60)
+@on_virtual_clock(seeds=(None,), limit=60)
 async def test_a_transport_that_cannot_be_closed_is_dropped():
     near, far = pair()
 

@@ -18,42 +18,53 @@ from reliable_ws import (
     State,
 )
 from reliable_ws.driver.ownership import AlreadyOwned
-from tests.aio.stage import Stage, now, on_stage, paired, rest, settle, start, take, turns, until
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    now,
+    on_virtual_clock,
+    paired,
+    rest,
+    settle,
+    start,
+    take,
+    turns,
+    until,
+)
 
 SMALL = Config(outbox_messages=16, window_messages=8)
 
 
-@on_stage
+@on_virtual_clock
 async def test_what_was_in_flight_arrives_over_the_next_websocket():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await client.send(1)
         await server.send("one")
-        stage.cut()
+        net.cut()
         await client.send(2)
         await server.send("two")
         assert await take(server, 2) == [1, 2]
         assert await take(client, 2) == ["one", "two"]
         await asyncio.gather(client.flush(), server.flush())
         assert client.stats.resumes == server.stats.resumes == 1
-        assert stage.names() == ["opened", "detached", "resumed"]
+        assert net.names() == ["opened", "detached", "resumed"]
 
 
-@on_stage
+@on_virtual_clock
 async def test_nothing_said_at_all_before_the_cut():
     """Counters exist from the first greeting; zero is valid."""
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         for _ in range(3):
-            stage.cut()
+            net.cut()
             await until(lambda: client.state is State.OPEN)
         await client.send("x")
         assert await server.recv() == "x"
 
 
-@on_stage(seeds=range(12))
+@on_virtual_clock(seeds=range(12))
 @pytest.mark.parametrize("config", [Config(), SMALL])
 async def test_a_stream_both_ways_through_a_network_that_keeps_breaking(config):
     chance = random.Random(str(config))
-    async with paired(config=config, limit=2000) as (stage, client, server):
+    async with paired(config=config, limit=2000) as (net, client, server):
 
         async def sender(conn):
             for n in range(1000):
@@ -67,13 +78,13 @@ async def test_a_stream_both_ways_through_a_network_that_keeps_breaking(config):
                 await asyncio.sleep(chance.random())
                 match chance.randrange(4):
                     case 0:
-                        stage.cut()
+                        net.cut()
                     case 1:
-                        stage.freeze()
+                        net.freeze()
                     case 2:
-                        stage.wire.freeze()
+                        net.wire.freeze()
                     case 3:
-                        stage.wire.peer.abort()
+                        net.wire.peer.abort()
 
         breaking = start(breaker())
         works = [start(work(c)) for c in (client, server) for work in (sender, rest)]
@@ -85,26 +96,26 @@ async def test_a_stream_both_ways_through_a_network_that_keeps_breaking(config):
         assert client.stats.resumes > 0
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_cut_during_every_greeting_and_replay():
     """Whatever is cut: Hello, Welcome, what is sent again; each link lives a little longer."""
-    async with paired({"reconnect": Backoff(0, 1, 0)}) as (stage, client, server):
+    async with paired({"reconnect": Backoff(0, 1, 0)}) as (net, client, server):
         for n in range(50):
             await client.send(n)
-        stage.cut()
+        net.cut()
         for lifetime in range(30):
-            await stage.reopened()
+            await net.reopened()
             await turns(lifetime)
-            stage.cut()
+            net.cut()
         assert await take(server, 50) == list(range(50))
         await client.flush()
 
 
-@on_stage
+@on_virtual_clock
 async def test_facts_while_there_is_no_websocket():
-    async with paired() as (stage, client, server):
-        stage.closed = True
-        stage.cut()
+    async with paired() as (net, client, server):
+        net.closed = True
+        net.cut()
         await asyncio.sleep(0.5)
         for conn in (client, server):
             assert conn.state is State.DETACHED
@@ -113,14 +124,14 @@ async def test_facts_while_there_is_no_websocket():
             assert conn.remote_address is None
         await client.send("waits")
         assert client.stats.outbox_bytes > 0
-        stage.closed = False
+        net.closed = False
         assert await server.recv() == "waits"
-        assert client.websocket is stage.wire
+        assert client.websocket is net.wire
 
 
-@on_stage
+@on_virtual_clock
 async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
-    stage = Stage(config=Config(session_ttl=100))
+    net = MemoryNetwork(config=Config(session_ttl=100))
     attempts = []
 
     async def refused():
@@ -128,11 +139,11 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
         raise ConnectionRefusedError
 
     backoff = Backoff(initial=1, longest=8)
-    client, server = await stage.pair(reopen=refused, reconnect=backoff)
+    client, server = await net.pair(reopen=refused, reconnect=backoff)
     receipt = await client.send("x")
     reading = start(client.recv())
     await turns()
-    stage.cut()
+    net.cut()
     with pytest.raises(SessionLost) as caught:
         await reading
     assert now() == pytest.approx(100, abs=1)
@@ -142,7 +153,7 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
     with pytest.raises(OutcomeUnknown):
         await receipt
     tried = ["attempt_failed"] * len(attempts)
-    assert stage.names() == ["opened", "detached", *tried, "session_lost", "closed"]
+    assert net.names() == ["opened", "detached", *tried, "session_lost", "closed"]
     assert "last attempt: ConnectionRefusedError" in caught.value.reason
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     await asyncio.sleep(1)  # the server may have heard from the client a little later
@@ -150,120 +161,120 @@ async def test_attempts_come_with_growing_delays_and_stop_with_the_session():
         await server.recv()
 
 
-async def cut_and_resumed(stage, client):
+async def cut_and_resumed(net, client):
     """Cut the line, and return how long it took to come back: about the first pause."""
     since, resumes = now(), client.stats.resumes
-    stage.cut()
+    net.cut()
     await until(lambda: client.stats.resumes > resumes)
     assert now() - since < 0.3
     return now() - since
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("lifetime", [1.5, 3.0])
 async def test_a_line_that_is_cut_every_few_seconds_is_soon_there_again(lifetime):
     """Also when nothing is sent: a WebSocket that lasts a while is no failed attempt."""
-    async with paired() as (stage, client, _server):
+    async with paired() as (net, client, _server):
         began, detached = now(), 0.0
         while now() < began + 60:
             await asyncio.sleep(lifetime)
-            detached += await cut_and_resumed(stage, client)
+            detached += await cut_and_resumed(net, client)
         assert detached < 10
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_line_that_carries_a_message_between_two_cuts_is_soon_there_again():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         for n in range(20):
             await client.send(n)
             assert await server.recv() == n
             await client.flush()
-            await cut_and_resumed(stage, client)
+            await cut_and_resumed(net, client)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize(
     ("ours", "theirs", "outage"), [(20, 20, 11), (120, 120, 100), (120, 20, 11), (20, 120, 11)]
 )
 async def test_a_network_that_is_back_before_the_session_is_over_is_found(ours, theirs, outage):
     """However long the pauses have grown: also the time that the peer gives the session counts."""
-    stage = Stage(
+    net = MemoryNetwork(
         config=Config(session_ttl=ours),
         server_config=Config(session_ttl=theirs),
     )
-    clients = [(await stage.pair())[0] for _ in range(20)]
-    stage.closed = True
-    for wire in stage.wires:
+    clients = [(await net.pair())[0] for _ in range(20)]
+    net.closed = True
+    for wire in net.wires:
         wire.cut()
     await asyncio.sleep(outage)
     assert {client.state for client in clients} == {State.DETACHED}
-    stage.closed = False
+    net.closed = False
     await until(lambda: all(client.state is State.OPEN for client in clients))
     await settle(*clients)
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize(
     "error", [OSError, TimeoutError, LookupError, TypeError, asyncio.CancelledError]
 )
 async def test_whatever_opening_raises_it_is_tried_again(error):
-    stage, opened = Stage(), []
+    net, opened = MemoryNetwork(), []
 
     async def reopen():
         opened.append(None)
         if len(opened) < 4:
             raise error
-        return await stage.open()
+        return await net.open()
 
-    client, server = await stage.pair(reopen=reopen)
-    stage.cut()
+    client, server = await net.pair(reopen=reopen)
+    net.cut()
     await client.send("x")
     assert await server.recv() == "x"
     assert len(opened) == 4
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_opening_that_hangs_is_given_up():
-    stage = Stage(config=Config(open_timeout=5))
+    net = MemoryNetwork(config=Config(open_timeout=5))
     hanging = []
 
     async def reopen():
         if len(hanging) < 2:
             hanging.append(now())
             await asyncio.sleep(1000)
-        return await stage.open()
+        return await net.open()
 
-    client, server = await stage.pair(reopen=reopen)
-    stage.cut()
+    client, server = await net.pair(reopen=reopen)
+    net.cut()
     await client.send("x")
     assert await server.recv() == "x"
     assert 10 <= now() <= 12
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_peer_that_asks_for_time_is_given_it():
     """Too many sessions there: a Refuse that says come again (REFUSE-3) is no end."""
-    stage = Stage(server_config=Config(max_sessions=1))
-    client, server = await stage.pair()
+    net = MemoryNetwork(server_config=Config(max_sessions=1))
+    client, server = await net.pair()
     with pytest.raises(ConnectionError):
-        await stage.connect()
+        await net.connect()
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
     """Two sessions on one WebSocket would both be lost."""
-    stage = Stage()
-    first, its_peer = await stage.pair()
-    wire = stage.wire
+    net = MemoryNetwork()
+    first, its_peer = await net.pair()
+    wire = net.wire
 
     async def reopen():
         return wire
 
-    second, other_peer = await stage.pair(reopen=reopen)
-    stage.cut()
+    second, other_peer = await net.pair(reopen=reopen)
+    net.cut()
     await second.send("never taken")
     for use in (second.recv, lambda: second.send("x"), lambda: second.request("x")):
         with pytest.raises(SessionLost, match="the WebSocket is wrapped already") as lost:
@@ -281,19 +292,19 @@ async def test_a_websocket_of_another_connection_is_not_taken_over(caplog):
     await settle(first, its_peer)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_websocket_that_is_closed_already_is_no_reason_to_give_up():
-    stage, opened = Stage(), []
+    net, opened = MemoryNetwork(), []
 
     async def reopen():
-        wire = await stage.open()
+        wire = await net.open()
         opened.append(wire)
         if len(opened) == 1:
             wire.abort()
         return wire
 
-    client, server = await stage.pair(reopen=reopen)
-    stage.cut()
+    client, server = await net.pair(reopen=reopen)
+    net.cut()
     await client.send("x")
     assert await server.recv() == "x"
     assert len(opened) == 2

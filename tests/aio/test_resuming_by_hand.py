@@ -17,10 +17,10 @@ from reliable_ws import (
     wrap,
 )
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import now, on_stage, paired, settle, start, take, turns
+from tests.aio.memory_network import now, on_virtual_clock, paired, settle, start, take, turns
 
 
-@on_stage
+@on_virtual_clock
 async def test_without_a_way_to_another_websocket_the_session_ends_at_once():
     near, far = pair()
     client, server = await asyncio.gather(wrap(near), wrap(far))
@@ -44,16 +44,16 @@ async def test_without_a_way_to_another_websocket_the_session_ends_at_once():
         assert conn.state is State.CLOSED
 
 
-@on_stage
+@on_virtual_clock
 async def test_who_opens_websockets_by_itself_is_handed_none():
     """Both would compete: the newer fences the older, and the peer is told so each time."""
-    async with paired({"resume_within": 60}) as (stage, client, server):
+    async with paired({"resume_within": 60}) as (net, client, server):
         near, far = pair()
         with pytest.raises(RuntimeError, match="resume_within= and without reopen="):
             await client.resume(near)
         await client.send("x")
         assert await server.recv() == "x"
-        stage.cut()
+        net.cut()
         with pytest.raises(RuntimeError):
             await client.resume(near)
         await client.send("y")
@@ -62,7 +62,7 @@ async def test_who_opens_websockets_by_itself_is_handed_none():
         far.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_both_sides_resume_by_hand():
     near, far = pair()
     client, server = await asyncio.gather(
@@ -82,7 +82,7 @@ async def test_both_sides_resume_by_hand():
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_resume_replaces_a_websocket_that_still_seems_to_live():
     near, far = pair()
     client, server = await asyncio.gather(wrap(near, resume_within=60), wrap(far, resume_within=60))
@@ -102,7 +102,7 @@ async def test_resume_replaces_a_websocket_that_still_seems_to_live():
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_resume_on_a_websocket_that_leads_nowhere():
     near, far = pair()
     config = Config(open_timeout=5)
@@ -124,7 +124,7 @@ async def test_resume_on_a_websocket_that_leads_nowhere():
     await settle(client, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_nobody_resumes_within_the_time():
     near, far = pair()
     client, server = await asyncio.gather(wrap(near, resume_within=7), wrap(far, resume_within=7))
@@ -135,7 +135,7 @@ async def test_nobody_resumes_within_the_time():
     assert now() == pytest.approx(7, abs=0.1)
 
 
-@on_stage
+@on_virtual_clock
 async def test_another_session_on_the_websocket_that_was_to_resume():
     near, far = pair()
     client, server = await asyncio.gather(wrap(near, resume_within=60), wrap(far, resume_within=60))

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from reliable_ws import Config, ConnectionClosedOK, OutboxFull, State
-from tests.aio.stage import now, on_stage, paired, rest, start, take, turns
+from tests.aio.memory_network import now, on_virtual_clock, paired, rest, start, take, turns
 
 SMALL = Config(outbox_messages=4)
 TIGHT = Config(window_messages=1)
@@ -44,7 +44,7 @@ async def another_task():
 # -- room ----------------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_sends_are_accepted_in_call_order_also_when_they_wait():
     async with paired(config=SMALL) as (_, client, server):
         tasks = []
@@ -57,7 +57,7 @@ async def test_sends_are_accepted_in_call_order_also_when_they_wait():
         assert [receipt.number for receipt in receipts] == list(range(1, 51))
 
 
-@on_stage
+@on_virtual_clock
 async def test_nobody_overtakes_a_sender_that_waits():
     async with full() as (client, server):
         waiting = start(client.send(4))
@@ -70,7 +70,7 @@ async def test_nobody_overtakes_a_sender_that_waits():
         assert await take(server, 4) == [1, 2, 3, 4]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_small_message_does_not_overtake_a_large_one_that_waits():
     async with paired(config=Config(outbox_bytes=1000)) as (_, client, server):
         await client.send(bytes(900))
@@ -83,7 +83,7 @@ async def test_a_small_message_does_not_overtake_a_large_one_that_waits():
         assert (await large).number < (await small).number
 
 
-@on_stage
+@on_virtual_clock
 async def test_send_nowait_raises_when_there_is_no_room():
     async with paired(config=SMALL) as (_, client, server):
         for n in range(4):
@@ -96,7 +96,7 @@ async def test_send_nowait_raises_when_there_is_no_room():
         assert await server.recv() == 4
 
 
-@on_stage
+@on_virtual_clock
 async def test_send_gives_up_when_its_time_is_up():
     async with full() as (client, server):
         began = now()
@@ -110,7 +110,7 @@ async def test_send_gives_up_when_its_time_is_up():
         assert client.stats.sent == 5
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_send_needs_no_time_where_there_is_room():
     """The yield to the loop, once per burst of sends, is not waiting for room."""
     async with paired() as (_, client, server):
@@ -119,7 +119,7 @@ async def test_send_needs_no_time_where_there_is_room():
         assert await take(server, 3000) == list(range(3000))
 
 
-@on_stage(seeds=range(20))
+@on_virtual_clock(seeds=range(20))
 async def test_send_that_times_out_accepted_nothing():
     async with full() as (client, server):
         sending = [start(client.send(n, timeout=1)) for n in range(4, 8)]
@@ -133,7 +133,7 @@ async def test_send_that_times_out_accepted_nothing():
         assert client.stats.sent == 4 + len(accepted)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_message_above_the_outbox_is_accepted_alone():
     async with paired(config=Config(outbox_bytes=1000)) as (_, client, server):
         await client.send(bytes(5000))
@@ -142,7 +142,7 @@ async def test_a_message_above_the_outbox_is_accepted_alone():
         assert len(await server.recv()) == 5000
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_window_of_one_message_delivers_all():
     async with paired(config=TIGHT) as (_, client, server):
 
@@ -156,7 +156,7 @@ async def test_a_window_of_one_message_delivers_all():
         assert both[:2] == [list(range(100))] * 2
 
 
-@on_stage
+@on_virtual_clock
 async def test_one_who_never_reads_bounds_its_sender_and_itself():
     async with paired(config=SLOW) as (_, client, server):
 
@@ -175,7 +175,7 @@ async def test_one_who_never_reads_bounds_its_sender_and_itself():
         await take(server, stats.sent)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_slow_reader_slows_its_sender_down():
     async with paired(config=SLOW) as (_, client, server):
         most = 0
@@ -197,7 +197,7 @@ async def test_a_slow_reader_slows_its_sender_down():
         await sending
 
 
-@on_stage
+@on_virtual_clock
 async def test_both_sides_full_and_then_read():
     async with paired(config=SLOW) as (_, client, server):
 
@@ -212,7 +212,7 @@ async def test_both_sides_full_and_then_read():
         await asyncio.gather(client.flush(), server.flush())
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_loop_of_sends_lets_others_run():
     async with paired() as (_, client, _server), another_task() as turns_had:
         before = turns_had()
@@ -221,7 +221,7 @@ async def test_a_loop_of_sends_lets_others_run():
         assert turns_had() - before >= 10
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_a_loop_of_receives_lets_others_run():
     async with paired() as (_, client, server):
         for _ in range(20_000):
@@ -253,7 +253,7 @@ async def sends_woken_by(client, verb):
     return ending, [type(result) for result in results]
 
 
-@on_stage
+@on_virtual_clock
 async def test_finish_wakes_a_sender_that_waits_for_room():
     async with full() as (client, _server):
         finishing, results = await sends_woken_by(client, client.finish)
@@ -261,7 +261,7 @@ async def test_finish_wakes_a_sender_that_waits_for_room():
         await finishing
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_wakes_a_sender_that_waits_for_room():
     async with full() as (client, server):
         closing, results = await sends_woken_by(client, client.close)

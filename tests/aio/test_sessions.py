@@ -17,7 +17,7 @@ from reliable_ws import (
     wrap,
 )
 from tests.aio.host import Host, echo
-from tests.aio.stage import block, now, on_stage, rest, turns, until
+from tests.aio.memory_network import block, now, on_virtual_clock, rest, turns, until
 
 # -- what is logged ------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ async def both(conn):
 HANDLERS = (echo, recv, send, send_and_wait, both)
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("handler", HANDLERS)
 async def test_a_client_that_leaves_normally_is_not_worth_a_line(handler, caplog):
     caplog.set_level(logging.DEBUG)
@@ -62,7 +62,7 @@ async def test_a_client_that_leaves_normally_is_not_worth_a_line(handler, caplog
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 @pytest.mark.parametrize("handler", HANDLERS)
 async def test_a_client_that_vanishes_is_worth_one_line(handler, caplog):
     host = Host(handler)
@@ -78,7 +78,7 @@ async def test_a_client_that_vanishes_is_worth_one_line(handler, caplog):
     caplog.clear()
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_the_log_says_in_words_what_travels(caplog):
     caplog.set_level(logging.DEBUG)
     host = Host(echo)
@@ -102,7 +102,7 @@ async def test_the_log_says_in_words_what_travels(caplog):
 # -- handlers ------------------------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_returns_closes_with_1000():
     host = Host(echo)
     client = await host.connect()
@@ -116,7 +116,7 @@ async def test_a_handler_that_returns_closes_with_1000():
     assert [event.name for event in host.events] == ["opened", "peer_finished", "closed"]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_returns_at_once_still_delivers_what_it_sent():
     async def handler(conn):
         await conn.send("hello")
@@ -148,7 +148,7 @@ async def wait_for_what_is_cancelled():
     await a_bug
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("raises", [fail, fail_strangely, wait_for_what_is_cancelled])
 async def test_a_handler_that_raises_closes_with_1011_and_is_logged(raises, caplog):
     async def handler(conn):
@@ -170,7 +170,7 @@ async def test_a_handler_that_raises_closes_with_1011_and_is_logged(raises, capl
     caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_whose_peer_left_does_not_let_its_error_escape(caplog):
     async def handler(conn):
         await conn.send("never taken")
@@ -188,7 +188,7 @@ async def test_a_handler_whose_peer_left_does_not_let_its_error_escape(caplog):
     caplog.clear()
 
 
-@on_stage
+@on_virtual_clock
 async def test_handlers_of_many_sessions_do_not_mix():
     host = Host(echo)
     clients = [await host.connect() for _ in range(20)]
@@ -201,7 +201,7 @@ async def test_handlers_of_many_sessions_do_not_mix():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_calls_close_itself():
     async def handler(conn):
         assert await conn.recv() == "bye"
@@ -217,7 +217,7 @@ async def test_a_handler_calls_close_itself():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_that_aborts():
     async def handler(conn):
         conn.abort(4321, "no")
@@ -229,7 +229,7 @@ async def test_a_handler_that_aborts():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_is_blocked_while_the_websocket_is_replaced():
     gate = asyncio.Event()
     got = []
@@ -252,7 +252,7 @@ async def test_a_handler_is_blocked_while_the_websocket_is_replaced():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_framework_that_cancels_its_endpoint_ends_the_websocket_not_the_session():
     host = Host(echo)
     client = await host.connect()
@@ -267,7 +267,7 @@ async def test_a_framework_that_cancels_its_endpoint_ends_the_websocket_not_the_
     await until(lambda: not len(host.sessions))
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_endpoint_that_is_cancelled_before_the_greeting_closes_its_websocket():
     host = Host(echo)
     near = await host.open()
@@ -282,7 +282,7 @@ async def test_an_endpoint_that_is_cancelled_before_the_greeting_closes_its_webs
 # -- memory, time and reports ---------------------------------------------------------------------
 
 
-@on_stage
+@on_virtual_clock
 async def test_memory_that_detached_sessions_hold_is_bounded():
     config = Config(max_bytes=10_000, session_ttl=1000)
 
@@ -309,7 +309,7 @@ async def test_memory_that_detached_sessions_hold_is_bounded():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_bounded():
     async def handler(conn):
         await asyncio.sleep(10)
@@ -329,7 +329,7 @@ async def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_boun
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_memory_that_one_session_holds_ends_no_other():
     """What an attached session holds is taken from itself, and not from one that is away."""
 
@@ -354,7 +354,7 @@ async def test_memory_that_one_session_holds_ends_no_other():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_crashed_client_makes_room_for_the_next_one():
     host = Host(echo, config=Config(max_sessions=2))
     crashed = []
@@ -376,7 +376,7 @@ async def test_a_crashed_client_makes_room_for_the_next_one():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_blocked_loop_under_many_sessions():
     host = Host(echo)
     clients = [await host.connect() for _ in range(10)]
@@ -390,7 +390,7 @@ async def test_a_blocked_loop_under_many_sessions():
     await host.over()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_report_says_what_a_handler_could_not_deliver():
     async def handler(conn):
         for n in range(5):

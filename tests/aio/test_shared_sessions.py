@@ -18,10 +18,19 @@ from reliable_ws import (
     wrap,
 )
 from reliable_ws.testing.memory import pair
-from tests.aio.stage import Stage, on_stage, paired, second_holder, settle, start, turns, until
+from tests.aio.memory_network import (
+    MemoryNetwork,
+    on_virtual_clock,
+    paired,
+    second_holder,
+    settle,
+    start,
+    turns,
+    until,
+)
 
 
-@on_stage
+@on_virtual_clock
 async def test_sessions_that_are_empty_are_shared_all_the_same():
     sessions = Sessions()
     assert not len(sessions)
@@ -58,7 +67,7 @@ class Endpoint:
         return [type(end) for end in ends]
 
 
-@on_stage
+@on_virtual_clock
 async def test_one_handler_has_the_connection_whatever_websocket_carries_it():
     """A second one would take every other message, and close what the first one uses."""
     got, ran = [], []
@@ -82,7 +91,7 @@ async def test_one_handler_has_the_connection_whatever_websocket_carries_it():
     assert await there.outcomes() == [type(None)] + [AlreadyServed] * 3
 
 
-@on_stage
+@on_virtual_clock
 async def test_wrap_of_a_later_websocket_returns_when_that_is_gone():
     """Else a session that often reconnects would hold a handler for each of its WebSockets."""
 
@@ -103,7 +112,7 @@ async def test_wrap_of_a_later_websocket_returns_when_that_is_gone():
     await there.outcomes()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_later_wrap_that_is_cancelled_drops_its_websocket():
     there = Endpoint(lambda conn: conn.wait_closed())
     client = await wrap(await there.open(), reopen=there.open)
@@ -116,15 +125,15 @@ async def test_a_later_wrap_that_is_cancelled_drops_its_websocket():
     assert kinds[1:] == [asyncio.CancelledError, AlreadyServed]
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_handler_of_sessions_and_a_wrap_do_not_share_a_connection():
-    stage, got = Stage(), []
+    net, got = MemoryNetwork(), []
 
     async def handler(conn):
         got.extend([message async for message in conn])
 
     near, far = pair()
-    tasks = [start(stage.sessions.handle(far, handler))]
+    tasks = [start(net.sessions.handle(far, handler))]
 
     async def reopen():
         again, there = pair()
@@ -132,7 +141,7 @@ async def test_a_handler_of_sessions_and_a_wrap_do_not_share_a_connection():
         return again
 
     async def _wrap(there):
-        return await wrap(there, sessions=stage.sessions)
+        return await wrap(there, sessions=net.sessions)
 
     client = await wrap(near, reopen=reopen)
     near.cut()
@@ -144,9 +153,9 @@ async def test_a_handler_of_sessions_and_a_wrap_do_not_share_a_connection():
     await tasks[0]
 
 
-@on_stage
+@on_virtual_clock
 async def test_handle_runs_the_handler_once_per_session():
-    stage, runs = Stage(), []
+    net, runs = MemoryNetwork(), []
 
     async def handler(conn):
         runs.append(conn)
@@ -157,14 +166,14 @@ async def test_handle_runs_the_handler_once_per_session():
 
     async def reopen():
         near, far = pair()
-        stage.wires.append(near)
-        handling.append(start(stage.sessions.handle(far, handler)))
+        net.wires.append(near)
+        handling.append(start(net.sessions.handle(far, handler)))
         return near
 
     client = await wrap(await reopen(), reopen=reopen)
     for n in range(5):
         await client.send(n)
-        stage.cut()
+        net.cut()
         assert await client.recv() == n
     await client.close()
     await asyncio.gather(*handling)
@@ -172,7 +181,7 @@ async def test_handle_runs_the_handler_once_per_session():
     assert runs[0].state is State.CLOSED
 
 
-@on_stage
+@on_virtual_clock
 async def test_another_principal_cannot_resume(caplog):
     sessions, who = Sessions(), ["alice"]
     tasks = []
@@ -207,35 +216,35 @@ async def test_another_principal_cannot_resume(caplog):
     server.abort()
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_second_holder_takes_over_and_the_first_does_not_come_back():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         receipt = await client.send("x")
         assert await server.recv() == "x"
         await receipt
         holder = second_holder(client)
-        await holder.start(await stage.open())
+        await holder.start(await net.open())
         thief = Connection(holder)
         with pytest.raises(SessionLost) as caught:
             await client.recv()
         assert caught.value.ending.kind is End.SUPERSEDED
         await asyncio.sleep(60)
-        assert stage.names() == ["opened", "superseded", "closed"]
-        assert len(stage.wires) == 2
+        assert net.names() == ["opened", "superseded", "closed"]
+        assert len(net.wires) == 2
         assert server.state is State.OPEN
         await thief.send("y")
         assert await server.recv() == "y"
         await settle(thief, server)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_server_that_forgot_the_session_ends_it():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await client.send("x")
         await asyncio.sleep(1)
         await client.send("never left")
-        stage.sessions = Sessions()
-        stage.cut()
+        net.sessions = Sessions()
+        net.cut()
         with pytest.raises(SessionLost) as caught:
             await client.recv()
         assert caught.value.code == 4404
@@ -245,16 +254,16 @@ async def test_a_server_that_forgot_the_session_ends_it():
         assert server.state is State.DETACHED
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_tombstone_tells_a_client_that_missed_the_end():
-    async with paired() as (stage, client, server):
+    async with paired() as (net, client, server):
         await client.send("taken")
         assert await server.recv() == "taken"
         await client.send("not taken")
-        stage.closed = True
-        stage.cut()
+        net.closed = True
+        net.cut()
         server.abort()
-        stage.closed = False
+        net.closed = False
         with pytest.raises(SessionLost):
             await client.recv()
         [entry] = client.report.undelivered

@@ -19,8 +19,8 @@ from reliable_ws import (
 )
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.testing import ChaosProxy
+from tests.aio.memory_network import rest, start
 from tests.aio.sockets import AT_ONCE, echo, local
-from tests.aio.stage import rest, start
 
 pytestmark = [pytest.mark.transport, pytest.mark.usefixtures("clean")]
 

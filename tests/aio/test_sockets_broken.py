@@ -13,8 +13,8 @@ import pytest
 
 from reliable_ws import Config, End, Outcome, SessionLost, connect, serve
 from reliable_ws.testing import ChaosProxy, FaultPlan
+from tests.aio.memory_network import start, take
 from tests.aio.sockets import AT_ONCE, echo
-from tests.aio.stage import start, take
 
 pytestmark = [pytest.mark.transport, pytest.mark.usefixtures("clean")]
 ROOT = Path(__file__).resolve().parents[2]

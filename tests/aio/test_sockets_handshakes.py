@@ -23,8 +23,8 @@ from reliable_ws import (
     serve,
 )
 from reliable_ws.testing import ChaosProxy
+from tests.aio.memory_network import start
 from tests.aio.sockets import AT_ONCE, NO_PROXY, echo, local
-from tests.aio.stage import start
 
 pytestmark = [pytest.mark.transport, pytest.mark.usefixtures("clean")]
 

@@ -12,8 +12,8 @@ import websockets.asyncio.server
 from reliable_ws import Config, Sessions, serve, wrap
 from reliable_ws.adapters.websockets.asyncio import adapt
 from tests.adapters.links import legacy
+from tests.aio.memory_network import take
 from tests.aio.sockets import AT_ONCE, NO_PROXY, echo, local
-from tests.aio.stage import take
 
 pytestmark = [pytest.mark.transport, pytest.mark.usefixtures("clean")]
 

@@ -20,25 +20,25 @@ from reliable_ws import (
 )
 from reliable_ws.driver.rpc_client import STREAM_CREDIT
 from reliable_ws.testing.memory import pair
+from tests.aio.memory_network import on_virtual_clock, paired, registry, start, take, turns, until
 from tests.aio.sockets import through_a_proxy
-from tests.aio.stage import on_stage, paired, registry, start, take, turns, until
-from tests.aio.tap import Tap, all_of
+from tests.aio.stream_handlers import StreamHandlers, all_of
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
 
 
-@on_stage
+@on_virtual_clock
 async def test_items_arrive_in_order_then_the_end():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         assert await all_of(client.stream("numbers", [3000])) == list(range(3000))
         assert await all_of(client.stream("numbers", [0])) == []
 
 
-@on_stage
+@on_virtual_clock
 async def test_streams_both_ways_beside_requests_and_messages():
-    tap = Tap()
-    async with paired({"methods": tap.methods}, methods=tap.methods) as (_, client, server):
+    calls = StreamHandlers()
+    async with paired({"methods": calls.methods}, methods=calls.methods) as (_, client, server):
         streams = [all_of(c.stream("numbers", [500])) for c in (client, server) for _ in range(5)]
         requests = [client.request("one", [n]) for n in range(100)]
         for n in range(100):
@@ -47,10 +47,10 @@ async def test_streams_both_ways_beside_requests_and_messages():
         assert results == [list(range(500))] * 10 + list(range(100)) + [list(range(100))]
 
 
-@on_stage
+@on_virtual_clock
 async def test_the_producer_is_ahead_by_its_credit_and_no_more():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, server):
         size = 1000
         ahead = STREAM_CREDIT // (size + 6) + 1
         async with contextlib.aclosing(client.stream("chunks", [size])) as stream:
@@ -58,43 +58,43 @@ async def test_the_producer_is_ahead_by_its_credit_and_no_more():
                 await anext(stream)
                 if taken % 250 == 0:
                     await turns()
-                    assert ahead / 4 < tap.given - taken <= ahead + 1
+                    assert ahead / 4 < calls.given - taken <= ahead + 1
             assert await client.request("one", [1], timeout=1) == 1
             await client.send("not held up")
             assert await server.recv() == "not held up"
-        await until(lambda: tap.ends)
+        await until(lambda: calls.ends)
 
 
-@on_stage
+@on_virtual_clock
 async def test_items_larger_than_the_credit_go_one_by_one():
-    tap = Tap()
+    calls = StreamHandlers()
     size = STREAM_CREDIT * 2
-    async with paired(methods=tap.methods) as (_, client, _server):
+    async with paired(methods=calls.methods) as (_, client, _server):
         async with contextlib.aclosing(client.stream("chunks", [size])) as stream:
             for taken in range(1, 6):
                 assert len(await anext(stream)) == size
                 await turns()
-                assert tap.given <= taken + 2
-        await until(lambda: tap.ends)
+                assert calls.given <= taken + 2
+        await until(lambda: calls.ends)
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_generator_that_never_waits_starves_nobody():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         stream = start(all_of(client.stream("chunks", [1])))
         for n in range(20):
             assert await client.request("one", [n], timeout=1) == n
         stream.cancel()
         await asyncio.wait({stream})
-        await until(lambda: tap.ends)
-        assert tap.ends == ["closed"]
+        await until(lambda: calls.ends)
+        assert calls.ends == ["closed"]
 
 
-@on_stage(seeds=(None,))
+@on_virtual_clock(seeds=(None,))
 async def test_what_does_not_stream_and_what_does():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         assert await all_of(client.stream("one", ["it"])) == ["it"]
         with pytest.raises(InvalidParams, match="use stream"):
             await client.request("numbers", [1])
@@ -104,7 +104,7 @@ async def test_what_does_not_stream_and_what_does():
             await all_of(client.stream("numbers", ["many"]))
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_generator_function_is_refused_with_the_reason(caplog):
     methods = Methods()
     async with paired(methods=methods) as (_, client, _server):
@@ -125,7 +125,7 @@ async def test_a_generator_function_is_refused_with_the_reason(caplog):
     assert "late is a generator function: make it an async one" in caplog.text
 
 
-@on_stage
+@on_virtual_clock
 @pytest.mark.parametrize("size", [1, 5000, 300_000])
 async def test_each_item_once_while_the_network_keeps_breaking(size):
     chance = random.Random(size)
@@ -136,12 +136,12 @@ async def test_each_item_once_while_the_network_keeps_breaking(size):
             if n % 20 == 0:
                 await asyncio.sleep(0.1)
 
-    async with paired(PROMPT, methods=registry(parts)) as (stage, client, _server):
+    async with paired(PROMPT, methods=registry(parts)) as (net, client, _server):
 
         async def breaker():
             while True:
                 await asyncio.sleep(chance.random() * 0.3)
-                stage.cut()
+                net.cut()
 
         breaking = start(breaker())
         count = 100 if size > 10_000 else 1000
@@ -153,8 +153,8 @@ async def test_each_item_once_while_the_network_keeps_breaking(size):
 
 @pytest.mark.transport
 async def test_over_sockets_with_cuts_in_the_middle():
-    tap = Tap()
-    async with through_a_proxy(tap.methods) as (proxy, client, _server):
+    calls = StreamHandlers()
+    async with through_a_proxy(calls.methods) as (proxy, client, _server):
         got = []
         async for item in client.stream("numbers", [20_000]):
             got.append(item)
@@ -169,5 +169,5 @@ async def test_over_sockets_with_cuts_in_the_middle():
                 if taken % 500 == 250:
                     proxy.cut()
         assert await client.request("one", [1]) == 1
-        assert tap.ends == ["closed"]
+        assert calls.ends == ["closed"]
         assert client.stats.resumes > 3

@@ -8,45 +8,54 @@ import contextlib
 import pytest
 
 from reliable_ws import Config, OutcomeUnknown, RemoteError, RequestTimeout, State
-from tests.aio.stage import iterate, now, on_stage, paired, registry, settle, start, until
-from tests.aio.tap import Tap, all_of
+from tests.aio.memory_network import (
+    iterate,
+    now,
+    on_virtual_clock,
+    paired,
+    registry,
+    settle,
+    start,
+    until,
+)
+from tests.aio.stream_handlers import StreamHandlers, all_of
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_early_closes_the_generator():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, server):
         got = []
         async with contextlib.aclosing(client.stream("forever", [0.1])) as stream:
             async for item in stream:
                 got.append(item)
                 if item == 3:
                     break
-        await until(lambda: tap.ends)
+        await until(lambda: calls.ends)
         assert got == [1, 2, 3]
-        assert tap.ends[0] in ("CancelledError", "GeneratorExit")
+        assert calls.ends[0] in ("CancelledError", "GeneratorExit")
         assert not server._driver.rpc_server.busy
         await until(lambda: not session_calls(client._session).open)
 
 
-@on_stage
+@on_virtual_clock
 async def test_leaving_early_closes_a_generator_that_waits_for_credit():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, server):
         async with contextlib.aclosing(client.stream("chunks", [10_000])) as stream:
             await anext(stream)
             await asyncio.sleep(1)
-        await until(lambda: tap.ends)
-        assert tap.ends == ["closed"]
+        await until(lambda: calls.ends)
+        assert calls.ends == ["closed"]
         await until(lambda: not server._driver.rpc_server.busy)
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_error_in_the_middle_comes_behind_the_items():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         got = []
 
         async def slowly():
@@ -60,7 +69,7 @@ async def test_an_error_in_the_middle_comes_behind_the_items():
         assert caught.value.data == {"after": 5}
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_item_that_cannot_be_sent_ends_the_stream(caplog):
     closed = []
 
@@ -79,39 +88,39 @@ async def test_an_item_that_cannot_be_sent_ends_the_stream(caplog):
         assert client.state is State.OPEN
 
 
-@on_stage
+@on_virtual_clock
 async def test_a_deadline_bounds_the_whole_stream():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         got = []
         with pytest.raises(RequestTimeout) as caught:
             await iterate(client.stream("forever", [1], timeout=4.5), got)
         assert got == [1, 2, 3, 4, 5]
         assert caught.value.taken is True
-        await until(lambda: tap.ends)
+        await until(lambda: calls.ends)
 
 
-@on_stage
+@on_virtual_clock
 async def test_when_the_session_dies_the_stream_fails_behind_its_items():
-    tap = Tap()
-    async with paired(methods=tap.methods, config=Config(session_ttl=10)) as (stage, client, _s):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods, config=Config(session_ttl=10)) as (net, client, _s):
         stream = client.stream("forever", [1])
         got = [await anext(stream)]
         await asyncio.sleep(3.5)
-        stage.closed = True
-        stage.cut()
+        net.closed = True
+        net.cut()
         with pytest.raises(OutcomeUnknown):
             await iterate(stream, got)
         assert got == [1, 2, 3, 4]
-        await until(lambda: tap.ends)
+        await until(lambda: calls.ends)
 
 
-@on_stage
+@on_virtual_clock
 async def test_close_ends_a_stream_that_does_not_and_tells_its_reader():
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, server):
         reading = start(all_of(client.stream("forever", [1])))
-        await until(lambda: tap.given)
+        await until(lambda: calls.given)
         began = now()
         closing = start(server.close())
         with pytest.raises(RemoteError) as caught:
@@ -122,22 +131,23 @@ async def test_close_ends_a_stream_that_does_not_and_tells_its_reader():
         await closing
 
 
-@on_stage
+@on_virtual_clock
 async def test_an_abandoned_iterator_stops_its_handler():
     """Not closed by hand: by the garbage collector, through asyncio's hooks."""
-    tap = Tap()
-    async with paired(methods=tap.methods) as (_, client, _server):
+    calls = StreamHandlers()
+    async with paired(methods=calls.methods) as (_, client, _server):
         async for _ in client.stream("forever", [1]):
             break
-        await until(lambda: tap.ends)
+        await until(lambda: calls.ends)
 
 
 def test_a_stream_cancelled_at_every_suspension():
     for at in ("suspended", "completed"):
 
         async def scenario(attempt):
-            tap = Tap()
-            async with paired(methods=tap.methods, config=Config(max_requests=1)) as (_, c, server):
+            calls = StreamHandlers()
+            one = Config(max_requests=1)
+            async with paired(methods=calls.methods, config=one) as (_, c, server):
 
                 async def read():
                     async with contextlib.aclosing(c.stream("forever", [0.1], timeout=60)) as items:
@@ -148,7 +158,7 @@ def test_a_stream_cancelled_at_every_suspension():
                 outcome = await attempt.run(read())
                 assert outcome.how == ("cancelled" if outcome.reached else "returned")
                 await asyncio.sleep(1)
-                assert len(tap.ends) <= 1
+                assert len(calls.ends) <= 1
                 assert not server._driver.rpc_server.busy
                 assert not session_calls(c._session).open
                 assert not c._driver.rpc_client._open

@@ -13,8 +13,8 @@ from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.errors import Violation
 from reliable_ws.protocol.payload import seal_weight
 from tests.vectors import make
-from tests.vectors.stage import frame_from, items_to_json, to_json, value_from
-from tests.vectors.stored_stage import stage_of
+from tests.vectors.conversation import frame_from, items_to_json, to_json, value_from
+from tests.vectors.stored_conversation import conversation_of
 
 MAX_FRAME = Config().max_frame
 
@@ -71,21 +71,21 @@ def test_weights(row):
 @pytest.mark.parametrize("row", rows("conversations.json"))
 def test_conversations(row):
     """Each side says exactly what is written, when it is written."""
-    stage = stage_of(row)
+    conversation = conversation_of(row)
     for step in row["steps"]:
         if "do" in step:
-            stage.act(step)
-            assert stage.got == step.get("gets", stage.got)
+            conversation.act(step)
+            assert conversation.got == step.get("gets", conversation.got)
             continue
         data = bytes.fromhex(step["hex"])
         assert items_to_json(data) == step["frames"]
         if not step.get("forged"):
-            said = stage.pull(step["from"])
+            said = conversation.pull(step["from"])
             assert said is not None, f"{step['from']} is silent, not saying {step['frames']}"
             assert said.hex() == step["hex"]
         if not step.get("lost"):
-            stage.deliver(step["from"], data)
+            conversation.deliver(step["from"], data)
     if not any(step.get("forged") for step in row["steps"]):  # it never says what is not written
-        assert stage.pull("initiator") is None
-        assert stage.pull("acceptor") is None
-    assert stage.outcome() == row["outcome"]
+        assert conversation.pull("initiator") is None
+        assert conversation.pull("acceptor") is None
+    assert conversation.outcome() == row["outcome"]

@@ -26,7 +26,7 @@ from reliable_ws.protocol.state import Receiving, Sending
 from tests.support.calls import session_calls
 
 from .parts import Action, Asked, Broken, Party
-from .stage import Stage
+from .sides import Sides
 
 
 def waits_no_more(session: Session) -> bool:
@@ -34,7 +34,7 @@ def waits_no_more(session: Session) -> bool:
     return bool(session.ended or session.closing or session.inbox.state is not Receiving.OPEN)
 
 
-class Calling(Stage):
+class Calling(Sides):
     """Ask, answer, give up; as the driver does, which adds nothing but tasks and timers."""
 
     def offer_calls(self, side: str, party: Party, found: list[Action]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .parts import Action, Broken, Party
-from .stage import Stage
+from .sides import Sides
 from .storing import Disk
 
 
-class Clock(Stage):
+class Clock(Sides):
     """What time does."""
 
     def offer_time(self, side: str, party: Party, found: list[Action]) -> None:

@@ -12,10 +12,10 @@ from reliable_ws.protocol.state import Phase
 from tests.support.calls import session_calls
 
 from .parts import Broken, Party, told
-from .stage import Stage
+from .sides import Sides
 
 
-def check(world: Stage) -> None:
+def check(world: Sides) -> None:
     """What holds after every step."""
     _check(world, world.i)
     if world.a is not None:
@@ -67,7 +67,7 @@ def _check_calls(party: Party) -> None:
         raise Broken("calls are kept that nobody can send any more")
 
 
-def _check_handlers(world: Stage, party: Party) -> None:
+def _check_handlers(world: Sides, party: Party) -> None:
     """No stream waits for what it has, unless it is about to be told."""
     calls = session_calls(party.session)
     for number in party.owed:
@@ -86,7 +86,7 @@ def _check_handlers(world: Stage, party: Party) -> None:
         raise Broken(f"the {party.role} owes answers that nobody will give")
 
 
-def _living(world: Stage, session: Session) -> bool:
+def _living(world: Sides, session: Session) -> bool:
     """Whether the process of this session lives."""
     return any(
         party is not None and party.alive and party.session is session
@@ -94,7 +94,7 @@ def _living(world: Stage, session: Session) -> bool:
     )
 
 
-def _check(world: Stage, party: Party) -> None:
+def _check(world: Sides, party: Party) -> None:
     session, record = party.session, party.record
     outbox, inbox, config = session.outbox, session.inbox, session.config
     messages = outbox.messages
@@ -128,7 +128,7 @@ def _check(world: Stage, party: Party) -> None:
             world.seen["window full"] += 1
 
 
-def probe(world: Stage) -> None:
+def probe(world: Sides) -> None:
     """Nobody wants to send anything that nobody was woken for."""
     for wire in world.wires:
         for side, is_open, stirred in (
@@ -154,7 +154,7 @@ def probe(world: Stage) -> None:
                     raise Broken(f"{side} owes an ack of calls and has set no time for it")
 
 
-def refresh(world: Stage) -> None:
+def refresh(world: Sides) -> None:
     """Every message has an outcome, and it is true."""
     for party in (world.i, world.a, *world.past):
         if party is None or not party.alive:
@@ -184,7 +184,7 @@ def refresh(world: Stage) -> None:
     _agree(world)
 
 
-def _agree(world: Stage) -> None:
+def _agree(world: Sides) -> None:
     """Without an excuse, both ends end as agreed; read to the end, with nothing lost."""
     i, a = world.i, world.a
     if world.blind or a is None or not (i.alive and a.alive):

@@ -1,7 +1,7 @@
 """Cancel a coroutine at its every suspension, one run for each.
 
 A *suspension* is one yield of the coroutine under test to the event loop. A scenario sets
-the stage, hands the coroutine under test to :meth:`Attempt.run` (once), and then looks at
+things up, hands the coroutine under test to :meth:`Attempt.run` (once), and then looks at
 what the cancellation left behind::
 
     async def scenario(attempt: Attempt) -> None:

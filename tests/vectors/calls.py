@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.vectors.conversation import to_json
 from tests.vectors.recorder import BYE, A, I, Recorder, begin
-from tests.vectors.stage import to_json
 
 
 def calls() -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def calls() -> list[dict[str, Any]]:
     pieces = begin("a call in pieces", "Some of them are lost and go again.", max_frame=4096)
     pieces.act("request", I, method="add", payload="x" * 9000)
     for loss in (False, True):
-        data = pieces.stage.pull(I)
+        data = pieces.conversation.pull(I)
         assert data is not None
         pieces.said(I, data, lost=loss)
     pieces.do("cut").do("dial")

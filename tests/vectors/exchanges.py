@@ -84,7 +84,7 @@ def exchanges() -> list[dict[str, Any]]:
         max_frame=4096,
     )
     parts.send(I, b"x" * 9000)
-    first_part = parts.stage.pull(I)
+    first_part = parts.conversation.pull(I)
     assert first_part is not None
     parts.said(I, first_part)
     parts.pump(I)

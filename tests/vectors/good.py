@@ -33,8 +33,8 @@ from reliable_ws.protocol.frames import (
     Void,
     Want,
 )
+from tests.vectors.conversation import to_json
 from tests.vectors.frames import FINAL, HELLO, START, WELCOME, ZERO
-from tests.vectors.stage import to_json
 
 
 def good() -> list[dict[str, Any]]:

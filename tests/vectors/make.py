@@ -11,10 +11,10 @@ import msgpack
 from reliable_ws.protocol.payload import seal_weight
 from tests.vectors.bad import bad
 from tests.vectors.calls import calls
+from tests.vectors.conversation import to_json
 from tests.vectors.exchanges import exchanges
 from tests.vectors.good import good
 from tests.vectors.restarts import restarts
-from tests.vectors.stage import to_json
 from tests.vectors.violations import greetings, violations
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from typing import Any
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Frame
 from reliable_ws.protocol.payload import seal_weight
-from tests.vectors.stage import items_to_json, to_json
-from tests.vectors.stored_stage import stage_of
+from tests.vectors.conversation import items_to_json, to_json
+from tests.vectors.stored_conversation import conversation_of
 
 A, I = "acceptor", "initiator"  # noqa: E741
 
@@ -24,15 +24,15 @@ class Recorder:
         self.row: dict[str, Any] = {"name": name, "about": about, "config": config, "steps": []}
         if stores:
             self.row["stores"] = stores.split()
-        self.stage = stage_of(self.row)
+        self.conversation = conversation_of(self.row)
 
     def act(self, verb: str, at: str | None = None, **more: Any) -> Recorder:
         """Let something happen; nothing is said yet."""
         step = {"do": verb, **({"at": at} if at else {}), **more}
         self.row["steps"].append(step)
-        self.stage.act(step)
-        if "stores" in self.row and self.stage.got:
-            step["gets"] = self.stage.got
+        self.conversation.act(step)
+        if "stores" in self.row and self.conversation.got:
+            step["gets"] = self.conversation.got
         return self
 
     def do(self, verb: str, at: str | None = None, **more: Any) -> Recorder:
@@ -53,7 +53,7 @@ class Recorder:
         while True:
             silent = True
             for side in ("initiator", "acceptor"):
-                while (data := self.stage.pull(side)) is not None:
+                while (data := self.conversation.pull(side)) is not None:
                     silent = False
                     self.said(side, data, lost=side == lose)
             if silent:
@@ -68,13 +68,13 @@ class Recorder:
             step["forged"] = True
         self.row["steps"].append(step)
         if not lost:
-            self.stage.deliver(side, data)
+            self.conversation.deliver(side, data)
 
     def forge(self, side: str, *frames: Frame) -> Recorder:
         """Put words into a side's mouth; the other's answer is not heard by it."""
         self.said(side, encode(frames), forged=True)
         other = "acceptor" if side == "initiator" else "initiator"
-        while (data := self.stage.pull(other)) is not None:
+        while (data := self.conversation.pull(other)) is not None:
             self.said(other, data, lost=True)
         return self
 
@@ -91,7 +91,7 @@ class Recorder:
         said = [step["frames"] for step in self.row["steps"] if "frames" in step]
         if any(frame[0] in CALL_LETTERS for frames in said for frame in frames):
             self.row["calls"] = True
-        self.row["outcome"] = self.stage.outcome()
+        self.row["outcome"] = self.conversation.outcome()
         return self.row
 
 

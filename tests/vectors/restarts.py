@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from reliable_ws.protocol.payload import seal_weight
+from tests.vectors.conversation import to_json
 from tests.vectors.frames import HELLO
 from tests.vectors.recorder import BYE, A, I, Recorder
-from tests.vectors.stage import to_json
 
 
 class Story(Recorder):
@@ -79,7 +79,7 @@ def greetings() -> list[dict[str, Any]]:
 
     about = "Else the next process would not know which server it had sent this to."
     first = story("nothing behind the first Welcome", about, I).send(I, "early").act("dial")
-    hello = first.stage.pull(I)
+    hello = first.conversation.pull(I)
     first.said(I, hello)
     first.store(I, "wait").pump()
     rows.append(first.kept(I).do("take", A, count=1).restart(I).end())
@@ -112,7 +112,7 @@ def sending() -> list[dict[str, Any]]:
     about = "What had come of it in parts is gone with the receiver's process."
     parts = story("a message in parts", about, f"{I} {A}", max_frame=4096).greet()
     parts.send(I, b"x" * 9000)
-    parts.said(I, parts.stage.pull(I))
+    parts.said(I, parts.conversation.pull(I))
     rows.append(parts.restart(A).do("take", A, count=1).restart(I, A).end())
 
     about = "In both directions, what is confirmed and what is not."

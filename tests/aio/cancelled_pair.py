@@ -7,29 +7,29 @@ import math
 
 import pytest
 
-from tests.aio.stage import SEEDS, Stage, disguise, settle, turns
+from tests.aio.memory_network import SEEDS, MemoryNetwork, disguise, settle, turns
 from tests.support.cancel import cancel_everywhere
 
 in_all_networks = pytest.mark.parametrize("network", ["good", "cut", "frozen"])
 
 
-class Scene:
+class CancelledPair:
     """A pair of connections; afterwards it checks what must hold whatever was cancelled."""
 
     def __init__(self, network="good", **options):
         self.network = network
-        self.stage = Stage(**options)
+        self.net = MemoryNetwork(**options)
 
     async def __aenter__(self):
-        self.client, self.server = await self.stage.pair()
+        self.client, self.server = await self.net.pair()
         return self
 
     def strike(self):
         """Something happens to the network meanwhile."""
         if self.network == "cut":
-            self.stage.cut()
+            self.net.cut()
         elif self.network == "frozen":
-            self.stage.freeze()
+            self.net.freeze()
 
     async def __aexit__(self, kind, value, tb):
         if kind is None:

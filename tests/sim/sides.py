@@ -20,7 +20,7 @@ def about(principal: Any) -> dict[str, Any]:
     return {"principal": principal}
 
 
-class Stage:
+class Sides:
     """The parties, the registry, the wires, the clock; and what is said to them is checked."""
 
     def __init__(self, options: Options, seen: Counter[str] | None = None) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from reliable_ws import RemoteError
-from tests.aio.stage import registry
+from tests.aio.memory_network import registry
 
 
-class Tap:
+class StreamHandlers:
     """A generator that counts what it gives, and notes how it ends."""
 
     def __init__(self) -> None:

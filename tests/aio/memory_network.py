@@ -27,12 +27,12 @@ from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
 
 __all__ = [
     "SEEDS",
-    "Stage",
+    "MemoryNetwork",
     "block",
     "disguise",
     "iterate",
     "now",
-    "on_stage",
+    "on_virtual_clock",
     "paired",
     "receive",
     "registry",
@@ -49,10 +49,10 @@ SEEDS = (None, 1, 2, 3)
 """Orders in which what is ready runs: asyncio's own, and some that are shuffled."""
 
 
-def on_stage(test=None, *, seeds=SEEDS, limit=3600.0):
+def on_virtual_clock(test=None, *, seeds=SEEDS, limit=3600.0):
     """Run a test on a virtual loop, once for each seed; it leaves no task behind."""
     if test is None:
-        return functools.partial(on_stage, seeds=seeds, limit=limit)
+        return functools.partial(on_virtual_clock, seeds=seeds, limit=limit)
 
     def run_it(seed, **arguments):
         run(test(**arguments), seed=seed, limit=limit)
@@ -72,7 +72,7 @@ def disguise(run_it, test, *, takes, instead_of=()):
     run_it.pytestmark = list(getattr(test, "pytestmark", []))
 
 
-class Stage:
+class MemoryNetwork:
     """Opens WebSockets between clients and the sessions of one server.
 
     ``wires`` are the clients' ends, the newest last. While ``closed`` nothing opens.
@@ -153,12 +153,12 @@ class Stage:
 @contextlib.asynccontextmanager
 async def paired(
     wrapped: Any = (), **options: Any
-) -> AsyncIterator[tuple[Stage, Connection, Connection]]:
-    """A stage and a pair on it; in the end both are closed, or aborted if the test failed."""
-    stage = Stage(**options)
-    client, server = await stage.pair(**dict(wrapped))
+) -> AsyncIterator[tuple[MemoryNetwork, Connection, Connection]]:
+    """A net and a pair on it; in the end both are closed, or aborted if the test failed."""
+    net = MemoryNetwork(**options)
+    client, server = await net.pair(**dict(wrapped))
     try:
-        yield stage, client, server
+        yield net, client, server
         await settle(client, server)
     finally:
         client.abort()

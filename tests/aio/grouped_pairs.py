@@ -5,24 +5,24 @@ from __future__ import annotations
 import collections
 
 from reliable_ws import Backoff, Config, Group
-from tests.aio.stage import Stage, settle
+from tests.aio.memory_network import MemoryNetwork, settle
 
 TIGHT = Config(window_messages=4, outbox_messages=4)
 
 
-class Room:
+class GroupedPairs:
     """A server's connections in a group, and their clients."""
 
     def __init__(self, count: int, *, config: Config | None = None, **options) -> None:
         self.count = count
-        self.stages = [Stage(config=config) for _ in range(count)]
+        self.nets = [MemoryNetwork(config=config) for _ in range(count)]
         self.group = Group(**options)
         self.clients: list = []
         self.members: list = []
 
     async def __aenter__(self):
-        for number, stage in enumerate(self.stages):
-            client, server = await stage.pair(reconnect=Backoff(0.1, 1, 0.1))
+        for number, net in enumerate(self.nets):
+            client, server = await net.pair(reconnect=Backoff(0.1, 1, 0.1))
             self.clients.append(client)
             self.members.append(server)
             self.group.join(server, number)

@@ -7,12 +7,12 @@ import contextlib
 from dataclasses import dataclass
 
 from reliable_ws import Config, Connection
-from tests.aio.stage import Stage, paired, registry, start, until
+from tests.aio.memory_network import MemoryNetwork, paired, registry, start, until
 
 FEW = Config(max_requests=4)
 
 
-class Desk:
+class CallHandlers:
     """Handlers that count, and wait until they may end."""
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class Desk:
 class Call:
     """A request whose handler runs, in a pair of connections."""
 
-    desk: Desk
-    stage: Stage
+    calls: CallHandlers
+    net: MemoryNetwork
     client: Connection
     server: Connection
     asking: asyncio.Task
@@ -62,8 +62,8 @@ class Call:
 @contextlib.asynccontextmanager
 async def calling(method="wait", **options):
     """The client has asked for ``method(1)``, and the server's handler has begun."""
-    desk = Desk()
-    async with paired(methods=desk.methods, **options) as (stage, client, server):
+    calls = CallHandlers()
+    async with paired(methods=calls.methods, **options) as (net, client, server):
         asking = start(client.request(method, [1]))
-        await until(lambda: desk.begun)
-        yield Call(desk, stage, client, server, asking)
+        await until(lambda: calls.begun)
+        yield Call(calls, net, client, server, asking)

@@ -1,4 +1,4 @@
-"""Frames as JSON, and a stage on which two sides of the real core play a conversation.
+"""Frames as JSON, and a conversation on which two sides of the real core play a conversation.
 
 In JSON a frame is an array whose type is a letter; bytes are ``{"hex": "…"}``, an extension value
 is ``{"ext": code, "hex": "…"}``.
@@ -103,7 +103,7 @@ def _nested(kind: Any, fields: list[Any]) -> Any:
     return kind(*fields)
 
 
-class Stage:
+class Conversation:
     """Two sides, one wire at a time, and the steps of a conversation."""
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The stage for sides that keep their sessions in stores, and whose processes die."""
+"""The conversation for sides that keep their sessions in stores, and whose processes die."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.protocol.stored import Change
 from reliable_ws.store import Apply, StoreFull
 from tests.support.stores import Done, MemoryStore, StoredPair
-from tests.vectors.stage import Stage, value_from
+from tests.vectors.conversation import Conversation, value_from
 
-__all__ = ["StoredStage", "stage_of"]
+__all__ = ["StoredConversation", "conversation_of"]
 
 WHO = {"initiator": "client", "acceptor": "server"}
 
 
-def stage_of(row: dict[str, Any]) -> Stage:
-    """Return the stage on which a conversation is played."""
-    return StoredStage(row["config"], row["stores"]) if "stores" in row else Stage(row["config"])
+def conversation_of(row: dict[str, Any]) -> Conversation:
+    """Return what plays the conversation of a row."""
+    if "stores" in row:
+        return StoredConversation(row["config"], row["stores"])
+    return Conversation(row["config"])
 
 
 class DirectedStore(MemoryStore):
@@ -41,7 +43,7 @@ class DirectedStore(MemoryStore):
             self.commit()
 
 
-class StoredStage(Stage):
+class StoredConversation(Conversation):
     """Two sides of which at least one has a store."""
 
     def __init__(self, config: dict[str, Any], sides: list[str]) -> None:
