@@ -33,7 +33,7 @@ from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import LONGEST_STEP, TransportClosed
 
-from .frames import MASKED, FrameReader, binary_frame
+from .frames import MASKED, WRITE_APART, FrameReader, binary_header, masked
 from .options import (
     MAX_SIZE,
     MaxSize,
@@ -86,7 +86,7 @@ class _Direct(FrameReader):
     __slots__ = ("_rest", "gone")
 
     mask: int
-    "Of frames that are sent, as in :func:`~.frames.binary_frame`."
+    "Of frames that are sent, as in :func:`~.frames.binary_header`."
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.gone: asyncio.Future[None] | None = None
@@ -170,11 +170,20 @@ class _Direct(FrameReader):
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
         protocol = self.protocol
-        if self.takes_frames and not protocol.expect_continuation_frame:
-            self.transport.write(binary_frame(data, self.mask))  # type: ignore[attr-defined]
-        else:
+        if not self.takes_frames or protocol.expect_continuation_frame:
             protocol.send_binary(data)
             self.send_data()  # type: ignore[attr-defined]
+            return
+        header = binary_header(len(data), self.mask)
+        if self.mask:
+            key, data = masked(data)
+            header += key
+        write = self.transport.write  # type: ignore[attr-defined]
+        if len(data) < WRITE_APART:
+            write(header + data)
+        else:
+            write(header)
+            write(data)
 
 
 class PushingClient(_Direct, ClientConnection):
@@ -263,7 +272,12 @@ class WebSocketsTransport:
         if self._gone or self._ws.state is not OPEN:
             raise self._closed()
         try:
-            await self._ws.send(data)
+            between_fragments = getattr(self._protocol, "expect_continuation_frame", True)
+            if self._pushing and self._ws.takes_frames and not between_fragments:
+                self._ws.write(data)
+                await self._ws.drain()
+            else:
+                await self._ws.send(data)  # behind the fragments of another, if it must be
         except ConnectionClosed as exc:
             raise self._closed(exc) from exc
         except (WebSocketException, OSError, EOFError, RuntimeError, AssertionError) as exc:

@@ -13,7 +13,7 @@ parser stands. From then on :meth:`FrameReader.take_frame` reads each frame's he
 from __future__ import annotations
 
 import struct
-from secrets import token_bytes
+from os import urandom
 from typing import Any
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C where it can be
@@ -22,7 +22,7 @@ from websockets.protocol import Side, State
 from .options import max_frame_of
 from .push import SIZE, Pushing
 
-__all__ = ["FrameReader", "binary_frame"]
+__all__ = ["MASKED", "WRITE_APART", "FrameReader", "binary_header", "masked"]
 
 FINAL_BINARY = 0x82
 "First byte of a frame that is a whole binary message, without extensions (RFC 6455, 5.2)."
@@ -42,6 +42,9 @@ TWO_BYTES, EIGHT_BYTES = 126, 127
 COPY_BELOW = 2048
 "Bytes of a payload from which on a view of it is cheaper than one copy more."
 
+WRITE_APART = 64 * 1024
+"Bytes of a payload from which on one system call more is cheaper than one copy more."
+
 NO_LIMIT = 1 << 63
 
 OPEN = State.OPEN  # the lookup of an enum's member costs more than what is done with it
@@ -49,19 +52,22 @@ OPEN = State.OPEN  # the lookup of an enum's member costs more than what is done
 _short, _medium, _long = (struct.Struct(layout).pack for layout in ("!BB", "!BBH", "!BBQ"))
 
 
-def binary_frame(payload: bytes, mask: int) -> bytes:
-    """Return the frame of a whole binary message. ``mask``: ``MASKED`` at a client, else 0."""
-    size = len(payload)
+def masked(payload: bytes) -> tuple[bytes, bytes]:
+    """Return a new masking key, and the payload masked with it, as a client has to (5.3)."""
+    key = urandom(4)
+    return key, apply_mask(payload, key)
+
+
+def binary_header(size: int, mask: int) -> bytes:
+    """Return the header of a frame that is a whole binary message, without the masking key.
+
+    ``mask``: ``MASKED`` at a client, else 0.
+    """
     if size < TWO_BYTES:
-        header = _short(FINAL_BINARY, mask | size)
-    elif size < 1 << 16:
-        header = _medium(FINAL_BINARY, mask | TWO_BYTES, size)
-    else:
-        header = _long(FINAL_BINARY, mask | EIGHT_BYTES, size)
-    if not mask:
-        return header + payload
-    key = token_bytes(4)
-    return b"".join((header, key, apply_mask(payload, key)))
+        return _short(FINAL_BINARY, mask | size)
+    if size < 1 << 16:
+        return _medium(FINAL_BINARY, mask | TWO_BYTES, size)
+    return _long(FINAL_BINARY, mask | EIGHT_BYTES, size)
 
 
 class FrameReader(Pushing):
@@ -74,6 +80,7 @@ class FrameReader(Pushing):
         "_largest",
         "_left",
         "_mask",
+        "_passes",
         "header",
         "takes_frames",
     )
@@ -86,11 +93,12 @@ class FrameReader(Pushing):
         self.header = b""
         "What has come of a frame's header: it belongs before the next bytes."
         self._largest = 0  # bytes of a payload that is taken here
-        self._mask = 0  # of the peer's frames, as in `binary_frame`
+        self._mask = 0  # of the peer's frames, as in `binary_header`
         self._begun: bytearray | None = None  # what has come of a payload that is taken here
         self._key = b""  # its mask
         self._left = 0  # bytes of a frame that are to come, whoever takes it
         self._in_fragments = False  # whether the library has a part of a message
+        self._passes = False  # whether it takes the next frame too: for that, or after the end
         super().__init__(*arguments, **options)
 
     def pass_on(self, data: bytes) -> None:
@@ -135,19 +143,19 @@ class FrameReader(Pushing):
             return end
         stop = body + size
         # 2. What is not usual is for the library.
+        push = self.push
         if (
             first != FINAL_BINARY
             or second & MASKED != self._mask
             or size > self._largest
-            or self._in_fragments
-            or self.protocol.state is not OPEN
-            or self.push is None
+            or self._passes
+            or push is None
         ):
             if not first & CONTROL:
                 self._in_fragments = not first & FINAL
             upto = min(stop, end)
             self._left = stop - upto
-            self.pass_on(data[at:upto])
+            self._pass(data[at:upto])
             return upto
         # 3. A payload that is whole, or the beginning of one.
         if stop > end:
@@ -157,9 +165,9 @@ class FrameReader(Pushing):
             return end
         if self._mask:
             payload = data[body:stop] if size < COPY_BELOW else memoryview(data)[body:stop]
-            self.push(apply_mask(payload, data[body - 4 : body]))
+            push(apply_mask(payload, data[body - 4 : body]))
         else:
-            self.push(data[body:stop])
+            push(data[body:stop])
         return stop
 
     def _go_on(self, data: bytes, at: int) -> int:
@@ -168,7 +176,7 @@ class FrameReader(Pushing):
         self._left -= stop - at
         payload = self._begun
         if payload is None:
-            self.pass_on(data[at:stop])
+            self._pass(data[at:stop])
             return stop
         payload += memoryview(data)[at:stop]
         if not self._left:
@@ -176,3 +184,8 @@ class FrameReader(Pushing):
             if self.push is not None:
                 self.push(apply_mask(payload, self._key) if self._mask else payload)
         return stop
+
+    def _pass(self, data: bytes) -> None:
+        """Give the library a frame or a part of one, and see whether it takes the next one too."""
+        self.pass_on(data)
+        self._passes = self._in_fragments or self.protocol.state is not OPEN
