@@ -110,6 +110,7 @@ async def dial(
         TimeoutError: There was no answer within ``open_timeout``.
         WSHandshakeError: The server refuses (of ``picows``).
     """
+    # What the request says.
     uri, headers = _without_user(uri)
     headers += Headers(additional_headers or {}).raw_items()
     offered = None if subprotocols is None else ", ".join(subprotocols)
@@ -120,6 +121,7 @@ async def dial(
     ):
         if value is not None:
             headers.append((name, value))
+    # Where it goes: over a socket that was given, through a proxy, or directly.
     if sock is not None:
         options["socket_factory"] = partial(_given, sock)
     else:
@@ -135,6 +137,7 @@ async def dial(
         opened.append(PicowsTransport(max_frame=max_frame))
         return opened[-1]
 
+    # Connect. Whatever was opened when that fails is dropped.
     try:
         async with asyncio.timeout(open_timeout):
             await ws_connect(

@@ -148,21 +148,25 @@ class Sender:
         """Accept a message that :meth:`Outbox.offer` did not: after those that wait, with room."""
         session, outbox = self.session, self._outbox
         payload, weight = seal(message, session.codec)
+        # Nothing stands against it: it only had to be packed.
         if not self.waiting and not self._must_yield and outbox.has_room(weight):
             if outbox.is_held:
                 session.resume_offers()
             return session.send_sealed(payload, weight)
+        # Wait behind those that came before. No offer overtakes them meanwhile.
         self.waiting += 1
         session.hold_offers()
         lock = self._lock = self._lock or asyncio.Lock()
         try:
             async with asyncio.timeout(timeout) as limit, lock:
+                # Its turn has come. Let others run first, if this turn of the loop was full.
                 if self._must_yield:
                     by = limit.when()
                     limit.reschedule(None)  # letting others run is not waiting for room
                     await asyncio.sleep(0)
                     limit.reschedule(by)
                     self._pump.yield_at = outbox.last + MAX_SENDS
+                # Wait for room.
                 while True:
                     try:
                         return session.send_sealed(payload, weight)

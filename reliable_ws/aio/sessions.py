@@ -248,22 +248,11 @@ class Sessions:
         resumable: bool,
     ) -> tuple[Acceptor, LinkIO] | tuple[None, None]:
         """Greet; return what carries the session now, or nothing if the peer was refused."""
-        loop = asyncio.get_running_loop()
-        if self._options.store is not None:
-            try:
-                about_acceptor(principal)
-                await self.open_store()
-            except BaseException:
-                transport.abort()
-                raise
-        if self._membership is not None:
-            try:
-                about_acceptor(principal)
-                await self._membership.start()
-            except BaseException:
-                transport.abort()
-                raise
-        arrival = self._registry.arrive(loop.time(), principal, transport.max_frame)
+        if self._options.store is not None or self._membership is not None:
+            await self._prepare(transport, principal)
+        now = asyncio.get_running_loop().time()
+        arrival = self._registry.arrive(now, principal, transport.max_frame)
+        # Greet. A peer that is refused is told, and so is whoever waits for the session.
         try:
             acceptor, hello = await self._greet(transport, arrival, resumable=resumable)
             if acceptor is None or arrival.link is None:
@@ -278,17 +267,32 @@ class Sessions:
         except BaseException:  # cancelled: nobody else knows of this WebSocket
             transport.abort()
             raise
+        # Carry the session over this WebSocket, and answer the Hello.
         link_io = acceptor.attach(transport, arrival.link, hello)
         acceptor.pump.flush()
         if ready is not None and not ready.done():
             ready.set_result(acceptor)
+        # A new session gets its handler.
         if handler is not None and not acceptor.given:
-            acceptor.given = True
-            handling = loop.create_task(acceptor.run(handler))
-            acceptor.handling = handling
-            self._table.handlers.add(handling)
-            handling.add_done_callback(self._end_of_handler, context=acceptor.pump.context)
+            self._handle(acceptor, handler)
         return acceptor, link_io
+
+    async def _prepare(self, transport: Transport, principal: Hashable) -> None:
+        """See that the store is open, or the cluster joined, and can keep who the peer is."""
+        try:
+            about_acceptor(principal)
+            await self.open_store()
+        except BaseException:
+            transport.abort()
+            raise
+
+    def _handle(self, acceptor: Acceptor, handler: Handler) -> None:
+        """Run the handler in a task."""
+        acceptor.given = True
+        handling = acceptor.loop.create_task(acceptor.run(handler))
+        acceptor.handling = handling
+        self._table.handlers.add(handling)
+        handling.add_done_callback(self._end_of_handler, context=acceptor.pump.context)
 
     async def _greet(
         self, transport: Transport, arrival: Arrival, *, resumable: bool

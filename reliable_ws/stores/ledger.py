@@ -290,6 +290,7 @@ class Ledger:
 
     def change(self, change: Change) -> None:
         """Keep what one session wants kept."""
+        # The session's own row: a new one now, that of a known one with the commit.
         known = self.sessions.get(change.session)
         if known is None:
             known = self._new(change)
@@ -302,6 +303,7 @@ class Ledger:
             self._ended[change.session] = None
             self._most_ended = change.most_ended
         known.confirmed = max(known.confirmed, change.confirmed)
+        # A row for the new messages, and one for the new entries of calls.
         for kind, run in ((0, change.messages), (1, change.entries)):
             if run is not None:
                 row = self._next_row
@@ -310,16 +312,20 @@ class Ledger:
                     (row, known.no, kind, run.first, run.length, run_crc(run), run.data)
                 )
                 (known.entries if kind else known.messages).append((run.last, row))
+        # What the peer has confirmed, or received, is forgotten.
         self._forget(known.messages, change.confirmed)
         self._forget(known.entries, change.received)
+        # Keys; those of confirmed messages go later, many in one statement.
         run_many = self.connection.executemany
         if change.keys:
             run_many(_INSERT_KEY, [(key, known.no, number) for key, number in change.keys])
         if change.keys_upto >= known.keys_from + KEYS_AT_ONCE:
             self.connection.execute(_DELETE_KEYS, (known.no, change.keys_upto))
             known.keys_from = change.keys_upto
+        # Messages that apply= has kept and that have their numbers now.
         if change.sends:
             run_many("DELETE FROM main.rws_sends WHERE row = ?", [(row,) for row in change.sends])
+        # Deliveries that were confirmed ahead, once everything before them is.
         if known.applied and min(known.applied) <= change.taken:
             self.connection.execute(
                 "DELETE FROM main.rws_applied WHERE session = ? AND number <= ?",
@@ -504,28 +510,12 @@ def read_sessions(
     connection: sqlite3.Connection,
 ) -> tuple[list[tuple[Stored, float | None]], list[str]]:
     """Return every session with the time until which it is kept, and what is damaged."""
-    run = connection.execute
+    # What belongs to each session, by the number of its row.
     damage: list[str] = []
-    runs: dict[tuple[int, int], list[Run]] = {}
-    sends: dict[int, list[KeptSend]] = {}
+    runs, sends = _read_runs(connection, damage), _read_sends(connection, damage)
     keys: dict[int, list[tuple[str, int]]] = {}
     applied: dict[int, list[int]] = {}
-    for row, no, entries, first, count, crc, data in run(
-        "SELECT row, session, entries, first, count, crc, data FROM main.rws_runs ORDER BY row"
-    ):
-        made = Run(first, count, data)
-        before = runs.setdefault((no, entries), [])
-        if run_crc(made) != crc:
-            damage.append(f"the checksum of row {row} of rws_runs is wrong")
-        elif before and before[-1].last + 1 != first:
-            damage.append(f"row {row} of rws_runs does not follow what is before it")
-        before.append(made)
-    for row, no, key, crc, data in run(
-        "SELECT row, session, key, crc, data FROM main.rws_sends ORDER BY row"
-    ):
-        if crc32(data) != crc:
-            damage.append(f"the checksum of row {row} of rws_sends is wrong")
-        sends.setdefault(no, []).append(KeptSend(row, data, key))
+    run = connection.execute
     for no, number in run("SELECT session, number FROM main.rws_applied ORDER BY session, number"):
         applied.setdefault(no, []).append(number)
     for key, no, number in run(
@@ -533,6 +523,7 @@ def read_sessions(
         "ON s.no = k.session WHERE k.number > s.confirmed ORDER BY k.number"
     ):
         keys.setdefault(no, []).append((key, number))
+    # The sessions themselves. What belongs to none is damage.
     found: list[tuple[Stored, float | None]] = []
     owners = {no for no, _entries in runs} | set(sends) | set(applied)
     for no, session, facts, crc, until, uncertain in run(
@@ -554,3 +545,33 @@ def read_sessions(
         found.append((stored, until))
     damage += [f"row {no} of rws_sessions is missing" for no in sorted(owners)]
     return found, damage
+
+
+def _read_runs(
+    connection: sqlite3.Connection, damage: list[str]
+) -> dict[tuple[int, int], list[Run]]:
+    """Return messages (0) and entries of calls (1), by their session's row and this number."""
+    runs: dict[tuple[int, int], list[Run]] = {}
+    for row, no, entries, first, count, crc, data in connection.execute(
+        "SELECT row, session, entries, first, count, crc, data FROM main.rws_runs ORDER BY row"
+    ):
+        made = Run(first, count, data)
+        before = runs.setdefault((no, entries), [])
+        if run_crc(made) != crc:
+            damage.append(f"the checksum of row {row} of rws_runs is wrong")
+        elif before and before[-1].last + 1 != first:
+            damage.append(f"row {row} of rws_runs does not follow what is before it")
+        before.append(made)
+    return runs
+
+
+def _read_sends(connection: sqlite3.Connection, damage: list[str]) -> dict[int, list[KeptSend]]:
+    """Return messages that ``apply=`` has kept and that have no number yet."""
+    sends: dict[int, list[KeptSend]] = {}
+    for row, no, key, crc, data in connection.execute(
+        "SELECT row, session, key, crc, data FROM main.rws_sends ORDER BY row"
+    ):
+        if crc32(data) != crc:
+            damage.append(f"the checksum of row {row} of rws_sends is wrong")
+        sends.setdefault(no, []).append(KeptSend(row, data, key))
+    return sends

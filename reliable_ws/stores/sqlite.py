@@ -449,6 +449,7 @@ class SQLiteStore:
     def _step(self, ledger: Ledger, items: list[_Item]) -> None:
         import sqlite3
 
+        # Everything that was queued goes into one commit.
         writes = [item for item in items if item.writes]
         try:
             if writes:
@@ -464,6 +465,7 @@ class SQLiteStore:
         except sqlite3.Error as exc:
             from .file import explain
 
+            # A full disk refuses these changes, and the store goes on. Any other error ends it.
             error = explain(self._path, exc)
             if not isinstance(error, StoreFull):
                 raise
@@ -475,9 +477,11 @@ class SQLiteStore:
         else:
             for item in writes:
                 item.answer(None)
+        # Those that only read see what was kept.
         for item in items:
             if not item.writes:
                 item.write(ledger)
+        # What can wait, once nobody does.
         ledger.tidy()
         if not items:
             ledger.give_back(lambda: bool(self._queue) or self._closing)

@@ -102,6 +102,7 @@ def wrap(
         ConnectionClosed: The peer refused the session.
         AlreadyServed: The WebSocket carried on a session of ``sessions`` that has its handler.
     """
+    # Refuse what does not fit, before the WebSocket is touched.
     check_store(store, name, named=True)
     check_shared(
         sessions,
@@ -130,6 +131,7 @@ def wrap(
         name=name,
         trace=trace,
     )
+    # Take the WebSocket over. It is given back if its side or the store does not fit.
     transport = take_over(websocket, adapt)
     try:
         role = role_for(websocket, role or role_of(transport), reopen=reopen, sessions=sessions)
@@ -139,6 +141,7 @@ def wrap(
     if role == "acceptor" and store is not None:
         release(transport)
         raise ValueError(ACCEPTORS_STORE)
+    # Wait for the peer's Hello,
     if role == "acceptor":
         if sessions is None:
             sessions = Sessions(
@@ -149,6 +152,7 @@ def wrap(
                 trace=options.trace,
             )
         return sessions.accept(transport, principal, resumable=options.resumable)
+    # or say Hello: for the session that the store has kept, or for a new one.
     if store is not None and name is not None:
         first = FirstWebSocket(transport, reopen)
         return open_kept(options, store, name, first.take, reopen)
