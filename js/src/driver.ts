@@ -559,7 +559,7 @@ export class Driver {
       now(headers),
     ]);
     const address = String(url);
-    if (this.#mayAsk && this.#reconnect.asksFirst(this.now()) && holdsBack(type)) {
+    if (this.#reconnect.asksFirst(this.now()) && this.#mayAsk && holdsBack(type)) {
       this.#asked = httpAddress(address);
       await ask(this.#asked, signal);
     }

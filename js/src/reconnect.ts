@@ -72,9 +72,12 @@ export class Reconnect {
   #welcomes = 0;
   #progress: readonly number[];
   #connecting = CONNECTING;
-  // How many WebSockets in a row have not opened; when the next one goes without asking first.
+  // How many WebSockets in a row have not opened; when the next one goes without asking first, and
+  // whether the newest one has; whether asking is of any use.
   #openings = 0;
   #unasked = 0;
+  #isUnasked = false;
+  #isUseful = true;
 
   constructor(session: Progress, backoff: Partial<Backoff> = {}) {
     const all = { ...DEFAULT_BACKOFF, ...backoff };
@@ -97,12 +100,15 @@ export class Reconnect {
   }
 
   /**
-   * Whether to ask first, by HTTP, whether the server is there. This is for Firefox, which holds
-   * each opening back for half as long again after one that failed: so few may fail. Not every
-   * server and not every page lets itself be asked, so now and then an opening goes without it.
+   * Begin an attempt; return whether to ask first, by HTTP, whether the server is there. This is for
+   * Firefox, which holds each opening back for half as long again after one that failed: so few may
+   * fail. Not every server answers, and not every page may ask. So now and then an opening goes
+   * without it, and where that one succeeds, nothing is asked any more.
    */
   asksFirst(now: number): boolean {
-    return this.#openings >= FREE_OPENINGS && now < this.#unasked;
+    const asks = this.#isUseful && this.#openings >= FREE_OPENINGS;
+    this.#isUnasked = asks && now >= this.#unasked;
+    return asks && now < this.#unasked;
   }
 
   /** A WebSocket is being opened. */
@@ -115,6 +121,7 @@ export class Reconnect {
   /** A WebSocket is open from now on; it has not greeted yet. */
   opened(now: number): void {
     this.#openings = 0;
+    if (this.#isUnasked) this.#isUseful = false;
     this.#since = now;
     this.#welcomes = this.#count();
     this.#progress = this.#session.progress;

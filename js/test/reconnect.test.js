@@ -114,8 +114,25 @@ test("after two openings that failed the server is asked first, but for one open
   }
   assert.deepEqual(ways, [0, 1, 11, 31, 71, 151, 241, 331]);
   assert.equal(reconnect.asksFirst(now), true);
+  reconnect.opening(now); // it has answered
   reconnect.opened(now);
   assert.equal(reconnect.asksFirst(now), false);
+});
+
+test("nothing is asked any more once a WebSocket has opened where asking had failed", () => {
+  const reconnect = new Reconnect(session());
+  const failing = (now) => {
+    for (let i = 0; i < 2; i++) {
+      assert.equal(reconnect.asksFirst(now), false);
+      reconnect.opening(now);
+    }
+    return reconnect.asksFirst(now);
+  };
+  assert.equal(failing(0), true); // and it fails until an opening goes without it
+  assert.equal(reconnect.asksFirst(10_000), false);
+  reconnect.opening(10_000);
+  reconnect.opened(10_000);
+  assert.equal(failing(20_000), false);
 });
 
 test("what wakes a page cuts a pause short, and so does a close", () => {

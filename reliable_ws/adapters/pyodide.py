@@ -109,8 +109,8 @@ class Openings:
     """How the WebSockets of this page have opened, and whether to ask first before the next one.
 
     This is for Firefox, which holds each opening back for half as long again after one that failed,
-    up to a minute: so few may fail. Not every server and not every page lets itself be asked, so
-    now and then a WebSocket is opened without it.
+    up to a minute: so few may fail. Not every server answers, and not every page may ask. So now
+    and then a WebSocket is opened without it, and where that succeeds, nothing is asked any more.
     """
 
     def __init__(self) -> None:
@@ -118,6 +118,7 @@ class Openings:
         self._holds_back = "Firefox/" in str(getattr(navigator, "userAgent", ""))
         self._failed = 0  # in a row
         self._unasked = 0.0  # when the next one goes without asking
+        self._is_unasked = False  # whether the newest one has
         self._asked = ""
         self._may_ask = True
         self._listens = False
@@ -130,6 +131,7 @@ class Openings:
         """
         now = asyncio.get_running_loop().time()
         asks = self._holds_back and self._may_ask and self._failed >= FREE_OPENINGS
+        self._is_unasked = asks and now >= self._unasked
         if asks and now < self._unasked:
             await self._ask(http_address(uri))
         self._failed += 1
@@ -139,6 +141,8 @@ class Openings:
     def succeeded(self) -> None:
         """Note that a WebSocket is open."""
         self._failed = 0
+        if self._is_unasked:
+            self._may_ask = False
 
     async def _ask(self, address: str) -> None:
         if not self._listens:
