@@ -44,7 +44,7 @@ from reliable_ws.protocol.payload import seal_weight
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 
-from .engine import FULL, Appended, Engine, EngineAway, Outgoing, Registration
+from .engine import FULL, SENT, Appended, Engine, EngineAway, Outgoing, Registration
 from .links import cancel_all
 from .publications import Heard, SharedPublication
 from .receipts import CODES, FATES, PLAIN, Mark, Name, Place, Way
@@ -123,8 +123,9 @@ class Message(NamedTuple):
 
     node: bytes
     data: bytes
-    reported: Iterable[int]
-    "Numbers of the publications that it reports."
+    kind: Say
+    about: Iterable[int]
+    "Numbers of publications, if this has to get there."
 
 
 class Node(Protocol):
@@ -350,6 +351,8 @@ class Groups:
         self._messages: list[Message] = []
         self._untold: dict[bytes, set[int]] = {}
         "By publisher: publications of which a report found its box full."
+        self._unasked: dict[bytes, set[int]] = {}
+        "By node: publications of which it was to be asked, and it had no box, or a full one."
         self._to_publish: dict[SharedGroup, None] = {}
         self._to_register: dict[SharedGroup, None] = {}
         self._publish_now = asyncio.Event()
@@ -443,6 +446,7 @@ class Groups:
         self._seeking.clear()
         self._ways.clear()
         self._untold.clear()
+        self._unasked.clear()
         self._taken = None
         self._reported_bytes = 0
 
@@ -657,6 +661,7 @@ class Groups:
                     if shared.host.members:
                         self.register_soon(shared)
                 self._ask_again()
+                self._report_again()
         return 1
 
     def _take_publication(self, fields: dict[bytes, bytes]) -> int:
@@ -750,12 +755,18 @@ class Groups:
         self._tell_now.set()
 
     def _send(
-        self, node: bytes, kind: Say, items: Sequence[Any], reported: Iterable[int] = ()
+        self, node: bytes, kind: Say, items: Sequence[Any], about: Iterable[int] = ()
     ) -> None:
-        """Tell another node something; ``reported``: the publications that it reports."""
+        """Tell another node something about these publications."""
         packed = msgpack.packb((kind.value, self._node.id, self._node.name, items))
-        self._messages.append(Message(node, packed, reported))
+        self._messages.append(Message(node, packed, kind, about))
         self._tell_now.set()
+
+    def _ask(self, node: bytes, numbers: Sequence[int]) -> None:
+        """Ask a node to report publications of ours again."""
+        for at in range(0, len(numbers), AT_ONCE):
+            some = numbers[at : at + AT_ONCE]
+            self._send(node, Say.ASK, some, some)
 
     async def _tell(self) -> None:
         """Tell other nodes what waits. What does not get there is asked for again."""
@@ -769,12 +780,17 @@ class Groups:
                 said = await self._node.engine.send([(one.node, one.data) for one in messages])
             del self._messages[: len(messages)]
             for message, one in zip(messages, said, strict=True):
-                if one == FULL and message.reported:
-                    self._untold.setdefault(message.node, set()).update(message.reported)
+                if one == FULL and message.kind is Say.REPORT:
+                    self._untold.setdefault(message.node, set()).update(message.about)
+                elif one != SENT and message.kind is Say.ASK:
+                    self._unasked.setdefault(message.node, set()).update(message.about)
         self._tell_now.clear()  # only now: what fails is done again
 
     def _tell_again(self) -> None:
-        """Tell what found no room: what is known by now, or that it is forgotten."""
+        """Tell and ask again what has not got there: what is known by now, or is still open."""
+        unasked, self._unasked = self._unasked, {}
+        for node, numbers in unasked.items():
+            self._ask(node, [number for number in numbers if number in self._open])
         untold, self._untold = self._untold, {}
         for publisher, numbers in untold.items():
             for number in numbers:
@@ -852,6 +868,12 @@ class Groups:
             elif (heard := self._heard.get((node, publication.number))) is not None:
                 heard.ask()
 
+    def _report_again(self) -> None:
+        """Report all again: questions that were on their way here may be lost."""
+        for publisher, number in [*self._heard, *self._reported]:
+            if publisher != self._node.id:
+                self._answer(publisher, number)
+
     def _ask_again(self) -> None:
         """Ask for all reports: those that were on their way may be lost."""
         lacking: dict[bytes, list[int]] = {}
@@ -860,8 +882,7 @@ class Groups:
                 if share.pending and node != self._node.id:
                     lacking.setdefault(node, []).append(publication.number)
         for node, numbers in lacking.items():
-            for at in range(0, len(numbers), AT_ONCE):
-                self._send(node, Say.ASK, numbers[at : at + AT_ONCE])
+            self._ask(node, numbers)
 
     async def _look(self) -> None:
         """Keep the box; tell and ask again what did not come; look for sessions that have moved."""
@@ -898,7 +919,7 @@ class Groups:
                     if (one, number) not in self._heard:
                         self._take_own(number, (), b"")
             else:
-                self._send(one, Say.ASK, numbers[:AT_ONCE])
+                self._ask(one, numbers[:AT_ONCE])
         await self._seek(sought)
         await asyncio.sleep(min(node.lease / 3, LOOK_EVERY))
 

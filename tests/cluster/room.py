@@ -6,33 +6,26 @@ name. What became of each publication is written down, in a file of the node's o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import reliable_ws
-from reliable_ws import Cluster, Config, EngineUnavailable, Group, GroupFull
+from reliable_ws import EngineUnavailable, Group, GroupFull
 
-CONFIG = Config(open_timeout=5, close_progress_timeout=5, close_timeout=5)
-LEASE = 2.0
-TAKEOVER = 6.0
+from .program import Program
 
 
 class Node:
     """The group, and the notes."""
 
-    def __init__(self, group: Group, notes: int) -> None:
-        self.group = group
-        self._notes = notes
+    def __init__(self, program: Program) -> None:
+        self.group = Group("room", cluster=program.cluster)
+        self.note = program.note
         self._again = 0
         self._watching: set[asyncio.Task[None]] = set()
-
-    def note(self, words: str) -> None:
-        os.write(self._notes, f"{words}\n".encode())
 
     async def handle(self, conn: reliable_ws.Connection) -> None:
         """Let a client in, and publish what it says."""
@@ -65,7 +58,7 @@ class Node:
         try:
             publication = self.group.publish(message)
         except (EngineUnavailable, GroupFull) as error:
-            self.note(f"refused {json.dumps([message, type(error).__name__])}")
+            self.note("refused", json.dumps([message, type(error).__name__]))
             return
         watching = asyncio.create_task(self._watch(message, publication))
         self._watching.add(watching)
@@ -75,39 +68,15 @@ class Node:
         try:
             outcomes = await publication.wait()
         except (EngineUnavailable, GroupFull) as error:
-            self.note(f"failed {json.dumps([message, type(error).__name__])}")
+            self.note("failed", json.dumps([message, type(error).__name__]))
             return
         told = [[r.identity, r.node, r.fate.value] for r in outcomes]
-        self.note(f"told {json.dumps([message, told])}")
+        self.note("told", json.dumps([message, told]))
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--level", required=True)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--notes", type=Path, required=True)
-    parser.add_argument("--within", type=float, default=0.5)
-    parser.add_argument("--lease", type=float, default=LEASE)
-    parser.add_argument("--takeover", type=float, default=TAKEOVER)
-    given = parser.parse_args()
-    cluster = Cluster(
-        given.engine,
-        node=given.name,
-        lease=given.lease,
-        engine_timeout=1.0,
-        takeover_timeout=given.takeover,
-    )
-    group = Group("room", cluster=cluster)
-    node = Node(group, os.open(given.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
-    sessions = reliable_ws.Sessions(cluster=cluster, level=given.level, config=CONFIG)
-    server = await reliable_ws.serve(node.handle, "127.0.0.1", given.port, sessions=sessions)
-    gone = asyncio.Event()
-    reliable_ws.drain_on_sigterm(sessions, timeout=5, then=gone.set, within=given.within)
-    node.note(f"ready {os.getpid()}")
-    await gone.wait()
-    server.inner.close()
+    program = Program()
+    await program.serve(Node(program).handle)
 
 
 if __name__ == "__main__":

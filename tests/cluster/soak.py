@@ -8,15 +8,13 @@ its nodes live. At the end :mod:`.audit` compares what clients and handlers have
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from . import kills
+from . import faults, kills
 from .audit import Load, check
 from .processes import Node, running
 from .servers import Balancer, RedisServer
@@ -40,27 +38,12 @@ async def strike(
     load: Load,
 ) -> str:
     """Do one thing, and return when the cluster has had time to go on."""
-    what = chance.choice(["kill", "kill at a step", "freeze", "restart", "cut off", "cut", "empty"])
+    what = chance.choice([*faults.FAULTS, "kill at a step", "cut", "empty"])
     node = chance.choice(nodes)
     await node.ready()
     match what:
-        case "kill":
-            node.kill()
-            node.start()
         case "kill at a step":
             await kills.strike(nodes, chance.choice(kills.POINTS), chance)
-        case "freeze":
-            node.signal(signal.SIGSTOP)
-            balancer.cut()
-            await asyncio.sleep(LEASE * chance.uniform(0.5, 2))
-            node.signal(signal.SIGCONT)
-        case "restart":
-            await node.stop()
-            node.start()
-        case "cut off":
-            chance.choice([node.line.cut, node.line.hold])()
-            await asyncio.sleep(LEASE * chance.uniform(0.5, 3))
-            node.line.mend()
         case "cut":
             balancer.cut()
         case "empty":
@@ -69,6 +52,8 @@ async def strike(
             with engine.client as client:
                 client.flushall()
             await asyncio.sleep(LEASE * 1.5)  # the owners tell it all again
+        case _:
+            await faults.strike(what, node, chance, LEASE, while_frozen=balancer.cut)
     await asyncio.sleep(chance.uniform(0.1, 1.0))
     return what
 
@@ -85,10 +70,13 @@ async def soak(seconds: float, seed: int, clients: int) -> None:
                 load.start(lasting=clients, passing=clients)
                 for point in kills.POINTS:
                     done[str(await kills.strike(nodes, point, chance))] += 1
-                until = asyncio.get_running_loop().time() + seconds
-                while asyncio.get_running_loop().time() < until:
-                    done[await strike(chance, nodes, balancer, engine, load)] += 1
+
+                async def step() -> str:
                     load.look()
+                    return await strike(chance, nodes, balancer, engine, load)
+
+                await faults.go_on(seconds, step, done)
+                load.look()
                 await load.finish()
                 notes = check(nodes, load.clients)
         finally:
@@ -100,15 +88,5 @@ async def soak(seconds: float, seed: int, clients: int) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--clients", type=int, default=6)
-    given = parser.parse_args()
-    print(f"seed {given.seed}", flush=True)
-    asyncio.run(soak(given.seconds, given.seed, given.clients))
-
-
 if __name__ == "__main__":
-    main()
+    faults.run(soak)

@@ -38,18 +38,21 @@ class Talker:
         "The codes with which its sessions have ended."
         self.joined = asyncio.Event()
         self._said = 0
+        self._is_open = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take part, in a new session whenever the last one was dropped or lost, until told."""
         while not stop.is_set():
             self.lives += 1
+            self._is_open = False  # the greeting may be lost with its WebSocket
             name = f"{self.name}.{self.lives}"
             try:
                 await self._live(name, stop)
             except reliable_ws.ServerBusy:
                 await asyncio.sleep(0.05)  # it has not begun: the engine could not be asked
             except reliable_ws.ConnectionClosed as error:
-                self.ends[error.ending.code] += 1
+                if self._is_open:
+                    self.ends[error.ending.code] += 1
             except reliable_ws.DeliveryError:
                 pass  # its handler has ended before it took the last word
             except (OSError, WebSocketException, reliable_ws.NotReliablePeer):
@@ -59,6 +62,7 @@ class Talker:
         heard = self.heard.setdefault(name, [[]])
         connecting = reliable_ws.connect(self.uri, reconnect=BACKOFF, config=CONFIG, proxy=None)
         async with connecting as conn:
+            self._is_open = True
             talking = asyncio.create_task(self._talk(conn, name, stop))
             try:
                 await conn.send(["name", name])

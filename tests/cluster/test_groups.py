@@ -449,6 +449,26 @@ async def test_a_report_that_finds_a_full_box_is_told_again(
         assert [(r.identity, r.fate) for r in outcomes] == [("m1", fate)]
 
 
+async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) -> None:
+    """The engine was emptied, and the publisher is the first one that has a box again."""
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        publisher, other = here.scene.clusters
+        publication = here.groups[0].publish("news")
+        await named(publication)
+        boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
+        async with without(other, "_look"):  # it makes a new box
+            with engine.client as redis:
+                async with without(publisher, "_look"):
+                    redis.delete(*boxes)
+                    assert await client.recv(timeout=5) == "news"
+                    await until(lambda: not other._groups._heard and not other._groups._reports)
+                await until(lambda: redis.exists(boxes[0]))
+                await until(lambda: publisher._groups._unasked)
+            assert not publication.done
+        assert [r.fate for r in await publication.wait(10)] == [Fate.CONFIRMED]
+
+
 @pytest.mark.parametrize("level", ["park", "log"])
 async def test_who_moves_is_told_whether_publications_went_by(
     engine: RedisServer, level: Any
