@@ -24,6 +24,15 @@ from .processes import Node
 from .scene import BACKOFF, CONFIG
 
 
+class Told(NamedTuple):
+    """A moment at which a client was told to come again."""
+
+    after: float
+    "Seconds from when it was told, as its node has chosen them."
+    at: float
+    "The same on this machine's monotonic clock."
+
+
 class Client:
     """One session: it sends, ends its handler at last, and reads to the end."""
 
@@ -47,8 +56,8 @@ class Client:
         self.report: Report | None = None
         self.ends: Counter[str] = Counter()
         "Why its WebSockets ended, or could not be opened."
-        self.told: list[float] = []
-        "After how many seconds it was told to come again."
+        self.told: list[Told] = []
+        "When it was told to come again."
         self._conn: reliable_ws.Connection | None = None
 
     @property
@@ -103,7 +112,7 @@ class Client:
             self.ends[f"{event.code} {event.reason}"] += 1
             retry = event.connection._driver.retry
             if retry:
-                self.told.append(retry)
+                self.told.append(Told(retry, time.monotonic() + retry))
         elif event.attempt is not None:
             self.ends[event.attempt.reason] += 1
 
