@@ -60,9 +60,16 @@ def _listens(port: int) -> bool:
 
 
 WORKERS = {
-    "uvicorn": ["-m", "uvicorn", "tests.cluster.chat:app", "--workers", "3", "--port", "{port}"],
-    "gunicorn": ["-m", "gunicorn", "tests.cluster.chat:app", "-w", "3", "-k", "asgi", "-b"],
+    "uvicorn": ["--port", "{port}", "--log-level", "warning"],
+    "gunicorn": ["-b", f"{HOST}:{{port}}"],
 }
+"""What is said to each server besides the command of docs/cluster.md."""
+
+
+def command_of(name: str, port: int) -> list[str]:
+    """Return the command of docs/cluster.md, for three workers and another application."""
+    shell = shown(name).replace(" chat:app", " tests.cluster.chat:app").replace(" 4", " 3")
+    return [sys.executable, "-m", *shell.split(), *(one.format(port=port) for one in WORKERS[name])]
 
 
 @pytest.mark.parametrize("name", sorted(WORKERS))
@@ -71,10 +78,8 @@ async def test_workers_on_one_port_resume_each_others_sessions(
 ) -> None:
     """No address of any worker is configured: they find each other on this machine."""
     port = free_port()
-    command = [part.format(port=port) for part in WORKERS[name]]
-    command += [f"{HOST}:{port}"] if name == "gunicorn" else ["--log-level", "warning"]
     environment = os.environ | {"ENGINE": engine.url}
-    async with program([sys.executable, *command], port, env=environment) as balancer:
+    async with program(command_of(name, port), port, env=environment) as balancer:
         # A worker of gunicorn with uvloop loses a SIGTERM that comes while it imports this.
         with engine.client as client:
             await until(lambda: len(client.keys("reliable-ws:node:*")) == 3)

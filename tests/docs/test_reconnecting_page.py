@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+
+import pytest
 
 from reliable_ws.driver.failures import (
     ATTEMPTS,
@@ -17,6 +20,7 @@ from reliable_ws.driver.failures import (
 from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "reconnecting.md").read_text()
+BLOCKS = re.findall(r"<!-- run: \w+ -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 ROWS = [row.strip("| ").split(" | ") for row in re.findall(r"^\|.*\|$", PAGE, re.MULTILINE)[2:]]
 WORDS = {"repeated": UNLIMITED, "5 times": FEW, "raised": 1, "ends it": 1}
 
@@ -32,3 +36,13 @@ def test_which_statuses_are_meant():
     assert statuses[0] == {status for status in PASSING_STATUSES if status < 500}
     assert statuses[1] == {status for status in REFUSING_STATUSES if status >= 400}
     assert not statuses[2] & (PASSING_STATUSES | REFUSING_STATUSES)
+
+
+@pytest.mark.parametrize(
+    ("status", "number", "decision"), [(403, 19, True), (403, 20, False), (401, 1, None)]
+)
+def test_the_function_that_decides(status, number, decision):
+    (text,) = BLOCKS
+    names: dict = {}
+    exec(text, names)
+    assert names["retry"](SimpleNamespace(status=status, number=number)) is decision
