@@ -16,10 +16,11 @@ from tests.support.asgi_server import running
 from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "browser.md").read_text()
+BLOCKS = re.findall(r"<!-- run: fastapi -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 async def test_the_application_serves_the_client_and_a_session():
-    (block,) = re.findall(r"<!-- run: fastapi -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = BLOCKS
     shown: dict[str, object] = {}
     exec(compile(block, "browser.md", "exec"), shown)
     async with asyncio.timeout(20), running(shown["app"]) as port:

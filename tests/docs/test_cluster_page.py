@@ -26,6 +26,9 @@ from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
+CONFIGS = dict(re.findall(r"<!-- config: ([\w ]+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL))
+"""Those that tests/cluster/test_workers.py runs."""
+
 SECONDS = 20
 
 
@@ -52,6 +55,12 @@ def test_every_block_is_run():
     tests = {name.removeprefix("test_run_") for name in globals() if name.startswith("test_run_")}
     assert {*BLOCKS} - {"receipts"} == tests
     assert PAGE.count("```python") == len(BLOCKS)
+
+
+def test_every_configuration_is_run():
+    workers = (ROOT / "tests" / "cluster" / "test_workers.py").read_text()
+    for name in CONFIGS:
+        assert f'"{name.removesuffix(" route")}"' in workers, name
 
 
 async def test_run_app(engine):

@@ -20,6 +20,7 @@ from tests.migration.programs import PROGRAMS
 from .test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "migration.md").read_text()
+BLOCKS = re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
 
@@ -77,11 +78,10 @@ def test_the_programs_are_counted():
 
 @pytest.mark.transport
 def test_what_it_shows_runs():
-    blocks = re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-    assert [name for name, _ in blocks] == ["chat", "stop"]
-    assert PAGE.count("```python") == len(blocks)
+    assert [name for name, _ in BLOCKS] == ["chat", "stop"]
+    assert PAGE.count("```python") == len(BLOCKS)
     names = {}
-    for _, text in blocks:
+    for _, text in BLOCKS:
         exec(text.replace("8765", "0"), names)
 
     async def run():

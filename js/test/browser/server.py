@@ -8,7 +8,9 @@ It prints one line of JSON: the address of the pages (``http``) and that of the 
 What the application takes is written into the ledger before it is confirmed: a line of JSON with
 the session's id, the message's number and the message. What it does is in the address of the
 WebSocket: ``?echo=1`` sends every message back, ``?send=N`` sends N messages ("0", "1", ...),
-``&every=S`` with a pause of S seconds; ``?cut=N`` cuts the network each time N messages were taken.
+``&every=S`` with a pause of S seconds; ``?cut=N`` cuts the network each time N messages were taken;
+``?end=1`` ends the session behind the first message; ``?ask=METHOD`` calls a method of the page,
+and writes the answer into the ledger. Pages may call ``add`` and ``tail``.
 Everything else is commanded by ``POST /do/NAME?ARGUMENTS`` (see :class:`Commands`).
 """
 
@@ -21,7 +23,7 @@ import logging
 import mimetypes
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -32,6 +34,7 @@ from reliable_ws.testing import ChaosProxy
 
 JS = Path(__file__).resolve().parents[2]
 FOLDERS = {
+    "browser": JS.parent / "reliable_ws" / "browser",
     "dist": JS / "dist",
     "pages": JS / "test" / "browser" / "pages",
     "test": JS / "test",
@@ -58,6 +61,9 @@ class Application:
             send(conn, int(query.get("send", 0)), float(query.get("every", 0)))
         )
         try:
+            if "ask" in query:
+                params = {"id": 1, "name": "new"}
+                self.write(conn, 0, await conn.request(query["ask"], params))
             async for delivery in conn.deliveries():
                 self.write(conn, delivery.number, delivery.message)
                 delivery.confirm()
@@ -65,6 +71,8 @@ class Application:
                     self.cuts += bool(self.proxy.cut())
                 if "echo" in query:
                     await conn.send(delivery.message)
+                if "end" in query:
+                    break
             await sending
         finally:
             sending.cancel()
@@ -85,6 +93,17 @@ class Application:
                 "reason": event.reason,
             }
         )
+
+
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def tail(name: str) -> AsyncIterator[str]:
+    """Stream two lines."""
+    for number in (1, 2):
+        yield f"{name} {number}"
 
 
 async def send(conn: Connection, count: int, every: float) -> None:
@@ -181,6 +200,9 @@ async def main(options: argparse.Namespace) -> None:
     ports = [int(port) for port in options.ports.split(",")]
     application = Application(options.ledger)
     store = reliable_ws.SQLiteStore(options.store) if options.store else None
+    methods = reliable_ws.Methods()
+    methods.add(add)
+    methods.add(tail)
     serving = reliable_ws.serve(
         application.handle,
         "127.0.0.1",
@@ -189,6 +211,7 @@ async def main(options: argparse.Namespace) -> None:
         principal=lambda _websocket: "one user",
         on_event=application.on_event,
         store=store,
+        methods=methods,
     )
     async with serving as server, ChaosProxy("127.0.0.1", server.port, port=ports[1]) as proxy:
         application.proxy = proxy
