@@ -11,6 +11,7 @@ import websockets.sync.server
 
 import reliable_ws
 from reliable_ws import Config, NotReliablePeer
+from reliable_ws.adapters.websockets.sync import _Threaded
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.sync import Sessions, serve
 from tests.support.ports import free_port
@@ -177,3 +178,28 @@ def test_cookies_of_a_handshake_are_sent_with_the_next_ones():
         conn.send("x")
         assert conn.recv(timeout=SECONDS) == "x"
     assert cookies == [None, "SERVERID=s1"]
+
+
+def test_usual_frames_are_taken_without_the_librarys_parser(monkeypatch):
+    passed = []
+    pass_on = _Threaded.pass_on
+    monkeypatch.setattr(
+        _Threaded, "pass_on", lambda ws, data: passed.append(data) or pass_on(ws, data)
+    )
+    with serve(echo, "127.0.0.1", 0) as server, local(server) as conn:
+        messages = ["first", *(bytes([number]) * 1000 * number for number in range(100))]
+        for message in messages:
+            conn.send(message)
+        assert [conn.recv(timeout=SECONDS) for _ in messages] == messages
+        opening = len(passed)  # the handshakes, and maybe the first frame
+        for message in messages:
+            conn.send(message)
+        ws = conn.websocket
+        ponged = ws.ping()
+        assert [conn.recv(timeout=SECONDS) for _ in messages] == messages
+        assert ponged.wait(SECONDS)
+        assert [len(data) for data in passed[opening:]] == [10, 6]  # a masked ping, a pong
+        conn.close()
+    ws.recv_events_thread.join(SECONDS)
+    assert ws.hand is None
+    assert "receive_data" not in vars(ws.protocol)

@@ -13,6 +13,7 @@ parser stands. From then on :meth:`FrameReader.take_frame` reads each frame's he
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from os import urandom
 from typing import Any
 
@@ -81,6 +82,7 @@ class FrameReader(Pushing):
         "_left",
         "_mask",
         "_passes",
+        "hand",
         "header",
         "takes_frames",
     )
@@ -90,6 +92,8 @@ class FrameReader(Pushing):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.takes_frames = False
         "Whether frames are taken here, since :meth:`takes_over`."
+        self.hand: Callable[[Any], None] | None = None
+        "Where payloads go that are taken here, if not to :attr:`push` at once."
         self.header = b""
         "What has come of a frame's header: it belongs before the next bytes."
         self._largest = 0  # bytes of a payload that is taken here
@@ -163,11 +167,12 @@ class FrameReader(Pushing):
             self._begun = bytearray(memoryview(data)[body:])
             self._left = stop - end
             return end
+        hand = self.hand or push
         if self._mask:
             payload = data[body:stop] if size < COPY_BELOW else memoryview(data)[body:stop]
-            push(apply_mask(payload, data[body - 4 : body]))
+            hand(apply_mask(payload, data[body - 4 : body]))
         else:
-            push(data[body:stop])
+            hand(data[body:stop])
         return stop
 
     def _go_on(self, data: bytes, at: int) -> int:
@@ -181,8 +186,9 @@ class FrameReader(Pushing):
         payload += memoryview(data)[at:stop]
         if not self._left:
             self._begun = None
-            if self.push is not None:
-                self.push(apply_mask(payload, self._key) if self._mask else payload)
+            hand = self.hand or self.push
+            if hand is not None:
+                hand(apply_mask(payload, self._key) if self._mask else payload)
         return stop
 
     def _pass(self, data: bytes) -> None:

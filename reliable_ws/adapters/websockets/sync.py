@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import TransportClosed
 
+from .frames import MASKED, FrameReader, binary_header, masked
 from .options import (
     MAX_SIZE,
     MaxSize,
@@ -37,7 +39,6 @@ from .options import (
     smallest,
     typed,
 )
-from .push import Pushing
 
 __all__ = [
     "GreetedServer",
@@ -52,36 +53,95 @@ __all__ = [
 RECEIVE = 256 * 1024
 """Bytes that are read from the socket at a time; of the library: 64 KiB."""
 
+PAYLOADS = (bytes, bytearray)
+"Of messages that were taken out of what arrived."
+
+OPEN = State.OPEN  # the lookup of an enum's member costs more than what is done with it
+
 ProcessResponse = Callable[[ServerConnection, Request, Response], Response | None]
 
 _CLIENT_OPTIONS = inspect.signature(connect).parameters
 _SERVER_OPTIONS = inspect.signature(serve).parameters
 
 
-class _Threaded(Pushing):
+class _Threaded(FrameReader):
     """Where one thread reads and another takes what was read.
 
     It reads as much at a time as asyncio does. The thread that takes messages is woken once for
     what was read together, and the interpreter goes from one to the other less often.
+
+    The library parses under a lock, without which nobody may write. So what is taken out here
+    becomes an event among the library's, in order, and is handed over as these are, without it.
     """
 
     __slots__ = ()
 
     recv_bufsize = RECEIVE
 
+    mask: int
+    "Of frames that are sent, as in :func:`~.frames.binary_header`."
+
+    protocol_mutex: threading.Lock
+
+    def recv_events(self) -> None:
+        """Read until the end. The work of the library's thread."""
+        self.protocol.receive_data = self.receive_data
+        try:
+            super().recv_events()  # type: ignore[misc]
+        finally:
+            del self.protocol.receive_data  # as it was: no circle is left behind
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what was read, with the lock held; events follow from it."""
+        if self.push is None or not (self.takes_frames or self.takes_over()):
+            self.pass_on(data)
+            return
+        self.hand = self.protocol.events.append
+        if self.header:
+            data, self.header = self.header + data, b""
+        at, end, take = 0, len(data), self.take_frame
+        while at < end:
+            at = take(data, at)
+        self.hand = None  # else what it took stays until more arrives
+
+    def pass_on(self, data: bytes) -> None:
+        """Give the library what has arrived, or a part of it."""
+        protocol = self.protocol
+        type(protocol).receive_data(protocol, data)
+
+    def process_event(self, event: Any) -> None:
+        """Take one event: the payload of a message, or what the library made of a frame."""
+        push = self.push
+        if push is not None and type(event) in PAYLOADS:
+            push(event)
+        else:
+            super().process_event(event)
+
     def write(self, data: bytes) -> None:
         """Send a binary message, as the library does while the connection is open."""
-        with self.protocol_mutex:  # type: ignore[attr-defined]
-            self.protocol.send_binary(data)  # type: ignore[attr-defined]
+        protocol = self.protocol
+        if self.takes_frames:
+            header = binary_header(len(data), self.mask)
+            frame = b"".join((header, *masked(data))) if self.mask else header + data
+            with self.protocol_mutex:
+                if protocol.state is OPEN and not protocol.expect_continuation_frame:
+                    self.socket.sendall(frame)  # type: ignore[attr-defined]
+                    return
+        with self.protocol_mutex:
+            protocol.send_binary(data)
             self.send_data()  # type: ignore[attr-defined]
 
 
 class PushingClient(_Threaded, ClientConnection):
     """The client side."""
 
+    mask = MASKED
+
 
 class PushingServer(_Threaded, ServerConnection):
     """The server side."""
+
+    mask = 0
 
 
 class GreetedServer(PushingServer):
@@ -137,7 +197,7 @@ class WebSocketsSyncTransport:
         return True
 
     def _send(self, data: bytes | Iterator[bytes]) -> None:
-        if self._gone or self._ws.protocol.state is not State.OPEN:
+        if self._gone or self._ws.protocol.state is not OPEN:
             raise self._closed()
         try:
             if self._pushing and type(data) is bytes:
