@@ -31,6 +31,7 @@ from websockets.protocol import State
 from reliable_ws.adapters.close_frame import code_of, reason_of
 from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.protocol.session import Role
+from reliable_ws.protocol.unused import UNUSED_LIST
 from reliable_ws.transport import LONGEST_STEP, TransportClosed
 
 from .frames import MASKED, WRITE_APART, FrameReader, binary_header, masked
@@ -331,7 +332,7 @@ class WebSocketsTransport:
             if not ws.drain_waiters:
                 ws.drain_waiters = []
             if not (frames := ws.recv_messages.frames).queue:
-                frames.queue = ()
+                frames.queue = UNUSED_LIST  # releases 13.1 and 14.0 clear it at the end
         return self._end()
 
     def _end(self) -> asyncio.Future[None]:
