@@ -16,12 +16,13 @@ from reliable_ws.aio.groups import GroupHost
 from reliable_ws.aio.membership import Host, Level, Served
 from reliable_ws.aio.waiters import is_cancelled
 from reliable_ws.driver.status import logger
+from reliable_ws.driver.validation import NUMBER_OF_SECONDS, expect, is_number
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .durability import DURABILITIES, Durability
-from .engine import Engine, EngineAway, Entry
+from .engine import Engine, EngineAway, Entry, check_engine
 from .groups import Groups, SharedGroup
 from .links import CarriedLinks, cancel_all
 from .log import MISSING, OTHER
@@ -98,8 +99,9 @@ class Cluster:
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: ``advertise`` is no such address, there is no such ``durability``, or a time is
-            not above 0.
+        ValueError: ``engine`` is no URL of Redis, or a client that decodes what it gets;
+            ``advertise`` is no such address, or is missing beside ``listen``; ``secret`` is empty;
+            there is no such ``durability``; or a time is not above 0.
     """
 
     def __init__(
@@ -115,10 +117,22 @@ class Cluster:
         durability: Durability = "memory",
         engine_timeout: float = 2.0,
     ) -> None:
-        if not isinstance(engine, str) and not hasattr(engine, "register_script"):
-            raise TypeError(f"engine must be a URL, or a redis.asyncio.Redis, not {engine!r:.100}")
-        if lease <= 0 or engine_timeout <= 0 or takeover_timeout <= 0:
-            raise ValueError("lease=, takeover_timeout= and engine_timeout= must be above 0")
+        check_engine(engine)
+        for name, seconds in (
+            ("lease", lease),
+            ("takeover_timeout", takeover_timeout),
+            ("engine_timeout", engine_timeout),
+        ):
+            expect(f"{name}=", seconds, NUMBER_OF_SECONDS, fits=is_number(seconds))
+            if not seconds > 0:
+                raise ValueError(f"{name}= must be above 0, not {seconds!r}")
+        for name, words in (("node", node), ("advertise", advertise), ("listen", listen)):
+            expect(f"{name}=", words, "a str", fits=words is None or isinstance(words, str))
+        expect("secret=", secret, "a str or bytes", fits=isinstance(secret, str | bytes | None))
+        if secret is not None and not secret:
+            raise ValueError("secret= must not be empty: without it one is drawn")
+        if listen is not None and advertise is None:
+            raise ValueError("listen= needs advertise=: others have to know where this process is")
         if durability not in DURABILITIES:
             raise ValueError(f"durability= must be one of {DURABILITIES}, not {durability!r}")
         self._engine_at = engine
@@ -487,7 +501,9 @@ class Cluster:
 
 def _host_and_port(advertise: str) -> tuple[str, int]:
     """Return host and port of an address that is advertised; 0: the system chooses."""
-    parts = urlsplit(advertise if "://" in advertise else f"ws://{advertise}")
-    if parts.scheme != "ws" or not parts.hostname or parts.path not in {"", "/"}:
-        raise ValueError(f"advertise= must be like ws://10.0.0.7:9000, not {advertise!r}")
-    return parts.hostname, parts.port or 0
+    uri = advertise if "://" in advertise else f"ws://{advertise}"
+    with suppress(ValueError):  # brackets, or a port that is none
+        parts = urlsplit(uri)
+        if parts.hostname and parts.scheme == "ws" and parts.path in {"", "/"}:
+            return parts.hostname, parts.port or 0
+    raise ValueError(f"advertise= must be like ws://10.0.0.7:9000, not {advertise!r}")

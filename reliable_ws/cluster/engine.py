@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import redis.asyncio
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
@@ -33,6 +34,7 @@ __all__ = [
     "Outgoing",
     "Registration",
     "Settled",
+    "check_engine",
 ]
 
 PREFIX = "reliable-ws:"
@@ -55,6 +57,29 @@ COMMANDS_AT_ONCE = 16
 """Steps for single sessions that a node has under way. The engine does one after the other anyway,
 and each takes a connection: of thousands of clients that come back together, each would open
 one."""
+
+
+def check_engine(engine: object) -> None:
+    """Raise for what is no engine. A URL may have a password: it is not told again.
+
+    Raises:
+        TypeError: It is neither a URL nor a ``redis.asyncio.Redis``.
+        ValueError: The URL is none of Redis, or the client decodes what is binary here.
+    """
+    if isinstance(engine, str):
+        try:
+            options: Mapping[str, Any] = parse_url(engine)
+        except ValueError as error:
+            raise ValueError(
+                f"engine must be a URL like redis://cache:6379, and this one is not: {error}"
+            ) from None
+    elif isinstance(engine, redis.asyncio.Redis):
+        options = engine.connection_pool.connection_kwargs
+    else:
+        # A redis.asyncio.RedisCluster is none of these either: a step needs all keys in one place.
+        raise TypeError(f"engine must be a URL, or a redis.asyncio.Redis, not {engine!r:.100}")
+    if options.get("decode_responses"):
+        raise ValueError("the engine's client must give bytes: leave decode_responses out")
 
 
 class EngineAway(ConnectionError):

@@ -152,6 +152,8 @@ def check_cluster(
     check_options(cluster=cluster)
     if level not in levels:
         raise ValueError(f"level= must be one of {', '.join(levels)}, not {level!r}")
+    if cluster is None and level != "relay":
+        raise ValueError(f"level={level!r} needs a cluster: cluster=reliable_ws.Cluster(…)")
     if cluster is not None and store is not None:
         raise ValueError("store= and cluster= do not go together: the cluster keeps the sessions")
 
@@ -371,7 +373,10 @@ NEW_NAMES = {
 """What became of options that earlier releases of websockets had."""
 
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "cluster": (lambda value: hasattr(value, "join"), "a reliable_ws.Cluster"),
+    "cluster": (
+        lambda value: hasattr(value, "join") and hasattr(value, "share"),  # a str can join, too
+        "a reliable_ws.Cluster",
+    ),
     "config": (lambda value: isinstance(value, Config), "a reliable_ws.Config"),
     "drain_timeout": (is_number, NUMBER_OF_SECONDS),
     "max_connections": (lambda value: type(value) is int and value > 0, "an int above 0"),

@@ -47,6 +47,9 @@ LONGEST_WAIT = 300.0
 JITTER = 0.2
 """Seconds that a client adds to the moment it was told, at random (``Backoff.initial``)."""
 
+LATE = 0.5
+"""Seconds; where WebSockets came later than that, they were held up by this machine."""
+
 SLACK = 1.5
 """What the busiest second may have above the even rate."""
 
@@ -163,6 +166,7 @@ async def restart(node: Node, clients: Clients, balancer: Balancer, within: floa
     for reason in why.keys() - TOLD:
         print(f"    and {why[reason]} for {reason!r}")
     assert most <= even * SLACK, "they were told to come all at once"
+    assert late > LATE or busiest(came) <= even * SLACK, "they came all at once"
 
 
 async def roll(count: int, within: float, pause: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 import reliable_ws
 from reliable_ws import Cluster, DeliveryError, Outcome, ServerBusy, SessionLost
@@ -363,8 +364,27 @@ async def test_a_refused_session_leaves_no_record(engine: RedisServer) -> None:
 def test_what_a_caller_does_wrong_is_refused_at_the_call() -> None:
     with pytest.raises(ValueError, match="advertise="):
         Cluster("redis://x", advertise="http://10.0.0.7:1/path")
+    with pytest.raises(ValueError, match="advertise="):
+        Cluster("redis://x", advertise="ws://10.0.0.7:99999")
+    with pytest.raises(ValueError, match="listen= needs advertise="):
+        Cluster("redis://x", listen="0.0.0.0")
     with pytest.raises(TypeError, match="engine must be"):
         Cluster(7)
+    with pytest.raises(TypeError, match="engine must be"):
+        Cluster(redis.Redis())  # that of threads
+    with pytest.raises(ValueError, match="must give bytes"):
+        Cluster("redis://x?decode_responses=True")
+    with pytest.raises(ValueError, match="like redis://cache:6379") as caught:
+        Cluster("http://user:password@x")
+    assert "password" not in str(caught.value)
+    with pytest.raises(TypeError, match="lease= must be a number"):
+        Cluster("redis://x", lease="10")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="secret="):
+        Cluster("redis://x", secret="")
+    with pytest.raises(ValueError, match="level='park' needs a cluster"):
+        reliable_ws.Sessions(level="park")
+    with pytest.raises(TypeError, match="cluster= must be"):
+        reliable_ws.Group("room", cluster="redis://x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be above 0"):
         Cluster("redis://x", lease=0)
     with pytest.raises(ValueError, match="level= must be one of"):
