@@ -30,6 +30,7 @@ from reliable_ws.driver.confirm_timer import ConfirmTimer
 from reliable_ws.driver.ownership import release
 from reliable_ws.driver.status import name_of
 from reliable_ws.driver.tracing import Trace, trace_of
+from reliable_ws.protocol.context import MARK
 from reliable_ws.protocol.events import Event
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.link import CloseAction, Link
@@ -115,7 +116,8 @@ class LinkIO:
 
     def carry(self, contexts: CallContexts) -> None:
         """Carry the contexts of calls from now on, in both directions."""
-        self._transmit = contexts.around(self.link.transmit)
+        if contexts.sends:
+            self._transmit = contexts.around(self.link.transmit)
         self._contexts = contexts
 
     @property
@@ -184,7 +186,8 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
-        if self._contexts is not None:
+        # Nearly no message has contexts, so there is no call for most.
+        if self._contexts is not None and not isinstance(data, str) and MARK in data:
             self._contexts.look(data)
         # Python 3.11 calls what is in a local variable faster.
         clock, dispatch, timer = self._clock, self._dispatch, self._confirm_timer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reliable_ws.protocol.context import MARK, MAX_CONTEXT, contexts_of, with_contexts
+from reliable_ws.protocol.context import MAX_CONTEXT, contexts_of, with_contexts
 from reliable_ws.protocol.session import Session
 
 __all__ = ["CallContexts", "begin_tracing"]
@@ -24,10 +24,14 @@ Transmit = Callable[[float], bytes | None]
 class CallContexts:
     """What goes with requests, and what has come with them."""
 
-    __slots__ = ("_sent", "_session", "received")
+    __slots__ = ("_pump", "_sent", "_session", "received", "sends")
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, pump: Any) -> None:
+        """``pump``: that of the session, of either driver."""
+        self._pump = pump
+        self._session: Session = pump.session
+        self.sends = False
+        "Whether a request of ours ever had one: until then, what is sent is not looked at."
         self._sent: dict[int, bytes] = {}
         self.received: dict[int, bytes] = {}
         "Those of requests that have not begun."
@@ -39,6 +43,10 @@ class CallContexts:
             self._sent = {one: said for one, said in self._sent.items() if one in still_open}
         if len(context) <= MAX_CONTEXT:
             self._sent[number] = context
+        if not self.sends:
+            self.sends = True
+            if self._pump.link_io is not None:
+                self._pump.link_io.carry(self)
 
     def take(self, number: int) -> bytes:
         """Return what has come with a request of the peer; empty: nothing."""
@@ -60,10 +68,8 @@ class CallContexts:
 
         return transmit_with_contexts
 
-    def look(self, data: bytes | str) -> None:
-        """Take note of the contexts in a WebSocket message that has come. Nearly all have none."""
-        if isinstance(data, str) or MARK not in data:  # as contexts_of() does, without a call
-            return
+    def look(self, data: bytes) -> None:
+        """Take note of the contexts in a WebSocket message that has ``MARK`` in it."""
         for number, context in contexts_of(data).items():
             if len(self.received) >= MOST_CONTEXTS:
                 del self.received[next(iter(self.received))]
@@ -80,7 +86,7 @@ def begin_tracing(driver: Any) -> CallContexts:
     """
     if driver.rpc_client is not None or driver.rpc_server.running:
         raise RuntimeError(TOO_LATE)
-    contexts = driver.pump.contexts = CallContexts(driver.session)
+    contexts = driver.pump.contexts = CallContexts(driver.pump)
     if driver.pump.link_io is not None:
         driver.pump.link_io.carry(contexts)
     return contexts
