@@ -32,6 +32,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
 
 from .driver import Driver
+from .link_io import LinkIO
 from .store_port import StorePort
 from .waiters import is_cancelled
 
@@ -157,7 +158,8 @@ class Initiator(Driver):
         transport: Transport | None = first
         while transport is not None:
             self._reconnect.opened(self.loop.time())
-            await self._run_link(transport)
+            if (link_io := self._begin_link(transport)) is not None:
+                await link_io.read(self)
             if self._unwelcomed is not None:
                 self._report_failed(self._unwelcomed)
             transport = await self._open_another(self._reopen) if self._reopen else None
@@ -168,15 +170,15 @@ class Initiator(Driver):
         if transport is not None:
             await self._run(transport)
 
-    async def _run_link(self, transport: Transport) -> None:
-        """Carry the session over this transport until the transport is gone."""
+    def _begin_link(self, transport: Transport) -> LinkIO | None:
+        """Carry the session over this transport from now on; ``None`` if it has ended."""
         if self.session.ended:
             transport.abort()
-            return
+            return None
         link = self.session.dial(self.loop.time(), transport.max_frame)
         link_io = self.attach(transport, link)
         self.pump.flush()
-        await link_io.read(self)
+        return link_io
 
     async def _open_another(self, reopen: Open) -> Transport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""
@@ -255,7 +257,8 @@ class Initiator(Driver):
             raise self.session.error()
         transport = take_over(websocket, adapt)
         self.attempt_over = False
-        self._spawn(self._run_link(transport))
+        if (link_io := self._begin_link(transport)) is not None:
+            self._spawn(link_io.read(self))
         await self.change.wait_for(lambda: self.attempt_over)
         failure = resume_error(self.session)
         if failure is not None:

@@ -135,19 +135,28 @@ class LinkIO:
 
         When it is cancelled (a framework ends its handler, or the event loop ends), ``reader`` is
         asked whether to read on, until the transport is gone. Else the transport is dropped.
-
-        This waits for as long as a connection is idle. So it keeps nothing that it does not need.
         """
+        # As long as everything is pushed, this is all that waits. So it is small: a connection may
+        # be idle for long, and a server has many.
+        error: BaseException | None = None
+        try:
+            if (pushed := self._let_push()) is not None:
+                await pushed
+        except BaseException as raised:  # noqa: BLE001 - it is raised again
+            error = raised
+        await self._read_rest(reader, error)
+
+    async def _read_rest(self, reader: Reader, error: BaseException | None) -> None:
+        """Read what is not pushed, and the end. ``error``: what ended the wait for that."""
         transport = self.transport
         cancelled: asyncio.CancelledError | None = None
         by = self._clock() + LONGEST_STEP
         try:
-            pushed = self._let_push()
             while True:
                 try:
-                    if pushed is not None:
-                        until, pushed = pushed, None  # once: it is done then, or was cancelled
-                        await until
+                    if error is not None:
+                        raised, error = error, None
+                        raise raised
                     asked = self._clock()
                     data = await transport.recv()
                     if (now := self._clock()) > asked + WAITED:  # then others have run
@@ -156,10 +165,10 @@ class LinkIO:
                     if now >= by:  # the library has many at hand
                         await asyncio.sleep(0)
                         by = self._clock() + LONGEST_STEP
-                except asyncio.CancelledError as error:
+                except asyncio.CancelledError as cancellation:
                     if not reader.reads_on():
                         raise
-                    cancelled = error
+                    cancelled = cancellation
         except TransportClosed as end:
             self._lost(end.code, end.reason)
             if cancelled is not None:

@@ -2,7 +2,8 @@
 
 Theory of operation. Messages wait in the session's inbox, not here. :meth:`Receiver.arrival` waits
 for one, :meth:`Receiver.take` takes it. There must be no ``await`` between the two: so a task that
-is cancelled has either taken a message and returned it, or taken nothing.
+is cancelled has either taken a message and returned it, or taken nothing. :meth:`Receiver.messages`
+waits by itself: that is what idle connections do, and it saves the memory of a coroutine for each.
 
 Tasks that wait are in ``waiters``. ``waiters.notified`` counts the tasks that were woken and have
 not run yet. That many messages are theirs, so a task that comes later must wait behind them.
@@ -76,13 +77,7 @@ class Receiver:
         if self._until_yield < 0:
             self._until_yield = MAX_RECEIVES
             await asyncio.sleep(0)
-        waiters, inbox = self.waiters, self._inbox
-        while len(inbox.queue) <= waiters.notified or waiters.waiting:
-            if not inbox.queue and self._session.exhausted:
-                raise self._session.error()
-            if self._pump.awake:
-                self._pump.flush()  # nobody in this task adds anything before the next message
-            waiter = waiters.enter()
+        while (waiter := self._enter()) is not None:
             try:
                 if timeout is None:
                     await waiter
@@ -90,11 +85,28 @@ class Receiver:
                     async with asyncio.timeout(timeout):
                         await waiter
             except BaseException:
-                waiters.leave(waiter)
+                self.waiters.leave(waiter)
                 raise
-            waiters.notified -= 1
-            if inbox.queue:
+            self.waiters.notified -= 1
+            if self._inbox.queue:
                 return
+
+    def _enter(self) -> asyncio.Future[None] | None:
+        """Return what to wait for, behind the tasks that came before; ``None``: take a message.
+
+        If the wait is cancelled, leave ``waiters``, else lower ``waiters.notified``.
+
+        Raises:
+            ConnectionClosed: No message can come any more.
+        """
+        waiters, inbox = self.waiters, self._inbox
+        if len(inbox.queue) > waiters.notified and not waiters.waiting:
+            return None
+        if not inbox.queue and self._session.exhausted:
+            raise self._session.error()
+        if self._pump.awake:
+            self._pump.flush()  # nobody in this task adds anything before the next message
+        return waiters.enter()
 
     def take(self) -> Any:
         """Take the next message, and confirm it in the same step."""
@@ -108,7 +120,7 @@ class Receiver:
             return open_payload(payload, self._inbox.handed, session.codec)
         return payload
 
-    async def messages(self) -> AsyncIterator[Any]:
+    async def messages(self) -> AsyncIterator[Any]:  # noqa: PLR0912 - two ways, each without calls
         """Iterate over messages until the peer has finished."""
         waiters, inbox, session, pump = self.waiters, self._inbox, self._session, self._pump
         take = session.take
@@ -119,7 +131,20 @@ class Receiver:
                 iterators.refuse()
             iterators.waiting = True
             try:
-                await self.arrival(None)
+                # As `arrival`.
+                self._until_yield -= 1
+                if self._until_yield < 0:
+                    self._until_yield = MAX_RECEIVES
+                    await asyncio.sleep(0)
+                while (waiter := self._enter()) is not None:
+                    try:
+                        await waiter
+                    except BaseException:
+                        waiters.leave(waiter)
+                        raise
+                    waiters.notified -= 1
+                    if inbox.queue:
+                        break
             except ConnectionClosed as error:
                 if self._ends_iteration(error):
                     return
