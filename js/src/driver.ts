@@ -468,7 +468,10 @@ export class Driver {
       });
       const reader: Reader<T> = {
         take,
-        reject,
+        reject(error) {
+          listenNoMore();
+          reject(error);
+        },
         resolve(taken) {
           listenNoMore();
           resolve(taken);

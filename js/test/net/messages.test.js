@@ -177,7 +177,10 @@ test("a wait that is ended has taken no message", async (t) => {
   assert.equal(getEventListeners(signal, "abort").length, 1);
   assert.equal(await next, "a");
   assert.equal(getEventListeners(signal, "abort").length, 0);
-  await conn.close();
+  const last = conn.recv({ signal });
+  conn.abort();
+  await assert.rejects(last, { name: "ConnectionClosed" });
+  assert.equal(getEventListeners(signal, "abort").length, 0);
   await assert.rejects(conn.recv(), { name: "ConnectionClosed" });
 });
 
