@@ -84,6 +84,7 @@ THEMES: list[Theme] = [
         "[cluster.md](cluster.md) has the whole of it. Needs `reliable-ws[redis]`.",
         [
             "reliable_ws.Cluster",
+            "reliable_ws.ClusterEvent",
             "reliable_ws.ClusterStats",
         ],
     ),

@@ -72,6 +72,7 @@ from .wire_trace import WireTrace
 
 if TYPE_CHECKING:
     from .cluster import Cluster as Cluster
+    from .cluster import ClusterEvent as ClusterEvent
     from .cluster import ClusterStats as ClusterStats
 
 __version__ = "0.1.0"
@@ -167,7 +168,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what needs the extra ``redis`` when it is asked for."""
-    if name in {"Cluster", "ClusterStats"}:
+    if name in {"Cluster", "ClusterEvent", "ClusterStats"}:
         try:
             from . import cluster
         except ModuleNotFoundError as error:

@@ -21,6 +21,6 @@ Needs the extra ``redis``. Nothing else of the library imports this package.
 ========================  =======================================================================
 """
 
-from .cluster import Cluster, ClusterStats
+from .cluster import Cluster, ClusterEvent, ClusterStats
 
-__all__ = ["Cluster", "ClusterStats"]
+__all__ = ["Cluster", "ClusterEvent", "ClusterStats"]

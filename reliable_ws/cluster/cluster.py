@@ -9,14 +9,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from reliable_ws.aio.groups import GroupHost
 from reliable_ws.aio.membership import Host, Level, Served
 from reliable_ws.aio.waiters import is_cancelled
 from reliable_ws.driver.status import logger
-from reliable_ws.driver.validation import NUMBER_OF_SECONDS, expect, is_number
+from reliable_ws.driver.validation import NUMBER_OF_SECONDS, check_options, expect, is_number
 from reliable_ws.protocol.config import Config
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
@@ -31,7 +31,7 @@ from .records import unpack_who
 from .relay import Address, Listener, NotReachable, open_inner, this_machine
 from .ticket import Ticket, write_ticket
 
-__all__ = ["Cluster", "ClusterStats"]
+__all__ = ["Cluster", "ClusterEvent", "ClusterStats"]
 
 RETRY = 0.25
 """Seconds between two attempts to reach an engine that is away."""
@@ -58,6 +58,18 @@ class ClusterStats(NamedTuple):
     "Sessions that others have taken from it, while it was out of reach."
     engine_away: float
     "Seconds for which the engine has been away now; 0 while it answers."
+
+
+class ClusterEvent(NamedTuple):
+    """What has happened between a node and the engine: ``on_event`` is called with it."""
+
+    name: Literal["engine_away", "engine_back", "engine_changed"]
+    """The engine cannot be asked; it answers again; it was restarted, or is another one, so that
+    all sessions are told to it again."""
+    node: str
+    "The name of this process."
+    reason: str
+    "For people."
 
 
 class Cluster:
@@ -96,6 +108,7 @@ class Cluster:
             that does less.
         engine_timeout: Seconds that one step of the engine, and one inner WebSocket's opening, may
             take.
+        on_event: A plain function. It is called with each :class:`ClusterEvent`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -116,8 +129,10 @@ class Cluster:
         takeover_timeout: float = 30.0,
         durability: Durability = "memory",
         engine_timeout: float = 2.0,
+        on_event: Callable[[ClusterEvent], object] | None = None,
     ) -> None:
         check_engine(engine)
+        check_options(on_event=on_event)
         for name, seconds in (
             ("lease", lease),
             ("takeover_timeout", takeover_timeout),
@@ -144,6 +159,7 @@ class Cluster:
         self.takeover_timeout = takeover_timeout
         self.durability: Durability = durability
         self.engine_timeout = engine_timeout
+        self._on_event = on_event
         self.id = b""
         "This process, for the engine. Drawn when it starts."
         self.run = b""
@@ -359,6 +375,7 @@ class Cluster:
             away = time.monotonic() - self._away_since
             logger.warning("cluster node %s: the engine is back after %.1f s", self.name, away)
             self._away_since = None
+            self._tell("engine_back", f"after {away:.1f} s")
         self._back.set()
         if before != run:
             await self._check_engine()
@@ -370,7 +387,18 @@ class Cluster:
             )
             self._restate_soon()
             self._groups.engine_changed()
+            self._tell("engine_changed", "it was restarted, or is another one")
         return is_young
+
+    def _tell(
+        self, name: Literal["engine_away", "engine_back", "engine_changed"], reason: str
+    ) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(ClusterEvent(name, self.name, reason))
+        except Exception:  # noqa: BLE001 - the application's, and not the cluster's
+            logger.exception("cluster node %s: on_event raised", self.name)
 
     async def _check_engine(self) -> None:
         """Tell if an engine that was away, or is another one now, keeps less than it has to."""
@@ -396,6 +424,7 @@ class Cluster:
                 self.name,
                 error,
             )
+            self._tell("engine_away", str(error))
 
     async def wait_for_engine(self) -> None:
         """Return when the engine answers again."""

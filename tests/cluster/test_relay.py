@@ -152,6 +152,28 @@ async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: Redi
             await exchange(other, 5)
 
 
+async def test_the_application_is_told_of_an_engine_that_is_away(
+    engine: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def note(event: reliable_ws.ClusterEvent) -> None:
+        told.append(f"{event.node} {event.name}")
+        raise RuntimeError(event.reason)
+
+    async with nodes(engine, "relay", echo, count=1, lease=SHORT) as scene:
+        await scene.add(on_event=note)
+        async with scene.connect() as conn:
+            await exchange(conn, 1)
+            engine.stop()
+            await until(lambda: told)
+            engine.start()  # and it has lost everything
+            await until(lambda: len(told) >= 3)
+            await exchange(conn, 2)
+    assert told == ["node-1 engine_away", "node-1 engine_back", "node-1 engine_changed"]
+    assert "on_event raised" in caplog.text
+
+
 async def test_an_engine_that_was_emptied_is_told_again(engine: RedisServer) -> None:
     async with nodes(engine, "relay", echo, lease=SHORT) as scene, scene.connect() as conn:
         await exchange(conn, 1)
