@@ -103,10 +103,12 @@ class Connection(Status):
             StoreFull: There is no room on the store's disk. The message was not accepted.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
             RuntimeError: This is not the event loop's thread.
             TypeError: ``timeout`` is not a number, or ``key`` and ``apply`` are of the wrong kind,
                 or there is no store for them.
+            ValueError: ``key`` is empty, or longer than 512 characters.
         """
         if timeout is not None:
             check_seconds(timeout)
@@ -127,6 +129,7 @@ class Connection(Status):
             OutboxFull: The outbox has no room, or other callers wait for room.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
             RuntimeError: This is not the event loop's thread.
         """
@@ -180,8 +183,10 @@ class Connection(Status):
             OutcomeUnknown: The session ended before the answer came.
             NotSerializable: The payload codec cannot pack ``params``.
             MessageTooLarge: The request is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
-            TypeError: ``timeout`` is not a number.
+            TypeError: ``timeout`` is not a number, or ``method`` is no text.
+            ValueError: ``method`` is longer than 255 bytes.
         """
         if timeout is not None:
             check_seconds(timeout)

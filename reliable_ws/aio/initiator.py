@@ -230,7 +230,11 @@ class Initiator(Driver):
         return None if self._reopen is None else self._reconnect.due
 
     def reconnect_now(self) -> None:
-        """Begin the next attempt at once, if there is to be one."""
+        """Begin the next attempt at once, if there is to be one.
+
+        Raises:
+            RuntimeError: This side opens no WebSockets by itself.
+        """
         if self._reopen is None:
             raise RuntimeError(OPENS_NONE)
         self._reconnect.hasten()
@@ -250,7 +254,12 @@ class Initiator(Driver):
         return pause is not None
 
     async def resume(self, websocket: Any) -> None:
-        """Go on over this open WebSocket, greeting on it first."""
+        """Go on over this open WebSocket, greeting on it first.
+
+        Raises:
+            RuntimeError: This side opens WebSockets by itself.
+            ConnectionClosed: The session has ended.
+        """
         if self._reopen is not None:
             raise RuntimeError(OPENS_BY_ITSELF)
         if self.session.ended:

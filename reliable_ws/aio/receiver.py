@@ -216,7 +216,12 @@ class Receiver:
         return self._session.id
 
     async def confirm_applied(self, number: int, work: Callable[[Any], Any]) -> Any:
-        """Confirm what was delivered, together with work of the application."""
+        """Confirm what was delivered, together with work of the application.
+
+        Raises:
+            TypeError: ``work`` is no plain function, or the session has no store.
+            StoreError: The store could not keep it. So does what ``work`` raises come out.
+        """
         check_work(work)
         if self.apply is None:
             raise TypeError(CONFIRM_NEEDS_STORE)

@@ -120,6 +120,7 @@ class OpenRequests(Generic[Q]):
         Raises:
             NotSerializable: The payload codec cannot pack them.
             TypeError: The method's name is no text: the peer would end the session.
+            ValueError: The method's name is too long.
         """
         if type(method) is not str and not isinstance(method, str):
             raise TypeError(f"a method's name must be a str, not {method!r:.100}")
@@ -155,7 +156,12 @@ class OpenRequests(Generic[Q]):
         return False
 
     def check(self, request: Q) -> None:
-        """Raise where no answer can come any more (CALL-38)."""
+        """Raise where no answer can come any more (CALL-38).
+
+        Raises:
+            ConnectionClosed: The session has ended, or is being closed.
+            NotTaken: One direction has ended, or the peer takes no requests.
+        """
         session = self._session
         if session.ended or session.closing:
             raise session.error()

@@ -114,7 +114,12 @@ def check_codec(codec: Any) -> None:
 
 
 def check_key(key: object) -> None:
-    """Raise for a message's key that is no text of 1 to 512 characters. ``None``: no key."""
+    """Check a message's key. ``None``: no key.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It has not 1 to 512 characters.
+    """
     if key is None:
         return
     expect("key=", key, "a str", fits=isinstance(key, str))
@@ -148,7 +153,12 @@ def check_offline(offline: object, store: object, *, reconnects: bool) -> None:
 def check_cluster(
     cluster: object, level: object, levels: Collection[str], store: Store | None
 ) -> None:
-    """Raise for what is no cluster, for a level that there is not, or for a store beside it."""
+    """Check a cluster, and the level at which sessions are in it.
+
+    Raises:
+        TypeError: It is no cluster.
+        ValueError: There is no such level, or not without a cluster, or there is a store beside.
+    """
     check_options(cluster=cluster)
     if level not in levels:
         raise ValueError(f"level= must be one of {', '.join(levels)}, not {level!r}")

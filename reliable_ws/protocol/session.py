@@ -304,6 +304,8 @@ class Session:
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             OutboxFull: The outbox has no room.
+            StoreFull: The store has no room on its disk.
+            NumbersExhausted: No number is left.
             ConnectionClosed: The session, or this direction of it, has ended.
         """
         return self.outbox.offer(message) or self.send_sealed(*seal(message, self.codec))
@@ -314,6 +316,8 @@ class Session:
         Raises:
             MessageTooLarge: The message is larger than the peer's ``max_message``.
             OutboxFull: The outbox has no room.
+            StoreFull: The store has no room on its disk.
+            NumbersExhausted: No number is left.
             ConnectionClosed: The session, or this direction of it, has ended.
         """
         outbox = self.outbox
@@ -529,7 +533,8 @@ class Session:
 
         Raises:
             MessageTooLarge: The parameters are larger than the peer's ``max_message``.
-            ValueError: The name is too long, or is no text.
+            NumbersExhausted: The session has made as many calls as there are numbers for.
+            ValueError: The name is too long.
         """
         return self.outgoing_calls.request(method, payload, weight, by, credit)
 

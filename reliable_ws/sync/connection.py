@@ -102,9 +102,11 @@ class Connection(Status):
             StoreFull: There is no room on the store's disk. The message was not accepted.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
             TypeError: ``timeout`` is not a number, or ``key`` and ``apply`` are of the wrong kind,
                 or there is no store for them.
+            ValueError: ``key`` is empty, or longer than 512 characters.
             RuntimeError: This is the work of ``apply=``, which cannot wait for the store.
         """
         if timeout is not None:
@@ -129,6 +131,7 @@ class Connection(Status):
             StoreFull: There is no room on the store's disk.
             NotSerializable: The payload codec cannot pack this value.
             MessageTooLarge: The message is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
         """
         return self._sender.send_nowait(message)
@@ -167,8 +170,10 @@ class Connection(Status):
             OutcomeUnknown: The session ended before the answer came.
             NotSerializable: The payload codec cannot pack ``params``.
             MessageTooLarge: The request is larger than the peer's ``max_message``.
+            NumbersExhausted: The session has used all its numbers: begin another one.
             ConnectionClosed: The session, or this direction of it, has ended.
-            TypeError: ``timeout`` is not a number.
+            TypeError: ``timeout`` is not a number, or ``method`` is no text.
+            ValueError: ``method`` is longer than 255 bytes.
         """
         if timeout is not None:
             check_seconds(timeout)

@@ -217,7 +217,11 @@ class Initiator(Driver):
         return None if self._reopen is None else self._reconnect.due
 
     def reconnect_now(self) -> None:
-        """Begin the next attempt at once, if there is to be one."""
+        """Begin the next attempt at once, if there is to be one.
+
+        Raises:
+            RuntimeError: This side opens no WebSockets by itself.
+        """
         if self._reopen is None:
             raise RuntimeError(OPENS_NONE)
         self._reconnect.hasten()
@@ -238,7 +242,12 @@ class Initiator(Driver):
             return pause is not None
 
     def resume(self, websocket: Any) -> None:
-        """Go on over this open WebSocket, greeting on it first. Without lock."""
+        """Go on over this open WebSocket, greeting on it first. Without lock.
+
+        Raises:
+            RuntimeError: This side opens WebSockets by itself.
+            ConnectionClosed: The session has ended.
+        """
         if self._reopen is not None:
             raise RuntimeError(OPENS_BY_ITSELF)
         with self.lock:
@@ -279,7 +288,12 @@ class Attempt:
                 take_over(self._websocket, adapt).abort()
 
     def wait(self, timeout: float) -> Any:
-        """Return what it returned, or raise; with the lock held. Raises ``TimeoutError``."""
+        """Return what it returned, or raise what it raised; with the lock held.
+
+        Raises:
+            TimeoutError: It has not returned within ``timeout`` seconds. It is left behind.
+            RuntimeError: It raised something that ends a thread.
+        """
         driver = self._driver
         driver.change.wait_for(lambda: self._is_done or driver.session.ended, timeout)
         if not self._is_done:
