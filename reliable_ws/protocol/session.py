@@ -534,7 +534,7 @@ class Session:
         Raises:
             MessageTooLarge: The parameters are larger than the peer's ``max_message``.
             NumbersExhausted: The session has made as many calls as there are numbers for.
-            ValueError: The name is too long.
+            ValueError: The name is too long, or is no text.
         """
         return self.outgoing_calls.request(method, payload, weight, by, credit)
 
