@@ -116,7 +116,7 @@ class PicowsTransport(WSListener, CallbackTransport):
         kind = frame.msg_type
         if kind == BINARY and frame.fin and self._kind is None:
             payload = frame.get_payload_as_bytes()
-            if len(payload) > self._most:  # picows has noticed, and hands it over all the same
+            if len(payload) > self._most:  # picows has noticed, and still hands it over
                 raise self._refused(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
             self.feed(payload)
         elif kind in (BINARY, TEXT, CONTINUATION):

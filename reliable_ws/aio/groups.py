@@ -457,8 +457,8 @@ class Group:
 
         It is a member at once. In a cluster, await what this returns: then every publication that
         begins later, in any process, reaches the member. Awaiting raises ``EngineUnavailable`` when
-        the cluster's engine cannot be asked within the cluster's ``lease=``; the connection is a
-        member all the same, and gets publications when the engine is back. Cancelling changes
+        the cluster's engine cannot be asked within the cluster's ``lease=``; the connection stays a
+        member, and gets publications when the engine is back. Cancelling changes
         nothing. Without a cluster there is nothing to wait for.
 
         What it returns, when awaited, is about sessions that were members in another process and

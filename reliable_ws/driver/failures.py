@@ -183,7 +183,7 @@ def classify(error: BaseException, stage: Stage = Stage.FIRST) -> FailureKind:
     if isinstance(error, ConnectionClosed):
         return FailureKind.PASSING if may_resume(error.code) else FailureKind.FINAL
     if isinstance(error, NotReliablePeer):
-        # It has answered before, so it may be overloaded. Else it is something else.
+        # It has answered before, so it may be overloaded. If it has not, it is something else.
         silent = stage is not Stage.FIRST and error.__cause__ is not None
         return FailureKind.PASSING if silent else FailureKind.FINAL
     # The server answered with HTTP.

@@ -260,7 +260,7 @@ class RunningRequests(Generic[R]):
     def keep_place(self, number: int) -> None:
         """Owe an answer that nobody waits for, until :meth:`free_place`: its thread runs on.
 
-        Else a peer that asks and cancels had any number of threads run for it (CALL-6).
+        Otherwise a peer that asks and cancels could have any number of threads run for it (CALL-6).
         """
         abandoned = self._abandoned = self._abandoned or []
         abandoned.append(number)
@@ -277,7 +277,7 @@ class RunningRequests(Generic[R]):
         """Turn whatever ended a handler into a fault, and log what the application has to know.
 
         A peer can have each of its requests fail: :class:`~.log_limit.LogLimit` bounds the lines.
-        It never raises: then nothing were answered.
+        It never raises, because then nothing would be answered.
         """
         try:
             return self._explain(event, error, now)

@@ -408,7 +408,7 @@ class Inbox:
         """Hand over nothing more, ever."""
         self.stopped = True
         self.queue.clear()
-        self._partial = None  # hence `partial` is 0 (PART-12)
+        self._partial = None  # so `partial` is 0 (PART-12)
         self._sizes.clear()
         self._wide.clear()
         self._extra = 0

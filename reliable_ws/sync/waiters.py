@@ -56,8 +56,8 @@ def acquire(lock: threading.Lock, by: float = NEVER) -> bool:
 def reacquire(lock: threading.Lock | threading.Condition) -> None:
     """Acquire the lock again: Ctrl-C while it is waited for is raised once it is held.
 
-    Else whoever holds it by a ``with`` statement would release another thread's. Signals are looked
-    at after a call, when nobody could tell whether the lock was acquired; not after a step of an
+    Otherwise whoever holds it by a ``with`` statement would release it for another thread. Signals
+    are looked at after a call, when nobody could tell whether the lock was acquired; not after a step of an
     iterator. What is left is the instant in which this is called.
     """
     try:

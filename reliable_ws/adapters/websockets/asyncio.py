@@ -402,7 +402,7 @@ class WebSocketsTransport:
                         await self._ws.close(code, reason)
                     except AssertionError:
                         # Legacy from 16.0 on, while a send() waits for room. The close frame is
-                        # on its way all the same.
+                        # on its way nevertheless.
                         await self._ws.wait_closed()
         finally:
             timer.cancel()

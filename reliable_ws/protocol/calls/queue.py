@@ -2,7 +2,7 @@
 
 Calls have numbers of their own beside the messages, because they are confirmed by arriving: an
 unread message holds back no reply, no reply holds back a message, and a full window can deadlock
-nothing (CALL-1, CALL-13). What we ask and what we answer share one numbering, hence one queue.
+nothing (CALL-1, CALL-13). What we ask and what we answer share one numbering, and so one queue.
 ``acked <= transmitted <= last``, as in the outbox of messages.
 """
 
@@ -184,7 +184,7 @@ class CallQueue:
             self.weight -= kept[number][1]
             kept[number] = TAKEN_BACK
             number -= 1
-        # Nor is it said that they were taken back, before that is kept.
+        # With a store, what is kept says first that they were taken back.
         self.taken_back = min(self.taken_back, number)
         if self.stored < BEYOND:
             self.stored = min(self.stored, number)
