@@ -57,8 +57,8 @@ def reacquire(lock: threading.Lock | threading.Condition) -> None:
     """Acquire the lock again: Ctrl-C while it is waited for is raised once it is held.
 
     Otherwise whoever holds it by a ``with`` statement would release it for another thread. Signals
-    are looked at after a call, when nobody could tell whether the lock was acquired; not after a step of an
-    iterator. What is left is the instant in which this is called.
+    are looked at after a call, when nobody could tell whether the lock was acquired; not after a
+    step of an iterator. What is left is the instant in which this is called.
     """
     try:
         for _ in map(lock.acquire, (True,)):

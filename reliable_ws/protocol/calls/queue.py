@@ -184,7 +184,7 @@ class CallQueue:
             self.weight -= kept[number][1]
             kept[number] = TAKEN_BACK
             number -= 1
-        # With a store, what is kept says first that they were taken back.
+        # With a store, no link says that they were taken back before it is kept.
         self.taken_back = min(self.taken_back, number)
         if self.stored < BEYOND:
             self.stored = min(self.stored, number)
