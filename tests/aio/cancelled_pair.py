@@ -9,6 +9,7 @@ import pytest
 
 from tests.aio.memory_network import SEEDS, MemoryNetwork, disguise, settle, turns
 from tests.support.cancel import cancel_everywhere
+from tests.support.inside import driver_of
 
 in_all_networks = pytest.mark.parametrize("network", ["good", "cut", "frozen"])
 
@@ -37,15 +38,15 @@ class CancelledPair:
         self.client.abort()
         self.server.abort()
         await turns()
-        assert not self.client._driver.tasks
-        assert not self.server._driver.tasks
+        assert not driver_of(self.client).tasks
+        assert not driver_of(self.server).tasks
         for conn in (self.client, self.server):  # nobody waits for ever
-            assert not conn._receiver.waiters.waiting
-            waiters = conn._sender._waiters
+            assert not driver_of(conn).receiver.waiters.waiting
+            waiters = driver_of(conn).sender._waiters
             assert waiters is None or not waiters.waiting
-            waiting = conn._sender._confirmations
+            waiting = driver_of(conn).sender._confirmations
             assert waiting is None or not waiting._waiting
-            assert conn._pump._timer is None
+            assert driver_of(conn).pump._timer is None
 
 
 def cancelled_everywhere(test=None, *, fewest=1, most=math.inf):

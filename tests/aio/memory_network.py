@@ -24,6 +24,7 @@ from reliable_ws.aio.initiator import Initiator
 from reliable_ws.driver.options import SessionOptions
 from reliable_ws.testing.memory import MemoryTransport, pair
 from reliable_ws.testing.virtual_clock import VirtualClockLoop, run
+from tests.support.inside import session_of
 
 __all__ = [
     "SEEDS",
@@ -172,8 +173,8 @@ async def settle(*connections: Connection) -> None:
 
 def second_holder(client: Connection) -> Initiator:
     """Another holder of the same session, in the same state; not started."""
-    twin = Initiator(SessionOptions(config=client._session.config), None)
-    ours, theirs = twin.session, client._session
+    twin = Initiator(SessionOptions(config=session_of(client).config), None)
+    ours, theirs = twin.session, session_of(client)
     ours.id, ours.key, ours.attempt = theirs.id, theirs.key, theirs.attempt
     ours.incarnation = theirs.incarnation
     ours.outbox.restore(theirs.outbox.confirmed, [])

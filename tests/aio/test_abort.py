@@ -27,6 +27,7 @@ from tests.aio.memory_network import (
     take,
     turns,
 )
+from tests.support.inside import driver_of
 
 
 @on_virtual_clock
@@ -123,7 +124,7 @@ async def test_abort_while_a_websocket_is_being_opened_leaves_nothing_behind():
     await asyncio.sleep(5)
     client.abort()
     await turns()
-    assert not client._driver.tasks
+    assert not driver_of(client).tasks
     server.abort()
 
 
@@ -139,5 +140,5 @@ async def test_giving_up_while_a_websocket_is_being_opened_leaves_nothing_behind
     await client.wait_closed()
     assert now() == 15
     await turns()
-    assert not client._driver.tasks
+    assert not driver_of(client).tasks
     server.abort()

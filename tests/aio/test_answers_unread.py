@@ -10,6 +10,7 @@ from reliable_ws.protocol.frames import CallAck, Calls, Fault, Reply, Request
 from reliable_ws.protocol.session import Session
 from reliable_ws.testing.memory import pair
 from tests.aio.memory_network import on_virtual_clock, start, until
+from tests.support.inside import driver_of, session_of
 
 
 class Asker:
@@ -74,7 +75,7 @@ async def test_no_handler_starts_while_its_peer_receives_nothing():
     await asyncio.sleep(1)
     assert len(ran) == 2
     (conn,) = asker.sessions.connections
-    assert conn._session.held < 20_000
+    assert session_of(conn).held < 20_000
     while len(asker.answers) < 52:
         before = len(asker.answers)
         await asker.near.send(encode([CallAck(before)]))
@@ -111,7 +112,7 @@ async def test_what_waits_is_turned_away_when_the_connection_closes():
     await asker.hear(1)
     await asker.ask(2)
     (conn,) = asker.sessions.connections
-    await until(lambda: len(conn._driver.rpc_server._postponed) == 2)
+    await until(lambda: len(driver_of(conn).rpc_server._postponed) == 2)
     closing = start(conn.close(timeout=5))
     await asker.hear(3)
     assert [answer.code for answer in asker.answers[1:]] == ["closing", "closing"]

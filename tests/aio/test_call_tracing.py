@@ -17,6 +17,7 @@ from reliable_ws import Methods, RemoteError, RequestTimeout
 from reliable_ws.driver.call_spans import _reader_of
 from reliable_ws.telemetry import trace_calls
 from reliable_ws.testing import Network, pair, virtual_clock
+from tests.support.inside import driver_of
 
 METHODS = Methods()
 SEEN: list[int] = []
@@ -156,7 +157,7 @@ async def test_what_is_not_sampled_sends_no_context():
     async with pair(methods=METHODS) as ends:
         traced(ends, recorded)
         assert await ends.client.request("add", [1, 2]) == 3
-        assert not ends.client._pump.contexts._sent
+        assert not driver_of(ends.client).pump.contexts._sent
     assert not recorded.exporter.get_finished_spans()
 
 
@@ -270,7 +271,7 @@ async def test_contexts_are_bounded():
         traced(ends, recorded)
         for _ in range(50):
             await ends.client.request("add", [1, 2])
-        ours, theirs = ends.client._pump.contexts, ends.server._pump.contexts
+        ours, theirs = driver_of(ends.client).pump.contexts, driver_of(ends.server).pump.contexts
         assert len(ours._sent) <= 10
         assert not theirs.received
         from reliable_ws.protocol.codec import encode

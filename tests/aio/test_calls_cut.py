@@ -12,6 +12,7 @@ from tests.aio.memory_network import paired, registry, start, turns, until
 from tests.aio.sockets import through_a_proxy
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
+from tests.support.inside import session_of
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
 CUTS = (None, 0, 2, 4, 6, 9, 14)
@@ -47,12 +48,16 @@ def test_a_request_cancelled_at_every_suspension(patience, at):
             await cutting
             await asyncio.sleep(1)
             assert len(begun) <= 1
-            assert not session_calls(client._session).open
-            assert not session_calls(server._session).served
+            assert not session_calls(session_of(client)).open
+            assert not session_calls(session_of(server)).served
             assert await client.request("work", ["next"]) == "next"
             assert begun[-1] == "next"
             await asyncio.sleep(1)
-            assert session_calls(client._session).held == session_calls(server._session).held == 0
+            assert (
+                session_calls(session_of(client)).held
+                == session_calls(session_of(server)).held
+                == 0
+            )
 
     assert len(cancel_everywhere(scenario, at=at)) >= 2
 
@@ -93,9 +98,9 @@ def test_a_stream_cancelled_at_every_suspension(patience, at):
             assert [item async for item in client.stream("count", [3])] == [0, 1, 2]
             await asyncio.sleep(1)
             for conn in (client, server):
-                assert not session_calls(conn._session).open
-                assert not session_calls(conn._session).served
-                assert session_calls(conn._session).held == 0
+                assert not session_calls(session_of(conn)).open
+                assert not session_calls(session_of(conn)).served
+                assert session_calls(session_of(conn)).held == 0
 
     assert len(cancel_everywhere(scenario, at=at)) >= 4
 
@@ -227,12 +232,13 @@ async def test_callers_that_give_up_while_the_network_breaks():
         assert await client.request("work", ["last"]) == "last"
         await until(
             lambda: (
-                not session_calls(client._session).open and not session_calls(client._session).held
+                not session_calls(session_of(client)).open
+                and not session_calls(session_of(client)).held
             )
         )
         await until(
             lambda: (
-                not session_calls(server._session).served
-                and not session_calls(server._session).held
+                not session_calls(session_of(server)).served
+                and not session_calls(session_of(server)).held
             )
         )

@@ -12,6 +12,7 @@ from reliable_ws.testing.memory import pair
 from reliable_ws.transport import TransportClosed
 from tests.aio.cancelled_pair import cancelled_everywhere
 from tests.aio.memory_network import rest, settle, start, take, turns, until
+from tests.support.inside import session_of
 
 
 @cancelled_everywhere
@@ -47,7 +48,7 @@ async def test_wrap(attempt, role, resume_within):
             await ours.send(b"")
         timers = asyncio.get_running_loop().timers()
         connections = [getattr(timer._callback, "__self__", None) for timer in timers]
-        assert role not in [c._session.role for c in connections if isinstance(c, Connection)]
+        assert role not in [session_of(c).role for c in connections if isinstance(c, Connection)]
     await serving
 
 

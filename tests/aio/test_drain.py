@@ -19,6 +19,7 @@ from reliable_ws.testing import Network
 from reliable_ws.testing.memory import pair
 from tests.aio.host import Host, echo
 from tests.aio.memory_network import now, on_virtual_clock, registry, rest, start, turns
+from tests.support.inside import driver_of
 
 
 @on_virtual_clock
@@ -115,7 +116,7 @@ async def test_drain_is_bounded_whatever_peers_and_handlers_do(caplog):
     for client in clients:
         client.abort()
     for conn in {e.connection for e in host.events}:
-        conn._driver.handling.cancel()
+        driver_of(conn).handling.cancel()
     await asyncio.sleep(20)
     await asyncio.gather(*host.handling)
     caplog.clear()

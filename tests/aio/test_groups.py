@@ -20,6 +20,7 @@ from tests.aio.memory_network import (
     turns,
     until,
 )
+from tests.support.inside import driver_of, session_of
 
 # -- publishing ------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ async def test_a_message_is_packed_once_and_shared(message):
         packed.clear()  # it was tried before it was taken
         pairs.group.publish(message)
         assert pairs.members[0].report.undelivered[0].message
-        payloads = {id(m._session.outbox.payload(1)) for m in pairs.members}
+        payloads = {id(session_of(m).outbox.payload(1)) for m in pairs.members}
         assert len(payloads) == 1
         assert len(packed) == (not isinstance(message, str | bytes))
         for client in pairs.clients:
@@ -189,9 +190,9 @@ async def test_leaving_leaves_nothing_behind():
             pairs.group.publish(n)
         assert await take(pairs.clients[0], 100) == list(range(100))
         await pairs.members[0].flush()
-        assert len(pairs.members[0]._sender.watchers) == 1
+        assert len(driver_of(pairs.members[0]).sender.watchers) == 1
         pairs.group.leave(pairs.members[0])
-        assert pairs.members[0]._sender.watchers == ()
+        assert driver_of(pairs.members[0]).sender.watchers == ()
 
 
 @on_virtual_clock
@@ -250,7 +251,7 @@ async def test_a_member_that_stopped_while_its_last_messages_are_unread():
     async with GroupedPairs(1) as pairs:
         await pairs.clients[0].send("unread")
         closing = start(pairs.clients[0].close())
-        await until(lambda: pairs.members[0]._session.outbox.blocked)
+        await until(lambda: session_of(pairs.members[0]).outbox.blocked)
         publication = pairs.group.publish("x")
         assert publication.done
         assert [r.fate async for r in publication] in ([Fate.NOT_TAKEN], [])
@@ -262,7 +263,7 @@ async def test_a_member_that_stopped_while_its_last_messages_are_unread():
 async def test_a_member_at_its_last_number_is_dropped_and_the_others_get_everything(caplog):
     """NUM-3"""
     async with GroupedPairs(3) as pairs:
-        box = pairs.members[1]._session.outbox
+        box = session_of(pairs.members[1]).outbox
         box.restore(MAX_NUMBER - 1, [])
         publication = pairs.group.publish("x")
         assert fates(publication.outcomes)[1] is Fate.DROPPED

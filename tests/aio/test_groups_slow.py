@@ -10,6 +10,7 @@ from reliable_ws import Config, ConnectionClosedError, Fate, Group, State
 from tests.aio.grouped_pairs import TIGHT, GroupedPairs, counted, fates
 from tests.aio.memory_network import iterate, now, on_virtual_clock, start, take, turns
 from tests.support.cancel import cancel_everywhere
+from tests.support.inside import driver_of
 
 
 @on_virtual_clock
@@ -41,7 +42,7 @@ async def test_wait_has_a_limit_then_the_member_is_dropped():
         await pairs.members[0].flush()
         assert [fates(p.outcomes)[0] for p in publications[:4]] == [Fate.CONFIRMED] * 4
         assert pairs.members[0].stats.sent == 4
-        assert pairs.members[0]._sender.watchers == ()
+        assert driver_of(pairs.members[0]).sender.watchers == ()
 
 
 @pytest.mark.parametrize("when_full", ["wait", "drop"])

@@ -13,6 +13,7 @@ from reliable_ws import Config, Connection, RemoteError, RequestTimeout, wrap
 from reliable_ws.testing.memory import pair
 from tests.aio.memory_network import on_virtual_clock, paired, registry, rest, start, until
 from tests.support.calls import session_calls
+from tests.support.inside import driver_of, session_of
 
 
 class Blocked:
@@ -49,7 +50,7 @@ async def leave(request, server, count=1):
     """Cancel a request that runs there, or waits for a thread."""
     request.cancel()
     await asyncio.wait((request,))
-    await until(lambda: len(server._driver.rpc_server._abandoned) == count)
+    await until(lambda: len(driver_of(server).rpc_server._abandoned) == count)
 
 
 async def test_a_thread_that_nobody_waits_for_keeps_its_place():
@@ -72,7 +73,7 @@ async def test_what_waits_for_a_thread_is_not_run_when_nobody_waits_for_it():
         first = start(client.request("block", [1]))
         await until(lambda: there.begun)
         second = start(client.request("block", [2]))
-        await until(lambda: len(session_calls(server._session).served) == 2)
+        await until(lambda: len(session_calls(session_of(server)).served) == 2)
         await leave(second, server)
         there.gate.set()
         await first
@@ -100,7 +101,7 @@ async def test_a_stream_that_blocks_its_cancellation_ends_with_its_next_item():
     async with paired(methods=registry(stubborn)) as (_, client, server):
         async with contextlib.aclosing(client.stream("stubborn")) as stream:
             await anext(stream)  # the handler sleeps now
-        await until(lambda: not server._driver.rpc_server.busy)
+        await until(lambda: not driver_of(server).rpc_server.busy)
 
 
 @on_virtual_clock

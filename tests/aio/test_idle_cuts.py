@@ -10,6 +10,7 @@ import pytest
 from reliable_ws import Config
 from reliable_ws.protocol.deadline import NEVER
 from tests.aio.memory_network import MemoryNetwork, now, on_virtual_clock, settle, start
+from tests.support.inside import session_of
 
 PROXIES = {
     "what either side says counts": max,  # nginx, haproxy, Apache, Varnish
@@ -94,5 +95,5 @@ async def test_cuts_at_any_time_teach_nothing():
         net.cut()
     await asyncio.sleep(1)
     assert client.stats.resumes == 8
-    assert client._session.silence_limit == NEVER
+    assert session_of(client).silence_limit == NEVER
     await settle(client, server)

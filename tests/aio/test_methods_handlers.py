@@ -12,6 +12,7 @@ import pytest
 from reliable_ws import MethodNotFound, RemoteError, State, wrap
 from reliable_ws.testing.memory import pair
 from tests.aio.memory_network import on_virtual_clock, paired, registry, start, turns
+from tests.support.inside import driver_of
 
 
 async def anything(value: Any):
@@ -79,7 +80,7 @@ async def test_a_handler_that_misbehaves_fails_its_caller_and_nothing_else(what)
         assert await server.recv() == "goes on"
         assert await client.request("anything", ["goes on"]) == "goes on"
         assert client.state is State.OPEN
-        assert not server._driver.rpc_server.busy
+        assert not driver_of(server).rpc_server.busy
 
 
 @on_virtual_clock(seeds=(None,))

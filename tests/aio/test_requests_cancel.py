@@ -9,6 +9,7 @@ from tests.aio.call_handlers import FEW, CallHandlers, calling
 from tests.aio.memory_network import on_virtual_clock, paired, start, turns, until
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
+from tests.support.inside import driver_of, session_of
 
 
 @on_virtual_clock
@@ -30,7 +31,7 @@ async def test_cancelling_at_once_runs_nothing():
             asking.cancel()
         await asyncio.sleep(1)
         assert sorted(calls.begun) == sorted(calls.cancelled)
-        assert not server._driver.rpc_server.busy
+        assert not driver_of(server).rpc_server.busy
         calls.gate.set()
         asked = [client.request("wait", [n], timeout=1) for n in range(10)]
         assert await asyncio.gather(*asked) == list(range(10))
@@ -49,7 +50,7 @@ async def test_a_request_and_its_cancellation_in_one_envelope():
         net.wire.thaw()
         await asyncio.sleep(1)
         assert sorted(calls.begun) == sorted(calls.cancelled)
-        assert not server._driver.rpc_server.busy
+        assert not driver_of(server).rpc_server.busy
         calls.gate.set()
         assert await client.request("wait", ["next"], timeout=1) == "next"
 
@@ -98,9 +99,9 @@ def test_a_request_cancelled_at_every_suspension():
                     await asyncio.gather(*busy)
                     await asyncio.sleep(1)
                     assert calls.begun.count("it") <= 1
-                    assert not client._driver.rpc_client._open
-                    assert not session_calls(client._session).open
-                    assert not server._driver.rpc_server.busy
+                    assert not driver_of(client).rpc_client._open
+                    assert not session_calls(session_of(client)).open
+                    assert not driver_of(server).rpc_server.busy
                     asked = (client.request("echo", [n], timeout=1) for n in range(5))
                     assert await asyncio.gather(*asked) == list(range(5))
 

@@ -18,6 +18,7 @@ from tests.aio.memory_network import (
     turns,
     until,
 )
+from tests.support.inside import session_of
 
 
 @on_virtual_clock
@@ -93,7 +94,7 @@ async def test_close_does_not_wait_for_a_handler_whose_caller_is_out_of_reach():
         call.net.cut()
         began = now()
         await closing
-        assert now() - began <= call.server._session.config.session_ttl + 1
+        assert now() - began <= session_of(call.server).config.session_ttl + 1
         assert call.calls.cancelled == [1]
         call.client.abort()
         with pytest.raises(OutcomeUnknown):

@@ -19,6 +19,7 @@ from reliable_ws.testing.memory import pair
 from tests.aio.call_handlers import CallHandlers
 from tests.aio.memory_network import now, on_virtual_clock, paired, start, turns, until
 from tests.support.calls import session_calls
+from tests.support.inside import session_of
 
 
 @on_virtual_clock
@@ -120,7 +121,7 @@ async def test_finish_does_not_overtake_what_was_asked(size):
     calls = CallHandlers()
     async with paired({"methods": calls.methods}, methods=calls.methods) as (_, client, server):
         asked = [start(server.request("echo", [bytes(size)])) for _ in range(5)]
-        while len(session_calls(server._session).open) < 5:  # noqa: ASYNC110 - before they are sent
+        while len(session_calls(session_of(server)).open) < 5:  # noqa: ASYNC110 - before they are sent
             await asyncio.sleep(0)
         await server.finish()
         assert [len(answer) for answer in await asyncio.gather(*asked)] == [size] * 5

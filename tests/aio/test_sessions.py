@@ -18,6 +18,7 @@ from reliable_ws import (
 )
 from tests.aio.host import Host, echo
 from tests.aio.memory_network import block, now, on_virtual_clock, rest, turns, until
+from tests.support.inside import session_of
 
 # -- what is logged ------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ async def test_the_log_says_in_words_what_travels(caplog):
     ):
         assert f"{name} {words}" in caplog.text
     assert "secret" not in caplog.text
-    assert client._session.key.hex() not in caplog.text
+    assert session_of(client).key.hex() not in caplog.text
 
 
 # -- handlers ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.stored_session import StoredSession
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.testing.memory import pair as memory_pair
+from tests.support.inside import driver_of
 from tests.support.stores import HeldStore, MemoryStore
 
 clean = pytest.mark.usefixtures("clean")
@@ -795,7 +796,7 @@ async def test_a_receipt_tells_the_end_when_the_store_has_it():
         await conn.send("one")
         await conn.flush()
         server.inner.close()
-        conn._driver.drop_transport()  # so nothing more arrives
+        driver_of(conn).drop_transport()  # so nothing more arrives
         receipt = await conn.send("two")
         waiting = asyncio.ensure_future(_awaited(receipt))
         await asyncio.sleep(0)
@@ -848,7 +849,7 @@ async def test_a_message_may_be_confirmed_before_its_send_returns(store, monkeyp
     async with serving() as server, orders(server, store) as conn:
         for number in range(3):
             await conn.send(str(number))
-            conn._pump.wake()
+            driver_of(conn).pump.wake()
             await conn.send(str(number))
         assert server.got == list("001122")
 

@@ -23,6 +23,7 @@ from reliable_ws.testing.memory import pair
 from tests.aio.memory_network import on_virtual_clock, paired, registry, start, take, turns, until
 from tests.aio.sockets import through_a_proxy
 from tests.aio.stream_handlers import StreamHandlers, all_of
+from tests.support.inside import driver_of
 
 PROMPT = {"reconnect": Backoff(0, 1, 0)}
 
@@ -159,9 +160,9 @@ async def test_over_sockets_with_cuts_in_the_middle():
         async for item in client.stream("numbers", [20_000]):
             got.append(item)
             if item % 4000 == 1999:
-                client._driver.attempt_over = False
+                driver_of(client).attempt_over = False
                 proxy.reset()
-                await until(lambda: client._driver.attempt_over)  # it has noticed
+                await until(lambda: driver_of(client).attempt_over)  # it has noticed
         assert got == list(range(20_000))
         async with contextlib.aclosing(client.stream("chunks", [1000])) as stream:
             for taken in range(2000):

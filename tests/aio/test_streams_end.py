@@ -21,6 +21,7 @@ from tests.aio.memory_network import (
 from tests.aio.stream_handlers import StreamHandlers, all_of
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
+from tests.support.inside import driver_of, session_of
 
 
 @on_virtual_clock
@@ -36,8 +37,8 @@ async def test_leaving_early_closes_the_generator():
         await until(lambda: calls.ends)
         assert got == [1, 2, 3]
         assert calls.ends[0] in ("CancelledError", "GeneratorExit")
-        assert not server._driver.rpc_server.busy
-        await until(lambda: not session_calls(client._session).open)
+        assert not driver_of(server).rpc_server.busy
+        await until(lambda: not session_calls(session_of(client)).open)
 
 
 @on_virtual_clock
@@ -49,7 +50,7 @@ async def test_leaving_early_closes_a_generator_that_waits_for_credit():
             await asyncio.sleep(1)
         await until(lambda: calls.ends)
         assert calls.ends == ["closed"]
-        await until(lambda: not server._driver.rpc_server.busy)
+        await until(lambda: not driver_of(server).rpc_server.busy)
 
 
 @on_virtual_clock
@@ -159,9 +160,9 @@ def test_a_stream_cancelled_at_every_suspension():
                 assert outcome.how == ("cancelled" if outcome.reached else "returned")
                 await asyncio.sleep(1)
                 assert len(calls.ends) <= 1
-                assert not server._driver.rpc_server.busy
-                assert not session_calls(c._session).open
-                assert not c._driver.rpc_client._open
+                assert not driver_of(server).rpc_server.busy
+                assert not session_calls(session_of(c)).open
+                assert not driver_of(c).rpc_client._open
                 assert await all_of(c.stream("numbers", [3], timeout=1)) == [0, 1, 2]
 
         assert len(cancel_everywhere(scenario, at=at)) >= 4

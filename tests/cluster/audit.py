@@ -18,6 +18,7 @@ from websockets.exceptions import WebSocketException
 
 import reliable_ws
 from reliable_ws import Backoff, End, Outcome, Report
+from tests.support.inside import driver_of
 
 from .node import END
 from .processes import Node
@@ -110,7 +111,7 @@ class Client:
     def _note(self, event: reliable_ws.ConnectionEvent) -> None:
         if event.name == "detached":
             self.ends[f"{event.code} {event.reason}"] += 1
-            retry = event.connection._driver.retry
+            retry = driver_of(event.connection).retry
             if retry:
                 self.told.append(Told(retry, time.monotonic() + retry))
         elif event.attempt is not None:

@@ -13,6 +13,7 @@ import pytest
 import reliable_ws
 from reliable_ws import Backoff, Outcome
 from reliable_ws.cluster.engine import Entry
+from tests.support.inside import driver_of
 
 from .audit import Load, check
 from .processes import running
@@ -152,7 +153,7 @@ async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -
         def note(event: reliable_ws.ConnectionEvent) -> None:
             conn = event.connection
             if event.name == "detached":
-                told.append(conn._driver.retry)
+                told.append(driver_of(conn).retry)
                 due[conn.id] = loop.time() + told[-1]
             elif event.name == "resumed":
                 early.extend([due[conn.id]] if loop.time() < due[conn.id] else [])

@@ -22,6 +22,7 @@ from reliable_ws.metrics.table import METRICS
 from reliable_ws.protocol.registry import SessionRegistry
 from reliable_ws.testing import Network, pair, virtual_clock
 from tests.docs.test_examples import ROOT
+from tests.support.inside import driver_of
 from tests.sync.conftest import pair as pair_of_threads
 
 SMALL = Config(window_messages=4)
@@ -98,11 +99,11 @@ async def test_a_session_in_which_nothing_waits_any_more_is_read_as_fast_as_befo
     async with pair() as (client, server, _network):
         await client.send("x")
         assert client.figures().outbox_messages == 1
-        assert client._driver.stalls is not None
+        assert driver_of(client).stalls is not None
         await server.recv()
         await asyncio.sleep(1)
         assert client.figures().outbox_messages == 0
-        assert client._driver.stalls is None
+        assert driver_of(client).stalls is None
 
 
 @virtual_clock

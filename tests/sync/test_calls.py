@@ -23,6 +23,7 @@ from reliable_ws import (
 )
 from reliable_ws.sync import Connection, Sessions, connect
 from tests.support.codecs import NoNone, Odd, Unsayable
+from tests.support.inside import driver_of
 
 from .conftest import SECONDS, pair, run, until, waits
 
@@ -120,7 +121,7 @@ def test_a_request_that_times_out_is_not_waited_for_and_its_answer_is_dropped(co
     assert handlers.begun.wait(SECONDS)
     handlers.go.set()
     assert ours.request("add", [1, 1]) == 2
-    assert theirs._driver.rpc_server.running == {}
+    assert driver_of(theirs).rpc_server.running == {}
 
 
 def test_a_thread_that_nobody_waits_for_keeps_its_place(handlers):
@@ -133,14 +134,14 @@ def test_a_thread_that_nobody_waits_for_keeps_its_place(handlers):
         assert raised.value.taken is False
         handlers.go.set()
         assert ours.request("add", [2], timeout=SECONDS) == 3
-        assert not theirs._driver.rpc_server._abandoned
+        assert not driver_of(theirs).rpc_server._abandoned
 
 
 def test_a_last_word_does_not_wait_for_a_thread_that_nobody_waits_for(conns, handlers):
     ours, theirs = conns
     with pytest.raises(RequestTimeout):
         ours.request("hold", timeout=0.02)
-    until(lambda: theirs._driver.rpc_server._abandoned)
+    until(lambda: driver_of(theirs).rpc_server._abandoned)
     theirs.finish()
     assert list(ours) == []
 
@@ -153,9 +154,9 @@ def test_requests_wait_for_room_at_the_peer_first_come_first_served(handlers):
             ours.request("add", [1], timeout=0.02)
         assert raised.value.taken is False
         second = run(ours.request, "add", [2])
-        waits(ours._driver.rpc_client.waiters)
+        waits(driver_of(ours).rpc_client.waiters)
         third = run(ours.request, "add", [3])
-        waits(ours._driver.rpc_client.waiters, 2)
+        waits(driver_of(ours).rpc_client.waiters, 2)
         handlers.go.set()
         assert held.result(SECONDS) == "held"
         assert (second.result(SECONDS), third.result(SECONDS)) == (3, 4)
@@ -176,7 +177,7 @@ def test_leaving_a_stream_stops_its_handler(conns, handlers):
     with contextlib.closing(ours.stream("count", [10**9, 1000])) as items:
         assert next(items)[0] == 0
     assert handlers.ended.wait(SECONDS)
-    assert ours._driver.rpc_client._open == {}
+    assert driver_of(ours).rpc_client._open == {}
 
 
 def test_a_stream_that_is_collected_as_garbage_in_the_midst_of_a_step_is_left(conns, handlers):
@@ -215,7 +216,7 @@ def test_ctrl_c_as_a_stream_is_left_leaves_no_lock_taken(conns):
     ours, _ = conns
     items = ours.stream("count", [10**9, 1000])
     next(items)
-    ours._driver.rpc_client._lock = Lock(ours._lock)
+    driver_of(ours).rpc_client._lock = Lock(ours._lock)
     with contextlib.suppress(KeyboardInterrupt):
         items.close()
     until(lambda: not ours._lock.locked())
@@ -244,7 +245,7 @@ def test_close_waits_for_handlers_and_answers_them(conns, handlers):
     asking = run(ours.request, "hold")
     assert handlers.begun.wait(SECONDS)
     closing = run(theirs.close)
-    while not theirs._driver.rpc_server.closing:
+    while not driver_of(theirs).rpc_server.closing:
         assert ours.request("add", [1], timeout=SECONDS) == 2
     with pytest.raises(NotTaken):  # turned away
         ours.request("add", [1], timeout=SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from reliable_ws import Config, Methods
+from tests.support.inside import driver_of
 
 from .conftest import SECONDS, pair, run, until
 
@@ -27,7 +28,7 @@ def test_what_waits_for_whom():
         assert kinds == [("not-taken-here", "application"), ("handler", "application")]
         assert "the handler of 'add' runs" in str(theirs.explain())
         assert "request 'add' waits for its answer" in str(ours.explain())
-        with ours._driver.lock:  # what is asked while it is held does not wait for it
+        with driver_of(ours).lock:  # what is asked while it is held does not wait for it
             assert "'add'" in str(ours.explain())
             assert repr(ours).startswith("<Connection ")
         go_on.set()

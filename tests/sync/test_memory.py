@@ -6,6 +6,7 @@ import pytest
 
 from reliable_ws import Config, SessionLost
 from reliable_ws.sync import Sessions, wrap
+from tests.support.inside import session_of
 
 from .conftest import SECONDS, run, until
 from .pipe import pipe
@@ -22,7 +23,7 @@ def test_memory_that_sessions_come_to_hold_while_they_are_detached_is_bounded(mo
     ours = wrap(near, resume_within=SECONDS)
     theirs = accepted.result(SECONDS)
     far.abort()
-    until(lambda: not theirs._session.attached)
+    until(lambda: not session_of(theirs).attached)
     looks.clear()
     until(lambda: looks)  # nothing was held then
     theirs.send(bytes(20_000))
@@ -43,7 +44,7 @@ def test_a_crashed_client_makes_room_for_the_next_one_of_its_principal():
     others, *_ = accept(sessions, "bob")
     crashed, theirs, far = accept(sessions, "ann")
     far.abort()
-    until(lambda: not theirs._session.attached)
+    until(lambda: not session_of(theirs).attached)
     again, theirs_again, _far = accept(sessions, "ann")
     again.send("hello")
     assert theirs_again.recv(timeout=SECONDS) == "hello"

@@ -26,6 +26,7 @@ from reliable_ws.driver import window_watch
 from reliable_ws.driver.status import State
 from reliable_ws.protocol.frames import MAX_NUMBER
 from reliable_ws.sync import broadcast
+from tests.support.inside import driver_of, session_of
 
 from .conftest import SECONDS, pair, run, until, waits
 from .pipe import EagerPipe, Pipe
@@ -102,7 +103,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
         waiting = []
         for number in range(3):
             waiting.append(run(theirs.recv))
-            waits(theirs._receiver.waiters, number + 1)
+            waits(driver_of(theirs).receiver.waiters, number + 1)
         for number in range(3):
             ours.send(number)
         assert [future.result(SECONDS) for future in waiting] == [0, 1, 2]
@@ -111,7 +112,7 @@ def test_several_threads_that_receive_are_served_in_the_order_in_which_they_came
 def test_a_recv_that_times_out_has_taken_nothing_and_passes_its_turn_on():
     with pair() as (ours, theirs):
         first = run(lambda: theirs.recv(timeout=0.05))
-        waits(theirs._receiver.waiters)
+        waits(driver_of(theirs).receiver.waiters)
         second = run(theirs.recv)
         with pytest.raises(TimeoutError):
             first.result(SECONDS)
@@ -132,7 +133,7 @@ def test_send_waits_for_room_and_is_accepted_in_call_order():
         waiting = []
         for number in (4, 5):
             waiting.append(run(ours.send, number))
-            waits(ours._sender.waiters, number - 3)
+            waits(driver_of(ours).sender.waiters, number - 3)
         with pytest.raises(OutboxFull, match="before this message"):
             ours.send_nowait("now")
         assert [theirs.recv(timeout=SECONDS) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
@@ -157,13 +158,13 @@ def test_a_payload_that_cannot_be_decoded_does_not_end_an_iteration(caplog):
     with pair() as (ours, theirs):
         bad = msgpack.ExtType(1, b"\xc1")
         for payload in ("a", bad, "b", bad, "c"):
-            ours._session.send_sealed(payload, 7)
+            session_of(ours).send_sealed(payload, 7)
         ours.send("d")
         messages = iter(theirs)
         assert [next(messages) for _ in range(2)] == ["a", "b"]
         with pytest.raises(PayloadError):
             theirs.recv()
-        ours._session.send_sealed(bad, 7)
+        session_of(ours).send_sealed(bad, 7)
         ours.send("e")
         deliveries = theirs.deliveries()
         for expected in ("c", "d", "e"):
@@ -255,8 +256,8 @@ def test_close_in_another_thread_wakes_everybody():
             ours.send(number)
         reading, sending = run(ours.recv), run(ours.send, "no room")
         known = run(ours.flush)
-        waits(ours._receiver.waiters)
-        waits(ours._sender.waiters)
+        waits(driver_of(ours).receiver.waiters)
+        waits(driver_of(ours).sender.waiters)
         closing = run(lambda: ours.close(timeout=SECONDS))
         for future in (reading, sending):
             with pytest.raises(ConnectionClosed):
@@ -290,7 +291,7 @@ def test_abort_ends_every_wait_at_both_ends():
     with pair() as (ours, theirs):
         receipt = ours.send("unread")
         waiting = [run(ours.recv), run(receipt.wait), run(ours.flush), run(theirs.deliveries)]
-        waits(ours._receiver.waiters)
+        waits(driver_of(ours).receiver.waiters)
         assert not theirs.ended
         ours.abort(reason="enough")
         for future in waiting[:3]:
@@ -376,7 +377,7 @@ def test_events_are_told_in_order_in_a_thread_of_their_own(error):
 def test_one_iterator_at_a_time():
     with pair() as (ours, theirs):
         waiting = run(next, iter(theirs))
-        waits(theirs._receiver.waiters)
+        waits(driver_of(theirs).receiver.waiters)
         with pytest.raises(RuntimeError, match="only one gets its messages in order"):
             next(iter(theirs))
         for number in range(4):
@@ -427,7 +428,7 @@ def test_a_broadcast_reaches_all_and_skips_who_has_no_room(caplog):
         assert "broadcast() skipped 1 of 2 connections: <Connection" in caplog.text
         with pytest.raises(ExceptionGroup, match="skipped 1 of 2"):
             broadcast([ours, small], LONG, raise_exceptions=True)
-        small._session.outbox.restore(MAX_NUMBER - 1, [])  # it has no number left
+        session_of(small).outbox.restore(MAX_NUMBER - 1, [])  # it has no number left
         with pytest.raises(ExceptionGroup, match="skipped 1 of 2"):
             broadcast([small, ours], "x", raise_exceptions=True)
         assert [theirs.recv(timeout=SECONDS) for _ in range(2)] == [LONG, "x"]

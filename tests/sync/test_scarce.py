@@ -12,6 +12,7 @@ import pytest
 from reliable_ws import Config, Methods, RequestTimeout, ServerBusy
 from reliable_ws.adapters.websockets import listener
 from reliable_ws.sync import Sessions, serve, wrap
+from tests.support.inside import driver_of
 
 from .conftest import SECONDS, pair, run, until
 from .pipe import EagerPipe, pipe
@@ -207,7 +208,7 @@ class TestHandlers:
             until(lambda: crowd.inside == 1)
             with pytest.raises(RequestTimeout):
                 ours.request("note", [2], timeout=0.02)
-            until(lambda: len(theirs._driver.rpc_server.running) == 1)
+            until(lambda: len(driver_of(theirs).rpc_server.running) == 1)
             crowd.go.set()
             assert first.result(SECONDS) == 1
             assert ours.request("note", [3], timeout=SECONDS) is None
@@ -221,10 +222,10 @@ class TestHandlers:
         with pair(methods=crowd.methods, config=config) as (ours, theirs):
             first = run(ours.request, "enter", [1])
             until(lambda: crowd.inside == 1)
-            server = theirs._driver.rpc_server
+            server = driver_of(theirs).rpc_server
             late = run(ours.request, "note", [2])
             until(lambda: server._waiting)
-            with theirs._driver.lock:
+            with driver_of(theirs).lock:
                 event, method, running = server._waiting.popleft()
                 server._waiting.append((event._replace(by=0.0), method, running))
             crowd.go.set()
@@ -238,7 +239,7 @@ class TestHandlers:
         with pair(methods=crowd.methods, config=Config(max_handlers=1)) as (ours, theirs):
             for number in range(3):
                 run(ours.request, "enter", [number])
-            server = theirs._driver.rpc_server
+            server = driver_of(theirs).rpc_server
             until(lambda: crowd.inside == 1 and len(server._waiting) == 2)
             theirs.abort()
             assert not server._waiting
@@ -266,7 +267,7 @@ def peers(methods, count, **options):
 
 
 def servers(sessions):
-    return [conn._driver.rpc_server for conn in sessions.connections]
+    return [driver_of(conn).rpc_server for conn in sessions.connections]
 
 
 class TestHandlersOfAllSessions:

@@ -14,6 +14,7 @@ from reliable_ws import Backoff, Config, ConnectionClosed, SessionLost
 from reliable_ws.driver.close_plan import CLOSE_TIMEOUT
 from reliable_ws.protocol.frames import Code
 from reliable_ws.sync import Connection, Server, Sessions, serve, wrap
+from tests.support.inside import session_of
 
 from .conftest import SECONDS, run, until
 from .pipe import pipe
@@ -138,7 +139,7 @@ def test_draining_waits_for_no_client_that_is_gone_and_owed_nothing(handler, mon
     run(sessions.handle, far, handler)
     conn = wrap(near, resume_within=4 * SECONDS)
     near.cut()
-    until(lambda: not sessions.connections[0]._session.attached)
+    until(lambda: not session_of(sessions.connections[0]).attached)
     draining = run(sessions.drain, 4 * SECONDS)
     assert draining.result(SECONDS).keys() == {conn.id}
     conn.abort()

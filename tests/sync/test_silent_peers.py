@@ -14,6 +14,7 @@ from reliable_ws.protocol.frames import CallAck, Calls, Code, Reply, Request
 from reliable_ws.protocol.session import Session
 from reliable_ws.sync import Sessions
 from reliable_ws.transport import TransportClosed
+from tests.support.inside import driver_of
 
 from .conftest import SECONDS, pair, run, until
 from .pipe import pipe
@@ -39,7 +40,7 @@ def test_close_with_nothing_left_to_confirm_is_short_on_a_dead_network(side):
         assert other.recv(timeout=SECONDS) == "x"
         conn.flush()
         for end in (conn, other):
-            end._driver.pump.link_io.transport.freeze()
+            driver_of(end).pump.link_io.transport.freeze()
         began = time.monotonic()
         run(conn.close).result(SECONDS)
         assert time.monotonic() - began < SECONDS / 2
@@ -62,7 +63,7 @@ def test_no_handler_starts_while_its_peer_receives_nothing(taken):
     near, serving = greeted(sessions)
     near.send(encode([Calls(1, [Request("work", None, 0, b"") for _ in range(20)])]))
     if taken == "before any has run":
-        until(lambda: len(sessions.connections[0]._driver.rpc_server.running) == 20)
+        until(lambda: len(driver_of(sessions.connections[0]).rpc_server.running) == 20)
     may_run.set()
     answers = 0
     while answers < 20:

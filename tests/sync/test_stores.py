@@ -22,6 +22,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.store import StoreError, StoreFailed, StoreFull
 from reliable_ws.sync.pump import Pump
 from reliable_ws.sync.waiters import Thresholds
+from tests.support.inside import driver_of, session_of
 from tests.support.stores import HeldStore, MemoryStore
 
 from .conftest import run, until, waits
@@ -274,12 +275,12 @@ def test_two_threads_that_confirm_the_same_do_its_work_once(tmp_path):
         def handler(conn):
             for delivery in conn.deliveries():
                 both = [run(lambda d=delivery: d.confirm(apply=work)) for _ in range(2)]
-                until(lambda: conn._receiver._applying)
+                until(lambda: driver_of(conn).receiver._applying)
                 gate.set()
                 said = [one.result(SECONDS) for one in both]
                 assert "worked" in said
                 assert set(said) <= {"worked", None}  # the second may come too late to wait
-                assert not conn._receiver._applying
+                assert not driver_of(conn).receiver._applying
 
         server.handler = handler
         with plain(server) as conn:
@@ -542,7 +543,7 @@ def test_a_wrapped_session_that_was_being_closed_needs_another_websocket(store, 
 
     for reopen in (None, opened):
         conn = wrapped(resume_within=60)
-        conn._driver.drop_transport()
+        driver_of(conn).drop_transport()
         conn.send("x")
         conn.start_closing()
         conn.keep()
@@ -666,9 +667,9 @@ def test_receipts_of_what_had_no_room_say_so():
             run(receipts[1].wait),
             run(conn.flush),
         ]
-        waits(conn._sender._stored._numbers)
-        waits(conn._sender._confirmations._numbers)
-        until(lambda: sum(map(len, conn._sender._confirmations._waiters.values())) == 2)
+        waits(driver_of(conn).sender._stored._numbers)
+        waits(driver_of(conn).sender._confirmations._numbers)
+        until(lambda: sum(map(len, driver_of(conn).sender._confirmations._waiters.values())) == 2)
         with conn._lock:
             store.automatic = True
         store.fail(StoreFull("no room"))
@@ -824,7 +825,7 @@ def test_a_key_is_looked_for_no_longer_than_said():
         with pytest.raises(TimeoutError):
             conn.send("x", key="k", timeout=0.05)
         sending = run(lambda: conn.send("x", key="k", timeout=SECONDS))
-        until(lambda: conn._sender._keys)
+        until(lambda: driver_of(conn).sender._keys)
         with pytest.raises(TimeoutError):
             conn.send("x", key="k", timeout=0.05)  # behind the other
         gate.set()
@@ -842,12 +843,12 @@ def test_ctrl_c_while_it_closes_keeps_the_session(store, monkeypatch):
     with serving() as server:
         conn = orders(server, store)
         first = conn.id
-        until(lambda: conn._session.is_kept)
+        until(lambda: session_of(conn).is_kept)
 
         def interrupted(_timeout: Any) -> bool:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(conn._driver, "wait_ended", interrupted, raising=True)
+        monkeypatch.setattr(driver_of(conn), "wait_ended", interrupted, raising=True)
         with pytest.raises(KeyboardInterrupt):
             conn.close()
         assert conn.ended

@@ -8,6 +8,7 @@ import pytest
 
 from reliable_ws import Config, Connection, Methods, State
 from reliable_ws.testing import FaultPlan, Network, Strike, pair, virtual_clock
+from tests.support.inside import session_of
 
 
 async def echo(conn: Connection) -> None:
@@ -44,8 +45,8 @@ async def test_everything_is_passed_on() -> None:
     ) as (client, server, network):
         assert await client.request("who") == "server"
         assert await server.request("who") == "client"
-        assert client._session.config.max_requests == 3
-        assert server._session.config.max_requests == 4
+        assert session_of(client).config.max_requests == 3
+        assert session_of(server).config.max_requests == 4
         network.cut()
         await client.wait_closed()  # as nobody reconnects
     assert events == ["opened", "detached", "session_lost", "closed"]
