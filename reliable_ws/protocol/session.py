@@ -104,6 +104,7 @@ class Session:
     __slots__ = (
         "_events",
         "_partial_there",
+        "_report",
         "_resumed",
         "attempt",
         "call_queue",
@@ -193,6 +194,7 @@ class Session:
         "What of it is kept by a store; ``None`` without one."
         self.restored = False
         "Whether it came from a store and has not met its peer since."
+        self._report: Report | None = None  # once it has ended, and somebody has asked
         self._resumed = False
         self._partial_there = NOTHING_THERE  # the most that the peer said
         self._events: list[Event] = []
@@ -279,8 +281,17 @@ class Session:
         return self.outbox.outcome(number)
 
     def report(self, *, upto: int | None = None) -> Report:
-        """Return what is known of every message (up to a number)."""
-        return self.outbox.report(upto, self.ended)
+        """Return what is known of every message (up to a number).
+
+        Once the session has ended it is one report for all that ask: a hundred callers may wait
+        behind ten thousand messages, and each raises it. With a store, outcomes may still change
+        then.
+        """
+        if self.ended is None or upto is not None or self.durable is not None:
+            return self.outbox.report(upto, self.ended)
+        if self._report is None:
+            self._report = self.outbox.report(None, self.ended)
+        return self._report
 
     def report_of(self, number: int) -> Report:
         """Return what is known of one message."""

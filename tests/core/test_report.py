@@ -113,6 +113,20 @@ def test_a_report_of_a_session_that_lives_stays_what_it_was():
     assert lone.session.report().undelivered == (Undelivered(3, UNKNOWN, "c"),)
 
 
+def test_after_the_end_all_that_ask_get_one_report():
+    """END-3: nothing changes any more. So a hundred errors hold the messages once."""
+    lone = initiator()
+    lone.sends("a", "b")
+    alive = lone.session.report()
+    lone.session.abort(NOW)
+    report = lone.session.report()
+    assert report is lone.session.report()
+    assert report is lone.session.error().report
+    assert [entry.outcome for entry in report.undelivered] == [UNKNOWN, UNKNOWN]
+    assert not alive.final
+    assert lone.session.report(upto=1).undelivered == report.undelivered[:1]
+
+
 def test_a_lazy_report_is_a_report():
     """Equal to one with the same entries, shown, copied and pickled like it."""
     entry = Undelivered(2, UNKNOWN, "x")
