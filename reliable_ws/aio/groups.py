@@ -53,6 +53,10 @@ MISSED_REASON = "dropped from its group: publications were missed"
 
 MISSED = "its process has missed publications of the cluster"
 
+WRITES_REST = 10
+"""After a publication was written in the turn that made it, none is for so many times as long as
+that took: with a thousand members it takes longer than what counts as a pause."""
+
 AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
 
@@ -129,7 +133,7 @@ class Member:
     def offer(self, publication: Publication) -> int | Outcome:
         """Send a publication, or say why not: its number, ``AWAITING_ROOM``, or a fate."""
         session = self.session
-        if session.outbox.state is not Sending.OPEN:
+        if not session.outbox.is_open:
             return Outcome.NOT_TAKEN
         number = 0 if self.waiting else session.outbox.offer(publication.payload)
         if not number:
@@ -407,7 +411,7 @@ class Group:
         self._members: dict[bytes, Member] = {}
         self._publications = self._skipped = self._dropped = 0
         self._clock: Callable[[], float] = time.monotonic  # then that of the members
-        self._handed_out_at = LONG_AGO
+        self._write_from = LONG_AGO  # when a publication is written in the turn that made it
         self.name = name
         self._sharing: Sharing | None = None
         if cluster is not None and name is not None:
@@ -543,10 +547,11 @@ class Group:
         dropped: list[Member] = []
         # After a pause in the same turn, its task blocks between two publications: both leave now.
         # Publications without a pause go together, however long the turn is with all their members.
-        pauses = self._clock() >= self._handed_out_at + LONG_TURN
+        now = self._clock()
+        writes = now >= self._write_from
         for member in members:
             place = places[member] = member.offer(publication)
-            if pauses:
+            if writes:
                 member.pump.write_if_long()
             if not isinstance(place, Outcome):
                 left += 1
@@ -555,7 +560,9 @@ class Group:
             elif place is Outcome.SKIPPED:
                 self._skipped += 1
         self._publications += 1
-        self._handed_out_at = self._clock()
+        done = self._clock()
+        pause = max(LONG_TURN, WRITES_REST * (done - now)) if writes else LONG_TURN
+        self._write_from = max(self._write_from, done + pause)
         publication._left = left
         for member in dropped:  # at last: what this does may concern this group
             self._end(member, "it was full", DROPPED_REASON)

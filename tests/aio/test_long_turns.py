@@ -10,6 +10,7 @@ import pytest
 
 from reliable_ws import Group, Methods, broadcast, serve
 from reliable_ws import sync as reliable_ws_sync
+from reliable_ws.aio.groups import Member
 from reliable_ws.aio.pump import LONG_TURN
 from reliable_ws.protocol.codec import encode
 from reliable_ws.protocol.frames import Want
@@ -217,6 +218,29 @@ async def test_publications_leave_with_the_next_one_if_the_loop_does_not_turn():
         reading = start(rest(server))
         await client.finish()
         assert await reading == list(range(5))
+
+
+@on_virtual_clock
+async def test_publications_to_many_members_still_go_together(monkeypatch):
+    """With so many that each publication takes longer than a pause: one in ten turns it writes."""
+    offer = Member.offer
+
+    def offer_to_many(member, publication):
+        block(LONG_TURN)
+        return offer(member, publication)
+
+    monkeypatch.setattr(Member, "offer", offer_to_many)
+    async with paired() as (net, client, server):
+        group = Group()
+        group.join(client)
+        await turns()
+        for count in range(100):
+            group.publish(count)
+            block(LONG_TURN)  # as the outcomes of those before are looked at
+        assert 10 <= arrived(net.wire) <= 20
+        reading = start(rest(server))
+        await client.finish()
+        assert await reading == list(range(100))
 
 
 @on_virtual_clock
