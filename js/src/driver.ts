@@ -197,7 +197,8 @@ export class Driver {
   #tellStatus = () => this.status.update();
 
   #write(): void {
-    const [link, socket] = [this.#link, this.#socket];
+    const link = this.#link;
+    const socket = this.#socket;
     if (!link || !socket) return;
     const now = this.now();
     // The last word of a link goes also where the buffer is full: there is only one.
@@ -576,7 +577,7 @@ export class Driver {
     this.#hasWritten = false;
     this.dispatch(session.receive(link, data, now));
     // What is due by the clock is done now: the timers of a hidden page are late.
-    if (now >= session.deadline) this.dispatch(session.tick(now));
+    if (now >= this.#timerDue) this.#tick();
   }
 
   #lost(code: number | null, reason: string): void {

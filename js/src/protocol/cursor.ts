@@ -62,7 +62,8 @@ export class Cursor {
   #messages(number: number, most: number, used: number): unknown[] | null {
     const { outbox, config } = this;
     // Apply the window: how many numbers, and how much weight, may go (WINDOW-1).
-    const [windowMessages, windowBytes] = outbox.peer;
+    const windowMessages = outbox.peer[0]; // a pattern would walk an iterator
+    const windowBytes = outbox.peer[1];
     const room = Math.min(outbox.stored, outbox.confirmed + windowMessages) - number + 1;
     if (room <= 0) return null;
     const before = outbox.weightOf(number - 1);

@@ -539,7 +539,7 @@ export class Session {
       const frames = decode(data, link.maxFrame);
       // The bytes of the whole WebSocket message count against the window of messages, once; those
       // of calls do not (WINDOW-8).
-      let size = frames.some(([type]) => type === CALLS) ? -1 : data.length;
+      let size = frames.some((frame) => frame[0] === CALLS) ? -1 : data.length;
       // The frames take effect in their order (FRAME-9).
       for (const frame of frames) {
         // Is this frame allowed in this phase (LINK-2)?
