@@ -469,6 +469,28 @@ async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) 
         assert [r.fate for r in await publication.wait(10)] == [Fate.CONFIRMED]
 
 
+async def test_a_question_that_is_lost_with_a_box_is_answered_all_the_same(
+    engine: RedisServer,
+) -> None:
+    async with room(engine, count=2) as here:
+        client = await here.enter(1, "m1")
+        publisher, other = here.scene.clusters
+        publication = here.groups[0].publish("news")
+        await named(publication)
+        boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
+        async with without(other, "_look"), without(other, "_read"):
+            with engine.client as redis:
+                async with without(publisher, "_look"):
+                    redis.delete(boxes[0])
+                    assert await client.recv(timeout=5) == "news"
+                    await until(lambda: not other._groups._heard and not other._groups._reports)
+                before = redis.xlen(boxes[1])
+                await until(lambda: redis.xlen(boxes[1]) > before)  # the question
+                redis.delete(boxes[1])
+            assert not publication.done
+        assert [r.fate for r in await publication.wait(10)] == [Fate.CONFIRMED]
+
+
 @pytest.mark.parametrize("level", ["park", "log"])
 async def test_who_moves_is_told_whether_publications_went_by(
     engine: RedisServer, level: Any
