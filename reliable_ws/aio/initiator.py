@@ -1,4 +1,14 @@
-"""The side that opens the WebSockets: one after the other, until its session ends."""
+"""The side that opens the WebSockets: one after the other, until its session ends.
+
+Theory of operation. One task (:meth:`Initiator._run`) carries the session over a WebSocket until
+that is gone, then opens another one. :class:`~reliable_ws.driver.reconnect.Reconnect` says when,
+and :class:`~reliable_ws.driver.failures.FailedAttempts` whether an attempt that fails is followed
+by another. Without a way to open WebSockets the task ends with the first one, and
+:meth:`Initiator.resume` brings the next.
+
+:meth:`Initiator.start` waits until the first greeting has succeeded or failed. A failure before the
+first Welcome is raised there and leaves no session behind. Later failures are events.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""``Sessions``: every session of a server of any kind, and the side that waits for WebSockets."""
+"""``Sessions``: every session of a server of any kind, and the side that waits for WebSockets.
+
+Theory of operation. Each WebSocket has a task, which runs :meth:`Sessions._serve`. The task reads
+the first message and gives it to the registry, which refuses the peer or returns the session that
+the WebSocket is for (:meth:`Sessions._greet`). Then the task reads until the WebSocket is gone.
+
+Each session has an :class:`Acceptor`, its driver, for as long as it lives. A new session gets a
+second task, which runs the application's handler (:meth:`Acceptor.run`). That task outlives
+WebSockets: a later WebSocket of the session is attached to the acceptor, and its own task reads.
+
+When a session ends, the registry keeps its tombstone, and the acceptor goes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""Requests to the peer: which are open, and what becomes of each. Drivers add how to wait."""
+"""Requests to the peer: which are open, and what becomes of each. Drivers add how to wait.
+
+Theory of operation. A caller packs its parameters (:meth:`OpenRequests.seal`) and waits until the
+peer has room for one more request. Then the request is queued and has a number
+(:meth:`OpenRequests.open`), and the caller waits for :attr:`OpenRequest.answer`. An answer of the
+peer is put there, and so is the error of a request that can have no answer any more
+(:meth:`OpenRequests.settle`).
+
+A caller that waits no more drops its request. One that has not gone is taken back. Another one goes
+on without a caller: its place at the peer is taken until the peer has answered.
+
+The items of a stream wait in its request. The peer may send so many bytes ahead as its credit
+allows. The credit is renewed whenever half of it was taken (:meth:`OpenRequest.take`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Requests of the peer: which handlers run, what they may send, and what is answered."""
+"""Requests of the peer: which handlers run, what they may send, and what is answered.
+
+Theory of operation. A request becomes a handler that runs, in a task or a thread, or a fault. It is
+in ``running`` until it is answered. While too many bytes of answers wait for the peer, a request is
+*postponed*, and begins when the peer has received them. A handler that nobody waits for any more is
+cancelled if it is a task. A thread cannot be cancelled: it is *abandoned*, and its request keeps
+its place until the thread has ended.
+
+Every handler ends in one answer: its result, or a fault that says why there is none. What the
+application raised is logged here, never told to the peer, but for :class:`RemoteError`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The side that opens the WebSockets: one after the other, in a thread, until its session ends."""
+"""The side that opens the WebSockets: one after the other, in a thread, until its session ends.
+
+Theory of operation. As in :mod:`reliable_ws.aio.initiator`, with a thread where that has a task. A
+call that opens a WebSocket runs in a thread of its own, since it cannot be cancelled. When it takes
+too long, or the session ends, it is left behind, and the WebSocket that it returns later is dropped
+(:class:`Attempt`).
+"""
 
 from __future__ import annotations
 

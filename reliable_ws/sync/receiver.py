@@ -1,4 +1,12 @@
-"""Messages from the peer: handed over in order, to the thread that asked first."""
+"""Messages from the peer: handed over in order, to the thread that asked first.
+
+Theory of operation. Messages wait in the session's inbox, not here. A thread takes one with the
+lock held, in the same step in which it sees that there is one. If there is none, or another thread
+has come before, it waits in ``waiters``. It decodes what it took without the lock.
+
+One iterator over messages at a time: see :class:`~reliable_ws.driver.iterators.Iterators`.
+Deliveries may be shared by several workers, since each is confirmed by itself.
+"""
 
 from __future__ import annotations
 

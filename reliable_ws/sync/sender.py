@@ -1,4 +1,12 @@
-"""Messages to the peer: accepted in call order, and waited for until their outcome is known."""
+"""Messages to the peer: accepted in call order, and waited for until their outcome is known.
+
+Theory of operation. A thread packs its message without the lock, then takes the lock and accepts
+it. A thread for which there is no room waits in ``waiters``, first come first served, and every
+later message waits behind it. Who writes what was accepted is decided in :meth:`Sender.accepted`.
+
+A thread that wants to know an outcome waits in ``_confirmations``, by the number of its message.
+One ack wakes every thread up to there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""``Sessions``: what a server keeps, whatever its WebSockets come from."""
+"""``Sessions``: what a server keeps, whatever its WebSockets come from.
+
+Theory of operation. Each WebSocket has a thread, which runs :meth:`Sessions._serve`. The thread
+reads the first message and gives it to the registry, which refuses the peer or returns the session
+that the WebSocket is for (:meth:`Sessions._greet`). Then the thread reads until the WebSocket is
+gone. A new session gets a second thread, which runs the application's handler.
+
+All sessions of a server share one lock. The registry and the table of sessions belong to it too. No
+thread holds it while it reads, writes, or runs a handler.
+"""
 
 from __future__ import annotations
 
