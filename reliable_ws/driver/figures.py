@@ -68,7 +68,8 @@ class Figures:
     replayed: int = 0
     "Messages that were sent again."
     window_full_peers: float = 0.0
-    "Seconds that messages waited for room in peers' windows, over all sessions, as far as seen."
+    """Seconds that peers' windows were full, over all sessions, as far as seen: their applications
+    took too little."""
     window_full_here: float = 0.0
     "Seconds that our windows were full: our application took too little."
     ended: Counter[str] = field(default_factory=Counter)

@@ -56,11 +56,35 @@ def is_window_full(session: Session) -> bool:
     peer = outbox.peer
     if outbox.transmitted - outbox.confirmed >= peer.window_messages:
         return True
-    try:
-        weight = outbox.end_of(outbox.transmitted + 1) - outbox.released
-    except IndexError:  # read in another thread: just then the peer has confirmed some
+    return _weight_upto(session, outbox.transmitted + 1) > peer.window_bytes
+
+
+def is_peer_window_full(session: Session) -> bool:
+    """Whether the peer takes next to nothing, since its application has taken too little.
+
+    Also if no message waits for room there: an outbox of the same size is full just then, and those
+    that wait are the callers of ``send()``.
+    """
+    outbox = session.outbox
+    peer, transmitted = outbox.peer, outbox.transmitted
+    if transmitted - outbox.confirmed >= FULL * peer.window_messages:
+        return True
+    room = FULL * peer.window_bytes
+    if outbox.total - outbox.released < room:
         return False
-    return weight > peer.window_bytes
+    return _weight_upto(session, transmitted) >= room or is_window_full(session)
+
+
+def _weight_upto(session: Session, number: int) -> int:
+    """Return the weight of what is not confirmed, up to a message of ours.
+
+    Other threads ask as well: 0 if the peer has confirmed that message just then.
+    """
+    outbox = session.outbox
+    try:
+        return outbox.end_of(number) - outbox.released
+    except IndexError:
+        return 0
 
 
 def is_own_window_full(session: Session) -> bool:
@@ -100,7 +124,7 @@ class Stalls:
         self._looked_at = self._calls_looked_at = LONG_AGO
         self._was_full_there = self._was_full_here = False
         self.full_there = 0.0
-        "Seconds that our messages waited for room in the peer's window, as far as seen."
+        "Seconds that the peer's window was full, as far as seen."
         self.full_here = 0.0
         "Seconds that our own window was full, as far as seen."
         self._warned = 0  # of the message of this number, that it waits
@@ -122,7 +146,7 @@ class Stalls:
         if confirmed < newest:
             if confirmed >= self._mark_out:
                 self._mark_out, self._since_out = newest, now
-            is_full_there = outbox.transmitted < newest and is_window_full(session)
+            is_full_there = is_peer_window_full(session)
         if inbox.confirmed < inbox.received:
             if inbox.confirmed >= self._mark_in:
                 self._mark_in, self._since_in = inbox.received, now

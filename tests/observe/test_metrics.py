@@ -54,19 +54,26 @@ async def test_one_session_from_its_beginning_to_its_end():
     assert (figures.sent, figures.confirmed, figures.unknown) == (4, 1, 3)
 
 
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (Config(window_messages=4, outbox_messages=8), 8),
+        (Config(window_messages=4), 4),  # callers of send() wait, and no message does
+        (Config(window_bytes=2000, max_message=2000), 3),  # 1,500 of 2,000 bytes
+    ],
+)
 @virtual_clock
-async def test_a_full_window_is_timed_from_both_sides():
-    config = Config(window_messages=4, outbox_messages=8)
+async def test_a_full_window_is_timed_from_both_sides(config, count):
     async with pair(config=config) as (client, server, _network):
-        for number in range(8):
-            await client.send(number)
+        for number in range(count):
+            await client.send(bytes([number]) * 500)
         await asyncio.sleep(1)
         client.figures()
         server.figures()
         await asyncio.sleep(30)
         assert client.figures().window_full_peers == pytest.approx(31, abs=1)
         assert server.figures().window_full_here == pytest.approx(31, abs=1)
-        for _ in range(8):
+        for _ in range(count):
             await server.recv()
         await asyncio.sleep(1)
         client.figures()
