@@ -199,14 +199,14 @@ inEach((scene) => {
         };
       }, policy);
       const look = () => page.evaluate(() => ({ ...counts }));
-      await connect(page, server, "?token=once", { backoff: { initial: 50, longest: 50 } });
+      await connect(page, server, "", { backoff: { initial: 50, longest: 50 } });
       await server.do("offline");
       const away = await until(async () => {
         const counts = await look();
-        return counts.opened + counts.asked >= (policy ? 7 : 30) && counts;
+        return counts.opened + counts.asked >= (policy ? 5 : 20) && counts;
       });
-      if (policy) assert.ok(away.asked === 1 && away.opened >= 6, JSON.stringify(away));
-      else assert.equal(away.opened, 3, JSON.stringify(away)); // the first, and two that failed
+      // The first one, and two that failed; then one that was tried though nobody may ask.
+      assert.equal(away.opened, policy ? 4 : 3, JSON.stringify(away));
       const begun = Date.now();
       await server.do("online");
       const [{ at }] = await server.events(named("resumed"));
