@@ -7,12 +7,16 @@ import itertools
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.sync.client import ClientConnection as Sync
+from websockets.uri import parse_uri
 
 from reliable_ws import adapters
 from reliable_ws.adapters.websockets import asyncio as module
@@ -279,6 +283,32 @@ async def test_what_an_idle_connection_does_not_need_is_let_go_and_writers_still
         ws.resume_writing()
         await sending
         assert await link.theirs.recv() == b"x"
+
+
+def memory_once_connected(count, crowd):
+    """Return the bytes that the last of ``count`` connections take from when they are connected."""
+
+    class Fresh(module.PushingClient):
+        """A class of which nothing was made yet."""
+
+    tcp = SimpleNamespace(
+        pause_reading=None, resume_reading=None, set_write_buffer_limits=lambda *_: None
+    )
+    uri = parse_uri("ws://localhost")
+    made = [Fresh(ClientProtocol(uri), ping_interval=None) for _ in range(count)]
+    for connection in made[:-crowd]:
+        connection.connection_made(tcp)
+    tracemalloc.start()
+    for connection in made[-crowd:]:
+        connection.connection_made(tcp)
+    memory, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return memory / crowd
+
+
+async def test_connections_that_are_made_at_once_take_no_more_memory():
+    """As after a restart: Python has one table for the attributes of all objects of a class."""
+    assert memory_once_connected(60, 20) < memory_once_connected(2, 1) + 500
 
 
 @pytest.mark.parametrize("kind", PUSHING_KINDS)

@@ -93,6 +93,12 @@ class _Direct(FrameReader):
         self.gone: asyncio.Future[None] | None = None
         "Who waits for the end."
         self._rest: bytearray | None = None  # what waits for its turn
+        # The library sets these once it is connected. Python keeps the attributes of all objects of
+        # a class in one table, which is closed when a crowd of them was made: after a restart, when
+        # all clients come at once. What is set for the first time after that takes a dictionary for
+        # each connection, for good: 1.5 KiB.
+        connection: Any = self
+        connection.recv_messages = connection.transport = None
         super().__init__(*arguments, **options)
 
     def data_received(self, data: bytes) -> None:
