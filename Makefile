@@ -23,6 +23,7 @@
 #   make bench-hostile       what floods of a hostile peer cost (docs/security.md)
 #   make bench-slow          close over slow lines, with real sockets (four minutes)
 #   make instructions        count the machine instructions of the hot paths (apt-get install valgrind)
+#   make bytecodes           which functions they are, counted in bytecodes of Python
 #   make instructions-store  the same, and what make test compares with is written
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make docs                build the documentation site into docs/_build
@@ -55,7 +56,7 @@ JS_RUNTIMES := js/test/runtimes/node_modules/.ready
 # Node and npm, and the Python that tests in JavaScript start.
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON="$(CURDIR)/$(BIN)/python"
 
-.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-full bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store trips lint types pytest matrix table docs pictures api clean
+.PHONY: help demo test check js js-build js-table browsers browsers-long browser-demo js-bundle pyodide explore soak soak-cluster bench bench-full bench-cluster bench-durable bench-hostile bench-js bench-observe bench-slow instructions instructions-store bytecodes trips lint types pytest matrix table docs pictures api clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -97,6 +98,9 @@ bench-slow: $(DEV)
 
 instructions: $(DEV)
 	$(BIN)/python -m benchmarks.instructions
+
+bytecodes: $(DEV)
+	$(BIN)/python -m benchmarks.bytecodes
 
 instructions-store: $(DEV)
 	$(BIN)/python -m benchmarks.instructions --store

@@ -56,6 +56,9 @@ LIMIT = 300
 
 SIDES = ("reliable", "plain")
 
+CROWD = 20
+"Connections of the cases with many."
+
 
 # ---------------------------------------------------------------------- what is counted
 
@@ -108,6 +111,31 @@ def plain_stream(size: int) -> Work:
     return work
 
 
+async def burst(conn: Any, size: int) -> None:
+    for _ in range(size):
+        receipt = await conn.send(b"x" * 32)
+    await receipt
+
+
+async def plain_burst(ws: Any, size: int) -> None:
+    for _ in range(size):
+        await ws.send(b"x" * 32)
+    for _ in range(size):
+        await ws.recv()
+
+
+def crowd(send: Callable[[Any, int], Awaitable[None]], size: int) -> Work:
+    """Send some messages on each of many connections at the same time."""
+
+    async def work(connect: Connect, count: int) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            conns = [await stack.enter_async_context(connect()) for _ in range(CROWD)]
+            for _ in range(count):
+                await asyncio.gather(*(send(conn, size) for conn in conns))
+
+    return work
+
+
 class Case(NamedTuple):
     """The same done by both, and how often in a short and in a long fork."""
 
@@ -117,31 +145,46 @@ class Case(NamedTuple):
     long: int
     traced: bool = False
     "Whether both are reliable_ws: the first traces its calls, and samples none."
+    echoed: bool = False
+    "Whether plain websockets send every message back."
 
 
 CASES = {
-    "confirmed send / plain echo": Case(confirmed, echo, 50, 250),
-    "request / plain echo": Case(request, echo, 50, 250),
+    "confirmed send / plain echo": Case(confirmed, echo, 50, 250, echoed=True),
+    "request / plain echo": Case(request, echo, 50, 250, echoed=True),
     "request, traced but not sampled / request": Case(request, request, 50, 250, traced=True),
     "stream, 32 B": Case(stream(32), plain_stream(32), 500, 2500),
     "stream, 64 KiB": Case(stream(65536), plain_stream(65536), 20, 80),
     "open and close": Case(opening, opening, 5, 25),
 }
 
+MORE_CASES = {
+    "stream, 4 KiB": Case(stream(4096), plain_stream(4096), 160, 480),
+    "stream, 256 KiB": Case(stream(1 << 18), plain_stream(1 << 18), 10, 30),
+    "stream, 1 MiB": Case(stream(1 << 20), plain_stream(1 << 20), 5, 15),
+    f"{CROWD} connections, one each": Case(
+        crowd(burst, 1), crowd(plain_burst, 1), 3, 13, echoed=True
+    ),
+    f"{CROWD} connections, bursts of 16": Case(
+        crowd(burst, 16), crowd(plain_burst, 16), 3, 13, echoed=True
+    ),
+}
+"Those of ``--more``, which are neither stored nor compared."
+
 
 # ---------------------------------------------------------------------- under valgrind
 
 
-def do_all() -> None:
+def do_all(cases: dict[str, Case]) -> None:
     """Do each case in forks of this process, and print which process did what."""
     signal.alarm(LIMIT)
     time.monotonic = itertools.repeat(0.0).__next__  # a C function, as the clock itself is
     gc.disable()  # when it runs depends on all that was made before
-    for name in CASES:
+    for name in cases:
         for side in SIDES:
             asyncio.run(do(side, name, 3))  # imports are done, and Python has specialised the code
     running = 0
-    for name, case in CASES.items():
+    for name, case in cases.items():
         for side in SIDES:
             for count in (case.short, case.long):
                 if running == AT_ONCE:
@@ -174,7 +217,7 @@ async def do(side: str, name: str, count: int) -> None:
 
     from . import peers
 
-    case = CASES[name]
+    case = (CASES | MORE_CASES)[name]
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory, "socket"))
         if side == "reliable" or case.traced:
@@ -196,7 +239,7 @@ async def do(side: str, name: str, count: int) -> None:
                     trace_calls(server, ratio=0.0)
                 await case.reliable(connect_traced if traced else connect, count)
             return
-        handler = peers.plain_echo if case.plain is echo else peers.plain_sink
+        handler = peers.plain_echo if case.echoed else peers.plain_sink
         async with websockets.asyncio.server.unix_serve(handler, path, **peers.PLAIN):
             await case.plain(
                 lambda: websockets.asyncio.client.unix_connect(path, **peers.PLAIN), count
@@ -217,12 +260,13 @@ class Cost(NamedTuple):
         return self.reliable / self.plain
 
 
-def count_all(valgrind: str) -> dict[str, Cost]:
-    """Run everything under valgrind; return what each case costs."""
+def count_all(valgrind: str, *, more: bool = False) -> dict[str, Cost]:
+    """Run everything under valgrind; return what each case costs. ``more``: of the others."""
     counts: dict[tuple[str, str, int], int] = {}
     with tempfile.TemporaryDirectory() as directory:
         tool = ("--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={directory}/%p")
-        this = (sys.executable, "-m", "benchmarks.instructions", "--in-valgrind")
+        this = [sys.executable, "-m", "benchmarks.instructions", "--in-valgrind"]
+        this += ["--more"] if more else []
         done = subprocess.run(
             [valgrind, "--quiet", "--log-file=/dev/null", *tool, *this],
             env=os.environ | {"PYTHONHASHSEED": "0"},
@@ -240,7 +284,7 @@ def count_all(valgrind: str) -> dict[str, Cost]:
                 for side in SIDES
             )
         )
-        for name, case in CASES.items()
+        for name, case in (MORE_CASES if more else CASES).items()
     }
 
 
@@ -267,15 +311,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail if a ratio is worse than stored")
     parser.add_argument("--store", action="store_true", help="store the ratios")
+    parser.add_argument("--more", action="store_true", help="other cases; nothing is compared")
     parser.add_argument("--in-valgrind", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.in_valgrind:
-        do_all()
+        do_all(MORE_CASES if options.more else CASES)
         return
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         print("Instructions are not counted: apt-get install valgrind")
         sys.exit(not options.check)
+    if options.more and (options.check or options.store):
+        parser.error("the cases of --more are neither stored nor compared")
     figures: dict[str, Any] = json.loads(FIGURES.read_text())
     stored = figures.get(PYTHON, {"build": "", "ratios": {}})
     build = f"Python {platform.python_version()} ({platform.python_compiler()})"
@@ -283,7 +330,7 @@ def main() -> None:
     print(f"{build}\n")
     print("| instructions of one | reliable_ws | compared with | ratio | stored |")
     print("|---|---|---|---|---|")
-    costs = count_all(valgrind)
+    costs = count_all(valgrind, more=options.more)
     ratios = {name: float(f"{cost.ratio:.4g}") for name, cost in costs.items()}
     for name, cost in costs.items():
         counts = f"{cost.reliable:,.0f} | {cost.plain:,.0f}"
@@ -291,7 +338,7 @@ def main() -> None:
     if options.store:
         figures[PYTHON] = {"build": build, "ratios": ratios}
         FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
-    elif not stored["ratios"]:
+    elif not stored["ratios"] and not options.more:
         print(f"\nNo figures are stored for Python {PYTHON}: nothing was compared.")
     elif options.check:
         same = build == stored["build"]
