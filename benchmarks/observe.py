@@ -148,7 +148,7 @@ async def stream(conn: reliable_ws.Connection, count: int) -> None:
 
 async def call(conn: reliable_ws.Connection, count: int) -> None:
     async def caller() -> None:
-        for _ in range(count // CALLERS):
+        for _ in range(max(1, count // CALLERS)):
             await conn.request("echo", PAYLOAD)
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
