@@ -198,7 +198,7 @@ class Inbox:
         elif self._held:  # nothing is held any more
             self._sizes.clear()
             self._held = 0
-        if size >= SHORT_MESSAGE * len(payloads):
+        if size >= SHORT_MESSAGE * len(payloads) and str in map(type, payloads):
             self._count_wide(last, size, payloads)
         self._count(last, size)
         if self.queue is NO_QUEUE:
