@@ -31,6 +31,8 @@ BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", TEXT, re.D
 CONFIGS = dict(re.findall(r"<!-- config: (\w+) -->\n```\w+\n(.*?)```", TEXT, re.DOTALL))
 SECONDS = 20
 CUTS = 3
+CLIENTS = 24
+"So many that a hash of their values sends some to each server, whatever the ports are."
 BACKOFF = Backoff(initial=0.01, longest=0.1)
 
 
@@ -229,6 +231,6 @@ async def test_the_settings_bring_a_client_to_its_server_again(name, tmp_path):
                 assert await conn.recv() == "last"
                 assert conn.stats.resumes == CUTS
 
-        await asyncio.gather(*map(talk, range(8)))
+        await asyncio.gather(*map(talk, range(CLIENTS)))
         if name != "lighttpd":  # there it is the client's address that chooses
             assert all(server.figures().resumes for server in servers)
