@@ -110,7 +110,8 @@ class LinkIO:
         if contexts is not None:
             self.carry(contexts)
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
-        self._closer: asyncio.Task[None] | None = None  # set once
+        # What closes the transport, once the link is over: a timer while the peer may do it first.
+        self._closer: asyncio.Task[None] | asyncio.TimerHandle | None = None
         self._is_over = False  # the transport is gone
         self._over: Signal | None = None  # set then, if somebody waits for that
 
@@ -277,17 +278,26 @@ class LinkIO:
             return
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
-        else:
-            self._closer = self._loop.create_task(self._close(close_action))
+            return
+        linger, _limit = handshake_times(close_action.code)
+        if not close_action.linger:
+            self._begin_close(close_action, 0.0)
+        elif self._writer is not None:
+            self._begin_close(close_action, linger)
+        else:  # mostly the peer closes first, and no task is needed
+            self._closer = self._loop.call_later(linger, self._begin_close, close_action, 0.0)
 
-    async def _close(self, close_action: CloseAction) -> None:
+    def _begin_close(self, close_action: CloseAction, linger: float) -> None:
+        self._closer = self._loop.create_task(self._close(close_action, linger))
+
+    async def _close(self, close_action: CloseAction, linger: float) -> None:
         """Close within limits of our own: some libraries wait without end on a full buffer."""
-        linger, limit = handshake_times(close_action.code)
+        _linger, limit = handshake_times(close_action.code)
         try:
             async with asyncio.timeout(limit):
                 if self._writer is not None:
                     await asyncio.wait((self._writer,))
-                if close_action.linger:
+                if linger:
                     await asyncio.sleep(linger)
                 await self.transport.close(close_action.code, close_action.reason)
         except TimeoutError:
