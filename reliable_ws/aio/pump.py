@@ -121,7 +121,7 @@ class Pump:
         "Where to write what travels."
         self.loop = asyncio.get_running_loop()
         self.context = copy_context()
-        "In which timers run. One is enough, and holds nothing of who sends for longer."
+        "In which timers run. A copy for each of them would take more memory."
         # The loop's clock, without a call between where that is the usual one.
         is_usual = type(self.loop).time is asyncio.BaseEventLoop.time
         self.clock: Callable[[], float] = time.monotonic if is_usual else self.loop.time
