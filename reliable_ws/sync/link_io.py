@@ -131,7 +131,7 @@ class LinkIO:
         self.wanted = False
         "Whether the writer shall look."
         self._dozing = False  # the writer sleeps, and looks soon without being woken
-        self._relieved = False  # another thread has written since the writer looked
+        self._relieved = False  # another thread has done its work since it looked
         self._busy = False  # a thread is writing, without the lock; no other may transmit
         self._unsent: bytes | None = None  # it found no room; goes before anything else
         self._close_timer: Timer | None = None  # aborts the transport; set once the link is over
@@ -217,10 +217,8 @@ class LinkIO:
         may = self.link.has_output and not self._busy and self._unsent is None and not self.over
         if self._send_now is None:
             self.wake()
-        elif may:
-            self._relieved = True
-            if not self._send_all(self._send_now):
-                self._rouse()
+        elif may and not self._send_all(self._send_now):
+            self._rouse()
         if self.link.close_action is not None and not self.link.held:
             self._close_if_over(self.link.close_action)
 
@@ -245,7 +243,8 @@ class LinkIO:
                     return False
                 data = self._transmit(time.monotonic()) if link.has_output else None
             # Nothing is left to be written: the writer has no work, unless it is to close.
-            self.wanted = self.wanted and link.close_action is not None
+            if self.wanted and link.close_action is None:
+                self.wanted, self._relieved = False, True
             if self.after_write is not None:
                 self.after_write()
         except TransportClosed:
