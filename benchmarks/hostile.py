@@ -19,6 +19,9 @@ import contextlib
 import inspect
 import json
 import logging
+import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -417,6 +420,52 @@ def packed(uri: str) -> None:
 
 
 FLOODS["100,000 Wants, each in an envelope, written at once"] = packed
+
+
+def frame(opcode: int, payload: bytes = b"") -> bytes:
+    """Return a short frame whose mask is 0."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+def reset(uri: str) -> None:
+    """Send 40,000 pings, written at once, and reset the connection."""
+    peer = Peer(uri)
+    peer.says([encode([hello()]), encode([Messages(1, ["take"])])])
+    peer.until_quiet(0.1)
+    own = peer.ws.socket
+    own.sendall(frame(9) * 40_000)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(own.detach())
+    time.sleep(1)
+
+
+FLOODS["40,000 pings, and a reset"] = reset
+
+UPGRADE = f"""GET / HTTP/1.1
+Host: localhost
+Upgrade: websocket
+Connection: Upgrade
+Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Protocol: {SUBPROTOCOL}
+
+""".replace("\n", "\r\n").encode()
+
+
+def pongs_unread(uri: str) -> None:
+    """Send 64 MB of pings, and read none of the pongs."""
+    with socket.create_connection(("127.0.0.1", int(uri.rpartition(":")[2]))) as own:
+        own.sendall(UPGRADE)
+        own.recv(4096)
+        own.sendall(frame(2, encode([hello()])))
+        time.sleep(0.2)
+        pings = frame(9, bytes(125)) * 500
+        for _ in range(64 * MIB // len(pings)):
+            own.sendall(pings)
+        time.sleep(0.2)
+
+
+FLOODS["64 MB of pings whose pongs are not read"] = pongs_unread
 
 
 def half_strangers(uri: str) -> None:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
+from websockets.frames import Opcode
 from websockets.sync.client import ClientConnection as Sync
 from websockets.uri import parse_uri
 
@@ -234,6 +235,73 @@ async def test_what_waits_for_its_turn_comes_before_the_end(kind, end, monkeypat
             link.ours.abort()
         received, _end = await drain(link.ours)
         assert (came, received) == (messages, [])
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_after_a_loss_too_it_takes_several_turns(kind, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_STEP", 0)
+    async with linked(kind) as link:
+        messages, data = packed(link, 1000)
+        came, steps = [], [0]
+        end = link.ours.push_to(came.append)
+        link.ours.websocket.data_received(data)
+        link.ours.abort()
+        while not end.done():
+            steps.append(len(came))
+            await asyncio.sleep(0)
+        assert came == messages
+        most = max(after - before for before, after in itertools.pairwise(steps))
+        assert most <= module.SLICE / (len(data) / len(messages)) + 1
+        assert len(set(steps)) > 2
+
+
+# Pings
+
+
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_pings_on_a_lost_connection_are_not_answered(kind, caplog):
+    """asyncio would log a line for each."""
+    async with linked(kind) as link:
+        link.ours.push_to(lambda _data: None)
+        link.ours.abort()
+        for _ in range(100):
+            link.theirs.websocket.protocol.send_ping(b"?")
+        link.ours.websocket.data_received(b"".join(link.theirs.websocket.protocol.data_to_send()))
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_while_there_is_no_room_only_the_last_pong_is_kept(kind, closes):
+    async with linked(kind) as link:
+        ours, theirs, pongs = link.ours.websocket, link.theirs.websocket, []
+        take = theirs.process_event
+
+        def noting(event):
+            if event.opcode is Opcode.PONG:
+                pongs.append(bytes(event.data))
+            take(event)
+
+        theirs.process_event = noting
+        came = asyncio.Queue()
+        link.ours.push_to(came.put_nowait)
+        ours.pause_writing()
+        answers = [await theirs.ping(b"%d" % number) for number in range(5)]
+        await link.theirs.send(b"a message behind them")
+        await came.get()
+        assert link.ours.send_now(b"a message beside them")
+        assert await link.theirs.recv() == b"a message beside them"
+        assert pongs == []
+        if closes:  # nothing follows the close frame
+            ours.protocol.send_close(1000)
+            ours.resume_writing()
+            ours.send_data()
+            await drain(link.theirs)
+            assert pongs == []
+            return
+        ours.resume_writing()
+        await asyncio.gather(*answers)
+        assert pongs == [b"4"]
 
 
 @pytest.mark.parametrize("kind", PUSHING_KINDS)

@@ -66,6 +66,9 @@ SEND_NOW_LIMIT = 256 * 1024
 SLICE = 16 * 1024
 """Bytes that the library parses between two looks at the clock. Some 1,600 messages fit in."""
 
+PONG = b"\x8a"
+"First byte of a pong."
+
 ProcessResponse = Callable[
     [ServerConnection, Request, Response], Awaitable[Response | None] | Response | None
 ]
@@ -84,7 +87,7 @@ class _Direct(FrameReader):
     waits for its turn is bounded, because nothing is read meanwhile.
     """
 
-    __slots__ = ("_rest", "gone")
+    __slots__ = ("_pong", "_rest", "gone")
 
     mask: int
     "Of frames that are sent, as in :func:`~.frames.binary_header`."
@@ -93,6 +96,7 @@ class _Direct(FrameReader):
         self.gone: asyncio.Future[None] | None = None
         "Who waits for the end."
         self._rest: bytearray | None = None  # what waits for its turn
+        self._pong: bytes | None = None  # the last of those that wait for room
         # The library sets these once it is connected. Python keeps the attributes of all objects of
         # a class in one table, which is closed when a crowd of them was made: after a restart, when
         # all clients come at once. What is set for the first time after that takes a dictionary for
@@ -137,8 +141,8 @@ class _Direct(FrameReader):
         while at < end:
             if at and time.monotonic() >= by:
                 self._rest = bytearray(memoryview(data)[at:])
-                self._reads(on=False)
                 self.loop.call_soon(self._take_rest)  # type: ignore[attr-defined]
+                self._reads(on=False)
                 return
             at = take(data, at)
 
@@ -168,18 +172,52 @@ class _Direct(FrameReader):
                 transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end, as any asyncio protocol does."""
-        self._take_all()
+        """Take the end, as any asyncio protocol does, after what is left of what was read."""
+        if self._rest is not None:  # others are served between its turns now, too
+            self.loop.call_soon(self.connection_lost, exc)  # type: ignore[attr-defined]
+            return
         super().connection_lost(exc)  # type: ignore[misc]
         if self.gone is not None and not self.gone.done():
             self.gone.set_result(None)
+
+    def send_data(self) -> None:
+        """Send what the library has to send; of pongs that have no room, the last one, later.
+
+        A peer could send pings and read nothing, and have all their pongs kept. One is enough for
+        all of them (RFC 6455, 5.5.3).
+        """
+        connection: Any = self
+        protocol = self.protocol
+        if connection.transport.is_closing():
+            protocol.data_to_send()  # nobody gets it, and asyncio would log a line for each piece
+            return
+        if connection.paused:
+            pieces = protocol.data_to_send()
+            protocol.writes = [piece for piece in pieces if piece[:1] != PONG]
+            for piece in pieces:
+                if piece[:1] == PONG:
+                    self._pong = piece
+        super().send_data()  # type: ignore[misc]
+
+    def resume_writing(self) -> None:
+        """Learn that there is room again, as any asyncio protocol does."""
+        super().resume_writing()  # type: ignore[misc]
+        if self._pong is not None:
+            # TLS may call this in the middle of a frame that is written in two pieces.
+            self.loop.call_soon(self._send_pong)  # type: ignore[attr-defined]
+
+    def _send_pong(self) -> None:
+        pong, self._pong = self._pong, None
+        if pong is not None and self.protocol.state is OPEN:
+            self.protocol.writes.append(pong)
+            self.send_data()
 
     def write(self, data: bytes) -> None:
         """Send a binary message without waiting, as the library's ``broadcast`` does."""
         protocol = self.protocol
         if not self.takes_frames or protocol.expect_continuation_frame:
             protocol.send_binary(data)
-            self.send_data()  # type: ignore[attr-defined]
+            self.send_data()
             return
         header = binary_header(len(data), self.mask)
         if self.mask:
