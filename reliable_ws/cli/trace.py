@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .common import FINE, Failure
-from .trace_file import Event, Trace, described, read
+from .trace_file import Event, Trace, described, left_out, read
 from .trace_html import page
 
 __all__ = ["ENDS", "add_to", "line", "line_of", "shown"]
@@ -47,13 +47,20 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--session", metavar="ID", default="", help="only sessions whose id begins")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=_limit,
         default=SHOWN,
         metavar="LINES",
-        help=f"how many lines of each session are shown, the last ones (default: {SHOWN:,})",
+        help=f"how many lines of each session are shown: the last (default: {SHOWN:,}; 0: all)",
     )
     parser.add_argument("--html", metavar="OUT", help="write a page with a diagram to OUT instead")
     parser.set_defaults(run=run)
+
+
+def _limit(text: str) -> int:
+    """Parse how many lines are shown."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -62,7 +69,7 @@ async def run(args: argparse.Namespace) -> int:
     if not traces:
         raise Failure("nothing of such a session is in there")
     for trace in traces:
-        trace.events = shown(trace)[-args.limit :]
+        cut_to(trace, args.limit)
     if args.html:
         write(args.html, page(traces))
         return FINE
@@ -84,13 +91,21 @@ def shown(trace: Trace) -> list[Event]:
     return [one for one in trace.events if one.event != "gets" or one.partner is None]
 
 
+def cut_to(trace: Trace, limit: int) -> None:
+    """Keep the last events that are shown, and count those before; ``limit`` 0: keep them all."""
+    events = shown(trace)
+    trace.events = events[-limit:]
+    trace.left_out = len(events) - len(trace.events)
+
+
 def lines(trace: Trace) -> Iterator[str]:
     """Go through the lines about one session."""
     ends = " and ".join(ENDS[side][0] for side in trace.sides)
     yield f"session {trace.session[:8]}, seen by the {ends}"
-    begin = trace.events[0].time
+    if words := left_out(trace):
+        yield words
     for event in trace.events:
-        yield line(event.time - begin, line_of(event, trace))
+        yield line(event.time - trace.begin, line_of(event, trace))
     yield ""
 
 

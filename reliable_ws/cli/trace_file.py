@@ -19,7 +19,7 @@ from reliable_ws.wire_trace import FORMAT, VERSION
 
 from .common import Failure
 
-__all__ = ["Event", "Trace", "described", "event_of", "put_together", "read"]
+__all__ = ["Event", "Trace", "described", "event_of", "left_out", "put_together", "read"]
 
 SIDES = ("initiator", "acceptor")
 
@@ -58,6 +58,10 @@ class Trace:
     "In the order of time."
     sides: tuple[str, ...]
     "Which ends have been read."
+    begin: float
+    "The time of the first event."
+    left_out: int = 0
+    "How many events before those are not shown."
 
 
 def read(paths: Iterable[str], prefix: str = "") -> list[Trace]:
@@ -141,7 +145,7 @@ def _trace(session: str, events: list[Event]) -> Trace:
     events = sorted(events, key=lambda event: event.time)
     for place, event in enumerate(events):
         event.place = place
-    return Trace(session, events, sides)
+    return Trace(session, events, sides, events[0].time)
 
 
 def match(events: list[Event]) -> None:
@@ -188,6 +192,14 @@ def _mark_repeated(events: list[Event]) -> None:
                 event.again |= int(frame["first"]) <= highest[name]
                 count = frame["count"] if name == "Messages" else len(frame["entries"])
                 highest[name] = max(highest[name], int(frame["first"]) + int(count) - 1)
+
+
+def left_out(trace: Trace) -> str:
+    """Return how many events are not shown, in words; empty if all are."""
+    if not trace.left_out:
+        return ""
+    lines = "line" if trace.left_out == 1 else "lines"
+    return f"{trace.left_out:,} earlier {lines} left out (--limit)"
 
 
 def described(event: Event) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from .trace_file import Event, Trace, described
+from .trace_file import Event, Trace, described, left_out
 
 __all__ = ["page"]
 
@@ -70,6 +70,7 @@ def _drawing(trace: Trace) -> str:
     body = "\n".join(_shapes(trace, rows))
     ends = " and ".join("client" if side == "initiator" else "server" for side in trace.sides)
     return f"""<h2>Session {escape(trace.session[:8])}, seen by the {ends}</h2>
+{_left_out(trace)}
 <svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="session {escape(trace.session[:8])}">
 <defs>{_markers()}</defs>
 <text x="{LEFT}" y="16" text-anchor="middle" class="link">client</text>
@@ -78,6 +79,12 @@ def _drawing(trace: Trace) -> str:
 <line x1="{RIGHT}" y1="24" x2="{RIGHT}" y2="{height}" class="lane"/>
 {body}
 </svg>"""
+
+
+def _left_out(trace: Trace) -> str:
+    """Return a paragraph that says how many events are not drawn, if any."""
+    words = left_out(trace)
+    return f"<p>{words}</p>" if words else ""
 
 
 def _markers() -> str:
@@ -108,14 +115,14 @@ def _rows(trace: Trace) -> dict[Event, int]:
 
 def _shapes(trace: Trace, rows: dict[Event, int]) -> Iterator[str]:
     """Go through the shapes of one drawing."""
-    begin = before = trace.events[0].time
+    before = trace.events[0].time
     for event, row in rows.items():
         y = row * ROW
         if event.time - before >= GAP:
             words = f"{event.time - before:.1f} s in which nothing passes"
             yield _text(WIDTH // 2, y - ROW, words, "gap", "middle")
         before = event.time
-        yield _time(event, y, begin)
+        yield _time(event, y, trace.begin)
         if event.event == "opens":
             yield _at_lane(event, y, f"link {event.link} opens", "link")
         elif event.event == "lost":

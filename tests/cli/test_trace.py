@@ -70,7 +70,19 @@ def test_one_end_shows_what_it_has_seen(files, capsys):
 def test_only_one_session_or_only_the_last_lines(files, capsys):
     (trace,) = read(files)
     assert printed(capsys, *files, "--session", trace.session[:5])
-    assert len(printed(capsys, *files, "--limit", "4").splitlines()) == 1 + 4 + 1
+    all_of_it = printed(capsys, *files, "--limit", "0").splitlines()
+    heading, *last, end = printed(capsys, *files, "--limit", "4").splitlines()
+    left = len(all_of_it) - 2 - 4
+    # They have the times that they have among all.
+    assert [heading, *last, end] == [
+        all_of_it[0],
+        f"{left} earlier lines left out (--limit)",
+        *all_of_it[-5:],
+    ]
+    assert "left out" not in "".join(all_of_it)
+    with pytest.raises(SystemExit):
+        main(["trace", *files, "--limit=-1"])
+    assert "'-1' is no number of lines" in capsys.readouterr().err
     assert main(["trace", *files, "--session", "nothing"]) == USAGE
     assert "nothing of such a session" in capsys.readouterr().err
 
@@ -89,6 +101,19 @@ def test_a_page_has_an_arrow_for_each_message(files, capsys, tmp_path):
     assert "http" not in page
     assert main(["trace", *files, "--html", str(tmp_path)]) == USAGE
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_page_says_what_it_leaves_out(files, capsys, tmp_path):
+    """Times are those since the first event of the session, not since the first that is drawn."""
+    out = tmp_path / "trace.html"
+    times = re.compile(r'class="time" text-anchor="\w+">([\d.]+)')
+    printed(capsys, files[0], "--html", str(out))
+    all_of_it = out.read_text()
+    printed(capsys, files[0], "--limit", "3", "--html", str(out))
+    page = out.read_text()
+    assert re.search(r"<p>\d+ earlier lines left out \(--limit\)</p>", page)
+    assert times.findall(page) == times.findall(all_of_it)[-3:]
+    assert "left out" not in all_of_it
 
 
 def test_a_page_of_one_end_draws_arrivals_too(files, capsys, tmp_path):
