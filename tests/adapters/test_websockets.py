@@ -255,6 +255,28 @@ async def test_after_a_loss_too_it_takes_several_turns(kind, monkeypatch):
         assert len(set(steps)) > 2
 
 
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError])
+@pytest.mark.parametrize("kind", PUSHING_KINDS)
+async def test_it_goes_on_where_a_transport_that_closes_cannot_pause(kind, error, monkeypatch):
+    """uvloop raises RuntimeError; asyncio, over TLS and closed twice, AttributeError."""
+
+    def fails():
+        raise error
+
+    monkeypatch.setattr(module, "LONGEST_STEP", 0)
+    async with linked(kind) as link:
+        messages, data = packed(link, 1000)
+        came, failed = [], []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what))
+        end = link.ours.push_to(came.append)
+        ws = link.ours.websocket
+        ws.transport = SimpleNamespace(pause_reading=fails, resume_reading=fails)
+        ws.data_received(data)
+        link.ours.abort()
+        await end
+        assert (came, failed) == (messages, [])
+
+
 # Pings
 
 

@@ -165,7 +165,8 @@ class _Direct(FrameReader):
     def _reads(self, *, on: bool) -> None:
         """Read, or do not; a transport that is closing may raise, and reads nothing."""
         transport = self.transport  # type: ignore[attr-defined]
-        with contextlib.suppress(RuntimeError):
+        # AttributeError: of asyncio, over TLS, once it was closed twice.
+        with contextlib.suppress(RuntimeError, AttributeError):
             if on:
                 transport.resume_reading()
             else:
