@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -113,14 +114,18 @@ async def run(args: argparse.Namespace) -> int:
     """Try everything, and say what was found."""
     slow = args.seconds if args.slow_reader is None else args.slow_reader
     doctor = Doctor(args.uri, _headers(args.header), args.seconds, slow, args.timeout)
-    findings = await doctor.run()
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        if not args.json:
+            print(f"{SIGNS[finding.verdict]} {finding.what}: {finding.words}", flush=True)
+            if finding.advice:
+                print(f"        -> {finding.advice}", flush=True)
+
+    await doctor.run(tell)
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            print(f"{SIGNS[finding.verdict]} {finding.what}: {finding.words}")
-            if finding.advice:
-                print(f"        -> {finding.advice}")
     return UNDELIVERED if any(finding.verdict == "bad" for finding in findings) else FINE
 
 
@@ -153,18 +158,21 @@ class Doctor:
         """Return a session that has not begun."""
         return Probe(self._uri, self._options, self._timeout, **options)
 
-    async def run(self) -> list[Finding]:
-        """Try everything.
+    async def run(self, tell: Callable[[Finding], None]) -> None:
+        """Try everything, and tell each finding once it and those before it are known.
 
         Raises:
             Failure: No session could be opened.
         """
-        findings = await self.greeting()
+        for finding in await self.greeting():
+            tell(finding)
         trials: list[Callable[[], Awaitable[list[Finding]]]]
         trials = [self.frames, self.closing, self.resuming, self.compression]
         trials += [self.silence, self.slow_reader]
-        results = await asyncio.gather(*(self._tried(trial) for trial in trials))
-        return findings + [finding for result in results for finding in result]
+        async with asyncio.TaskGroup() as tasks:
+            for running in [tasks.create_task(self._tried(trial)) for trial in trials]:
+                for finding in await running:
+                    tell(finding)
 
     async def _tried(self, trial: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
         """Run a trial; what keeps it from its end is a finding, too."""
@@ -335,9 +343,10 @@ def _silence_found(lost: float | None, tried: float, their_idle: float) -> list[
         words = f"a WebSocket that is silent for {tried:.0f} s is not cut"
         return [Finding("silence", "ok", f"{words}; heartbeats come every {heartbeat:.1f} s")]
     words = f"a silent WebSocket is cut after {lost:.1f} s"
-    limit = MARGIN * lost
+    limit = max(0.1, math.floor(10 * MARGIN * lost) / 10)
     advice = (
-        f"raise the proxy's time-out ({SETTINGS}), or Config(idle_timeout={limit:.3g}) at both ends"
+        f"raise the proxy's time-out ({SETTINGS}), or Config(idle_timeout={limit}) at both ends, "
+        f"which is {MARGIN} of that"
     )
     if lost > heartbeat / MARGIN:
         return [Finding("silence", "ok", f"{words}; heartbeats come every {heartbeat:.1f} s")]
