@@ -139,7 +139,9 @@ class Methods:
     Create one with ``methods = Methods()``, and register each handler with ``@methods.register``.
     Pass it as ``methods=``. A handler runs at most once for each request in a session.
 
-    A coroutine function runs as a task of the event loop. A plain function runs in a thread of the
+    A coroutine function runs as a task of the event loop. So a slow one delays no other, unless it
+    blocks the event loop (``time.sleep``, a computation): then everything waits, and the log says
+    so ("the event loop did not run for"). A plain function runs in a thread of the
     loop's default executor, and waits while all threads are busy
     (:meth:`asyncio.loop.set_default_executor` gives more). An async generator function answers
     ``conn.stream()``, also when it is decorated. With :mod:`reliable_ws.sync`, handlers are plain

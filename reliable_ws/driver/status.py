@@ -420,10 +420,11 @@ def tell_interrupted(session: Session, name: str, error: BaseException) -> None:
 
 def log_silence(name: str, limit: float) -> None:
     """Log what was learned of the network, with what to do about it."""
-    logger.info(
+    logger.warning(
         "%s: a proxy or network on its way cuts WebSockets that are silent for %.1f s; "
         "from now on both sides speak every %.1f s; "
-        "raise that time-out, or set Config.idle_timeout below it",
+        "raise that time-out, or set Config.idle_timeout below it; "
+        "`python -m reliable_ws doctor URL` says more",
         name,
         limit,
         limit / 3,

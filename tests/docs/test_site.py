@@ -55,7 +55,7 @@ def names_of(name, **more):
 
 
 def test_every_block_is_run():
-    assert {name for name, _ in BLOCKS} == {"llm", "job", "token", "stop"}
+    assert {name for name, _ in BLOCKS} == {"llm", "job", "token", "stop", "hangs"}
     assert HOWTO.count("```python") == len(BLOCKS)
 
 
@@ -155,6 +155,34 @@ async def test_a_handler_that_may_stop_costs_no_wait():
             await client.close()
     await listening
     assert jobs.empty()
+
+
+@virtual_clock
+async def test_a_client_that_hangs_says_what_it_waits_for_and_where(capsys):
+    methods = reliable_ws.Methods()
+
+    @methods.register
+    async def report():
+        await asyncio.Event().wait()
+
+    async def work(conn):
+        await ask(conn)
+
+    async def ask(conn):
+        await conn.request("report")
+
+    names = names_of("hangs", asyncio=asyncio, sys=sys)
+    async with pair(methods=methods) as (client, _server, _network):
+        working = asyncio.create_task(work(client), name="working")
+        telling = asyncio.create_task(names["tell_every"](client, 10))
+        await asyncio.sleep(25)
+        working.cancel()
+        telling.cancel()
+    told = capsys.readouterr().err
+    assert told.count("request 'report' waits for its answer") == 2
+    of_the_task = told.partition("working\n")[2].splitlines()
+    lines = [work.__code__.co_firstlineno + 1, ask.__code__.co_firstlineno + 1]
+    assert of_the_task[:2] == [f"  {__file__}:{line}" for line in lines]
 
 
 # -- texts ---------------------------------------------------------------------------------------
