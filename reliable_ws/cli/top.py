@@ -103,18 +103,19 @@ def _state(uri: str, token: str) -> dict[str, Any]:
 
 
 def lines(state: dict[str, Any], width: int) -> Iterator[str]:
-    """Go through what is shown, in lines no longer than this. What waits is not cut off."""
+    """Go through what is shown, in lines no longer than this. Nothing is cut off."""
     for endpoint in state["endpoints"]:
         figures = endpoint["figures"]
         alive = ", ".join(f"{count} {name}" for name, count in figures["sessions"].items())
         name = f"{endpoint['endpoint']}: " if endpoint["endpoint"] else ""
-        yield f"{name}{alive or 'no session lives'}"[:width]
+        yield from textwrap.wrap(f"{name}{alive or 'no session lives'}", width)
         oldest = f"oldest message {figures['outbox_seconds']:.1f} s"
-        yield (
+        words = (
             f"out: {figures['outbox_messages']:,} wait, {oldest}; "
             f"in: {figures['inbox_messages']:,} wait, {figures['inbox_seconds']:.1f} s; "
             f"{figures['resumes']:,} resumes, {figures['replayed']:,} sent again"
-        )[:width]
+        )
+        yield from textwrap.wrap(words, width, subsequent_indent="  ")
         yield f"{'session':8}  {'waits':>8}  {'state':13}  why"
         for one in endpoint["sessions"]:
             waits = f"{one['seconds']:.1f} s" if one["seconds"] else ""

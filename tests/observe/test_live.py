@@ -100,6 +100,7 @@ async def test_those_that_wait_longest_come_first_and_the_rest_is_counted(monkey
             assert "and 1 more" in text
             narrow = "\n".join(lines(state, 60))
             assert max(map(len, narrow.splitlines())) <= 60
+            assert " ".join(narrow.split()).partition(" session ")[0].endswith(" 0 sent again")
             assert " ".join(text.split()[-30:])[-20:] == " ".join(narrow.split()[-30:])[-20:]
             assert first_id in text
             for one in server.connections:
