@@ -60,7 +60,7 @@ from .reconnect import CANNOT_REOPEN, OPENS_NONE
 from .restored import Restored
 from .rpc_client import OpenRequests
 from .rpc_server import RunningRequests
-from .stalls import Stalls, is_waiting
+from .stalls import READER_STOPPED_AFTER, Stalls, is_waiting
 from .status import EventName, NotifyEvent, log_silence, name_of, notify_end
 
 __all__ = ["SessionDriver"]
@@ -262,17 +262,26 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
         stalls.look_at_calls(asked, running and running.copy(), now)
 
     def ticked(self, now: float) -> str:
-        """Take note, as :meth:`look`; return a warning if callers of ``send()`` have waited long.
+        """Take note, as :meth:`look`; return a warning if one is due, once for each stall.
 
-        Once for each stall: that of deliveries that nobody confirms is the other side's.
+        Of callers of ``send()`` that have waited long, and of messages that our application does
+        not take. That of deliveries that nobody confirms is :mod:`.window_watch`'s.
         """
         self.look(now)
         stalls = self.stalls
-        if stalls is None or not self.sender.waiting:
+        if stalls is None:
             return ""
-        if not stalls.is_worth_a_warning(self.session.outbox.confirmed, now):
-            return ""
-        return f"{self.name}: {self.explain(now)}"
+        if self.sender.waiting and stalls.is_worth_a_warning(self.session.outbox.confirmed, now):
+            return f"{self.name}: {self.explain(now)}"
+        if stalls.has_reader_stopped(self.session, now):
+            count = len(self.session.inbox.queue)
+            return (
+                f"{self.name}: {count:,} messages wait here and fill the window, and "
+                f"the application has taken none for {READER_STOPPED_AFTER:.0f} s at least, so the "
+                "peer can send next to nothing. See what waits or blocks between two recv(), or in "
+                "the loop over the connection"
+            )
+        return ""
 
     def explain(self, now: float) -> Explanation:
         """Return why the session does not go on; :meth:`look` first."""

@@ -25,6 +25,10 @@ __all__ = ["Looking", "Stalls", "is_waiting", "is_window_full"]
 WARN_AFTER = 10.0
 """Seconds after which callers that wait for room in the outbox are worth a warning."""
 
+READER_STOPPED_AFTER = 30.0
+"""Seconds after which a full window from which the application takes nothing is worth a warning.
+Work on one message may well take 10 seconds, and the application goes on then."""
+
 STALL_LOOK_INTERVAL = 0.5
 """Seconds between two looks: a look through many requests takes time."""
 
@@ -100,13 +104,16 @@ class Stalls:
     __slots__ = (
         "_begun",
         "_calls_looked_at",
+        "_handed",
         "_looked_at",
         "_mark_in",
         "_mark_out",
         "_seen",
+        "_since_handed",
         "_since_in",
         "_since_out",
         "_warned",
+        "_warned_in",
         "_was_full_here",
         "_was_full_there",
         "full_here",
@@ -128,6 +135,10 @@ class Stalls:
         self.full_here = 0.0
         "Seconds that our own window was full, as far as seen."
         self._warned = 0  # of the message of this number, that it waits
+        # What the application had taken at the last look, and since when that and a full window of
+        # ours have been seen. The newest message at the last warning about that.
+        self._handed = self._warned_in = 0
+        self._since_handed = 0.0
 
     @property
     def is_blank(self) -> bool:
@@ -151,6 +162,8 @@ class Stalls:
             if inbox.confirmed >= self._mark_in:
                 self._mark_in, self._since_in = inbox.received, now
             is_full_here = is_own_window_full(session)
+        if inbox.handed != self._handed or not self._was_full_here:
+            self._handed, self._since_handed = inbox.handed, now
         # Windows that were full at the last look and are full now have been so in between.
         if is_full_there and self._was_full_there:
             self.full_there += elapsed
@@ -173,6 +186,20 @@ class Stalls:
         if self._mark_out == self._warned or self.unconfirmed_for(confirmed, now) < WARN_AFTER:
             return False
         self._warned = self._mark_out
+        return True
+
+    def has_reader_stopped(self, session: Session, now: float) -> bool:
+        """Whether our window is full, and nothing was taken for :data:`READER_STOPPED_AFTER`.
+
+        Once, until the application has taken all that waited then. So an application that takes one
+        message a minute is told of once in a window, not at each message.
+        """
+        inbox = session.inbox
+        if not self._was_full_here or not inbox.queue or inbox.handed < self._warned_in:
+            return False
+        if inbox.handed != self._handed or now - self._since_handed < READER_STOPPED_AFTER:
+            return False
+        self._warned_in = inbox.received
         return True
 
     def unconfirmed_for(self, confirmed: int, now: float) -> float:

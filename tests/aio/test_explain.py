@@ -191,3 +191,23 @@ async def test_callers_that_wait_for_long_are_logged_once(caplog):
         assert "; the peer's application has not taken 4 messages for 1" in line
         await server.recv()
         await sending
+
+
+@virtual_clock
+async def test_an_application_that_stopped_taking_is_logged_once_at_its_own_side(caplog):
+    """The peer hears of it only once its outbox is full, too."""
+    config = Config(window_messages=4, outbox_messages=100)
+    for taking, sending in ((0, 1), (1, 0)):
+        caplog.clear()
+        async with pair(config=config) as both:
+            for number in range(8):
+                await both[sending].send(number)
+            await asyncio.sleep(20)
+            assert caplog.messages == []
+            await asyncio.sleep(600)
+            (line,) = caplog.messages
+            assert line.startswith(
+                f"session {both[taking].id.hex()[:8]}: 4 messages wait here and fill the window, "
+                "and the application has taken none for 30 s"
+            )
+            assert [await both[taking].recv() for _ in range(8)] == list(range(8))

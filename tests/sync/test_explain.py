@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from reliable_ws import Config, Methods
+from reliable_ws.driver import stalls
 from tests.support.inside import driver_of
 
 from .conftest import SECONDS, pair, run, until
@@ -45,3 +46,14 @@ def test_a_full_outbox():
         until(lambda: "the outbox is full" in str(ours.explain()))
         assert theirs.recv(timeout=SECONDS) == "1"
         sending.result(SECONDS)
+
+
+def test_an_application_that_stopped_taking_is_logged_at_its_own_side(monkeypatch, caplog):
+    monkeypatch.setattr(stalls, "READER_STOPPED_AFTER", 0.01)
+    monkeypatch.setattr(stalls, "STALL_LOOK_INTERVAL", 0.01)
+    config = Config(window_messages=2, outbox_messages=9, idle_timeout=1.0)
+    with pair(config=config) as (ours, theirs):
+        for number in range(3):
+            ours.send(number)
+        until(lambda: "2 messages wait here and fill the window" in caplog.text)
+        assert [theirs.recv(timeout=SECONDS) for _ in range(3)] == [0, 1, 2]
