@@ -8,6 +8,10 @@ It gets such frames whole, as they came.
 
 So both have to agree where a frame begins. :meth:`FrameReader.takes_over` looks where the library's
 parser stands. From then on :meth:`FrameReader.take_frame` reads each frame's header itself.
+
+Two things differ, and nothing follows from them. A fault in a header is noticed once the header is
+whole. And when the library gives a peer up, because it does not answer pings, it drops what comes
+later; usual frames are taken until the WebSocket is gone, and confirmed on the next one.
 """
 
 from __future__ import annotations
