@@ -20,9 +20,9 @@ import reliable_ws
 from reliable_ws import Backoff, End, Outcome, Report
 from tests.support.inside import driver_of
 
+from .local_nodes import BACKOFF, CONFIG
 from .node import END
 from .processes import Node
-from .scene import BACKOFF, CONFIG
 
 
 class Told(NamedTuple):

@@ -13,8 +13,8 @@ from websockets.exceptions import WebSocketException
 
 import reliable_ws
 
+from .local_nodes import BACKOFF
 from .processes import Node
-from .scene import BACKOFF
 from .servers import Balancer
 from .test_relay import until
 

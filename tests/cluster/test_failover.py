@@ -17,8 +17,8 @@ from reliable_ws.cluster.durability import Durability
 from tests.support.ports import HOST
 
 from .audit import Notes
+from .local_nodes import BACKOFF, CONFIG, LocalNodes, echo
 from .processes import Node, running
-from .scene import BACKOFF, CONFIG, Scene, echo
 from .sentinel import NAME as SENTINEL_NAME
 from .sentinel import Sentinel
 from .servers import RedisServer
@@ -167,13 +167,13 @@ async def test_an_engine_that_tells_nothing_of_its_disk_is_refused(tmp_path: Pat
 async def test_with_fsync_and_replicas_sessions_are_served(tmp_path: Path) -> None:
     engine = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     try:
-        scene = Scene(engine, "log", echo)
-        async with scene.balancer:
-            await scene.add(durability="fsync")
-            scene.only(0)
-            async with scene.connect() as conn:
+        local = LocalNodes(engine, "log", echo)
+        async with local.balancer:
+            await local.add(durability="fsync")
+            local.only(0)
+            async with local.connect() as conn:
                 await exchange(conn, 1)
-            await scene.servers[0].drain(1)
+            await local.servers[0].drain(1)
     finally:
         engine.stop()
 
@@ -183,21 +183,21 @@ async def test_a_change_is_kept_when_a_replica_has_it(
 ) -> None:
     """STORE-2, STORE-3: without a replica nothing is said, and with it all goes on."""
     await follow(engine, replica)
-    scene = Scene(engine, "log", echo)
-    async with scene.balancer:
-        await scene.add(durability="replicated", engine_timeout=0.5)
-        scene.only(0)
-        async with scene.connect() as conn:
+    local = LocalNodes(engine, "log", echo)
+    async with local.balancer:
+        await local.add(durability="replicated", engine_timeout=0.5)
+        local.only(0)
+        async with local.connect() as conn:
             await exchange(conn, 1)
             assert replica.process is not None
             replica.process.send_signal(signal.SIGSTOP)
             receipt = await conn.send(2)
-            await until(lambda: scene.clusters[0].stats.engine_away > 0)
+            await until(lambda: local.clusters[0].stats.engine_away > 0)
             assert receipt.outcome is reliable_ws.Outcome.PENDING
             replica.process.send_signal(signal.SIGCONT)
             await receipt
             assert await conn.recv(timeout=10) == 2
-        await scene.servers[0].drain(1)
+        await local.servers[0].drain(1)
 
 
 async def test_an_engine_that_keeps_less_later_is_told(
@@ -226,12 +226,12 @@ async def test_clients_send_while_a_sentinel_fails_over(
         await asyncio.to_thread(sentinel.wait_for_replica)
         watcher = redis.asyncio.Sentinel([(HOST, sentinel.port)], socket_timeout=1.0)
         client = watcher.master_for(SENTINEL_NAME, socket_timeout=1.0)
-        scene = Scene(engine, "log", echo)
-        async with scene.balancer, client:
+        local = LocalNodes(engine, "log", echo)
+        async with local.balancer, client:
             for _ in range(2):
-                await scene.add(client)
-            scene.balancer.choose = random.Random(1).choice
-            load = [scene.connect() for _ in range(5)]
+                await local.add(client)
+            local.balancer.choose = random.Random(1).choice
+            load = [local.connect() for _ in range(5)]
             async with contextlib.AsyncExitStack() as stack:
                 conns = [await stack.enter_async_context(connecting) for connecting in load]
                 for number in range(60):
@@ -241,7 +241,7 @@ async def test_clients_send_while_a_sentinel_fails_over(
                 with replica.client as promoted:
                     assert promoted.info("replication")["role"] == "master"
                 assert [conn.stats.confirmed for conn in conns] == [60] * 5
-            for server in scene.servers:
+            for server in local.servers:
                 await server.drain(1, sessions="close")
         for watched in watcher.sentinels:
             await watched.aclose()

@@ -14,7 +14,7 @@ from reliable_ws import Cluster, EngineUnavailable, Fate, Group, GroupFull
 from reliable_ws.cluster.engine import EngineAway
 from reliable_ws.cluster.links import cancel_all
 
-from .scene import LEASE, Scene, nodes
+from .local_nodes import LEASE, LocalNodes, nodes
 from .servers import RedisServer
 from .test_relay import until
 
@@ -25,19 +25,19 @@ STEPS = ("_read", "_publish", "_register", "_tell", "_look")
 
 
 class Room:
-    """One group in each node of a scene, and clients that are its members."""
+    """One group in each node of a local, and clients that are its members."""
 
-    def __init__(self, scene: Scene, **options: Any) -> None:
-        self.scene = scene
-        self.groups = [Group("room", cluster=cluster, **options) for cluster in scene.clusters]
+    def __init__(self, local: LocalNodes, **options: Any) -> None:
+        self.local = local
+        self.groups = [Group("room", cluster=cluster, **options) for cluster in local.clusters]
         self.clients: list[reliable_ws.Connection] = []
 
     async def enter(self, number: int, name: str) -> reliable_ws.Connection:
         """Connect to a node, and be a member there."""
-        self.scene.only(number)
-        client = await self.scene.connect()
-        await until(lambda: self.scene.owner_of(client) is not None)
-        member = self.scene.owner_of(client)
+        self.local.only(number)
+        client = await self.local.connect()
+        await until(lambda: self.local.owner_of(client) is not None)
+        member = self.local.owner_of(client)
         assert member is not None
         await self.groups[number].join(member, name)
         self.clients.append(client)
@@ -46,7 +46,7 @@ class Room:
     async def leave(self) -> None:
         for client in self.clients:
             client.abort()
-        for server in self.scene.servers:
+        for server in self.local.servers:
             for conn in server.connections:
                 conn.abort()
 
@@ -63,8 +63,8 @@ async def room(
     lease: float = LEASE,
     **options: Any,
 ) -> AsyncIterator[Room]:
-    async with nodes(engine, level, stay, count, lease=lease) as scene:
-        here = Room(scene, **options)
+    async with nodes(engine, level, stay, count, lease=lease) as local:
+        here = Room(local, **options)
         try:
             yield here
         finally:
@@ -161,7 +161,7 @@ async def test_who_leaves_gets_nothing_more_and_is_no_recipient(engine: RedisSer
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
         await here.enter(0, "m0")
-        member = here.scene.owner_of(client)
+        member = here.local.owner_of(client)
         assert member is not None
         assert member in here.groups[1]
         first = here.groups[0].publish("first")
@@ -190,9 +190,9 @@ async def test_a_process_without_members_publishes(engine: RedisServer) -> None:
 async def test_mistakes_are_told_at_the_call(engine: RedisServer) -> None:
     async with room(engine, count=1) as here:
         client = await here.enter(0, "m0")
-        member = here.scene.owner_of(client)
+        member = here.local.owner_of(client)
         assert member is not None
-        cluster = here.scene.clusters[0]
+        cluster = here.local.clusters[0]
         with pytest.raises(ValueError, match="has a group 'room' already"):
             Group("room", cluster=cluster)
         with pytest.raises(TypeError, match="needs a name"):
@@ -224,7 +224,7 @@ async def test_a_process_that_does_not_read_fills_the_group(engine: RedisServer)
     async with room(engine, count=2, limit=5) as here:
         client = await here.enter(1, "m1")
         group = here.groups[0]
-        async with without(here.scene.clusters[1], "_read"):
+        async with without(here.local.clusters[1], "_read"):
             for number in range(5):
                 await group.publish(number).published(5)
             late: Any = group.publish("late")
@@ -246,7 +246,7 @@ async def test_a_publication_that_is_appended_twice_is_handed_out_once(
     """Its publisher did not hear of the first time, and the engine has forgotten it."""
     async with room(engine, count=2) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(2)]
-        group, node = here.groups[0], here.scene.clusters[0]._groups
+        group, node = here.groups[0], here.local.clusters[0]._groups
         await group.publish("first").published(5)
         publish_all = node._node.engine.publish_all
 
@@ -277,7 +277,7 @@ async def test_while_the_engine_is_away_nothing_can_be_published(engine: RedisSe
         with pytest.raises(EngineUnavailable, match="publish later"):
             here.groups[0].publish("refused")
         engine.start()
-        await until(lambda: not here.scene.clusters[0].is_away)
+        await until(lambda: not here.local.clusters[0].is_away)
         # The engine has lost the group. Nothing was published that some have and others have not.
         await until(lambda: _publishes(here.groups[0]))
         assert await client.recv(timeout=30) == "here we are"
@@ -293,15 +293,15 @@ def _publishes(group: Group) -> bool:
 async def test_a_join_without_the_engine_says_so_and_is_made_good(engine: RedisServer) -> None:
     async with room(engine, count=2, lease=2.0) as here:
         client = await here.enter(1, "m1")
-        member = here.scene.owner_of(client)
+        member = here.local.owner_of(client)
         assert member is not None
-        other = Group("other", cluster=here.scene.clusters[1])
+        other = Group("other", cluster=here.local.clusters[1])
         engine.stop()
         with pytest.raises(EngineUnavailable):
             await other.join(member)
         assert member in other
         engine.start()
-        far = Group("other", cluster=here.scene.clusters[0])
+        far = Group("other", cluster=here.local.clusters[0])
 
         async def heard() -> bool:
             with contextlib.suppress(EngineUnavailable):
@@ -317,13 +317,13 @@ async def test_a_lost_box_drops_members_only_if_something_was_missed(engine: Red
     """As after a lease for which a process was frozen."""
     async with room(engine) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(3)]
-        box = b"reliable-ws:box:" + here.scene.clusters[2].id
+        box = b"reliable-ws:box:" + here.local.clusters[2].id
         with engine.client as redis:
             redis.delete(box)
             await until(lambda: redis.exists(box))
             here.groups[0].publish("one")
             assert [await client.recv(timeout=5) for client in clients] == ["one"] * 3
-            async with without(here.scene.clusters[2], "_look"):  # which makes a new box
+            async with without(here.local.clusters[2], "_look"):  # which makes a new box
                 redis.delete(box)
                 missed = here.groups[0].publish("two")
                 assert [await client.recv(timeout=5) for client in clients[:2]] == ["two"] * 2
@@ -354,7 +354,7 @@ async def test_an_emptied_engine_drops_those_who_have_missed_something(
     """One node has read what the other one had not read yet when the engine was emptied."""
     async with room(engine, count=2, lease=MENDED) as here:
         clients = [await here.enter(number, f"m{number}") for number in range(2)]
-        async with without(here.scene.clusters[1], "_read"):
+        async with without(here.local.clusters[1], "_read"):
             publication = here.groups[0].publish("one has it")
             assert await clients[0].recv(timeout=5) == "one has it"
             with engine.client as redis:
@@ -373,8 +373,8 @@ async def test_a_session_that_moves_tells_its_outcome_where_it_goes(engine: Redi
         client = await here.enter(1, "m1")
         publication = here.groups[0].publish("news")
         await named(publication)
-        here.scene.only(2)
-        await here.scene.servers[1].drain(5, within=0.1)
+        here.local.only(2)
+        await here.local.servers[1].drain(5, within=0.1)
         assert await client.recv(timeout=10) == "news"
         outcomes = await publication.wait(10)
         assert [(r.identity, r.node, r.fate) for r in outcomes] == [
@@ -390,9 +390,9 @@ async def test_a_session_that_has_moved_and_ended_tells_its_outcome_as_well(
         client = await here.enter(1, "m1")
         publication = here.groups[0].publish("news")
         await named(publication)
-        async with without(here.scene.clusters[0], "_look"):
-            here.scene.only(2)
-            await here.scene.servers[1].drain(5, within=0.1)
+        async with without(here.local.clusters[0], "_look"):
+            here.local.only(2)
+            await here.local.servers[1].drain(5, within=0.1)
             assert await client.recv(timeout=10) == "news"
             await client.close()
             assert [one.fate for one in publication.outcomes] == [Fate.PENDING]
@@ -406,7 +406,7 @@ async def test_a_report_that_does_not_get_to_the_engine_is_told_again(engine: Re
     """Nothing else comes behind it that would have to be told."""
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
-        groups = here.scene.clusters[1]._groups
+        groups = here.local.clusters[1]._groups
         send, failures = groups._node.engine.send, 0
 
         async def fails(_messages: Any) -> list[bool]:
@@ -434,7 +434,7 @@ async def test_a_report_that_finds_a_full_box_is_told_again(
     """Also if it was forgotten meanwhile: then the outcome is unknown, and nobody waits for it."""
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
-        groups = here.scene.clusters[1]._groups
+        groups = here.local.clusters[1]._groups
         publication = here.groups[0].publish("news")
         await named(publication)
         monkeypatch.setattr("reliable_ws.cluster.engine.LONGEST_BOX", 0)
@@ -453,7 +453,7 @@ async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) 
     """The engine was emptied, and the publisher is the first one that has a box again."""
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
-        publisher, other = here.scene.clusters
+        publisher, other = here.local.clusters
         publication = here.groups[0].publish("news")
         await named(publication)
         boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
@@ -474,7 +474,7 @@ async def test_a_question_that_is_lost_with_a_box_is_answered_all_the_same(
 ) -> None:
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
-        publisher, other = here.scene.clusters
+        publisher, other = here.local.clusters
         publication = here.groups[0].publish("news")
         await named(publication)
         boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
@@ -499,7 +499,7 @@ async def test_who_moves_is_told_whether_publications_went_by(
     rooms: dict[int, Group] = {}
 
     async def handler(conn: reliable_ws.Connection) -> None:
-        here = next(n for n, server in enumerate(scene.servers) if conn in server.connections)
+        here = next(n for n, server in enumerate(local.servers) if conn in server.connections)
         goes_on = asyncio.Event()
         waiting[conn.id] = goes_on
         if conn.restored is not None:
@@ -508,16 +508,16 @@ async def test_who_moves_is_told_whether_publications_went_by(
         await conn.wait_closed()
 
     waiting: dict[bytes, asyncio.Event] = {}
-    async with nodes(engine, level, handler, 2) as scene:
-        rooms.update(enumerate(Group("room", cluster=cluster) for cluster in scene.clusters))
-        ann, bob = await scene.connect(), await scene.connect()
+    async with nodes(engine, level, handler, 2) as local:
+        rooms.update(enumerate(Group("room", cluster=cluster) for cluster in local.clusters))
+        ann, bob = await local.connect(), await local.connect()
         await until(lambda: len(missed) == 2)
         await rooms[1].publish("before").published(5)
         for client in (ann, bob):
             assert await client.recv(timeout=5) == "before"
-        scene.only(1)
-        await scene.servers[0].drain(5, within=0.0)
-        await until(lambda: len(waiting) == 2 and len(scene.servers[1].connections) == 2)
+        local.only(1)
+        await local.servers[0].drain(5, within=0.0)
+        await until(lambda: len(waiting) == 2 and len(local.servers[1].connections) == 2)
         waiting[ann.id].set()
         await until(lambda: len(missed) == 3)
         await rooms[1].publish("between").published(5)

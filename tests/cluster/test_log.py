@@ -13,8 +13,8 @@ from reliable_ws import SessionMoved
 
 from .audit import Notes
 from .engine_proxy import EngineProxy
+from .local_nodes import BACKOFF, CONFIG, SHORT, LocalNodes, echo, nodes
 from .processes import running
-from .scene import BACKOFF, CONFIG, SHORT, Scene, echo, nodes
 from .servers import RedisServer
 from .test_relay import exchange, until
 
@@ -53,7 +53,7 @@ async def exchange_by_name(conn: reliable_ws.Connection, message: str, name: str
 
 
 async def test_sends_wait_for_an_engine_that_is_away(engine: RedisServer) -> None:
-    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "log", echo) as local, local.connect() as conn:
         await exchange(conn, 1)
         engine.stop()
         receipt = await conn.send(2)
@@ -64,14 +64,14 @@ async def test_sends_wait_for_an_engine_that_is_away(engine: RedisServer) -> Non
         await receipt
         assert await conn.recv(timeout=10) == 2
         # And what it said again is enough to go on with elsewhere.
-        scene.only(1)
-        await scene.servers[0].drain(5, within=0.0)
+        local.only(1)
+        await local.servers[0].drain(5, within=0.0)
         await exchange(conn, 3)
-        assert scene.clusters[1].stats.claimed == 1
+        assert local.clusters[1].stats.claimed == 1
 
 
 async def test_an_emptied_engine_is_told_all_again(engine: RedisServer) -> None:
-    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "log", echo) as local, local.connect() as conn:
         await exchange(conn, 1)
         with engine.client as client:
             client.flushall()
@@ -79,7 +79,7 @@ async def test_an_emptied_engine_is_told_all_again(engine: RedisServer) -> None:
         with engine.client as client:
             (key,) = client.keys("reliable-ws:s:*")
             fields = client.hgetall(key)
-        assert fields[b"owner"] == scene.clusters[0].id
+        assert fields[b"owner"] == local.clusters[0].id
         assert fields[b"level"] == b"log"
         assert b"facts" in fields
 
@@ -88,24 +88,24 @@ async def test_an_engine_that_comes_back_with_an_older_copy_is_told_the_rest(
     engine: RedisServer,
 ) -> None:
     """As a replica that is promoted without the last moments: the owners have them."""
-    async with nodes(engine, "log", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "log", echo) as local, local.connect() as conn:
         await exchange(conn, 1)
         with engine.client as client:
             client.save()  # and everything behind this is lost
         for number in range(2, 6):
             await exchange(conn, number)
-        async with scene.connect() as later:
+        async with local.connect() as later:
             await exchange(later, 1)
             engine.stop()
             engine.start()
-            await until(lambda: all(one.stats.engine_away == 0 for one in scene.clusters))
+            await until(lambda: all(one.stats.engine_away == 0 for one in local.clusters))
             await exchange(conn, 6)
             await exchange(later, 2)
-            scene.only(1)
-            await scene.servers[0].drain(5, within=0.0)
+            local.only(1)
+            await local.servers[0].drain(5, within=0.0)
             await exchange(conn, 7)
             await exchange(later, 3)
-            assert scene.clusters[1].stats.claimed == 2
+            assert local.clusters[1].stats.claimed == 2
 
 
 async def test_a_session_that_another_node_has_ends_as_moved(engine: RedisServer) -> None:
@@ -119,8 +119,8 @@ async def test_a_session_that_another_node_has_ends_as_moved(engine: RedisServer
             causes.append(error.__cause__)
             raise
 
-    async with nodes(engine, "log", handler) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "log", handler) as local:
+        conn = await local.connect()
         await exchange(conn, 1)
         with engine.client as client:
             (key,) = client.keys("reliable-ws:s:*")
@@ -129,8 +129,8 @@ async def test_a_session_that_another_node_has_ends_as_moved(engine: RedisServer
         await until(lambda: causes)
         assert isinstance(causes[0], SessionMoved)
         # The node itself goes on: only this session is another's.
-        scene.only(0)
-        async with scene.connect() as other:
+        local.only(0)
+        async with local.connect() as other:
             await exchange(other, 1)
         conn.abort()
 
@@ -139,15 +139,15 @@ async def test_an_engine_that_has_forgotten_the_last_moments_ends_the_session_as
     engine: RedisServer,
 ) -> None:
     """A log of another run of the engine may lack its end: nothing is guessed."""
-    async with nodes(engine, "log", echo) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "log", echo) as local:
+        conn = await local.connect()
         await exchange(conn, 1)
         with engine.client as client:
             (key,) = client.keys("reliable-ws:s:*")
             client.hset(key, mapping={"owner": b"a-dead-node", "run": b"an earlier run"})
             client.delete("reliable-ws:young")  # its nodes have had the time to say all again
-        scene.servers[0].inner.close()
-        scene.move_to(1)
+        local.servers[0].inner.close()
+        local.move_to(1)
         receipt = await conn.send(2)
         with pytest.raises(reliable_ws.DeliveryError):
             await receipt
@@ -164,7 +164,7 @@ async def test_keys_need_a_store(engine: RedisServer) -> None:
             errors.append(caught.value)
         await conn.send("done")
 
-    async with nodes(engine, "log", handler) as scene, scene.connect() as conn:
+    async with nodes(engine, "log", handler) as local, local.connect() as conn:
         assert await conn.recv(timeout=5) == "done"
     assert len(errors) == 2
 
@@ -181,26 +181,26 @@ async def test_peers_that_wait_for_the_engine_are_sent_to_other_nodes(engine: Re
             causes.append(error.__cause__)
             raise
 
-    scene = Scene(engine, "log", handler, lease=SHORT)
-    async with EngineProxy("line", engine.port, print) as line, scene.balancer:
-        await scene.add(line.url, engine_timeout=0.3)
-        await scene.add()
-        scene.only(0)
-        async with scene.connect(on_event=events.append) as idle, scene.connect() as conn:
+    local = LocalNodes(engine, "log", handler, lease=SHORT)
+    async with EngineProxy("line", engine.port, print) as line, local.balancer:
+        await local.add(line.url, engine_timeout=0.3)
+        await local.add()
+        local.only(0)
+        async with local.connect(on_event=events.append) as idle, local.connect() as conn:
             await exchange(idle, 1)
             await exchange(conn, 1)
             line.cut()
-            scene.only(1)
+            local.only(1)
             await (await conn.send(2))  # told 4503, and the other node has the session then
             assert await conn.recv(timeout=10) == 2
-            assert scene.clusters[1].stats.claimed == 1
+            assert local.clusters[1].stats.claimed == 1
             assert {event.name for event in events} == {"opened"}  # it waits for nothing
             line.mend()
             await until(lambda: causes)
             assert isinstance(causes[0], SessionMoved)
             await exchange(idle, 2)
             await exchange(conn, 3)
-        for server in scene.servers:
+        for server in local.servers:
             await server.drain(1, sessions="close")
 
 
@@ -210,15 +210,15 @@ async def test_a_node_that_is_cut_off_takes_no_hello_of_its_own_sessions(
     """STORE-1: the answer would have to be kept first."""
     events: list[reliable_ws.ConnectionEvent] = []
     async with (
-        nodes(engine, "log", echo, lease=SHORT) as scene,
-        scene.connect(on_event=events.append) as conn,
+        nodes(engine, "log", echo, lease=SHORT) as local,
+        local.connect(on_event=events.append) as conn,
     ):
         await exchange(conn, 1)
         engine.stop()
-        await until(lambda: scene.clusters[0].stats.engine_away > 0)
-        scene.move_to(0)
+        await until(lambda: local.clusters[0].stats.engine_away > 0)
+        local.move_to(0)
         receipt = await conn.send(2)
-        await until(lambda: scene.balancer.connections >= 3)
+        await until(lambda: local.balancer.connections >= 3)
         assert "resumed" not in {event.name for event in events}
         engine.start()
         await receipt

@@ -16,8 +16,8 @@ from reliable_ws.cluster.engine import Entry
 from tests.support.inside import driver_of
 
 from .audit import Load, check
+from .local_nodes import nodes
 from .processes import running
-from .scene import nodes
 from .servers import RedisServer
 from .test_relay import until
 
@@ -47,15 +47,15 @@ async def test_a_drained_session_goes_on_elsewhere_with_all_that_was_owed(
             if message == "end":
                 break
 
-    async with nodes(engine, "park", handler) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "park", handler) as local:
+        conn = await local.connect()
         first = await conn.send("one")
         await first
         await conn.send("two")
         await conn.send("three")
         await waits.wait()
-        scene.only(1)
-        reports = await scene.servers[0].drain(5, within=0.1)
+        local.only(1)
+        reports = await local.servers[0].drain(5, within=0.1)
         assert set(reports) == {conn.id}
         await (await conn.send("end"))
         got = [await conn.recv(timeout=5) for _ in range(5)]
@@ -65,8 +65,8 @@ async def test_a_drained_session_goes_on_elsewhere_with_all_that_was_owed(
     assert [message for message, _flag in flagged] == ["two", "three", "end"]
     (found,) = restored
     assert found is not None
-    assert scene.clusters[0].stats.moved == 1
-    assert scene.clusters[1].stats.claimed == 1
+    assert local.clusters[0].stats.moved == 1
+    assert local.clusters[1].stats.claimed == 1
 
 
 async def test_messages_that_were_left_to_another_process_are_kept(engine: RedisServer) -> None:
@@ -81,10 +81,10 @@ async def test_messages_that_were_left_to_another_process_are_kept(engine: Redis
             if conn.restored is not None:
                 await conn.close()
 
-    async with nodes(engine, "park", handler) as scene:
-        conn = await scene.connect()
-        scene.only(1)
-        reports = await scene.servers[0].drain(5, within=0.0)
+    async with nodes(engine, "park", handler) as local:
+        conn = await local.connect()
+        local.only(1)
+        reports = await local.servers[0].drain(5, within=0.0)
         (report,) = reports.values()
         assert [one.outcome for one in report.undelivered] == [Outcome.KEPT]
         assert await conn.recv(timeout=5) == "not taken yet"
@@ -97,19 +97,19 @@ async def test_a_tombstone_outlives_its_node(engine: RedisServer) -> None:
     async def handler(conn: reliable_ws.Connection) -> None:
         await conn.recv()
 
-    async with nodes(engine, "park", handler) as scene:
-        conn = await scene.connect()
-        scene.balancer.ports.clear()
-        scene.balancer.choose = lambda _ports: 1  # nothing listens there
-        there = scene.owner_of(conn)
+    async with nodes(engine, "park", handler) as local:
+        conn = await local.connect()
+        local.balancer.ports.clear()
+        local.balancer.choose = lambda _ports: 1  # nothing listens there
+        there = local.owner_of(conn)
         assert there is not None
         await conn.send("last")
         await there.wait_closed()
         # Done is lost with the WebSocket, and the node goes.
-        scene.balancer.cut()
-        await scene.servers[0].drain(5)
-        scene.balancer.ports.append(scene.servers[1].port)
-        scene.only(1)
+        local.balancer.cut()
+        await local.servers[0].drain(5)
+        local.balancer.ports.append(local.servers[1].port)
+        local.only(1)
         await conn.close()
         assert conn.report.confirmed == 1
 
@@ -118,33 +118,33 @@ async def test_a_peer_that_is_quicker_than_the_engine_is_told_to_come_again(
     engine: RedisServer,
 ) -> None:
     """REFUSE-7: the owner has left the session, and the engine does not have it yet."""
-    async with nodes(engine, "park", _idle) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "park", _idle) as local:
+        conn = await local.connect()
         with engine.client as client:  # a young engine says no 4404 anyway
             client.delete("reliable-ws:young")
-        member = scene.clusters[0]._members[0]
+        member = local.clusters[0]._members[0]
         restate = member._cluster.engine.restate
         arrived = asyncio.Event()
 
         async def late(entries: Iterable[Entry]) -> list[bytes]:
-            before = scene.balancer.connections
-            scene.move_to(1)
+            before = local.balancer.connections
+            local.move_to(1)
             # The third one comes when the second was answered.
-            await until(lambda: conn.ended or scene.balancer.connections >= before + 3)
+            await until(lambda: conn.ended or local.balancer.connections >= before + 3)
             arrived.set()
             return await restate(entries)
 
         member._cluster.engine.restate = late  # type: ignore[method-assign]
-        await scene.servers[0].drain(5, within=0.0)
+        await local.servers[0].drain(5, within=0.0)
         assert arrived.is_set()
         await (await conn.send("goes on"))
         await conn.close()
-        assert scene.clusters[1].stats.claimed == 1
+        assert local.clusters[1].stats.claimed == 1
 
 
 async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -> None:
     """REFUSE-7: each peer is told a moment of its own, and comes no sooner."""
-    async with nodes(engine, "park", _idle) as scene:
+    async with nodes(engine, "park", _idle) as local:
         loop = asyncio.get_running_loop()
         told: list[float] = []
         due: dict[bytes, float] = {}
@@ -159,10 +159,10 @@ async def test_peers_come_back_spread_over_the_time_given(engine: RedisServer) -
                 early.extend([due[conn.id]] if loop.time() < due[conn.id] else [])
 
         clients = await asyncio.gather(
-            *(scene.connect(reconnect=Backoff(initial=0.01), on_event=note) for _ in range(40))
+            *(local.connect(reconnect=Backoff(initial=0.01), on_event=note) for _ in range(40))
         )
-        scene.only(1)
-        await scene.servers[0].drain(5, within=1.0)
+        local.only(1)
+        await local.servers[0].drain(5, within=1.0)
         await until(lambda: all(client.stats.resumes for client in clients))
         assert sorted(told) == pytest.approx([0.2 + number / 40 for number in range(40)], abs=0.002)
         assert early == []
@@ -176,9 +176,9 @@ async def _idle(conn: reliable_ws.Connection) -> None:
 
 
 async def test_keeping_needs_a_level_that_moves_sessions(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", _idle, count=1) as scene:
+    async with nodes(engine, "relay", _idle, count=1) as local:
         with pytest.raises(ValueError, match="a cluster that moves sessions"):
-            await scene.servers[0].drain(1, sessions="keep")
+            await local.servers[0].drain(1, sessions="keep")
 
 
 async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
@@ -204,23 +204,23 @@ async def test_clients_of_others_sessions_are_asked_to_come_again_as_well(
     engine: RedisServer,
 ) -> None:
     """REFUSE-7: a node that drains passes on WebSockets, and their owners stay."""
-    async with nodes(engine, "park", _idle) as scene:
+    async with nodes(engine, "park", _idle) as local:
         events: list[reliable_ws.ConnectionEvent] = []
         backoff = Backoff(initial=0.01)
         clients = [
-            await scene.connect(reconnect=backoff, on_event=events.append) for _ in range(10)
+            await local.connect(reconnect=backoff, on_event=events.append) for _ in range(10)
         ]
-        scene.move_to(1)
+        local.move_to(1)
         await until(lambda: all(client.stats.resumes == 1 for client in clients))
         events.clear()
-        scene.only(0)
+        local.only(0)
         begun = asyncio.get_running_loop().time()
-        await scene.servers[1].drain(5, within=1.0)
+        await local.servers[1].drain(5, within=1.0)
         await until(lambda: all(client.stats.resumes == 2 for client in clients))
         codes = [(event.code, event.reason) for event in events if event.name == "detached"]
         assert codes == [(4503, "this process is going away")] * 10
         assert asyncio.get_running_loop().time() - begun > 0.9
-        assert scene.clusters[0].stats.claimed == 0  # their handlers live on
+        assert local.clusters[0].stats.claimed == 0  # their handlers live on
         for client in clients:
             await client.close()
 
@@ -229,10 +229,10 @@ async def test_a_websocket_that_is_on_its_way_to_its_owner_is_sent_away_as_well(
     engine: RedisServer,
 ) -> None:
     """REFUSE-7: the process that passes it on has begun to drain meanwhile."""
-    async with nodes(engine, "park", _idle) as scene:
+    async with nodes(engine, "park", _idle) as local:
         events: list[reliable_ws.ConnectionEvent] = []
-        conn = await scene.connect(on_event=events.append)
-        reach, leave = scene.clusters[1].reach, scene.clusters[1].leave
+        conn = await local.connect(on_event=events.append)
+        reach, leave = local.clusters[1].reach, local.clusters[1].leave
         reached, may_go_on = asyncio.Event(), asyncio.Event()
 
         async def late(*args: Any) -> Any:
@@ -246,12 +246,12 @@ async def test_a_websocket_that_is_on_its_way_to_its_owner_is_sent_away_as_well(
             await until(lambda: conn.stats.resumes)
             await leave(member)
 
-        scene.clusters[1].reach = late  # type: ignore[method-assign]
-        scene.clusters[1].leave = leave_last  # type: ignore[method-assign]
-        scene.move_to(1)
+        local.clusters[1].reach = late  # type: ignore[method-assign]
+        local.clusters[1].leave = leave_last  # type: ignore[method-assign]
+        local.move_to(1)
         await reached.wait()
-        scene.only(0)
-        await scene.servers[1].drain(5, within=0.0)
+        local.only(0)
+        await local.servers[1].drain(5, within=0.0)
         (failed,) = [one for one in events if one.name == "attempt_failed"]
         assert "4503" in failed.reason
         await (await conn.send("goes on"))

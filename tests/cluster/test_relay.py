@@ -17,7 +17,7 @@ from reliable_ws import Cluster, DeliveryError, Outcome, ServerBusy, SessionLost
 from reliable_ws.cluster import relay
 from tests.support.ports import HOST
 
-from .scene import CONFIG, SHORT, Scene, echo, nodes
+from .local_nodes import CONFIG, SHORT, LocalNodes, echo, nodes
 from .servers import Balancer, RedisServer
 
 OTHER = "127.0.0.2"
@@ -44,14 +44,14 @@ async def test_a_session_resumes_on_any_node_and_its_handler_lives_on(engine: Re
         handlers.append(conn)
         await echo(conn)
 
-    async with nodes(engine, "relay", handler, count=3) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", handler, count=3) as local, local.connect() as conn:
         await exchange(conn, 0)
         for number in (1, 2, 0, 2):
-            scene.move_to(number)
+            local.move_to(number)
             await exchange(conn, number)
         assert len(handlers) == 1
-        assert scene.clusters[2].stats.relayed == 1
-        assert scene.clusters[0].stats.served == 1
+        assert local.clusters[2].stats.relayed == 1
+        assert local.clusters[0].stats.served == 1
         assert conn.stats.resumes == 4
 
 
@@ -61,11 +61,11 @@ async def test_what_was_sent_while_cut_arrives_once_and_in_order(engine: RedisSe
     async def handler(conn: reliable_ws.Connection) -> None:
         got.extend([message async for message in conn])
 
-    async with nodes(engine, "relay", handler) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", handler) as local, local.connect() as conn:
         for number in range(3000):
             await conn.send(number)
             if number % 500 == 499:
-                scene.move_to(number // 500 % 2)
+                local.move_to(number // 500 % 2)
                 await asyncio.sleep(0)
         await conn.flush(timeout=30)
     assert got == list(range(3000))
@@ -73,19 +73,19 @@ async def test_what_was_sent_while_cut_arrives_once_and_in_order(engine: RedisSe
 
 async def test_the_owner_is_shown_the_clients_own_websocket(engine: RedisServer) -> None:
     async with (
-        nodes(engine, "relay", echo) as scene,
-        scene.connect(additional_headers={"X-Tenant": "blue"}) as conn,
+        nodes(engine, "relay", echo) as local,
+        local.connect(additional_headers={"X-Tenant": "blue"}) as conn,
     ):
         await exchange(conn, 1)
-        scene.move_to(1)
+        local.move_to(1)
         await exchange(conn, 2)
-        there = scene.owner_of(conn)
+        there = local.owner_of(conn)
         assert there is not None
         assert there.websocket.request.headers["x-tenant"] == "blue"
         assert there.websocket.request.path == "/"
         assert there.remote_address[0] == HOST
         # The client's port at the edge, and not that of the inner WebSocket.
-        assert there.local_address[1] == scene.servers[1].port
+        assert there.local_address[1] == local.servers[1].port
 
 
 async def test_only_the_same_principal_resumes_through_another_node(engine: RedisServer) -> None:
@@ -100,15 +100,15 @@ async def test_only_the_same_principal_resumes_through_another_node(engine: Redi
         return {"X-User": next(users)}
 
     async with (
-        nodes(engine, "relay", echo, principal=who) as scene,
-        scene.connect(additional_headers=headers) as conn,
+        nodes(engine, "relay", echo, principal=who) as local,
+        local.connect(additional_headers=headers) as conn,
     ):
         await exchange(conn, 1)
-        scene.move_to(1)
+        local.move_to(1)
         with pytest.raises(SessionLost) as caught:
             await conn.recv(timeout=10)
         assert caught.value.code == 4404
-        there = scene.owner_of(conn)
+        there = local.owner_of(conn)
         assert there is not None  # it touched nothing: HELLO-12
         assert there.principal == "ann"
 
@@ -120,35 +120,35 @@ async def test_an_end_is_told_through_another_node(engine: RedisServer) -> None:
         await conn.recv()
         await conn.send("last")
 
-    async with nodes(engine, "relay", handler) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "relay", handler) as local:
+        conn = await local.connect()
         await (await conn.send("go"))
         assert await conn.recv(timeout=5) == "last"
-        scene.move_to(1)
+        local.move_to(1)
         await conn.close()
         assert conn.report.confirmed == conn.report.sent == 1
 
 
 async def test_4503_and_never_4404_while_the_engine_cannot_be_asked(engine: RedisServer) -> None:
     """REFUSE-7. AWX #15030: and after an outage of the engine all goes on by itself."""
-    async with nodes(engine, "relay", echo, lease=SHORT) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo, lease=SHORT) as local, local.connect() as conn:
         await exchange(conn, 1)
         engine.stop()
         await exchange(conn, 2)  # the link does not notice
-        scene.move_to(0)
+        local.move_to(0)
         await exchange(conn, 3)  # nor does a resume at the owner
         with pytest.raises(ServerBusy) as caught:
-            await scene.connect()
+            await local.connect()
         assert caught.value.code == 4503
         assert caught.value.retry_after == 1.0
-        scene.move_to(1)
+        local.move_to(1)
         receipt = await conn.send(4)
-        await until(lambda: scene.clusters[1].stats.engine_away > 0)
+        await until(lambda: local.clusters[1].stats.engine_away > 0)
         engine.start()  # and it has lost everything
         await receipt
         assert await conn.recv(timeout=10) == 4
-        await until(lambda: scene.clusters[1].stats.engine_away == 0)
-        async with scene.connect() as other:
+        await until(lambda: local.clusters[1].stats.engine_away == 0)
+        async with local.connect() as other:
             await exchange(other, 5)
 
 
@@ -161,9 +161,9 @@ async def test_the_application_is_told_of_an_engine_that_is_away(
         told.append(f"{event.node} {event.name}")
         raise RuntimeError(event.reason)
 
-    async with nodes(engine, "relay", echo, count=1, lease=SHORT) as scene:
-        await scene.add(on_event=note)
-        async with scene.connect() as conn:
+    async with nodes(engine, "relay", echo, count=1, lease=SHORT) as local:
+        await local.add(on_event=note)
+        async with local.connect() as conn:
             await exchange(conn, 1)
             engine.stop()
             await until(lambda: told)
@@ -175,20 +175,20 @@ async def test_the_application_is_told_of_an_engine_that_is_away(
 
 
 async def test_an_engine_that_was_emptied_is_told_again(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", echo, lease=SHORT) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo, lease=SHORT) as local, local.connect() as conn:
         await exchange(conn, 1)
         with engine.client as client:
             client.flushall()
-        scene.move_to(1)  # before the owner has noticed
+        local.move_to(1)  # before the owner has noticed
         await exchange(conn, 2)
 
 
 async def test_a_dead_owner_loses_its_sessions_truthfully(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", echo, lease=SHORT) as scene:
-        conn = await scene.connect()
+    async with nodes(engine, "relay", echo, lease=SHORT) as local:
+        conn = await local.connect()
         await exchange(conn, 1)
-        await _die(scene, 0)
-        scene.move_to(1)
+        await _die(local, 0)
+        local.move_to(1)
         receipt = await conn.send(2)
         with pytest.raises(DeliveryError):
             await receipt
@@ -196,9 +196,9 @@ async def test_a_dead_owner_loses_its_sessions_truthfully(engine: RedisServer) -
         assert [one.outcome for one in conn.report.undelivered] == [Outcome.UNKNOWN]
 
 
-async def _die(scene: Scene, number: int) -> None:
+async def _die(local: LocalNodes, number: int) -> None:
     """Let a node do nothing more, as if it had been killed."""
-    cluster, server = scene.clusters[number], scene.servers[number]
+    cluster, server = local.clusters[number], local.servers[number]
     for task in (cluster._renewing, cluster._restating):
         if task is not None:
             task.cancel()
@@ -212,18 +212,18 @@ async def _die(scene: Scene, number: int) -> None:
 async def test_an_owner_that_cannot_be_reached_is_no_reason_to_lose_a_session(
     engine: RedisServer,
 ) -> None:
-    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo) as local, local.connect() as conn:
         await exchange(conn, 1)
-        listener, links = scene.clusters[0]._listener, scene.clusters[0]._links
+        listener, links = local.clusters[0]._listener, local.clusters[0]._links
         assert listener is not None
         assert links is not None
         await listener.close()  # its lease lives
         await links.close()
-        scene.move_to(1)
+        local.move_to(1)
         receipt = await conn.send(2)
-        await until(lambda: scene.balancer.connections >= 3)
+        await until(lambda: local.balancer.connections >= 3)
         assert not conn.ended
-        scene.move_to(0)  # the next one reaches the owner by chance
+        local.move_to(0)  # the next one reaches the owner by chance
         await receipt
 
 
@@ -232,15 +232,15 @@ async def test_where_nodes_cannot_reach_each_other_the_engine_carries_the_link(
 ) -> None:
     machines = iter(["one", "two"])
     monkeypatch.setattr("reliable_ws.cluster.cluster.this_machine", lambda: next(machines))
-    async with nodes(engine, "relay", echo) as scene, scene.connect() as conn:
+    async with nodes(engine, "relay", echo) as local, local.connect() as conn:
         await exchange(conn, 1)
-        scene.move_to(1)
+        local.move_to(1)
         await exchange(conn, 2)
         await exchange(conn, b"x" * 300_000)
-        there = scene.owner_of(conn)
+        there = local.owner_of(conn)
         assert there is not None
         assert there.remote_address[0] == HOST
-        links = scene.clusters[0]._links
+        links = local.clusters[0]._links
         assert links is not None
         (link,) = links._links.values()
         # What the engine drops ends the link, and leaves nothing out.
@@ -257,20 +257,20 @@ async def test_nodes_on_other_machines_are_reached_by_their_address(
 ) -> None:
     machines = iter(["one", "two"])
     monkeypatch.setattr("reliable_ws.cluster.cluster.this_machine", lambda: next(machines))
-    scene = Scene(engine, "relay", echo)
-    async with scene.balancer:
+    local = LocalNodes(engine, "relay", echo)
+    async with local.balancer:
         for _ in range(2):
-            await scene.add(advertise=f"ws://{HOST}", secret="s" * 32)
-        scene.only(0)
-        async with scene.connect() as conn:
+            await local.add(advertise=f"ws://{HOST}", secret="s" * 32)
+        local.only(0)
+        async with local.connect() as conn:
             await exchange(conn, 1)
-            scene.move_to(1)
+            local.move_to(1)
             await exchange(conn, 2)
-            address = scene.clusters[0]._address
+            address = local.clusters[0]._address
             assert address is not None
             assert address.uri is not None
-            assert scene.clusters[1].stats.relayed == 1
-        for server in scene.servers:
+            assert local.clusters[1].stats.relayed == 1
+        for server in local.servers:
             await server.drain(1)
 
 
@@ -285,17 +285,17 @@ async def test_cuts_between_nodes_lose_nothing(
     async def handler(conn: reliable_ws.Connection) -> None:
         got.extend([message async for message in conn])
 
-    scene = Scene(engine, "relay", handler)
+    local = LocalNodes(engine, "relay", handler)
     line = Balancer([], to=OTHER)
-    async with scene.balancer, line:
+    async with local.balancer, line:
         # The first node is known by the port of the line, and listens behind it.
         line.ports.append(line.port)
-        await scene.add(advertise=f"ws://{HOST}:{line.port}", listen=OTHER)
-        await scene.add(advertise=f"ws://{HOST}")
-        scene.only(0)
-        async with scene.connect() as conn:
+        await local.add(advertise=f"ws://{HOST}:{line.port}", listen=OTHER)
+        await local.add(advertise=f"ws://{HOST}")
+        local.only(0)
+        async with local.connect() as conn:
             await (await conn.send(0))
-            scene.move_to(1)
+            local.move_to(1)
             for number in range(1, 6):
                 for _ in range(50):
                     await conn.send(number)
@@ -304,33 +304,33 @@ async def test_cuts_between_nodes_lose_nothing(
             line.ports.clear()
             line.cut()
             receipt = await conn.send(6)
-            resumes = scene.balancer.connections
-            await until(lambda: scene.balancer.connections >= resumes + 2)
+            resumes = local.balancer.connections
+            await until(lambda: local.balancer.connections >= resumes + 2)
             assert not conn.ended  # told 4503, to come again
             line.ports.append(line.port)
             await receipt
-        for server in scene.servers:
+        for server in local.servers:
             await server.drain(1)
     assert line.connections >= 6
     assert got == [0, *(number for number in range(1, 6) for _ in range(51)), 6]
 
 
 async def test_a_node_with_another_secret_is_not_believed(engine: RedisServer) -> None:
-    scene = Scene(engine, "relay", echo)
-    async with scene.balancer:
-        await scene.add(secret="right")
-        await scene.add(secret="wrong")
-        scene.only(0)
-        async with scene.connect() as conn:
+    local = LocalNodes(engine, "relay", echo)
+    async with local.balancer:
+        await local.add(secret="right")
+        await local.add(secret="wrong")
+        local.only(0)
+        async with local.connect() as conn:
             await exchange(conn, 1)
-            scene.move_to(1)
+            local.move_to(1)
             receipt = await conn.send(2)
-            await until(lambda: scene.balancer.connections >= 3)
-            assert scene.clusters[0].stats.served == 0
+            await until(lambda: local.balancer.connections >= 3)
+            assert local.clusters[0].stats.served == 0
             assert not conn.ended
-            scene.move_to(0)
+            local.move_to(0)
             await receipt
-        for server in scene.servers:
+        for server in local.servers:
             await server.drain(1)
 
 
@@ -375,10 +375,10 @@ class Deaf:
 
 
 async def test_a_refused_session_leaves_no_record(engine: RedisServer) -> None:
-    async with nodes(engine, "relay", echo) as scene:
-        scene.servers[0].sessions._registry.draining = True
+    async with nodes(engine, "relay", echo) as local:
+        local.servers[0].sessions._registry.draining = True
         with pytest.raises(ServerBusy):
-            await scene.connect()
+            await local.connect()
         with engine.client as client:
             await until(lambda: not client.keys("reliable-ws:s:*"))
 

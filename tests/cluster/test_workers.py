@@ -19,8 +19,8 @@ import pytest
 import reliable_ws
 from tests.support.ports import HOST, free_port
 
+from .local_nodes import BACKOFF, CONFIG, echo, nodes
 from .processes import ROOT, Node, running
-from .scene import BACKOFF, CONFIG, echo, nodes
 from .servers import Balancer, RedisServer
 from .test_relay import exchange, until
 
@@ -163,8 +163,8 @@ async def test_a_value_in_the_url_brings_all_websockets_to_one_node(
     (place,) = [at for at, line in enumerate(lines) if line.strip().startswith(replaced)]
     lines[place : place + 1] = shown(f"{name} route").splitlines()
     port = free_port()
-    async with nodes(engine, "relay", echo, count=3) as scene:
-        ports = [server.port for server in scene.servers]
+    async with nodes(engine, "relay", echo, count=3) as local:
+        ports = [server.port for server in local.servers]
         command = configure(name, "\n".join(lines) + "\n", tmp_path, port, ports)
         async with program(command, port, stdout=subprocess.DEVNULL) as balancer:
             uris = [f"{balancer.uri}?route=client-{number}" for number in range(6)]
@@ -175,9 +175,9 @@ async def test_a_value_in_the_url_brings_all_websockets_to_one_node(
             for number in range(5):
                 balancer.cut()
                 await asyncio.gather(*(exchange(conn, number) for conn in conns))
-                assert [cluster.stats.relayed for cluster in scene.clusters] == [0, 0, 0]
+                assert [cluster.stats.relayed for cluster in local.clusters] == [0, 0, 0]
             assert [conn.stats.resumes for conn in conns] == [5] * 6
-            owners = [len(server.connections) for server in scene.servers]
+            owners = [len(server.connections) for server in local.servers]
             assert max(owners) < 6  # several nodes share them
             for conn in conns:
                 await conn.close()

@@ -22,7 +22,7 @@ SHORT = 1.0
 """The same where a lease has to end, or where it has to be noticed that the engine has changed."""
 
 
-class Scene:
+class LocalNodes:
     """Nodes of one cluster."""
 
     def __init__(
@@ -88,17 +88,17 @@ class Scene:
 @contextlib.asynccontextmanager
 async def nodes(
     engine: RedisServer, level: str, handler: Callable[..., Any], count: int = 2, **options: Any
-) -> AsyncIterator[Scene]:
+) -> AsyncIterator[LocalNodes]:
     """So many nodes, for as long as the block lasts."""
-    scene = Scene(engine, level, handler, **options)
-    async with scene.balancer:
+    local = LocalNodes(engine, level, handler, **options)
+    async with local.balancer:
         for _ in range(count):
-            await scene.add()
-        scene.only(0)
+            await local.add()
+        local.only(0)
         try:
-            yield scene
+            yield local
         finally:
-            for server in scene.servers:
+            for server in local.servers:
                 await server.drain(1, sessions="close")
 
 
