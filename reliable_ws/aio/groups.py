@@ -57,6 +57,9 @@ WRITES_REST = 10
 """After a publication was written in the turn that made it, none is for so many times as long as
 that took: with a thousand members it takes longer than what counts as a pause."""
 
+LONGEST_REST = 1.0
+"""Seconds of that rest at most: the process may have been stopped meanwhile."""
+
 AWAITING_ROOM = 0
 """A publication waits for room in the member's outbox: it has no number yet."""
 
@@ -561,8 +564,8 @@ class Group:
                 self._skipped += 1
         self._publications += 1
         done = self._clock()
-        pause = max(LONG_TURN, WRITES_REST * (done - now)) if writes else LONG_TURN
-        self._write_from = max(self._write_from, done + pause)
+        rest = min(WRITES_REST * (done - now), LONGEST_REST) if writes else 0.0
+        self._write_from = max(self._write_from, done + max(rest, LONG_TURN))
         publication._left = left
         for member in dropped:  # at last: what this does may concern this group
             self._end(member, "it was full", DROPPED_REASON)
