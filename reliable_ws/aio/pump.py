@@ -69,6 +69,7 @@ CALLS_AT_ONCE = 32
 
 
 LOOP_WATCH = LoopWatch()
+"""One for all event loops of the process."""
 
 
 class Pump:
@@ -352,7 +353,7 @@ class Pump:
     def _tick(self) -> None:
         # The timer may fire a little early by this clock: then it is that time.
         now = max(self.loop.time(), self._due)
-        if warning := LOOP_WATCH.look(max(self._due, self._armed), now):
+        if warning := LOOP_WATCH.look(max(self._due, self._armed), now, time.time()):
             logger.warning("%s", warning)
         self._timer = None
         self._due = NEVER

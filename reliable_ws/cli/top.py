@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import textwrap
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -34,10 +35,17 @@ UNAUTHORIZED = 401
 ANSWER_WITHIN = 10
 """Seconds for an answer."""
 
+SILENT_AFTER = 2.0
+"""Seconds without an answer after which that is shown, and again after as many more."""
+
 CLEAR = "\x1b[H\x1b[2J"
 LEAST_ROWS = 10
 WHY = " " * 35
 """What stands before the column "why"."""
+
+
+class NoAnswer(Failure):
+    """The process accepts a connection, and says nothing."""
 
 
 def add_to(commands: Any) -> None:
@@ -64,18 +72,37 @@ async def run(args: argparse.Namespace) -> int:
     token = parts.fragment or os.environ.get("RELIABLE_WS_TOKEN", "")
     path = f"{parts.path.rstrip('/')}/state.json"
     uri = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    while True:
+    if args.json:
+        print(json.dumps(await asyncio.to_thread(_state, uri, token), indent=2))
+        return FINE
+    if args.once:
         state = await asyncio.to_thread(_state, uri, token)
-        if args.json:
-            print(json.dumps(state, indent=2))
-            return FINE
+        print("\n".join(lines(state, shutil.get_terminal_size().columns)), flush=True)
+        return FINE
+    return await _go_on(uri, token, args.every)
+
+
+async def _go_on(uri: str, token: str, every: float) -> int:
+    """Show it again and again; while there is no answer, say so above what was shown last."""
+    clock, text = time.monotonic, ""
+    asked_at = clock()
+    while True:
+        asking = asyncio.ensure_future(asyncio.to_thread(_state, uri, token))
+        while not (await asyncio.wait({asking}, timeout=SILENT_AFTER))[0]:
+            words = f"no answer for {clock() - asked_at:.0f} s: something may block its event loop"
+            print(f"{CLEAR}{words}\n{text}", flush=True)
+        try:
+            state = asking.result()
+        except NoAnswer:
+            if not text:  # there never was one
+                raise
+            continue
         size = shutil.get_terminal_size()
-        rows = None if args.once else max(LEAST_ROWS, size.lines - 2)
+        rows = max(LEAST_ROWS, size.lines - 2)
         text = "\n".join(list(lines(state, size.columns))[:rows])
-        print(text if args.once else f"{CLEAR}{text}", flush=True)
-        if args.once:
-            return FINE
-        await asyncio.sleep(args.every)
+        print(f"{CLEAR}{text}", flush=True)
+        await asyncio.sleep(every)
+        asked_at = clock()
 
 
 def _state(uri: str, token: str) -> dict[str, Any]:
@@ -92,7 +119,7 @@ def _state(uri: str, token: str) -> dict[str, Any]:
             raise Failure(f"{uri} wants {what}, or set RELIABLE_WS_TOKEN") from None
         raise Failure(f"{uri}: {error.code}, {words:.200}") from None
     except TimeoutError:
-        raise Failure(
+        raise NoAnswer(
             f"{uri} did not answer within {ANSWER_WITHIN} s: something may block its event loop"
         ) from None
     except (OSError, ValueError) as error:
@@ -104,6 +131,9 @@ def _state(uri: str, token: str) -> dict[str, Any]:
 
 def lines(state: dict[str, Any], width: int) -> Iterator[str]:
     """Go through what is shown, in lines no longer than this. Nothing is cut off."""
+    if stall := state.get("loop"):  # an older process says nothing of it
+        yield from textwrap.wrap(stall, width)
+        yield ""
     for endpoint in state["endpoints"]:
         figures = endpoint["figures"]
         alive = ", ".join(f"{count} {name}" for name, count in figures["sessions"].items())

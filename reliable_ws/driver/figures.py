@@ -104,6 +104,14 @@ class Figures:
     handlers: int = 0
     "Handlers of requests that run here."
 
+    loop_stalled_seconds: float = 0.0
+    """Seconds that something has blocked the event loops of this process, for two or more at a
+    time, at least: a counter. The same in all figures of a process; 0 with threads."""
+    loop_last_stall: float = 0.0
+    "For how many seconds it did the last time."
+    loop_last_stall_at: float = 0.0
+    "When that was seen, in seconds since 1970."
+
     store: StoreStats | None = None
     "What the store of a server has done, if it says so."
     cluster: Any = None

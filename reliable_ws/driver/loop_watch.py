@@ -13,17 +13,25 @@ BLOCKED = 2.0
 class LoopWatch:
     """Notices that timers come late. One for all sessions, so that each block is told once."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_told", "last", "last_at", "total")
 
     def __init__(self) -> None:
         self._told = LONG_AGO
+        self.total = 0.0
+        "Seconds of all blocks, at least."
+        self.last = 0.0
+        "Seconds of the last one, at least."
+        self.last_at = 0.0
+        "When it was seen, by the time of day."
 
-    def look(self, due: float, now: float) -> str:
+    def look(self, due: float, now: float, time_of_day: float) -> str:
         """Return a warning if a timer that was due then comes now, and much too late."""
         late = now - due
         if late < BLOCKED or due < self._told:  # the timer of another session has told it
             return ""
         self._told = now
+        self.total += late
+        self.last, self.last_at = late, time_of_day
         return (
             f"the event loop did not run for {late:.1f} s at least: something in this process "
             "blocks it (a handler that computes, or calls what waits without await), or the "

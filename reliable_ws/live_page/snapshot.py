@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -63,6 +64,10 @@ class LiveSource(Protocol):
         raise NotImplementedError
 
 
+STALL_SHOWN_FOR = 600.0
+"""Seconds for which a block of the event loop is shown."""
+
+
 async def snapshot(sources: dict[str, LiveSource]) -> dict[str, Any]:
     """Return what the sessions of all endpoints do now, in slices that let others run."""
     endpoints: list[dict[str, Any]] = []
@@ -81,7 +86,24 @@ async def snapshot(sources: dict[str, LiveSource]) -> dict[str, Any]:
                 "left_out": max(0, len(rows) - SHOWN),
             }
         )
-    return {"format": "reliable_ws live", "version": VERSION, "endpoints": endpoints}
+    return {
+        "format": "reliable_ws live",
+        "version": VERSION,
+        "loop": _stall([endpoint["figures"] for endpoint in endpoints], time.time()),
+        "endpoints": endpoints,
+    }
+
+
+def _stall(figures: list[dict[str, Any]], now: float) -> str:
+    """Return when something has blocked the event loop of this process, if it did lately."""
+    last = max(figures, key=lambda one: one["loop_last_stall_at"])
+    ago = max(0.0, now - last["loop_last_stall_at"])
+    if ago > STALL_SHOWN_FOR:
+        return ""
+    return (
+        f"the event loop last stood still for {last['loop_last_stall']:.1f} s at least, "
+        f"{ago:.0f} s ago: something in this process blocks it"
+    )
 
 
 def _row(connection: Shown) -> dict[str, Any]:

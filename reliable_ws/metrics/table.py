@@ -185,6 +185,14 @@ METRICS: tuple[Metric, ...] = (
         lambda f: _both(f.requests, f.handlers),
     ),
     Metric(
+        "loop_stalled_seconds",
+        "counter",
+        "s",
+        "Seconds that something has blocked the event loops of the process, at least.",
+        (),
+        lambda f: [((), f.loop_stalled_seconds)],
+    ),
+    Metric(
         "confirm_seconds",
         "histogram",
         "s",

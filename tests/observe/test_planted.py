@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 
 import pytest
 
 import reliable_ws
 from reliable_ws import Config
-from reliable_ws.cli import main
+from reliable_ws.aio import pump, sessions
+from reliable_ws.cli import main, top
 from reliable_ws.driver import loop_watch
+from reliable_ws.driver.loop_watch import LoopWatch
+from reliable_ws.live_page.snapshot import snapshot
+from tests.aio.memory_network import until
 from tests.aio.sockets import local
 
 from .test_live import TOKEN, silent
@@ -44,6 +49,8 @@ def test_a_principal_that_raises_is_told_with_threads(caplog):
 async def test_a_handler_that_blocks_the_event_loop_is_told_once(caplog, monkeypatch):
     """Heartbeats are due every 0.33 s, and none is sent meanwhile: two sessions, one line."""
     monkeypatch.setattr(loop_watch, "BLOCKED", 0.5)
+    monkeypatch.setattr(pump, "LOOP_WATCH", watch := LoopWatch())
+    monkeypatch.setattr(sessions, "LOOP_WATCH", watch)
     config = Config(idle_timeout=1.0)
     async with (
         reliable_ws.serve(silent, "127.0.0.1", 0, config=config) as server,
@@ -53,7 +60,13 @@ async def test_a_handler_that_blocks_the_event_loop_is_told_once(caplog, monkeyp
         time.sleep(1.2)  # noqa: ASYNC251 - what a handler should not do
         assert await one.recv()
         assert await other.recv()
-        await asyncio.sleep(0)
+        await until(lambda: watch.total)  # the timers of this turn fire after its tasks
+        figures, state = server.figures(), await snapshot({"": server})
+    assert 0.5 < figures.loop_last_stall == figures.loop_stalled_seconds < 60
+    assert abs(time.time() - figures.loop_last_stall_at) < 60
+    words = "the event loop last stood still for "
+    assert next(top.lines(state, 200)).startswith(words)
+    assert state["loop"].startswith(words)
     lines = [line for line in caplog.messages if "the event loop did not run for" in line]
     assert len(lines) == 1
 
@@ -74,3 +87,47 @@ def test_top_does_not_answer_while_the_loop_is_blocked(capsys, monkeypatch):
         uri = f"http://127.0.0.1:{blocked.getsockname()[1]}/#{TOKEN}"
         assert main(["top", uri, "--once"]) == 2
     assert "something may block its event loop" in capsys.readouterr().err
+
+
+async def test_top_says_for_how_long_there_was_no_answer_and_goes_on(capsys, monkeypatch):
+    """It answers, then twice not in time, then again; a first answer is waited for once only."""
+    monkeypatch.setattr(top, "SILENT_AFTER", 0.01)
+    late = threading.Event()
+    state = await snapshot({"": reliable_ws.Sessions()})
+    answers = iter((state, None, None, state))
+
+    def ask(_uri, _token):
+        answer = next(answers, ...)
+        if answer is ...:
+            raise top.Failure("it has ended")
+        if answer is None:
+            late.wait(0.05)
+            raise top.NoAnswer("it did not answer")
+        return answer
+
+    monkeypatch.setattr(top, "_state", ask)
+    with pytest.raises(top.Failure, match="it has ended"):
+        await top._go_on("uri", "token", 0.001)
+    screens = capsys.readouterr().out.split(top.CLEAR)[1:]
+    assert screens[0].startswith("no session lives") or screens[0].startswith("no answer for")
+    silent = [screen for screen in screens if screen.startswith("no answer for 0 s: something may")]
+    assert any("no session lives" in screen for screen in silent)  # what was shown last
+    assert sum(screen.startswith("no session lives") for screen in screens) == 2
+    answers = iter((None,))
+    with pytest.raises(top.NoAnswer):
+        await top._go_on("uri", "token", 0.001)
+
+
+async def test_a_block_of_the_event_loop_is_shown_for_a_while():
+    class Blocked:
+        connections = ()
+
+        def __init__(self, ago):
+            self._at = time.time() - ago
+
+        def figures(self):
+            return reliable_ws.Figures(loop_last_stall=6.0, loop_last_stall_at=self._at)
+
+    words = "the event loop last stood still for 6.0 s at least, 5 s ago"
+    assert (await snapshot({"": Blocked(5.1)}))["loop"].startswith(words)
+    assert (await snapshot({"": Blocked(3600)}))["loop"] == ""
