@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from reliable_ws.driver.failures import FailedAttempt
+from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.status import (
     ConnectionEvent,
     EventName,
@@ -22,6 +23,7 @@ from reliable_ws.protocol.errors import ConnectionClosed, DeliveryError, behind
 from reliable_ws.transport import Transport
 
 from .driver import Driver
+from .pump import add_loop_stalls
 from .receiver import Delivery
 from .sender import Receipt
 
@@ -260,6 +262,12 @@ class Connection(Status):
         return self._receiver.deliveries(self._driver.name)
 
     # ------------------------------------------------------------------ ending
+
+    def figures(self) -> Figures:
+        """Return what this session has done, as figures for metrics (docs/metrics.md)."""
+        figures = super().figures()
+        add_loop_stalls(figures)
+        return figures
 
     async def finish(self, code: int = 1000, reason: str = "") -> None:
         """Send nothing after what was sent, and go on receiving (a half-close).

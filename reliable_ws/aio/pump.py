@@ -22,6 +22,7 @@ from threading import get_ident
 
 from reliable_ws.driver.call_contexts import CallContexts
 from reliable_ws.driver.confirm_timer import ConfirmTimer
+from reliable_ws.driver.figures import Figures
 from reliable_ws.driver.loop_watch import LoopWatch
 from reliable_ws.driver.stalls import Looking
 from reliable_ws.driver.status import logger, name_of
@@ -35,7 +36,7 @@ from reliable_ws.wire_trace import WireTrace
 
 from .link_io import LinkIO
 
-__all__ = ["LONG_TURN", "MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump"]
+__all__ = ["LONG_TURN", "MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump", "add_loop_stalls"]
 
 MAX_SENDS = 1024
 """Sends without a flush between before one yields to the event loop.
@@ -70,6 +71,13 @@ CALLS_AT_ONCE = 32
 
 LOOP_WATCH = LoopWatch()
 """One for all event loops of the process."""
+
+
+def add_loop_stalls(figures: Figures) -> None:
+    """Add for how long something has blocked the event loops of this process."""
+    figures.loop_stalled_seconds = LOOP_WATCH.total
+    figures.loop_last_stall = LOOP_WATCH.last
+    figures.loop_last_stall_at = LOOP_WATCH.last_at
 
 
 class Pump:

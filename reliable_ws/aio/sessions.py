@@ -65,7 +65,7 @@ from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
 from .membership import LEVELS, Clustering, Level, Membership
-from .pump import LOOP_WATCH
+from .pump import add_loop_stalls
 from .store_port import StorePort
 from .waiters import Condition, is_cancelled, is_loop_ending
 
@@ -203,9 +203,7 @@ class Sessions:
         figures = self._table.figures(None if _runs_loop() else partial(time.sleep, SLICE_PAUSE))
         figures.store = getattr(self._options.store, "stats", None)
         figures.cluster = None if self._cluster is None else self._cluster.stats
-        figures.loop_stalled_seconds = LOOP_WATCH.total
-        figures.loop_last_stall = LOOP_WATCH.last
-        figures.loop_last_stall_at = LOOP_WATCH.last_at
+        add_loop_stalls(figures)
         return figures
 
     def handle(

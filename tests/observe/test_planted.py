@@ -11,7 +11,7 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Config
-from reliable_ws.aio import pump, sessions
+from reliable_ws.aio import pump
 from reliable_ws.cli import main, top
 from reliable_ws.driver import loop_watch
 from reliable_ws.driver.loop_watch import LoopWatch
@@ -50,7 +50,6 @@ async def test_a_handler_that_blocks_the_event_loop_is_told_once(caplog, monkeyp
     """Heartbeats are due every 0.33 s, and none is sent meanwhile: two sessions, one line."""
     monkeypatch.setattr(loop_watch, "BLOCKED", 0.5)
     monkeypatch.setattr(pump, "LOOP_WATCH", watch := LoopWatch())
-    monkeypatch.setattr(sessions, "LOOP_WATCH", watch)
     config = Config(idle_timeout=1.0)
     async with (
         reliable_ws.serve(silent, "127.0.0.1", 0, config=config) as server,
@@ -62,6 +61,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_told_once(caplog, monkeyp
         assert await other.recv()
         await until(lambda: watch.total)  # the timers of this turn fire after its tasks
         figures, state = server.figures(), await snapshot({"": server})
+        assert one.figures().loop_stalled_seconds == figures.loop_stalled_seconds
     assert 0.5 < figures.loop_last_stall == figures.loop_stalled_seconds < 60
     assert abs(time.time() - figures.loop_last_stall_at) < 60
     words = "the event loop last stood still for "
