@@ -114,15 +114,15 @@ class Connection(Status):
         """
         if timeout is not None:
             check_seconds(timeout)
-        offer, sender, pump = self._offer, self._sender, self._pump
+        offer, pump = self._offer, self._pump
         if not pump.check_at:  # the first one of a turn: before it is accepted
             pump.check_thread()
         if key is not None or apply is not None:
-            return await sender.send_durably(message, timeout, key, apply)
-        number = offer(message) or await sender.accept(message, timeout)
+            return await self._sender.send_durably(message, timeout, key, apply)
+        number = offer(message) or await self._sender.accept(message, timeout)
         if number >= pump.check_at:
-            sender.check_turn()
-        return Receipt(sender, number)
+            self._sender.check_turn()
+        return Receipt(self._sender, number)
 
     def send_nowait(self, message: Any) -> Receipt:
         """Accept one message without waiting for room.

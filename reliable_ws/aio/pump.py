@@ -107,6 +107,7 @@ class Pump:
         "flush_at",
         "flush_by",
         "give_to_store",
+        "limits_at",
         "link_io",
         "loop",
         "principal",
@@ -149,6 +150,8 @@ class Pump:
         "Sends between two looks at these two limits: as many as are likely to reach neither."
         self.clock_after = 1
         "Sends between two looks at the clock, to see whether this turn lasts."
+        self.limits_at = 0
+        "The number of the message that is likely to reach one of the two, in this turn."
         self.check_at = 0
         "The number of the message that is sent with the next look: 0 at the start of a turn."
         self.give_to_store: Callable[[], None] | None = None
