@@ -52,10 +52,11 @@ class KeptListener(Listener):
     def _prepare(self) -> None:
         """Make the output what the store says that it is."""
         living = [stored.session for stored in self._store.open()]
-        noted = self._store.run(partial(_begin, living=living, path=self._path))
-        if not self.sink.is_file or noted is None:
+        size = self.sink.size if self.sink.is_file else None
+        noted = self._store.run(partial(_begin, living=living, path=self._path, size=size))
+        if size is None or noted is None:
             return
-        name, size = self.sink.name, self.sink.size
+        name = self.sink.name
         if size < noted and self.sink.is_new:
             complain(f"{name} is no longer there: it begins anew")
         elif size < noted:
@@ -148,13 +149,19 @@ class KeptListener(Listener):
 # Work for the store.
 
 
-def _begin(db: Any, living: list[bytes], path: str) -> int | None:
-    """Forget sessions that the store has forgotten, and return how long the output is."""
+def _begin(db: Any, living: list[bytes], path: str, size: int | None) -> int | None:
+    """Forget sessions that the store has forgotten, and return how long the output is.
+
+    An output that the store has not had before is as long as the file is now (``size``): what the
+    first messages add is a tail that nobody noted, until they are.
+    """
     for table in _TABLES:
         db.execute(table)
     known = {session for (session,) in db.execute("SELECT session FROM cli_written")}
     gone = [(session,) for session in known.difference(living)]
     db.executemany("DELETE FROM cli_written WHERE session = ?", gone)
+    if size is not None:
+        db.execute("INSERT OR IGNORE INTO cli_output VALUES (?, ?)", (path, size))
     return _size(db, path)
 
 

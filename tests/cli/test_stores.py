@@ -148,6 +148,19 @@ def test_whole_is_sent_once(files):
     assert files.target.read_bytes() == numbered(100)
 
 
+def test_a_tail_of_the_very_first_messages_is_cut_off_too(files):
+    """Killed before anything was confirmed: what was in the file before that stays."""
+    files.target.write_bytes(b"of somebody else\n")
+    with files.listener() as listening:
+        listening.process.kill()
+    with files.target.open("ab") as file:
+        file.write(b"one\n")
+    with files.listener() as listening:
+        assert "cut back by 4 bytes" in listening.before
+        assert files.sent(input=b"one\n")[0] == 0
+    assert files.target.read_bytes() == b"of somebody else\none\n"
+
+
 def test_a_tail_that_was_not_confirmed_is_cut_off(files):
     files.source.write_bytes(b"one\ntwo\n")
     with files.listener() as listening:
