@@ -55,12 +55,8 @@ class Reader(FrameReader, Library):
             self.process_event(event)
 
     def receive(self, data: bytes) -> None:
-        if not (self.alone and (self.takes_frames or self.takes_over())):
-            self.pass_on(data)
-            return
-        data, self.header, at = self.header + data, b"", 0
-        while at < len(data):
-            at = self.take_frame(data, at)
+        is_alone = self.alone and (self.takes_frames or self.takes_over())
+        (self.take_frames if is_alone else self.pass_on)(data)
 
     def result(self) -> tuple[object, ...]:
         protocol = self.protocol

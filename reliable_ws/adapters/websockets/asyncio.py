@@ -157,10 +157,8 @@ class _Direct(FrameReader):
         """Take what is left, because the end has come."""
         rest, self._rest = self._rest, None
         if rest is not None:
-            data, at = bytes(rest), 0
-            take = self.take_frame if self.takes_frames else self._take_slice
-            while at < len(data):
-                at = take(data, at)
+            take = self.take_frames if self.takes_frames else self.pass_on
+            take(bytes(rest))
 
     def _reads(self, *, on: bool) -> None:
         """Read, or do not; a transport that is closing may raise, and reads nothing."""
@@ -318,8 +316,11 @@ class WebSocketsTransport:
         if self._gone or self._ws.state is not OPEN:
             raise self._closed()
         try:
-            between_fragments = getattr(self._protocol, "expect_continuation_frame", True)
-            if self._pushing and self._ws.takes_frames and not between_fragments:
+            if (
+                self._pushing
+                and self._ws.takes_frames
+                and not self._protocol.expect_continuation_frame
+            ):
                 self._ws.write(data)
                 await self._ws.drain()
             else:

@@ -129,6 +129,14 @@ class FrameReader(Pushing):
         self.takes_frames = True
         return True
 
+    def take_frames(self, data: bytes) -> None:
+        """Take every frame of what has arrived, and what has come of the last one."""
+        if self.header:
+            data, self.header = self.header + data, b""
+        at, end, take = 0, len(data), self.take_frame
+        while at < end:
+            at = take(data, at)
+
     def take_frame(self, data: bytes, at: int) -> int:
         """Take what ``data`` has of one frame, from ``at`` on; return where the next one begins."""
         end = len(data)

@@ -97,11 +97,7 @@ class _Threaded(FrameReader):
             self.pass_on(data)
             return
         self.hand = self.protocol.events.append
-        if self.header:
-            data, self.header = self.header + data, b""
-        at, end, take = 0, len(data), self.take_frame
-        while at < end:
-            at = take(data, at)
+        self.take_frames(data)
         self.hand = None  # else what it took stays until more arrives
 
     def pass_on(self, data: bytes) -> None:
