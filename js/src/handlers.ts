@@ -3,7 +3,7 @@
 import { RemoteError } from "./errors.js";
 import type { CallEvent } from "./protocol/events.js";
 import { LONGEST_NAME, LONGEST_WORDS } from "./protocol/frames.js";
-import { clipped } from "./protocol/pack.js";
+import { clipped } from "./protocol/utf8.js";
 import { openPayload } from "./protocol/payload.js";
 import type { Session } from "./protocol/session.js";
 

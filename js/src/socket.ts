@@ -9,7 +9,7 @@
  */
 
 import { SUBPROTOCOL } from "./protocol/frames.js";
-import { clipped } from "./protocol/pack.js";
+import { clipped } from "./protocol/utf8.js";
 
 /** Bytes that may lie in `bufferedAmount`. */
 const MOST_BUFFERED = 1024 * 1024;

@@ -17,7 +17,7 @@ import type { IncomingCalls } from "./calls/incoming.js";
 import type { OutgoingCalls } from "./calls/outgoing.js";
 import type { CallQueue } from "./calls/queue.js";
 import type { CallEvent } from "./events.js";
-import type { Finish, Limits } from "./frames.js";
+import type { Finish, Limits, Range } from "./frames.js";
 import type { Inbox } from "./inbox.js";
 import type { Link } from "./link.js";
 import type { Outbox } from "./outbox.js";
@@ -316,3 +316,6 @@ export function gatherFacts(identity: Identity, ledgers: Ledgers) {
     },
   };
 }
+
+/** What `facts` of a store are. */
+export type StoredFacts = ReturnType<typeof gatherFacts> & { ahead: Range[] };

@@ -1,7 +1,7 @@
 /** One field of a frame: whether it has the right type and range (FRAME-5, FRAME-8). */
 
 import { MAX_NUMBER, Packed } from "./frames.js";
-import { clipped, utf8Length } from "./pack.js";
+import { clipped, utf8Length } from "./utf8.js";
 
 /** Says whether a field is good. */
 export type Check = (value: unknown) => boolean;

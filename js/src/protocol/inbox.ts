@@ -28,9 +28,9 @@ import {
   type Payload,
   type Range,
 } from "./frames.js";
-import { decodeText } from "./pack.js";
 import { Fifo } from "./fifo.js";
 import type { Receiving } from "./state.js";
+import { decodeText } from "./utf8.js";
 
 /** Bytes that an envelope may add to the messages in it (WINDOW-7). */
 const ENVELOPE_BYTES = 64;

@@ -7,7 +7,7 @@
 
 import { NotSerializable, PayloadError } from "./errors.js";
 import { OVERHEAD, Packed, type Payload } from "./frames.js";
-import { utf8Length } from "./pack.js";
+import { utf8Length } from "./utf8.js";
 
 /**
  * How values that are neither strings nor `Uint8Array`s become bytes, and back.

@@ -24,7 +24,7 @@ import { CallQueue, isBehindFinish } from "./calls/queue.js";
 import { CODEC_NAME, decode } from "./codec.js";
 import { type Config, DEFAULTS, limitsOf } from "./config.js";
 import { Cursor } from "./cursor.js";
-import { Durable, type Identity } from "./durable.js";
+import { Durable, type Identity, type StoredFacts } from "./durable.js";
 import {
   ConnectionClosed,
   ProtocolViolation,
@@ -70,7 +70,6 @@ import { ACCEPTED, Link } from "./link.js";
 import { Outbox } from "./outbox.js";
 import { NO_CODEC, type PayloadCodec, seal, weightOf } from "./payload.js";
 import type { End, Ending, Outcome, Report } from "./report.js";
-import type { StoredFacts } from "./snapshot.js";
 import type { Change } from "./stored.js";
 import { NO_CONTACT, Timers } from "./timers.js";
 

@@ -1,16 +1,13 @@
 /** A session out of what a store has kept of it (RESUME-7, CALL-12). */
 
 import type { Config } from "./config.js";
-import type { gatherFacts } from "./durable.js";
-import type { Payload, Range } from "./frames.js";
+import type { StoredFacts } from "./durable.js";
+import type { Payload } from "./frames.js";
 import { unpack, unpackAll } from "./pack.js";
 import type { PayloadCodec } from "./payload.js";
 import type { Ending } from "./report.js";
 import { type CallEntries, Session } from "./session.js";
 import type { Stored } from "./stored.js";
-
-/** What `facts` of a store are. */
-export type StoredFacts = ReturnType<typeof gatherFacts> & { ahead: Range[] };
 
 /** What a store has of one session. */
 export class StoredSession {

@@ -23,8 +23,8 @@ import {
   REQUEST,
   VOID,
 } from "../frames.js";
-import { clipped, utf8Length } from "../pack.js";
 import { weightOf } from "../payload.js";
+import { clipped, utf8Length } from "../utf8.js";
 import { Pieces, whole } from "./fragments.js";
 import type { OutgoingCalls } from "./outgoing.js";
 import { type CallQueue, REQUESTS_WINDOW } from "./queue.js";

@@ -7,10 +7,17 @@
  */
 
 import { NumbersExhausted, violation } from "../errors.js";
-import { CANCEL, type Entry, type Limits, LONGEST_NAME, REQUEST, VOID } from "../frames.js";
-import { utf8Length } from "../pack.js";
+import {
+  CANCEL,
+  type Entry,
+  type Limits,
+  LONGEST_NAME,
+  type Payload,
+  REQUEST,
+  VOID,
+} from "../frames.js";
 import { weightOf } from "../payload.js";
-import type { Payload } from "../frames.js";
+import { utf8Length } from "../utf8.js";
 import { Streams } from "./flow.js";
 import {
   type CallQueue,
