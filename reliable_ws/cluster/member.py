@@ -24,6 +24,7 @@ from .log import MISSING, Copy, LogPort
 from .records import Found, State, pack_final, pack_who, run_field, tombstone_of
 from .relay import NotReachable, PipedRelay
 from .routing import Claim, Decision, Here, PassOn, Refusal, Remember, route
+from .spread import Spread
 from .ticket import Ticket
 from .view import describe
 
@@ -34,9 +35,6 @@ LEAST_LIFE = 3600.0
 
 LONGEST_QUEUE = 100_000
 """Ends of sessions that wait for an engine that is away."""
-
-FIRST_RETRY = 0.2
-"""Seconds after which the first peer of a session that moves comes again."""
 
 AWAY_RETRY = 1.0
 """Seconds after which the first peer of a session that waits for the engine comes again."""
@@ -226,7 +224,7 @@ class Member:
             )
             self.relays.add(relay)
             if self._is_going:  # since a moment ago: the others have been asked already
-                relay.leave(GOING, FIRST_RETRY)
+                relay.leave(GOING, Spread(0.0, 1))
             return relay
         await self._settle_here(arrival, hello, decision, found)
         return None
@@ -393,9 +391,7 @@ class Member:
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
         self._is_going = self._cluster.is_leaving = True
-        peers = len(self.relays) + len(served)
-        first = len(self.relays)
-        self._leave_relays(within / max(1, peers))
+        spread = self._leave_relays(within, len(served))
         if self.port is not None:
             for one in served:
                 if one.store is not None:
@@ -407,11 +403,11 @@ class Member:
             async with asyncio.timeout_at(by):
                 for at in range(0, len(served), CHUNK):
                     entries: list[Entry] = []
-                    for place, one in enumerate(served[at : at + CHUNK], first + at):
+                    for one in served[at : at + CHUNK]:
                         if not one.session.ended:
                             entries.append(self._parked(one))
-                            retry = FIRST_RETRY + within * place / peers
-                            one.dispatch(one.session.move(loop.time(), MOVING, retry))
+                            now = loop.time()
+                            one.dispatch(one.session.move(now, MOVING, spread.retry(now)))
                     await self._cluster.insist(
                         lambda: self._cluster.engine.restate(entries)  # noqa: B023
                     )
@@ -424,10 +420,15 @@ class Member:
             )
         self._cluster.moved += done
 
-    def _leave_relays(self, every: float) -> None:
-        """Ask the clients of sessions that others have to come again, one after the other."""
-        for place, relay in enumerate(self.relays):
-            relay.leave(GOING, FIRST_RETRY + every * place)
+    def _leave_relays(self, within: float, more: int = 0) -> Spread:
+        """Ask the clients of sessions that others have to come again, one after the other.
+
+        They are spread over ``within`` seconds, together with so many more.
+        """
+        spread = Spread(within, len(self.relays) + more)
+        for relay in self.relays:
+            relay.leave(GOING, spread)
+        return spread
 
     def _parked(self, one: Served) -> Entry:
         """Return all of a session, for whoever is asked for it."""
@@ -451,7 +452,7 @@ class Member:
         if self._left:
             return
         self._left = self._is_going = True
-        self._leave_relays(within / max(1, len(self.relays)))
+        self._leave_relays(within)
         await asyncio.gather(*map(PipedRelay.ended, self.relays))
         tasks = self._forgetting | ({self._writing} if self._writing is not None else set())
         if tasks:  # ends are told if that takes no longer than one step

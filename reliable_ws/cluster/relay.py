@@ -30,6 +30,7 @@ from reliable_ws.protocol.frames import Code, Refuse
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import Transport, TransportClosed
 
+from .spread import Spread
 from .ticket import BadTicket, Ticket, read_ticket
 from .view import show
 
@@ -156,7 +157,9 @@ class PipedRelay:
     def __init__(self, inner: Transport, on_end: Callable[[PipedRelay], None]) -> None:
         self._inner = inner
         self._on_end = on_end
-        self._leaving: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._leaving: asyncio.Future[tuple[str, Spread]] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._ended = asyncio.Event()
 
     async def carry(self, transport: Transport) -> None:
@@ -174,28 +177,29 @@ class PipedRelay:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             if self._leaving.done():
-                await _say_last(transport, self._leaving.result())
+                await _ask_again(transport, *self._leaving.result())
             inner.abort()
             transport.abort()
             self._ended.set()
             self._on_end(self)
 
-    def leave(self, reason: str, retry: float) -> None:
-        """Ask the client to come again after so many seconds.
+    def leave(self, reason: str, spread: Spread) -> None:
+        """Ask the client to come again, at a moment of its own.
 
         It reaches another node then, and the owner has noticed nothing but the loss of a WebSocket.
         """
         if not self._leaving.done():
-            refuse = Refuse(Code.AWAY, reason, int(retry * 1000), None)
-            self._leaving.set_result(encode([refuse]))
+            self._leaving.set_result((reason, spread))
 
     async def ended(self) -> None:
         """Return when both WebSockets are gone: once it was to leave, soon."""
         await self._ended.wait()
 
 
-async def _say_last(transport: Transport, data: bytes) -> None:
-    """Say one thing more on a WebSocket, and close it; a peer that does not listen is left."""
+async def _ask_again(transport: Transport, reason: str, spread: Spread) -> None:
+    """Ask a client to come again, and close; one that does not listen is left."""
+    retry = spread.retry(asyncio.get_running_loop().time())
+    data = encode([Refuse(Code.AWAY, reason, int(retry * 1000), None)])
     with suppress(TransportClosed, TimeoutError):
         async with asyncio.timeout(LAST_WORD):
             await transport.send(data)

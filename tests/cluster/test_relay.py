@@ -15,6 +15,9 @@ import redis
 import reliable_ws
 from reliable_ws import Cluster, DeliveryError, Outcome, ServerBusy, SessionLost
 from reliable_ws.cluster import relay
+from reliable_ws.cluster.spread import Spread
+from reliable_ws.protocol.codec import decode
+from reliable_ws.protocol.frames import Refuse
 from tests.support.ports import HOST
 
 from .local_nodes import CONFIG, SHORT, LocalNodes, echo, nodes
@@ -344,12 +347,26 @@ async def test_a_client_that_does_not_listen_keeps_no_node_from_leaving(
     piped = relay.PipedRelay(inner, ended.append)
     carrying = asyncio.create_task(piped.carry(client))
     async with asyncio.timeout(5):
-        piped.leave("going", 1.0)
+        piped.leave("going", Spread(0.0, 1))
         await piped.ended()
         await carrying
     assert ended == [piped]
     assert client.is_gone
     assert inner.is_gone
+
+
+async def test_a_client_is_given_its_moment_when_it_is_told() -> None:
+    """REFUSE-7: others are told meanwhile, and it is not to come together with them."""
+    client, spread = Deaf(), Spread(100.0, 2)
+    piped = relay.PipedRelay(Deaf(), lambda _piped: None)
+    piped.leave("going", spread)
+    spread.retry(asyncio.get_running_loop().time())  # another one, which is told sooner
+    carrying = asyncio.create_task(piped.carry(client))
+    await client.is_asked.wait()
+    (refuse,) = decode(client.asked, 1000)
+    assert isinstance(refuse, Refuse)
+    assert 10_000 < refuse.retry_ms <= 50_200
+    carrying.cancel()
 
 
 class Deaf:
@@ -358,10 +375,16 @@ class Deaf:
     websocket = role = max_frame = None
     is_gone = False
 
+    def __init__(self) -> None:
+        self.asked = b""
+        self.is_asked = asyncio.Event()
+
     async def recv(self) -> bytes:
         return await asyncio.get_running_loop().create_future()
 
     async def send(self, data: bytes) -> None:
+        self.asked = data
+        self.is_asked.set()
         await asyncio.Event().wait()
 
     def send_now(self, data: bytes) -> bool:
