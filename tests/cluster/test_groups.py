@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -455,8 +455,25 @@ async def test_a_report_that_finds_a_full_box_is_told_again(
         assert [(r.identity, r.fate) for r in outcomes] == [("m1", fate)]
 
 
-async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) -> None:
-    """The engine was emptied, and the publisher is the first one that has a box again."""
+class Question(NamedTuple):
+    """What a publisher has to ask another node, since it has not heard the outcome."""
+
+    publisher: Cluster
+    other: Cluster
+    "It has the member."
+    boxes: list[bytes]
+    "Of both, in the engine."
+    client: reliable_ws.Connection
+
+    async def raise_it(self) -> None:
+        """Let the member take the publication while its outcome reaches nobody."""
+        assert await self.client.recv(timeout=5) == "news"
+        await until(lambda: has_told(self.other))
+
+
+@contextlib.asynccontextmanager
+async def question(engine: RedisServer) -> AsyncIterator[Question]:
+    """The block loses the outcome, and the question too: it has to be answered all the same."""
     async with room(engine, count=2) as here:
         client = await here.enter(1, "m1")
         publisher, other = here.local.clusters
@@ -464,37 +481,33 @@ async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) 
         await named(publication)
         boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
         async with without(other, "_look"):  # it makes a new box
-            with engine.client as redis:
-                async with without(publisher, "_look"):
-                    redis.delete(*boxes)
-                    assert await client.recv(timeout=5) == "news"
-                    await until(lambda: has_told(other))
-                await until(lambda: redis.exists(boxes[0]))
-                await until(lambda: publisher._groups._unasked)
+            yield Question(publisher, other, boxes, client)
             assert not publication.done
         assert [r.fate for r in await publication.wait(10)] == [Fate.CONFIRMED]
+
+
+async def test_a_question_that_finds_no_box_is_asked_again(engine: RedisServer) -> None:
+    """The engine was emptied, and the publisher is the first one that has a box again."""
+    async with question(engine) as one:
+        with engine.client as redis:
+            async with without(one.publisher, "_look"):
+                redis.delete(*one.boxes)
+                await one.raise_it()
+            await until(lambda: redis.exists(one.boxes[0]))
+            await until(lambda: one.publisher._groups._unasked)
 
 
 async def test_a_question_that_is_lost_with_a_box_is_answered_all_the_same(
     engine: RedisServer,
 ) -> None:
-    async with room(engine, count=2) as here:
-        client = await here.enter(1, "m1")
-        publisher, other = here.local.clusters
-        publication = here.groups[0].publish("news")
-        await named(publication)
-        boxes = [b"reliable-ws:box:" + node.id for node in (publisher, other)]
-        async with without(other, "_look"), without(other, "_read"):
-            with engine.client as redis:
-                async with without(publisher, "_look"):
-                    redis.delete(boxes[0])
-                    assert await client.recv(timeout=5) == "news"
-                    await until(lambda: has_told(other))
-                before = redis.xlen(boxes[1])
-                await until(lambda: redis.xlen(boxes[1]) > before)  # the question
-                redis.delete(boxes[1])
-            assert not publication.done
-        assert [r.fate for r in await publication.wait(10)] == [Fate.CONFIRMED]
+    async with question(engine) as one, without(one.other, "_read"):
+        with engine.client as redis:
+            async with without(one.publisher, "_look"):
+                redis.delete(one.boxes[0])
+                await one.raise_it()
+            before = redis.xlen(one.boxes[1])
+            await until(lambda: redis.xlen(one.boxes[1]) > before)  # the question
+            redis.delete(one.boxes[1])
 
 
 @pytest.mark.parametrize("level", ["park", "log"])
