@@ -11,6 +11,7 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -34,6 +35,16 @@ class Told(NamedTuple):
     "The same on this machine's monotonic clock."
 
 
+class Account(NamedTuple):
+    """What a client was told."""
+
+    session: str
+    confirmed: dict[str, float]
+    "Each message of which it was told that it is confirmed, and when."
+    got: list[str]
+    report: Report | None
+
+
 class Client:
     """One session: it sends, ends its handler at last, and reads to the end."""
 
@@ -52,7 +63,6 @@ class Client:
         self.session = ""
         self.sent = 0
         self.confirmed: dict[str, float] = {}
-        "Each message of which it was told that it is confirmed, and when."
         self.got: list[str] = []
         self.report: Report | None = None
         self.ends: Counter[str] = Counter()
@@ -60,6 +70,11 @@ class Client:
         self.told: list[Told] = []
         "When it was told to come again."
         self._conn: reliable_ws.Connection | None = None
+
+    @property
+    def account(self) -> Account:
+        """What it was told until now."""
+        return Account(self.session, self.confirmed, self.got, self.report)
 
     @property
     def is_open(self) -> bool:
@@ -175,6 +190,11 @@ class Load:
             if task.done():
                 task.result()
 
+    @property
+    def accounts(self) -> list[Account]:
+        """What the clients were told."""
+        return [client.account for client in self.clients]
+
     async def finish(self) -> None:
         """Let all of them come to their end."""
         self._stop.set()
@@ -214,7 +234,7 @@ class Notes:
         return sum(map(len, self.taken.values()))
 
 
-def check(nodes: list[Node], clients: list[Client]) -> Notes:
+def check(nodes: list[Node], clients: Iterable[Account]) -> Notes:
     """Compare: nothing is lost, nothing is doubled without a flag, and every report is true."""
     notes = Notes(nodes)
     for client in clients:
@@ -224,7 +244,7 @@ def check(nodes: list[Node], clients: list[Client]) -> Notes:
     return notes
 
 
-def _check_what_was_taken(client: Client, notes: Notes) -> None:
+def _check_what_was_taken(client: Account, notes: Notes) -> None:
     session = client.session
     takes = notes.taken.get(session, [])
     missing = set(client.confirmed) - {take.message for take in takes}
@@ -236,7 +256,7 @@ def _check_what_was_taken(client: Client, notes: Notes) -> None:
     assert not late, f"{session}: taken again after it was told that they are confirmed: {late}"
 
 
-def _check_answers(client: Client, notes: Notes) -> None:
+def _check_answers(client: Account, notes: Notes) -> None:
     session = client.session
     got = Counter(client.got)
     lost = set(notes.sent.get(session, [])) - set(got)
@@ -247,7 +267,7 @@ def _check_answers(client: Client, notes: Notes) -> None:
     assert not untrue, f"{session}: told as confirmed, and never taken: {sorted(untrue)}"
 
 
-def _check_report(client: Client, notes: Notes) -> None:
+def _check_report(client: Account, notes: Notes) -> None:
     session, report = client.session, client.report
     assert report is not None, session
     assert report.ending is not None, session

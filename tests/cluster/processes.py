@@ -54,7 +54,8 @@ class Node:
         """Return when it has started, and takes connections."""
         by = time.monotonic() + 30
         assert self.process is not None
-        while f"ready {self.process.pid}" not in self.read():
+        ready = f"ready {self.process.pid}\n".encode()
+        while not (self.notes.exists() and ready in self.notes.read_bytes()):
             assert time.monotonic() < by, f"{self.name} does not start"
             await asyncio.sleep(0.02)
         while True:

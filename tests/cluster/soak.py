@@ -78,7 +78,7 @@ async def soak(seconds: float, seed: int, clients: int) -> None:
                 await faults.go_on(seconds, step, done)
                 load.look()
                 await load.finish()
-                notes = check(nodes, load.clients)
+                notes = check(nodes, load.accounts)
         finally:
             engine.stop()
     print(dict(done))

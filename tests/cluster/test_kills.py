@@ -31,4 +31,4 @@ async def test_a_node_that_dies_at_a_step_of_the_engine_loses_nothing(
             await node.ready()
         await load.go_on(101)
         await load.finish()
-        assert check(ring, load.clients).count > 100
+        assert check(ring, load.accounts).count > 100

@@ -207,7 +207,7 @@ async def test_every_node_is_restarted_and_nothing_is_lost_or_doubled(
             await node.ready()
         await load.go_on(50)
         await load.finish()
-        check(ring, load.clients)
+        check(ring, load.accounts)
         begins = [line for node in ring for line in node.read() if line.startswith("begin")]
         assert len(begins) > 12  # handlers have started anew
 
