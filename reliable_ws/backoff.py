@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_BACKOFF", "Backoff"]
+__all__ = ["DEFAULT_BACKOFF", "Backoff", "heeded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,22 @@ class Backoff:
         """Return the seconds to wait before ``attempt``, which counts from 0.
 
         ``chance`` is a random number, at least 0 and below 1. ``asked`` is the wait in seconds that
-        the peer asked for. It is honoured up to ``longest``.
+        the peer asked for. It is honoured up to ``longest``; of more, a random part from half of
+        ``longest`` on.
         """
         limit = min(self.longest, self.initial * self.factor ** min(attempt, 64))
-        return min(self.longest, asked or 0.0) + chance * limit
+        return heeded(asked, self.longest, chance) + chance * limit
+
+
+def heeded(asked: float | None, most: float, chance: float) -> float:
+    """Return the seconds to wait because a peer has asked for so many.
+
+    A peer that asks many to come at moments of their own does not get all of those together at
+    ``most`` that it has asked to come later.
+    """
+    if asked is None or asked <= most:
+        return asked or 0.0
+    return most * (1.0 + chance) / 2
 
 
 DEFAULT_BACKOFF = Backoff()

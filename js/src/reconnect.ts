@@ -173,8 +173,10 @@ export class Reconnect {
   #plan(now: number, chance: number, retryAfter: number): void {
     const { initial, factor, longest } = this.#backoff;
     const left = this.#left(now);
-    // Wait as long as the server asks, if the session lives on for long enough.
-    const asked = Math.min(retryAfter, Math.max(longest, LONGEST_ASKED), left / 2);
+    // Wait as long as the server asks, if the session lives on for long enough. Those who were asked
+    // to come later do not come together.
+    const most = Math.min(Math.max(longest, LONGEST_ASKED), left / 2);
+    const asked = retryAfter <= most ? retryAfter : (most * (1 + chance)) / 2;
     // Bound the limit and not the pause: what is random stays so.
     const grown = Math.min(longest, initial * factor ** Math.min(this.#attempt, 64));
     this.#due = now + asked + chance * Math.min(grown, Math.max(left * SHARE, SHORTEST_PAUSE));

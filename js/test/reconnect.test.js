@@ -66,13 +66,17 @@ test("a WebSocket that carried something new begins anew, and one that lasted", 
 });
 
 test("the server may ask for a longer pause, within bounds (REFUSE-4)", () => {
-  for (const [asked, left, pause] of [
-    [7000, 120_000, 7000],
-    [90_000, 120_000, 30_000],
-    [7000, 6000, 3000],
+  const backoff = { initial: 0, factor: 1, longest: 0, stable: 1000 };
+  for (const [asked, left, chance, pause] of [
+    [7000, 120_000, 0.5, 7000],
+    [30_000, 120_000, 0.5, 30_000],
+    // Who is asked to wait for longer comes in the second half of the bound, and not with all others.
+    [90_000, 120_000, 0, 15_000],
+    [90_000, 120_000, 0.5, 22_500],
+    [7000, 6000, 0.5, 2250],
   ]) {
-    const reconnect = new Reconnect(session({ deadline: left, peerDeadline: left }));
-    reconnect.lost(0, 0, asked);
+    const reconnect = new Reconnect(session({ deadline: left, peerDeadline: left }), backoff);
+    reconnect.lost(0, chance, asked);
     assert.equal(reconnect.due(0), pause);
   }
 });

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import gt
 
-from reliable_ws.backoff import Backoff
+from reliable_ws.backoff import Backoff, heeded
 from reliable_ws.protocol.errors import NotReliablePeer, ReliableWSError, ServerBusy, closed
 from reliable_ws.protocol.frames import Code
 from reliable_ws.protocol.report import End, Ending
@@ -171,7 +171,7 @@ class Reconnect:
         backoff = self._backoff
         left = self._left(now)
         # Wait as long as the peer asks, if the session lives on for long enough.
-        asked = min(retry_after or 0.0, backoff.longest, left / 2)
+        asked = heeded(retry_after, min(backoff.longest, left / 2), chance)
         # Bound the limit and not the delay: what is random stays so.
         limit = min(backoff.delay(self._attempt, 1.0), max(left * SHARE, SHORTEST_PAUSE))
         self._due = now + asked + chance * limit

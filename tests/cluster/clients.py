@@ -22,7 +22,7 @@ from .audit import Account, Client, Told
 
 CONFIG = Config(open_timeout=30)
 
-OPENED = 50
+OPENED = 10
 """Clients of one process that open their session at the same time."""
 
 GROUPS = 40

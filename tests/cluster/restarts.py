@@ -93,7 +93,7 @@ async def roll(count: int, processes: int, within: float, pause: float) -> None:
     """Restart every node in turn, and print what came of it."""
     with tempfile.TemporaryDirectory() as name:
         engine = RedisServer(Path(name))
-        options = {"within": within, "drain": within, "lease": 10.0, "direct": True}
+        options = {"within": within, "drain": within, "lease": 30.0, "direct": True}
         clients = None
         try:
             async with running(Path(name), engine, "park", **options) as (nodes, balancer):

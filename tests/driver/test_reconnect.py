@@ -190,10 +190,24 @@ def test_what_the_peer_asks_for_is_heeded_while_the_session_lives():
     dialing.opened(0)
     dialing.lost(0, 0.0, 7)
     assert dialing.pause(0) == 7
-    dialing.lost(0, 0.0, 1000)
+    dialing.lost(0, 0.0, 8)
     assert dialing.pause(0) == 8  # Backoff.longest
-    dialing.lost(14, 0.0, 7)
-    assert dialing.pause(14) == 3
+
+
+@pytest.mark.parametrize(("now", "most"), [(0, 8), (14, 3)])
+def test_who_is_asked_to_wait_for_too_long_comes_at_a_random_moment(now, most):
+    """Others were asked to come at other moments: together they would be too many.
+
+    What is too long: above Backoff.longest, or above half of the time that the session has left.
+    """
+    chances = [number / 10 for number in range(10)]
+    pauses = []
+    for chance in chances:
+        dialing = Reconnect(session(session_ttl=20), Backoff(initial=0, longest=8, stable=10))
+        dialing.opened(0)
+        dialing.lost(now, chance, 1000)
+        pauses.append(dialing.pause(now))
+    assert pauses == pytest.approx([most / 2 * (1 + chance) for chance in chances])
 
 
 # ------------------------------------------------------------------ a close
@@ -249,7 +263,7 @@ def test_an_attempt_that_failed_may_say_when_to_come_again():
     dialing.failed(0, 0.0, 5)
     assert dialing.pause(0) == 5
     dialing.failed(0, 0.0, 500)
-    assert dialing.pause(0) == BACKOFF.longest
+    assert dialing.pause(0) == BACKOFF.longest / 2
 
 
 def test_an_attempt_may_begin_at_once():
