@@ -75,10 +75,13 @@ _HEADS: dict[type[Frame], tuple[Any, ...]] = {kind: (number,) for kind, number i
 def encode(frames: Sequence[Frame]) -> bytes:
     """Return one WebSocket message that carries these frames (FRAME-1)."""
     last = frames[-1]
-    if type(last) is Messages and len(last.payloads) == 1:
-        payload = last.payloads[0]
-        if type(payload) is bytes and len(payload) >= RAW:
-            return _join(frames, last.first, payload)
+    if type(last) is Messages:
+        if len(last.payloads) == 1:
+            payload = last.payloads[0]
+            if type(payload) is bytes and len(payload) >= RAW:
+                return _join(frames, (last.first,), b"\x91", payload)
+    elif type(last) is Part and len(last.data) >= RAW:
+        return _join(frames, last[:-1], b"", last.data)
     items: list[Any] = []
     for frame in frames:  # a loop and no comprehension: that is a call of its own until Python 3.12
         kind = type(frame)
@@ -93,12 +96,20 @@ def encode(frames: Sequence[Frame]) -> bytes:
     return data
 
 
-def _join(frames: Sequence[Frame], first: int, payload: bytes) -> bytes:
-    """Encode frames that end with one large payload, copying it once."""
-    pieces = [_PACKER.pack_array_header(len(frames))]
+def _join(
+    frames: Sequence[Frame], fields: tuple[int, ...], within: bytes, payload: bytes | memoryview
+) -> bytes:
+    """Encode frames that end with one large payload, copying it once.
+
+    ``fields``: of the last frame, those before it. ``within``: the header of the array that the
+    payload is in, if it is in one.
+    """
+    items = [TYPES[type(frames[-1])], *fields]
+    pieces: list[bytes | memoryview] = [_PACKER.pack_array_header(len(frames))]
     pieces += [encode([frame])[1:] for frame in frames[:-1]]
-    pieces.append(b"\x93" + _PACKER.pack(TYPES[Messages]) + _PACKER.pack(first))
-    pieces.append(b"\x91\xc6" + struct.pack(">I", len(payload)))
+    pieces.append(_PACKER.pack_array_header(len(items) + 1))
+    pieces += map(_PACKER.pack, items)
+    pieces.append(within + b"\xc6" + struct.pack(">I", len(payload)))
     pieces.append(payload)
     return b"".join(pieces)
 

@@ -132,7 +132,7 @@ class Cursor:
             self._large = _content(self.outbox.payload(number))
         content, kind = self._large
         offset = self.offset
-        data = content[offset : offset + length]
+        data = memoryview(content)[offset : offset + length]  # no copy
         self.offset = offset + len(data)
         if self.offset >= len(content):
             self.number, self.offset, self._large = number + 1, 0, None

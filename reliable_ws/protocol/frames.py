@@ -164,7 +164,7 @@ class Part(NamedTuple):
     offset: int
     total: int
     kind: int
-    data: bytes
+    data: bytes | memoryview  # the latter only where it is cut (Cursor)
 
 
 class Finish(NamedTuple):

@@ -38,7 +38,7 @@ from .frames import (
     Range,
 )
 from .state import RECEIVING, Receiving, Trigger
-from .unused import UNUSED
+from .unused import UNUSED, UNUSED_LIST
 
 __all__ = ["MESSAGE_WEIGHT", "Inbox"]
 
@@ -53,6 +53,9 @@ NONE_APPLIED: frozenset[int] = frozenset()
 SHORT_MESSAGE = 128
 """Bytes of a message below which it is not looked at whether its text takes more memory."""
 
+SHORT_PIECE = 4096
+"""Bytes of a message in parts below which the next part is joined to them at once."""
+
 ENVELOPE_BYTES = 64
 """Bytes that an envelope may add to the messages in it (WINDOW-7)."""
 
@@ -64,9 +67,9 @@ class Inbox:
         "_ahead",
         "_extra",
         "_held",
-        "_partial",
         "_partial_kind",
         "_partial_total",
+        "_pieces",
         "_sizes",
         "_unmarked",
         "_wide",
@@ -82,6 +85,7 @@ class Inbox:
         "max_message",
         "max_messages",
         "out_of_order",
+        "partial",
         "queue",
         "received",
         "redelivered_upto",
@@ -132,7 +136,9 @@ class Inbox:
         self._extra = 0  # all of these
         # Handed over above `confirmed` -> whether confirmed; the numbers ascend.
         self._ahead: dict[int, bool] = UNUSED
-        self._partial: bytearray | None = None  # what is held of the next message
+        self.partial = 0
+        "Bytes held of message ``received + 1``: it comes in parts (PART-4)."
+        self._pieces: list[bytes] = UNUSED_LIST  # these bytes
         self._partial_total = 0
         self._partial_kind = 0
 
@@ -167,11 +173,6 @@ class Inbox:
         return self._held + MESSAGE_WEIGHT * messages + self._extra
 
     @property
-    def partial(self) -> int:
-        """Bytes held of message ``received + 1`` (PART-4)."""
-        return 0 if self._partial is None else len(self._partial)
-
-    @property
     def tellable(self) -> int:
         """The part of ``confirmed`` that the peer may be told (STORE-3)."""
         confirmed, stored = self.confirmed, self.stored_confirmed
@@ -191,7 +192,7 @@ class Inbox:
         last = first + len(payloads) - 1
         if last - self.confirmed > self.max_messages:  # WINDOW-4
             raise Violation(Code.VIOLATION, "more messages than the window")
-        if self._partial is not None:  # PART-8
+        if self.partial:  # PART-8
             raise Violation(Code.VIOLATION, "a message inside another")
         if self.confirmed != self.received:
             self._check_held(size)
@@ -215,23 +216,27 @@ class Inbox:
             raise Violation(Code.VIOLATION, "a message above the announced limit")
         if part.offset != self.partial:  # PART-1
             raise Violation(Code.VIOLATION, "a part out of place")
-        held = self._partial
-        if held is None:
+        if not self.partial:
             if part.number - self.confirmed > self.max_messages:
                 raise Violation(Code.VIOLATION, "more messages than the window")
             self._check_held(part.total)  # whole, from its first part on (WINDOW-8)
-            held = self._partial = bytearray()
+            self._pieces = []
             self._partial_total, self._partial_kind = part.total, part.kind
         elif (part.total, part.kind) != (self._partial_total, self._partial_kind):
             raise Violation(Code.VIOLATION, "parts of different messages under one number")
-        held += part.data
-        if len(held) < part.total:
+        data, pieces = bytes(part.data), self._pieces  # bytes that were decoded are not copied
+        if pieces and len(pieces[-1]) < SHORT_PIECE:
+            pieces[-1] += data  # a piece by itself takes memory, too
+        else:
+            pieces.append(data)
+        self.partial += len(data)
+        if self.partial < part.total:
             return False
         if self.queue is NO_QUEUE:
             self.queue = deque()
-        payload = _whole(bytes(held), part.kind)
+        payload = _whole(b"".join(self._pieces), part.kind)
         self.queue.append(payload)
-        self._partial = None
+        self.drop_partial()
         self.received = part.number
         self._count_wide(part.number, part.total, [payload])
         self._count(part.number, part.total)
@@ -242,13 +247,14 @@ class Inbox:
     def drop_partial(self) -> int:
         """Drop what is held of a message in parts: the next link brings it from its beginning."""
         partial = self.partial
-        self._partial = None
+        self.partial = 0
+        self._pieces = UNUSED_LIST
         return partial
 
     def arrived_finish(self, finish: Finish) -> None:
         """Take in the peer's Finish (CLOSE-1)."""
         self._expect(finish.number)
-        if self._partial is not None:  # PART-8
+        if self.partial:  # PART-8
             raise Violation(Code.VIOLATION, "Finish inside a message")
         self.received = finish.number
         self.finish = finish
@@ -408,7 +414,7 @@ class Inbox:
         """Hand over nothing more, ever."""
         self.stopped = True
         self.queue.clear()
-        self._partial = None  # so `partial` is 0 (PART-12)
+        self.drop_partial()  # so `partial` is 0 (PART-12)
         self._sizes.clear()
         self._wide.clear()
         self._extra = 0

@@ -160,7 +160,7 @@ ARMED = frozenset(("progress_at", "by"))
 """Deadlines of which only counts whether there is one."""
 
 
-LAZY = frozenset(("_never", "_partial", "_given_up", "answers"))
+LAZY = frozenset(("_never", "_given_up", "answers"))
 """Containers that are made when something is put in."""
 
 SPECIAL = {
@@ -176,6 +176,7 @@ SPECIAL = {
         ),
         "tuple([(k, t[:-1], t.is_kept) for k, t in o._tombstones.items()]), ",
     ),
+    "_pieces": ("o._pieces.copy() if o._pieces else UNUSED_LIST", "b''.join(o._pieces), "),
     "offer": ("copy(o.outbox, memo).offer", ""),
     "take": ("getattr(copy(o.inbox, memo), o.take.__name__)", ""),
     "_greet": ("o._greet and copy(o._greet.__self__, memo)._greeting", "o._greet is None, "),
