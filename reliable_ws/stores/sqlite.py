@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -113,9 +114,9 @@ class SQLiteStore:
         self._survives: Survives = survives
         self._shared = shared
         self._lock = threading.Lock()
-        self._wake = threading.Condition(self._lock)
         self._opening = threading.Lock()
-        self._queue: list[_Item] = []
+        self._queue: SimpleQueue[_Item | None] = SimpleQueue()  # None is the last one
+        self._put_in = self._taken_out = 0  # changes
         self._thread: threading.Thread | None = None
         self._closing = False
         self._failed: StoreFailed | None = None
@@ -171,8 +172,6 @@ class SQLiteStore:
         It may be read in any thread, and asks the file system how large the file is.
         """
         since = self._since
-        with self._lock:
-            waiting = sum(item.count for item in self._queue)
         size = 0
         for path in (self._path, f"{self._path}-wal"):
             with suppress(OSError):
@@ -181,7 +180,7 @@ class SQLiteStore:
             self._commit_seconds.copy(),
             self._changes,
             self._refused,
-            waiting,
+            self._put_in - self._taken_out,
             0.0 if since is None else time.monotonic() - since,
             size,
         )
@@ -212,6 +211,7 @@ class SQLiteStore:
                 return again
             _warn_of_fault()
             answer = _Answer()
+            self._queue = SimpleQueue()
             self._closing = False
             self._failed = self._close_error = None
             self._thread = threading.Thread(
@@ -224,9 +224,7 @@ class SQLiteStore:
                 self._thread.start()
                 stored: list[Stored] = answer.wait()
             except BaseException:
-                with self._lock:
-                    self._closing = True  # Ctrl-C: it may be open
-                    self._wake.notify()
+                self._stop()  # Ctrl-C: it may be open
                 if self._thread.ident is not None:
                     self._thread.join()
                 self._thread = None
@@ -366,8 +364,15 @@ class SQLiteStore:
         with self._lock:
             if self._thread is None or self._closing:
                 raise StoreError(f"{self._path}: the store is not open")
-            self._queue.append(item)
-            self._wake.notify()
+            self._put_in += item.count
+            self._queue.put(item)
+
+    def _stop(self) -> None:
+        """Have the thread end when it has done what is in the queue."""
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._queue.put(None)
 
     def _ask(self, question: Callable[[Ledger], Any]) -> Any:
         answer = _Answer()
@@ -380,9 +385,7 @@ class SQLiteStore:
         thread = self._thread
         if thread is None:
             return
-        with self._lock:
-            self._closing = True
-            self._wake.notify()
+        self._stop()
         if threading.current_thread() is thread:
             return
         thread.join(timeout)
@@ -408,21 +411,18 @@ class SQLiteStore:
             ledger = self._open_ledger()
         except BaseException as exc:  # noqa: BLE001 - it comes out of open()
             opened.fail(exc)
+            error = exc if isinstance(exc, StoreError) else self._failure(exc)
+            while (items := self._next()) is not None:
+                for item in items:
+                    item.answer(error)
+            self._since = None
             return
         self._alive_at, self._uncertain = ledger.alive_at, ledger.uncertain
         self._connection = ledger.connection
         stored, ledger.stored = ledger.stored, []
         opened.give(stored)
         del stored
-        while True:
-            with self._lock:
-                if not self._queue and not self._closing:
-                    self._since = None
-                    self._wake.wait(TICK)
-                items, self._queue = self._queue, []
-                self._since = time.monotonic()
-                if not items and self._closing:
-                    break
+        while (items := self._next()) is not None:
             try:
                 if self._failed is None:
                     self._step(ledger, items)
@@ -438,6 +438,34 @@ class SQLiteStore:
         finally:
             self._since = None
             self._connection = None
+
+    def _next(self) -> list[_Item] | None:
+        """Wait for work, at most :data:`TICK`, and return all there is; ``None``: the store closes.
+
+        Who sends messages one by one waits for this: so it is a queue written in C that wakes the
+        thread, and not a :class:`threading.Condition`.
+        """
+        queue = self._queue
+        items: list[_Item] = []
+        if queue.empty():
+            self._since = None
+        try:
+            item = queue.get(timeout=TICK)
+        except Empty:
+            return items
+        finally:
+            self._since = time.monotonic()
+        if item is None:
+            return None
+        while item is not None:
+            items.append(item)
+            self._taken_out += item.count
+            if queue.empty():
+                return items
+            item = queue.get()
+            if item is None:
+                queue.put(None)  # for the next call
+        return items
 
     def _open_ledger(self) -> Ledger:
         try:
@@ -484,7 +512,7 @@ class SQLiteStore:
         # What can wait, once nobody does.
         ledger.tidy()
         if not items:
-            ledger.give_back(lambda: bool(self._queue) or self._closing)
+            ledger.give_back(lambda: not self._queue.empty())
 
     def _failure(self, exc: BaseException) -> StoreFailed:
         import sqlite3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import signal
 import sqlite3
@@ -550,3 +551,24 @@ def test_ctrl_c_while_it_opens_leaves_it_closed(path, monkeypatch):
         SQLiteStore(path).open()
     monkeypatch.undo()
     made(path)
+
+
+def test_what_is_submitted_while_the_file_is_opened_is_answered_if_that_fails(path, monkeypatch):
+    store = SQLiteStore(path)
+    told = queue.SimpleQueue()
+
+    def connect(name):
+        store.submit([change(1)], told.put)
+        raise StoreError(f"{name}: no")
+
+    monkeypatch.setattr(store, "_connect", connect)
+    with pytest.raises(StoreError, match=": no"):
+        store.open()
+    assert "store.db: no" in str(told.get(timeout=10))
+    with pytest.raises(StoreError, match="not open"):
+        store.submit([change(1)], told.put)
+    monkeypatch.undo()
+    with store:
+        assert store.open() == []
+        keep(store, change(1))
+    assert store.stats.waiting == 0
