@@ -147,6 +147,8 @@ class Case(NamedTuple):
     "Whether both are reliable_ws: the first traces its calls, and samples none."
     echoed: bool = False
     "Whether plain websockets send every message back."
+    stored: bool = False
+    "Whether both ends of reliable_ws have a store."
 
 
 CASES = {
@@ -159,6 +161,7 @@ CASES = {
 }
 
 MORE_CASES = {
+    "durable confirmed send / plain echo": Case(confirmed, echo, 50, 250, echoed=True, stored=True),
     "stream, 4 KiB": Case(stream(4096), plain_stream(4096), 160, 480),
     "stream, 256 KiB": Case(stream(1 << 18), plain_stream(1 << 18), 10, 30),
     "stream, 1 MiB": Case(stream(1 << 20), plain_stream(1 << 20), 5, 15),
@@ -225,8 +228,12 @@ async def do(side: str, name: str, count: int) -> None:
             methods.register(peers.echo)
             traced = case.traced and side == "reliable"
 
+            stores: tuple[Any, ...] = (None, None)
+            if case.stored:
+                stores = tuple(reliable_ws.SQLiteStore(f"{path}.{end}") for end in "ab")
+
             def connect() -> AbstractAsyncContextManager[Any]:
-                return reliable_ws.unix_connect(path)
+                return reliable_ws.unix_connect(path, store=stores[0], name="name")
 
             @contextlib.asynccontextmanager
             async def connect_traced() -> AsyncIterator[Any]:
@@ -234,7 +241,9 @@ async def do(side: str, name: str, count: int) -> None:
                     trace_calls(conn, ratio=0.0)
                     yield conn
 
-            async with reliable_ws.unix_serve(peers.reliable_sink, path, methods=methods) as server:
+            async with reliable_ws.unix_serve(
+                peers.reliable_sink, path, methods=methods, store=stores[1]
+            ) as server:
                 if traced:
                     trace_calls(server, ratio=0.0)
                 await case.reliable(connect_traced if traced else connect, count)
