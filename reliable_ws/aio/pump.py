@@ -29,6 +29,7 @@ from reliable_ws.driver.status import logger, name_of
 from reliable_ws.driver.window_watch import WindowWatch
 from reliable_ws.protocol.deadline import NEVER
 from reliable_ws.protocol.events import Event
+from reliable_ws.protocol.frames import BEYOND
 from reliable_ws.protocol.link import Link
 from reliable_ws.protocol.session import Session
 from reliable_ws.transport import Transport
@@ -288,8 +289,8 @@ class Pump:
             self.give_to_store()
         if link_io is not None:
             link_io.flush()
-            if self.give_to_store is not None:
-                self.give_to_store()  # requests may have been taken back (CALL-12)
+            if self.give_to_store is not None and session.call_queue.taken_back != BEYOND:
+                self.give_to_store()  # requests were taken back (CALL-12)
         # Allow the application another run of messages.
         self.yield_at = outbox.last + MAX_SENDS
         self.flush_at = outbox.total + SEND_AT_ONCE

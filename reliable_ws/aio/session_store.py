@@ -35,7 +35,11 @@ class SessionStore(BaseSessionStore):
     def give(self) -> None:
         """Give the store what changed, unless it works on the change before."""
         driver = self._driver
-        change = driver.session.take_change(driver.now(), self.port.wall())
+        session = driver.session
+        durable = session.durable
+        if durable is None or not durable.is_ready:  # the store works on the change before
+            return
+        change = session.take_change(driver.now(), self.port.wall())
         if change is not None:
             self.port.on_slow.add(self.tell_slow)
             self.port.submit(change, self.answered)
@@ -44,19 +48,25 @@ class SessionStore(BaseSessionStore):
         """Go on with what the store has kept, or with what it could not keep."""
         self.port.on_slow.discard(self.tell_slow)
         driver = self._driver
-        sender, session = driver.sender, driver.session
+        sender, session, pump = driver.sender, driver.session, driver.pump
         sender.has_woken = False
-        super().answered(error)
+        pump.awake, was_awake = True, pump.awake  # what follows from this is written below
+        try:
+            super().answered(error)
+        finally:
+            pump.awake = was_awake
         if self.port.is_alone and (sender.one_by_one or not sender.has_woken):
             if sender.one_by_one:
                 # Who sent the last message waited for the peer: as before, it waits for this one.
                 sender.one_by_one = False
                 session.want(min(session.outbox.stored, session.outbox.messages))
-            driver.pump.flush()
-            return
-        self.give()
-        # At the end of the turn: who has waited for this says first whether it waits for the peer.
-        driver.pump.wake()
+            pump.flush()
+        else:
+            self.give()
+            # At the end of the turn: who has waited for this says first whether it waits for the
+            # peer.
+            pump.wake()
+        driver.changed()
 
     async def keep(self, timeout: float) -> bool:
         """Return when the store has everything; ``False``: it has not after so many seconds."""

@@ -348,6 +348,9 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
             elif (order := REQUEST_HANDLERS.get(kind)) is not None:
                 order(self, event)
                 eventful = asked = True
+            elif kind is Stored:
+                self.sender.stored(event.number)  # type: ignore[union-attr]
+                eventful = True
             else:
                 eventful = is_rare = True
                 events += self._on_rare(event)
@@ -399,8 +402,6 @@ class SessionDriver(Generic[PumpT, SenderT, ReceiverT, ClientT, ServerT]):
                 log_silence(self.name, limit)
             case EndKept():
                 self._on_end_kept()
-            case Stored(number):
-                self.sender.stored(number)
             case Withdrawn(number):
                 self.sender.withdrawn(number)
         return following

@@ -76,7 +76,10 @@ class SessionStore:
         self._is_slow = False  # it was told that the store is
 
     def answered(self, error: ReliableWSError | None) -> None:
-        """Go on with what the store has kept, or with what it could not keep."""
+        """Go on with what the store has kept, or with what it could not keep.
+
+        Call ``changed()`` of the driver when this is written.
+        """
         driver = self._driver
         session, now = driver.session, driver.now()
         self._is_slow = False
@@ -87,7 +90,6 @@ class SessionStore:
             driver.dispatch(session.unkept(now))
         else:
             self.leave(str(error), error)
-        driver.changed()
 
     def tell_slow(self) -> None:
         """Tell, once, that the store has worked on one commit for :data:`STORE_SLOW` seconds."""

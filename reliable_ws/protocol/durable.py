@@ -275,15 +275,17 @@ class Durable:
             confirmed,
             entries,
             queue.acked,
-            tuple(key for key in self.keys.items() if key[1] <= mark.sent),
-            tuple(row for row, number in self.sends if number <= mark.sent),
+            tuple([key for key in self.keys.items() if key[1] <= mark.sent]) if self.keys else (),
+            tuple([row for row, number in self.sends if number <= mark.sent]) if self.sends else (),
             self.inbox.confirmed,
             wall + config.stored_ttl if has_ended else None,
             config.max_tombstones if has_ended else None,
             max(0, confirmed - config.stored_keys),
         )
-        queue.taken_back = BEYOND  # the facts say which requests are open
-        self._change, self._mark = change, mark._replace(taken_back=BEYOND)
+        if queue.taken_back != BEYOND:
+            queue.taken_back = BEYOND  # the facts say which requests are open
+            mark = mark._replace(taken_back=BEYOND)
+        self._change, self._mark = change, mark
         self.lazy_by = NEVER
         return change
 
@@ -315,9 +317,13 @@ class Durable:
         self._entries = mark.calls
         self.queue.stored = min(mark.calls, self.queue.taken_back)
         self._incoming.stored = received
-        self.keys = {key: number for key, number in self.keys.items() if number > sent}
-        self.sends = [send for send in self.sends if send[1] > sent]
-        self.applied = {number for number in self.applied if number > inbox.stored_confirmed}
+        # Mostly there are none.
+        if self.keys:
+            self.keys = {key: number for key, number in self.keys.items() if number > sent}
+        if self.sends:
+            self.sends = [send for send in self.sends if send[1] > sent]
+        if self.applied:
+            self.applied = {number for number in self.applied if number > inbox.stored_confirmed}
         if self.is_full:
             self.is_full = False
             self.outbox.hold_for_store(full=False)
@@ -328,6 +334,8 @@ class Durable:
             self._held.held = False
             self._held = None
         waiting = self._call_events
+        if not waiting:
+            return []
         self._call_events = [(number, event) for number, event in waiting if number > received]
         return [event for number, event in waiting if number <= received]
 
@@ -404,14 +412,15 @@ def gather_facts(identity: Identity, ledgers: Ledgers) -> dict[str, Any]:
 def pack_facts(identity: Identity, ledgers: Ledgers, about: dict[str, Any]) -> bytes:
     """Return the small facts of a session as a store keeps them."""
     outbox, inbox = ledgers.outbox, ledgers.inbox
+    counters = inbox.counters()
     facts = gather_facts(identity, ledgers) | {
         "contact": identity.contact,
         "attached": identity.attached,
         "closing": identity.closing,
         "ended": identity.ended,
         "transmitted": outbox.transmitted,
-        "ahead": () if inbox.stopped else inbox.counters().ranges,
-        "counters": tuple(inbox.counters()),
+        "ahead": () if inbox.stopped else counters.ranges,
+        "counters": tuple(counters),
         "about": about,
     }
     packed: bytes = msgpack.packb(facts)

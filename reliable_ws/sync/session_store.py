@@ -55,6 +55,7 @@ class SessionStore(BaseSessionStore):
         """Go on with what the store has kept, or with what it could not keep."""
         self._since = None
         super().answered(error)
+        self._driver.changed()
 
     def _watch(self, since: float) -> None:
         """Look at it when the store may have worked for long. One timer: most commits are short."""
