@@ -122,7 +122,10 @@ class Connection(Status):
         number = offer(message) or await self._sender.accept(message, timeout)
         if number >= pump.check_at:
             self._sender.check_turn()
-        return Receipt(self._sender, number)
+        receipt = Receipt()  # as `Sender.receipt`, without a call
+        receipt._sender = self._sender
+        receipt._number = number
+        return receipt
 
     def send_nowait(self, message: Any) -> Receipt:
         """Accept one message without waiting for room.
@@ -143,7 +146,7 @@ class Connection(Status):
         number = session.offer(message) or session.send(message)
         if number >= pump.check_at:
             sender.check_turn(yields=False)
-        return sender.receipt_type(sender, number)
+        return sender.receipt(number)
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Wait until every message sent so far is confirmed.

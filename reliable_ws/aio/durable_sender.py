@@ -63,8 +63,6 @@ class DurableSender(Sender):
 
     __slots__ = ("_keys", "_port", "_room", "_stored", "has_woken", "withdrawals")
 
-    receipt_type = KeptReceipt
-
     def __init__(self, pump: Pump, port: StorePort) -> None:
         super().__init__(pump)
         self._port = port
@@ -74,6 +72,10 @@ class DurableSender(Sender):
         "Whether somebody waited for what the store has kept last."
         self.withdrawals = Withdrawals()
         self._keys: dict[str, asyncio.Future[None]] = {}  # keys with which something is being sent
+
+    def receipt(self, number: int) -> Receipt:
+        """Return the receipt of a message."""
+        return KeptReceipt(self, number)
 
     async def accept(self, message: Any, timeout: float | None) -> int:
         """Accept a message, and return when the store has it."""
@@ -243,7 +245,8 @@ class EarlierReceipt(Receipt):
     __slots__ = ("_outcome",)
 
     def __init__(self, sender: Sender, number: int, outcome: Outcome) -> None:
-        super().__init__(sender, number)
+        self._sender = sender
+        self._number = number
         self._outcome = outcome
 
     def __await__(self) -> Generator[object, None, None]:

@@ -842,7 +842,7 @@ async def test_a_message_may_be_confirmed_before_its_send_returns(store, monkeyp
 
     async def accept_late(sender, message, timeout):
         number = await accept(sender, message, timeout)
-        await sender.receipt_type(sender, number)
+        await sender.receipt(number)
         return number
 
     monkeypatch.setattr(DurableSender, "accept", accept_late)
