@@ -120,12 +120,12 @@ class Receiver:
             return open_payload(payload, self._inbox.handed, session.codec)
         return payload
 
-    async def messages(self) -> AsyncIterator[Any]:  # noqa: PLR0912 - two ways, each without calls
+    async def messages(self) -> AsyncIterator[Any]:  # noqa: PLR0915 - two ways without calls
         """Iterate over messages until the peer has finished."""
-        waiters, inbox, session, pump = self.waiters, self._inbox, self._session, self._pump
-        take = session.take
+        waiters, inbox, session = self.waiters, self._inbox, self._session
         iterators = self._iterators
         me = iterators.begin()
+        inbox.end_run()  # that of an iterator before this one
         while True:
             if iterators.newest != me:
                 iterators.refuse()
@@ -157,24 +157,27 @@ class Receiver:
                 self._leave_out(error)
                 continue
             yield message
-            # What has arrived together is handed over without a look at whoever else waits.
+            # The short way: what has arrived together is handed over without a look at whoever
+            # else waits, and what nobody waits for is confirmed without a call.
             queue = inbox.queue
-            for left in range(self._until_yield, 0, -1):  # noqa: B007 - read behind the loop
-                if not queue or waiters.notified or waiters.waiting or iterators.newest != me:
+            if not queue or waiters.notified or waiters.waiting or iterators.newest != me:
+                continue
+            run = inbox.begin_run(self._until_yield)
+            self._until_yield -= len(run)
+            next_one = queue.popleft
+            for number in run:
+                if inbox.run is not run:
+                    self._until_yield += run.stop - number
                     break
-                payload = take()
-                if inbox.due:
-                    pump.taken()
+                payload = next_one()
+                inbox.handed = inbox.confirmed = number
                 if type(payload) is ExtType:
                     try:
-                        payload = open_payload(payload, inbox.handed, session.codec)
+                        payload = open_payload(payload, number, session.codec)
                     except PayloadError as error:
                         self._leave_out(error)
                         continue
                 yield payload
-            else:
-                left = 0
-            self._until_yield = left
 
     async def deliveries(self, name: str) -> AsyncIterator[Delivery]:
         """Iterate over messages that are confirmed when their work is done.

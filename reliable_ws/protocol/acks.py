@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from .config import Config
 from .frames import BEYOND, Ack, Counters, Partial, new_unchecked
-from .inbox import Inbox
+from .inbox import NO_RUN, Inbox
 
 __all__ = ["Acks"]
 
@@ -117,6 +117,7 @@ class Acks:
         self.by = None
         if inbox.finish is None:  # as `watch`, without a call
             inbox.mark = confirmed + 1
+            inbox.run = NO_RUN
         else:
             inbox.watch(confirmed + 1)
         return new_unchecked(Ack, (received, confirmed))

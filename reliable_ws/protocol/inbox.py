@@ -9,7 +9,8 @@ Taking in never waits: the window that we announced bounds what is held (WINDOW-
 against a peer that miscounts is here.
 
 ``mark`` is the number whose confirmation somebody waits for. Confirming it is news: the session
-notes that, and draws its conclusions at the end of the step. ``state`` says where the direction
+notes that, and draws its conclusions at the end of the step. Between two marks a driver may take
+messages without a call for each: :meth:`Inbox.begin_run`. ``state`` says where the direction
 stands; the table that moves it is in :mod:`.state`.
 """
 
@@ -47,6 +48,9 @@ NO_QUEUE: deque[Any] = deque(maxlen=0)
 
 MESSAGE_WEIGHT = 96
 """Bytes of memory of a message besides its content, about."""
+
+NO_RUN = range(0)
+"""A run of no messages."""
 
 NONE_APPLIED: frozenset[int] = frozenset()
 
@@ -89,6 +93,7 @@ class Inbox:
         "queue",
         "received",
         "redelivered_upto",
+        "run",
         "state",
         "stopped",
         "stored_confirmed",
@@ -127,6 +132,8 @@ class Inbox:
         "Confirming this number is news that somebody waits for."
         self.byte_marks: deque[int] = NO_QUEUE
         "Numbers whose confirmation frees a quarter of the byte window (ACK-3)."
+        self.run = NO_RUN
+        "The run that may go on: see :meth:`begin_run`."
         self._unmarked = 0
         self.queue: deque[Payload] = NO_QUEUE
         "Messages that can be taken."
@@ -259,6 +266,7 @@ class Inbox:
         self.received = finish.number
         self.finish = finish
         self.mark = min(self.mark, finish.number - 1)
+        self.run = NO_RUN
         self._move(Trigger.PEER_FINISHED)
 
     def _expect(self, number: int) -> None:
@@ -309,6 +317,7 @@ class Inbox:
             IndexError: There is none.
         """
         payload = self.queue.popleft()
+        self.run = NO_RUN
         number = self.handed + 1
         self.handed = number
         if self.confirmed == number - 1:
@@ -320,6 +329,25 @@ class Inbox:
             self.out_of_order += 1
         return payload
 
+    def begin_run(self, most: int) -> range:
+        """Return the numbers of the next messages that can be taken without a call for each.
+
+        There are at most so many. For each number, as long as :attr:`run` is what was returned, do
+        ``queue.popleft()``, and set ``handed`` and ``confirmed`` to the number. :meth:`take` does
+        no more for these: no delivery is open, and none of them is marked. Whatever changes that
+        ends the run: a message that is taken in another way, another mark, the end of intake.
+        """
+        next_one = self.handed + 1
+        if self._ahead or self.applied:
+            self.run = NO_RUN
+        else:
+            self.run = range(next_one, min(next_one + min(most, len(self.queue)), self.mark))
+        return self.run
+
+    def end_run(self) -> None:
+        """Let the run that was begun go on no more."""
+        self.run = NO_RUN
+
     def deliver(self) -> tuple[int, Payload]:
         """Hand over the next message without confirming it: its number, and itself.
 
@@ -327,6 +355,7 @@ class Inbox:
             IndexError: There is none.
         """
         payload = self.queue.popleft()
+        self.run = NO_RUN
         self.handed = number = self.handed + 1
         if self._ahead is UNUSED:
             self._ahead = {}
@@ -393,6 +422,7 @@ class Inbox:
     def watch(self, number: int) -> None:
         """Set the mark at ``number``, or at the last message before Finish."""
         self.mark = number if self.finish is None else min(number, self.finish.number - 1)
+        self.run = NO_RUN
 
     # ------------------------------------------------------------------ its end
 
@@ -421,6 +451,7 @@ class Inbox:
         self.byte_marks.clear()
         self._held = 0
         self.mark = BEYOND
+        self.run = NO_RUN
 
     def told(self) -> Counters:
         """Return what a greeting says of this direction: with a store, only what is kept."""

@@ -98,7 +98,7 @@ class Session:
     """What an application, and the driver under it, can do with a session.
 
     A driver may read ``inbox``, ``outbox``, ``incoming_calls`` and ``outgoing_calls``. Only the
-    verbs of the session change them.
+    verbs of the session change them, but for a run of messages (``Inbox.begin_run``).
     """
 
     __slots__ = (

@@ -326,15 +326,37 @@ async def test_a_second_iterator_is_refused_while_the_first_one_waits():
 @on_virtual_clock
 async def test_the_first_iterator_is_refused_once_a_second_one_was_begun():
     async with paired() as (_, client, server):
-        for number in range(4):
+        for number in range(6):
             await client.send(number)
         before, behind = aiter(server), aiter(server)
-        await anext(before)
+        for _ in range(3):
+            await anext(before)
         await anext(behind)
         with pytest.raises(RuntimeError, match="only one gets its messages in order"):
             await anext(before)
         await anext(behind)
-        assert server.stats.received == 4
+        assert server.stats.received == 6
+
+
+@on_virtual_clock
+@pytest.mark.parametrize("seen", range(1, 5))
+async def test_what_is_taken_between_two_of_an_iteration_is_not_in_it(seen):
+    """G2: in whatever way, and also where the iteration hands over a run of messages."""
+    async with paired() as (_, client, server):
+        for number in range(12):
+            await client.send(b"%d" % number)
+        messages = aiter(server)
+        got = [await anext(messages) for _ in range(seen)]
+        got.append(await server.recv())
+        got.append(await anext(messages))
+        async for delivery in server.deliveries():
+            got.append(delivery.message)
+            got.append(await anext(messages))  # behind one that is not confirmed
+            delivery.confirm()
+            break
+        got += [await anext(messages) for _ in range(12 - len(got))]
+        assert got == [b"%d" % number for number in range(12)]
+        await client.flush()
 
 
 @on_virtual_clock
