@@ -146,7 +146,7 @@ def memory(what: str) -> float:
     raise LookupError(what)
 
 
-async def serve() -> None:
+async def serve(transport: str) -> None:
     """Serve, and say what it has cost whenever a line is read."""
     lines = Lines()
     logging.getLogger().addHandler(lines)
@@ -155,7 +155,7 @@ async def serve() -> None:
     methods.register(echo)
     methods.register(fails)
     steps = Steps()
-    options: dict[str, Any] = {"methods": methods, "drain_timeout": 0}
+    options: dict[str, Any] = {"methods": methods, "drain_timeout": 0, "transport": transport}
     async with reliable_ws.serve(handle, "127.0.0.1", 0, **options) as server:
         print(server.port, flush=True)
         loop = asyncio.get_running_loop()
@@ -407,24 +407,43 @@ def strangers(uri: str) -> None:
 FLOODS["40 strangers whose first envelope has 1 MB"] = strangers
 
 
-def packed(uri: str) -> None:
-    """Say 100,000 Wants, each in an envelope, as fast as the system takes them."""
-    peer = Peer(uri)
-    peer.says([encode([hello()]), encode([Messages(1, ["take"])])])
-    peer.until_quiet(0.1)
-    want = encode([Want(1)])
-    with contextlib.suppress(OSError):
-        peer.ws.socket.sendall((b"\x82" + bytes([0x80 + len(want)]) + bytes(4) + want) * 100_000)
-    peer.until_quiet()
-    peer.ws.close()
-
-
-FLOODS["100,000 Wants, each in an envelope, written at once"] = packed
-
-
-def frame(opcode: int, payload: bytes = b"") -> bytes:
+def frame(opcode: int, payload: bytes = b"", final: int = 0x80) -> bytes:
     """Return a short frame whose mask is 0."""
-    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+    return bytes([final | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+def writes(name: str, data: Callable[[], bytes]) -> None:
+    """Register what one greeted peer writes at once to its TCP connection."""
+
+    def run(uri: str) -> None:
+        peer = Peer(uri)
+        peer.says([encode([hello()]), encode([Messages(1, ["take"])])])
+        peer.until_quiet(0.1)
+        with contextlib.suppress(OSError):
+            peer.ws.socket.sendall(data())
+        peer.until_quiet()
+        peer.ws.close()
+
+    FLOODS[name] = run
+
+
+def wants(large: bytes) -> bytes:
+    return large + frame(2, encode([Want(1)])) * 100_000
+
+
+def skipped() -> bytes:
+    """Return an envelope of nearly 1 MB."""
+    envelope = msgpack.packb([[0, "x" * (MIB - 20)]])
+    return b"\x82\xff" + len(envelope).to_bytes(8, "big") + bytes(4) + envelope
+
+
+writes("100,000 Wants, each in an envelope, written at once", lambda: wants(b""))
+writes("the same behind an envelope of 1 MB", lambda: wants(skipped()))
+writes("1,000,000 fragments of 1 byte", lambda: frame(2, b"x", 0) + frame(0, b"x", 0) * 999_999)
+writes("200,000 empty fragments", lambda: frame(2, b"", 0) + frame(0, b"", 0) * 200_000)
+writes("100,000 texts that are not UTF-8", lambda: frame(1, b"\xff") * 100_000)
+writes("100,000 close frames", lambda: frame(8, b"\x03\xe8") * 100_000)
+writes("64 MB of a frame of 2^62 bytes", lambda: b"\x82\xff\x40" + bytes(64 * MIB))
 
 
 def reset(uri: str) -> None:
@@ -493,9 +512,9 @@ def yardstick() -> float:
     return best
 
 
-def measure(run: Flood) -> tuple[float, float, int]:
+def measure(run: Flood, transport: str) -> tuple[float, float, int]:
     """Return the milliseconds, the MiB and the lines that a flood costs a fresh server."""
-    command = (sys.executable, "-m", "benchmarks.hostile", "--serve")
+    command = (sys.executable, "-m", "benchmarks.hostile", "--serve", "--transport", transport)
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as server:
         assert server.stdin is not None
@@ -517,17 +536,18 @@ def measure(run: Flood) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--transport", default="websockets", help="websockets or picows")
     parser.add_argument("--only", default="", help="floods whose name has this text")
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(arguments.transport))
         return
     print(f"yardstick: {yardstick() * 1000:.1f} ms\n")
     print("| flood | block, ms | memory, MiB | log lines |")
     print("| --- | ---: | ---: | ---: |")
     for name, run in FLOODS.items():
         if arguments.only in name:
-            block, memory, lines = measure(run)
+            block, memory, lines = measure(run, arguments.transport)
             print(f"| {name} | {block:.0f} | {memory:.0f} | {lines} |", flush=True)
 
 

@@ -34,6 +34,7 @@ from python_socks import ProxyError
 from websockets.datastructures import Headers, HeadersLike
 
 from reliable_ws.protocol.frames import SUBPROTOCOL
+from reliable_ws.protocol.registry import MAX_GREETING
 
 from .picows import PicowsTransport
 from .websockets.options import MAX_SIZE, MaxSize, names_of, smallest
@@ -50,8 +51,8 @@ __all__ = [
     "proxy_of",
 ]
 
-GREETED: dict[str, Any] = {}
-"""Options of :func:`listen` where the first message is a greeting. picows has no limit for it."""
+GREETED: dict[str, Any] = {"max_first": MAX_GREETING}
+"""Options of :func:`listen` where the first message is a greeting, which is short."""
 
 HUNG_UP = "the server hung up during the handshake"
 
@@ -66,6 +67,7 @@ OPTIONS_LEFT_OUT = frozenset(
         "extra_headers",
         "host",
         "logger_name",
+        "max_first",
         "max_frame_size",
         "port",
         "protocol_factory",
@@ -147,6 +149,7 @@ async def dial(
                 extra_headers=headers,
                 websocket_handshake_timeout=open_timeout,
                 max_frame_size=max_frame,
+                enable_auto_pong=False,  # the transport answers
                 **_pings(ping_interval, ping_timeout),
                 **options,
             )
@@ -276,13 +279,14 @@ async def listen(
     ping_interval: float | None = None,
     ping_timeout: float | None = 20,
     max_size: MaxSize = MAX_SIZE,
+    max_first: int | None = None,
     **options: Any,
 ) -> PicowsServer:
     """Accept connections; further ``options`` are those of picows and of ``create_server``.
 
     Each connection is given to ``handler`` as a transport, and dropped when ``handler`` returns.
-    A request from none of the ``origins`` is answered with HTTP 403. ``max_size`` is in bytes,
-    times are in seconds.
+    A request from none of the ``origins`` is answered with HTTP 403. ``max_size`` is in bytes, and
+    so is ``max_first``: how much may come before the first message is whole. Times are in seconds.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -300,7 +304,9 @@ async def listen(
         names = {name.strip() for name in offered}
         selected = next((name for name in subprotocols or () if name in names), None)
         protocol = [] if selected is None else [("Sec-WebSocket-Protocol", selected)]
-        transport = PicowsTransport(partial(server.serve, handler), max_frame=max_frame)
+        transport = PicowsTransport(
+            partial(server.serve, handler), max_frame=max_frame, max_first=max_first
+        )
         response = WSUpgradeResponse.create_101_response([*headers, *protocol])
         return WSUpgradeResponseWithListener(response, transport)
 
@@ -310,6 +316,7 @@ async def listen(
         port,
         websocket_handshake_timeout=open_timeout,
         max_frame_size=max_frame,
+        enable_auto_pong=False,  # the transport answers
         **_pings(ping_interval, ping_timeout),
         **options,
     )

@@ -14,12 +14,9 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 
-__all__ = ["MAX_FIRST", "Pushing", "Unmet"]
+from reliable_ws.protocol.registry import MAX_GREETING
 
-MAX_FIRST = 4096
-"""Bytes that a server keeps of a peer's first message before it is complete: that is a greeting,
-which is shorter (protocol.md, FRAME-11)."""
-
+__all__ = ["Pushing", "Unmet"]
 
 BINARY = Opcode.BINARY
 
@@ -39,7 +36,7 @@ class Unmet(ServerProtocol):
         super().receive_data(data)
         if self.state is State.OPEN:
             fragments = getattr(self, SIZE, None) or 0
-            if fragments + len(self.reader.buffer) > MAX_FIRST:
+            if fragments + len(self.reader.buffer) > MAX_GREETING:
                 self.fail(1009, "the first message is a greeting")
 
 
