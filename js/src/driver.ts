@@ -50,6 +50,9 @@ const SEND_AT_ONCE = 64 * 1024;
 /** How long a WebSocket that was silent may stay silent after the machine or page woke up. */
 const WAKE_TIMEOUT = 3000;
 
+/** How long a full window from which the application takes nothing goes without a warning. */
+const READER_STOPPED_AFTER = 30_000;
+
 /** The longest delay of `setTimeout`. */
 const LONGEST_DELAY = 2 ** 31 - 1;
 
@@ -100,6 +103,10 @@ export class Driver {
   #queued = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerDue = Infinity;
+  #handed = 0; // what the application had taken when its window was looked at
+  #handedAt = 0; // since when it has taken no more, though the window is full
+  #lookedAt = 0;
+  #warnedUpto = 0; // the newest message at the last warning about that
   #readers: Reader[] = [];
   #changes: (() => void)[] = [];
   #tellEnded!: (report: Report) => void;
@@ -156,6 +163,11 @@ export class Driver {
 
   log(words: string, error: unknown): void {
     (this.#options.log ?? console.error)(`reliable-ws: ${words}`, error);
+  }
+
+  #warn(words: string): void {
+    if (this.#options.log) this.log(words, undefined);
+    else console.warn(`reliable-ws: ${words}`);
   }
 
   // ------------------------------------------------------------------ writing
@@ -299,6 +311,12 @@ export class Driver {
         case "detached":
           isRare = true;
           this.#onDetached(event.code, event.reason, event.retry);
+          break;
+        case "silenceLearned":
+          this.#warn(
+            `a proxy or network on the way cuts WebSockets that are silent for ${event.limit / 1000} s; ` +
+              "from now on both sides speak three times as often",
+          );
           break;
         case "settled":
           isRare = true;
@@ -631,9 +649,30 @@ export class Driver {
     this.#timerDue = Infinity;
     const now = this.now();
     if (now >= this.session.deadline) this.dispatch(this.session.tick(now));
+    this.#watchReader(now);
     if (this.#isWaiting && now >= this.#reconnect.due(now)) this.#dial();
     this.flush();
   };
+
+  /**
+   * Warn of an application that takes nothing while it could: once, until it has taken all that
+   * waited then. A page whose timers were held back meanwhile is not blamed.
+   */
+  #watchReader(now: number): void {
+    const { available, handed, isFull, received } = this.session.inbox;
+    const wasHeldBack = now - this.#lookedAt >= READER_STOPPED_AFTER;
+    this.#lookedAt = now;
+    if (!available || !isFull || handed !== this.#handed || wasHeldBack) {
+      this.#handed = handed;
+      this.#handedAt = now;
+    } else if (handed >= this.#warnedUpto && now - this.#handedAt >= READER_STOPPED_AFTER) {
+      this.#warnedUpto = received;
+      this.#warn(
+        `${available} messages wait and fill the window, and the application has taken none for ` +
+          "30 s: the server can send next to nothing. What blocks between two recv()?",
+      );
+    }
+  }
 
   /** Begin the next attempt at once; and see whether a WebSocket that was silent is alive. */
   reconnectNow(): void {

@@ -75,8 +75,9 @@ export interface ConnectOptions {
   /** Called with what happens to the connection, soon after it has. */
   onEvent?: (event: ConnectionEvent) => void;
   /**
-   * Told of what would be lost without a word: a handler that threw, a message that cannot be
-   * decoded. Default: `console.error`.
+   * Told of what would be lost without a word (a handler that threw, a message that cannot be
+   * decoded), and warned of what makes a connection slow: an application that takes nothing, a
+   * proxy that cuts. A warning has no error. Default: `console.error`, `console.warn`.
    */
   log?: (words: string, error: unknown) => void;
 }

@@ -46,6 +46,8 @@ export type Event =
   /** The link is over, the session lives: open another WebSocket, not before `retry` milliseconds
    * where the peer has asked for that. */
   | { type: "detached"; code: number | null; reason: string; retry: number }
+  /** The path cuts WebSockets that are silent for so many milliseconds (LIVE-8). */
+  | { type: "silenceLearned"; limit: number }
   /** With a store: our messages up to this number are kept (STORE-2). */
   | { type: "stored"; number: number }
   /** The store is full: our messages above this number were taken back and never went. Their

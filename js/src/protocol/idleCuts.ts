@@ -15,25 +15,27 @@ export class IdleCuts {
   #silences: number[] = []; // of the newest WebSockets, all of which were cut
 
   /**
-   * Take in that a WebSocket is gone, which may teach a limit.
+   * Take in that a WebSocket is gone; return whether that has taught a limit.
    *
    * @param silence How long this side had said nothing when it was cut; 0: it was not cut, or had
    *   been silent for as long before.
    */
-  lost(silence: number): void {
+  lost(silence: number): boolean {
     const silences = this.#silences;
     if (silence < LEAST_SILENCE) {
       this.#silences = [];
-      return;
+      return false;
     }
     silences.push(silence);
-    if (silences.length < ALIKE) return;
+    if (silences.length < ALIKE) return false;
     const shortest = Math.min(...silences);
     if (Math.max(...silences) > shortest * SPREAD) {
       silences.shift();
-      return;
+      return false;
     }
     this.#silences = [];
-    this.limit = Math.min(this.limit, shortest);
+    if (shortest >= this.limit) return false;
+    this.limit = shortest;
+    return true;
   }
 }

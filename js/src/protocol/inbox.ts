@@ -35,6 +35,9 @@ import { decodeText } from "./utf8.js";
 /** Bytes that an envelope may add to the messages in it (WINDOW-7). */
 const ENVELOPE_BYTES = 64;
 
+/** The share of the window from which on it counts as full: the next message may be large. */
+const FULL = 0.75;
+
 export class Inbox {
   /** Highest number that arrived with everything before it. */
   received = 0;
@@ -84,6 +87,13 @@ export class Inbox {
 
   constructor(config: Config) {
     this.#config = config;
+  }
+
+  /** Whether the peer can send next to nothing, since the application has taken too little. */
+  get isFull(): boolean {
+    const { windowMessages, windowBytes } = this.#config;
+    const waiting = this.received - this.confirmed;
+    return waiting >= FULL * windowMessages || this.#held >= FULL * windowBytes;
   }
 
   /** Bytes held of message `received + 1` (PART-4). */

@@ -612,7 +612,9 @@ export class Session {
   lost(link: Link, code: number | null, reason: string, now: number): Event[] {
     if (link.phase === "over") return this.poll(now);
     if (link.phase === "initiated") {
-      this.#idleCuts.lost(code === null ? link.silence(now) : 0);
+      if (this.#idleCuts.lost(code === null ? link.silence(now) : 0)) {
+        this.#events.push({ type: "silenceLearned", limit: this.#idleCuts.limit });
+      }
     }
     link.leave(code ?? CODE.GOING_AWAY, reason);
     if (mayResume(code)) this.#linkOver(link, code, reason, now);
