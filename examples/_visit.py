@@ -4,14 +4,14 @@ import asyncio
 import socket
 from typing import Any
 
-import uvicorn
-
 import reliable_ws
 from reliable_ws.testing import ChaosProxy
 
 
 async def visit(app: Any, path: str) -> None:
-    """Run an ASGI application, and be its customer."""
+    """Run an ASGI application with uvicorn, and be its customer."""
+    import uvicorn  # only what is run by it needs it
+
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     serving = asyncio.create_task(server.serve([listener]))

@@ -52,22 +52,32 @@ class Shop:
         return f"ws://127.0.0.1:{self._front}"
 
     async def __aenter__(self) -> Shop:  # noqa: PYI034 - nobody derives from it
+        try:
+            await self._begin()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._end()
+
+    async def _begin(self) -> None:
         engine = ["redis-server", "--port", str(self._engine), "--save", ""]
         self._start(*engine, "--dir", str(self._folder))
-        await until_it_listens(self._engine)
+        await self._until_it_listens(self._engine)
         for port in self.ports:
             self._start_worker(port)
         servers = "\n".join(SERVER.format(port=port) for port in self.ports)
         config = self._folder / "haproxy.cfg"
         config.write_text(HAPROXY.format(port=self._front, servers=servers))
         for port in self.ports:
-            await until_it_listens(port)
+            await self._until_it_listens(port)
         haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"
         self._start(haproxy, "-q", "-db", "-f", str(config))
-        await until_it_listens(self._front)
-        return self
+        await self._until_it_listens(self._front)
 
-    async def __aexit__(self, *_error: object) -> None:
+    def _end(self) -> None:
         for program in reversed(self._running):  # the engine last
             program.kill()
             program.wait()
@@ -76,8 +86,9 @@ class Shop:
         """Send SIGTERM to a worker, wait until it is gone, and start it anew."""
         self._workers[port].send_signal(signal.SIGTERM)
         await asyncio.to_thread(self._workers[port].wait)
+        self._running.remove(self._workers[port])
         self._start_worker(port)
-        await until_it_listens(port)
+        await self._until_it_listens(port)
 
     def _start_worker(self, port: int) -> None:
         engine = f"redis://127.0.0.1:{self._engine}"
@@ -88,14 +99,16 @@ class Shop:
         self._running.append(program)
         return program
 
-
-async def until_it_listens(port: int) -> None:
-    """Return when somebody listens at a port of this machine."""
-    by = time.monotonic() + 30
-    while time.monotonic() < by:
-        with contextlib.suppress(OSError):
-            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.05)
-    raise TimeoutError(f"nobody listens at {port}")
+    async def _until_it_listens(self, port: int) -> None:
+        """Return when somebody listens at a port of this machine; raise if a program has ended."""
+        by = time.monotonic() + 30
+        while time.monotonic() < by:
+            for program in self._running:
+                if program.poll() is not None:
+                    raise ChildProcessError(f"this has ended: {program.args!r}")
+            with contextlib.suppress(OSError):
+                _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"nobody listens at {port}")
