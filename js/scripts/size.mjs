@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const LIMITS = { index: 28_000, "store/index": 4 * 1024 };
+const LIMITS = { index: 28_150, "store/index": 4 * 1024 };
 
 let failed = false;
 for (const [entry, limit] of Object.entries(LIMITS)) {

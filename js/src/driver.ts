@@ -53,6 +53,12 @@ const WAKE_TIMEOUT = 3000;
 /** How long a full window from which the application takes nothing goes without a warning. */
 const READER_STOPPED_AFTER = 30_000;
 
+/** Lines that may be logged one after the other. */
+const LOG_BURST = 20;
+
+/** Messages that cannot be decoded are left out in runs of so many: others have their turn. */
+const LEFT_OUT_AT_ONCE = 100;
+
 /** The longest delay of `setTimeout`. */
 const LONGEST_DELAY = 2 ** 31 - 1;
 
@@ -107,6 +113,10 @@ export class Driver {
   #handedAt = 0; // since when it has taken no more, though the window is full
   #lookedAt = 0;
   #warnedUpto = 0; // the newest message at the last warning about that
+  #isLeavingOut = false; // whether readers wait for the next task
+  #logRoom = LOG_BURST; // lines that may be logged
+  #loggedAt = 0;
+  #leftOut = 0; // lines that were not, since the last one
   #readers: Reader[] = [];
   #changes: (() => void)[] = [];
   #tellEnded!: (report: Report) => void;
@@ -161,12 +171,24 @@ export class Driver {
     return performance.now();
   }
 
+  /** Log what the peer can repeat at will: at most 20 lines at once, and one a second. */
   log(words: string, error: unknown): void {
+    const now = this.now();
+    this.#logRoom = Math.min(LOG_BURST, this.#logRoom + (now - this.#loggedAt) / 1000);
+    this.#loggedAt = now;
+    if (this.#logRoom < 1) {
+      this.#leftOut++;
+      return;
+    }
+    this.#logRoom--;
+    if (this.#leftOut) words += ` (and ${this.#leftOut} more that were not logged)`;
+    this.#leftOut = 0;
     (this.#options.log ?? console.error)(`reliable-ws: ${words}`, error);
   }
 
   #warn(words: string): void {
-    if (this.#options.log) this.log(words, undefined);
+    const { log } = this.#options;
+    if (log) log(`reliable-ws: ${words}`, undefined);
     else console.warn(`reliable-ws: ${words}`);
   }
 
@@ -474,7 +496,7 @@ export class Driver {
    */
   receive<T>(take: Take<T>, signal?: AbortSignal): Promise<IteratorResult<T>> {
     // The short way of nearly every message: it is here, and nobody else waits.
-    while (!this.#readers.length && this.session.available && !signal) {
+    if (!this.#readers.length && this.session.available && !signal) {
       const taken = take();
       if (this.session.due) this.wake();
       if (taken) return Promise.resolve(taken);
@@ -504,11 +526,20 @@ export class Driver {
   /** Hand over what there is, first come first served; tell those for whom nothing can come. */
   #serveReaders(): void {
     const { session } = this;
-    while (this.#readers.length && session.available) {
+    let left = LEFT_OUT_AT_ONCE;
+    while (this.#readers.length && session.available && !this.#isLeavingOut) {
       const taken = this.#readers[0]!.take();
       if (taken) this.#readers.shift()!.resolve(taken);
+      else if (!--left) {
+        this.#isLeavingOut = true;
+        nextTask(() => {
+          this.#isLeavingOut = false;
+          this.#serveReaders();
+        });
+      }
     }
     if (session.due) this.wake();
+    if (session.available) return;
     if (!this.#readers.length || !session.exhausted) return;
     const error = session.error();
     const { kind, code } = error.ending;

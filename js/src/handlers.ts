@@ -53,6 +53,7 @@ export class Handlers {
   #methods: Readonly<Record<string, Handler>>;
   #running = new Map<number, Running>();
   #postponed: Requested[] = []; // until the peer has received more of our answers (CALL-45)
+  #isStarting = false;
 
   constructor(host: HandlersHost, methods: Readonly<Record<string, Handler>>) {
     this.#host = host;
@@ -63,14 +64,27 @@ export class Handlers {
     return this.#running.size > 0;
   }
 
-  /** Run the handler of a request, or say why it is not run. */
+  /** Run the handler of a request once there is room for its answer, or say why it is not run. */
   requested(event: Requested): void {
+    this.#postponed.push(event);
+    void this.#start();
+  }
+
+  /** Start handlers one by one: an answer that is given at once counts before the next starts. */
+  async #start(): Promise<void> {
+    if (this.#isStarting) return;
+    this.#isStarting = true;
+    while (this.#postponed.length && (this.closing || !this.#host.session.crowded)) {
+      this.#begin(this.#postponed.shift()!);
+      this.#host.wake();
+      await null;
+    }
+    this.#isStarting = false;
+  }
+
+  #begin(event: Requested): void {
     const { session } = this.#host;
     const { id, method, by } = event;
-    if (session.crowded && !this.closing) {
-      this.#postponed.push(event);
-      return;
-    }
     const known = Object.hasOwn(this.#methods, method);
     const handler = known ? this.#methods[method] : undefined;
     if (this.closing) session.fault(id, "closing", "the connection is being closed");
@@ -103,14 +117,13 @@ export class Handlers {
   /** The peer has received what waited for it: go on with streams and requests. */
   eased(): void {
     for (const running of this.#running.values()) running.wake();
-    const postponed = this.#postponed;
-    this.#postponed = [];
-    for (const event of postponed) this.requested(event);
+    void this.#start();
   }
 
   /** Take no new requests. */
   turnAway(): void {
     this.closing = true;
+    for (const event of this.#postponed.splice(0)) this.#begin(event);
     this.eased();
   }
 
