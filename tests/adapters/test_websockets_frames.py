@@ -17,7 +17,7 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from reliable_ws.adapters.websockets.frames import MASKED, FrameReader, binary_header, masked
+from reliable_ws.adapters.websockets.frames import MASKED, FrameReader, framed
 
 MAX_SIZE = 5000
 SIDES = ("client", "server")
@@ -199,12 +199,11 @@ def test_the_limit_is_that_of_the_connection(limit):
 def test_what_is_sent_is_what_the_library_sends(size):
     payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
     librarys = Frame(Opcode.BINARY, payload).serialize(mask=False)
-    assert binary_header(size, 0) + payload == librarys
-    key, hidden = masked(payload)
+    assert b"".join(framed(payload, 0)) == librarys
     reader = Reader("server", alone=False, max_size=None)
-    reader.receive(binary_header(size, MASKED) + key + hidden)
+    reader.receive(b"".join(framed(payload, MASKED)))
     assert reader.came == [payload]
 
 
 def test_each_mask_is_another():
-    assert len({masked(b"x")[0] for _ in range(50)}) > 40
+    assert len({framed(b"x", MASKED)[0] for _ in range(50)}) > 40

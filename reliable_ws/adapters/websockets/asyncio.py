@@ -34,7 +34,7 @@ from reliable_ws.protocol.session import Role
 from reliable_ws.protocol.unused import UNUSED_LIST
 from reliable_ws.transport import LONGEST_STEP, TransportClosed
 
-from .frames import MASKED, WRITE_APART, FrameReader, binary_header, masked
+from .frames import MASKED, WRITE_APART, FrameReader, framed
 from .options import (
     MAX_SIZE,
     MaxSize,
@@ -90,7 +90,7 @@ class _Direct(FrameReader):
     __slots__ = ("_pong", "_rest", "gone")
 
     mask: int
-    "Of frames that are sent, as in :func:`~.frames.binary_header`."
+    "Of frames that are sent, as in :func:`~.frames.framed`."
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.gone: asyncio.Future[None] | None = None
@@ -218,10 +218,7 @@ class _Direct(FrameReader):
             protocol.send_binary(data)
             self.send_data()
             return
-        header = binary_header(len(data), self.mask)
-        if self.mask:
-            key, data = masked(data)
-            header += key
+        header, data = framed(data, self.mask)
         write = self.transport.write  # type: ignore[attr-defined]
         if len(data) < WRITE_APART:
             write(header + data)

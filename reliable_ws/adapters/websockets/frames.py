@@ -27,7 +27,7 @@ from websockets.protocol import Side, State
 from .options import max_frame_of
 from .push import SIZE, Pushing
 
-__all__ = ["MASKED", "WRITE_APART", "FrameReader", "binary_header", "masked"]
+__all__ = ["MASKED", "WRITE_APART", "FrameReader", "framed"]
 
 FINAL_BINARY = 0x82
 "First byte of a frame that is a whole binary message, without extensions (RFC 6455, 5.2)."
@@ -57,22 +57,22 @@ OPEN = State.OPEN  # the lookup of an enum's member costs more than what is done
 _short, _medium, _long = (struct.Struct(layout).pack for layout in ("!BB", "!BBH", "!BBQ"))
 
 
-def masked(payload: bytes) -> tuple[bytes, bytes]:
-    """Return a new masking key, and the payload masked with it, as a client has to (5.3)."""
-    key = urandom(4)
-    return key, apply_mask(payload, key)
+def framed(payload: bytes, mask: int) -> tuple[bytes, bytes]:
+    """Return the header and the rest of a frame that is a whole binary message.
 
-
-def binary_header(size: int, mask: int) -> bytes:
-    """Return the header of a frame that is a whole binary message, without the masking key.
-
-    ``mask``: ``MASKED`` at a client, else 0.
+    ``mask``: ``MASKED`` at a client, which has to mask what it sends with a new key (5.3), else 0.
     """
+    size = len(payload)
     if size < TWO_BYTES:
-        return _short(FINAL_BINARY, mask | size)
-    if size < 1 << 16:
-        return _medium(FINAL_BINARY, mask | TWO_BYTES, size)
-    return _long(FINAL_BINARY, mask | EIGHT_BYTES, size)
+        header = _short(FINAL_BINARY, mask | size)
+    elif size < 1 << 16:
+        header = _medium(FINAL_BINARY, mask | TWO_BYTES, size)
+    else:
+        header = _long(FINAL_BINARY, mask | EIGHT_BYTES, size)
+    if not mask:
+        return header, payload
+    key = urandom(4)
+    return header + key, apply_mask(payload, key)
 
 
 class FrameReader(Pushing):
@@ -101,7 +101,7 @@ class FrameReader(Pushing):
         self.header = b""
         "What has come of a frame's header: it belongs before the next bytes."
         self._largest = 0  # bytes of a payload that is taken here
-        self._mask = 0  # of the peer's frames, as in `binary_header`
+        self._mask = 0  # of the peer's frames, as in `framed`
         self._begun: bytearray | None = None  # what has come of a payload that is taken here
         self._key = b""  # its mask
         self._left = 0  # bytes of a frame that are to come, whoever takes it

@@ -29,7 +29,7 @@ from reliable_ws.protocol.frames import SUBPROTOCOL
 from reliable_ws.protocol.session import Role
 from reliable_ws.transport import TransportClosed
 
-from .frames import MASKED, FrameReader, binary_header, masked
+from .frames import MASKED, FrameReader, framed
 from .options import (
     MAX_SIZE,
     MaxSize,
@@ -79,7 +79,7 @@ class _Threaded(FrameReader):
     recv_bufsize = RECEIVE
 
     mask: int
-    "Of frames that are sent, as in :func:`~.frames.binary_header`."
+    "Of frames that are sent, as in :func:`~.frames.framed`."
 
     protocol_mutex: threading.Lock
 
@@ -117,8 +117,8 @@ class _Threaded(FrameReader):
         """Send a binary message, as the library does while the connection is open."""
         protocol = self.protocol
         if self.takes_frames:
-            header = binary_header(len(data), self.mask)
-            frame = b"".join((header, *masked(data))) if self.mask else header + data
+            header, rest = framed(data, self.mask)
+            frame = header + rest
             with self.protocol_mutex:
                 if protocol.state is OPEN and not protocol.expect_continuation_frame:
                     self.socket.sendall(frame)  # type: ignore[attr-defined]
