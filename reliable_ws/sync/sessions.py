@@ -145,6 +145,11 @@ class Sessions:
         return len(self._registry)
 
     @property
+    def draining(self) -> bool:
+        """Whether :meth:`drain` was called. New sessions are refused."""
+        return self._registry.draining
+
+    @property
     def methods(self) -> Methods | None:
         """What peers may request."""
         return self._options.methods

@@ -140,8 +140,10 @@ def test_draining_waits_for_no_client_that_is_gone_and_owed_nothing(handler, mon
     conn = wrap(near, resume_within=4 * SECONDS)
     near.cut()
     until(lambda: not session_of(sessions.connections[0]).attached)
+    assert not sessions.draining
     draining = run(sessions.drain, 4 * SECONDS)
     assert draining.result(SECONDS).keys() == {conn.id}
+    assert sessions.draining
     conn.abort()
 
 
