@@ -146,6 +146,7 @@ class Member:
         self.relays: set[PipedRelay] = set()
         "The WebSockets that are passed on to other nodes now."
         self._is_going = False  # and takes no WebSocket of a session that is not here
+        self._spread = Spread(0.0, 1)  # when peers come again, once this is going
         self._left = False
         self._claiming: set[bytes] = set()
         self._ends: list[Entry] = []
@@ -224,7 +225,7 @@ class Member:
             )
             self.relays.add(relay)
             if self._is_going:  # since a moment ago: the others have been asked already
-                relay.leave(GOING, Spread(0.0, 1))
+                relay.leave(GOING, self._spread)
             return relay
         await self._settle_here(arrival, hello, decision, found)
         return None
@@ -391,7 +392,7 @@ class Member:
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
         self._is_going = self._cluster.is_leaving = True
-        spread = self._leave_relays(within, len(served))
+        self._leave_relays(within, len(served))
         if self.port is not None:
             for one in served:
                 if one.store is not None:
@@ -407,7 +408,7 @@ class Member:
                         if not one.session.ended:
                             entries.append(self._parked(one))
                             now = loop.time()
-                            one.dispatch(one.session.move(now, MOVING, spread.retry(now)))
+                            one.dispatch(one.session.move(now, MOVING, self._spread.retry(now)))
                     await self._cluster.insist(
                         lambda: self._cluster.engine.restate(entries)  # noqa: B023
                     )
@@ -420,15 +421,14 @@ class Member:
             )
         self._cluster.moved += done
 
-    def _leave_relays(self, within: float, more: int = 0) -> Spread:
+    def _leave_relays(self, within: float, more: int = 0) -> None:
         """Ask the clients of sessions that others have to come again, one after the other.
 
         They are spread over ``within`` seconds, together with so many more.
         """
-        spread = Spread(within, len(self.relays) + more)
+        self._spread = Spread(within, len(self.relays) + more)
         for relay in self.relays:
-            relay.leave(GOING, spread)
-        return spread
+            relay.leave(GOING, self._spread)
 
     def _parked(self, one: Served) -> Entry:
         """Return all of a session, for whoever is asked for it."""

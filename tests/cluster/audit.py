@@ -26,15 +26,6 @@ from .node import END
 from .processes import Node
 
 
-class Told(NamedTuple):
-    """A moment at which a client was told to come again."""
-
-    after: float
-    "Seconds from when it was told, as its node has chosen them."
-    at: float
-    "The same on this machine's monotonic clock."
-
-
 class Account(NamedTuple):
     """What a client was told."""
 
@@ -67,8 +58,8 @@ class Client:
         self.report: Report | None = None
         self.ends: Counter[str] = Counter()
         "Why its WebSockets ended, or could not be opened."
-        self.told: list[Told] = []
-        "When it was told to come again."
+        self.told: list[float] = []
+        "The moments at which it was told to come again, by this machine's monotonic clock."
         self._conn: reliable_ws.Connection | None = None
 
     @property
@@ -128,7 +119,7 @@ class Client:
             self.ends[f"{event.code} {event.reason}"] += 1
             retry = driver_of(event.connection).retry
             if retry:
-                self.told.append(Told(retry, time.monotonic() + retry))
+                self.told.append(time.monotonic() + retry)
         elif event.attempt is not None:
             self.ends[event.attempt.reason] += 1
 

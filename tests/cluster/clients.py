@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from reliable_ws import Backoff, Config
 
-from .audit import Account, Client, Told
+from .audit import Account, Client
 
 CONFIG = Config(open_timeout=30)
 
@@ -77,7 +77,7 @@ class Clients:
         """Return when each session has a WebSocket."""
         await self._ask("served")
 
-    async def told(self) -> tuple[list[Told], Counter[str]]:
+    async def told(self) -> tuple[list[float], Counter[str]]:
         """Return when clients are to come, and why WebSockets ended, since this was asked last."""
         parts = await self._ask("told")
         told = itertools.chain.from_iterable(told for told, _ends in parts)
@@ -138,7 +138,7 @@ class _Some:
     async def served(self) -> None:
         await self._wait(self._all, lambda client: client.is_served)
 
-    async def told(self) -> tuple[list[Told], Counter[str]]:
+    async def told(self) -> tuple[list[float], Counter[str]]:
         told = list(itertools.chain.from_iterable(client.told for client in self._all))
         ends = sum((client.ends for client in self._all), Counter[str]())
         for client in self._all:

@@ -3,10 +3,9 @@
 Three nodes of level "park". Each is told to go by SIGTERM and started again, one after the other,
 while every client sends now and then. Before that all WebSockets are cut once, so that most of them
 are passed on to another node than the one they reach. :mod:`.audit` compares what clients and
-handlers have written down. For every second it is counted how many clients a node has chosen it
-for, how many were told it by the clock, and how many WebSockets came. The last must not be more
-than ``within`` allows. The clients have processes of their own (:mod:`.clients`); the balancer,
-which counts, runs in this one.
+handlers have written down. For every second it is counted how many clients were told to come in
+it, and how many WebSockets came. That must not be more than ``within`` allows. The clients have
+processes of their own (:mod:`.clients`); the balancer, which counts, runs in this one.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ async def scatter(clients: Clients, balancer: Balancer, count: int) -> None:
 
 def lateness(moments: Sequence[float], came: Sequence[float]) -> float:
     """Return how late WebSockets came at worst: by then fewer had come than were told to come."""
-    pairs = zip(moments, sorted(came), strict=False)
+    pairs = zip(sorted(moments), sorted(came), strict=False)
     return max((arrival - moment for moment, arrival in pairs), default=0.0)
 
 
@@ -74,14 +73,12 @@ async def restart(node: Node, clients: Clients, balancer: Balancer, within: floa
     await asyncio.sleep(max(0.0, begun + within + 1 - time.monotonic()))
     await clients.served()
     came = balancer.arrivals[before:]
-    told, why = await clients.told()
-    most, even = busiest([one.after for one in told]), len(told) / within
-    moments = sorted(one.at for one in told)
+    moments, why = await clients.told()
+    even = len(moments) / within
     print(
-        f"{node.name} restarted: {len(told)} clients were told when to come again, at most {most} "
-        f"of them in a second (evenly: {even:.0f}), by the clock {busiest(moments)}; {len(came)} "
-        f"WebSockets came, at most {busiest(came)} in a second, {lateness(moments, came):.1f} s "
-        "late at worst",
+        f"{node.name} restarted: {len(moments)} clients were told when to come again, at most "
+        f"{busiest(moments)} of them in a second (evenly: {even:.0f}); {len(came)} WebSockets "
+        f"came, at most {busiest(came)} in a second, {lateness(moments, came):.1f} s late at worst",
         flush=True,
     )
     for reason in why.keys() - TOLD:
