@@ -115,8 +115,8 @@ class EngineProxy:
     async def __aexit__(self, *_exc: object) -> None:
         assert self._server is not None
         self._server.close()
-        self.mend()
-        self._drop()
+        self.cut()  # also what has been accepted, and is not served yet
+        self._flows.set()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def cut(self) -> None:
@@ -150,11 +150,11 @@ class EngineProxy:
         if self._is_cut:
             writer.transport.abort()
             return
+        self._writers.add(writer)  # what is dropped while the engine is dialed is dropped, too
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await self._flows.wait()
             there = await asyncio.open_connection(HOST, self._engine_port)
-            writers = {writer, there[1]}
-            self._writers |= writers
+            self._writers.add(there[1])
             caught: list[Trap] = []  # by which the next answer is kept back
             ways = [
                 asyncio.create_task(self._pass_commands(reader, there[1], caught)),
@@ -164,8 +164,9 @@ class EngineProxy:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            self._writers -= writers
+            self._writers.discard(there[1])
             there[1].transport.abort()
+        self._writers.discard(writer)
         writer.transport.abort()
 
     async def _pass_commands(

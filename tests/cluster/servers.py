@@ -67,7 +67,7 @@ class Balancer:
         self._to = to
         self.ports = ports
         self.choose = random.Random(seed).choice
-        self._pairs: dict[tuple[asyncio.StreamWriter, asyncio.StreamWriter], None] = {}
+        self._ends: dict[int, list[asyncio.StreamWriter]] = {}  # of each connection, by its number
         self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -82,6 +82,7 @@ class Balancer:
     async def __aexit__(self, *_exc: object) -> None:
         assert self._server is not None
         self._server.close()
+        self.ports = []  # for what has been accepted, and is not served yet
         self.cut()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
@@ -96,29 +97,30 @@ class Balancer:
 
     def cut(self, most: int | None = None) -> None:
         """Drop all connections, or so many of them."""
-        for pair in list(self._pairs)[:most]:
-            for writer in pair:
+        for ends in list(self._ends.values())[:most]:
+            for writer in ends:
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(self.arrivals)
         self.arrivals.append(time.monotonic())
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
-        there = await self._open()
-        if there is None:
-            writer.transport.abort()
-            return
-        pair = (writer, there[1])
-        self._pairs[pair] = None
+        ends = self._ends[number] = [writer]
         try:
-            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+            there = await self._open()
+            if there is None:
+                return
+            ends.append(there[1])
+            if not writer.is_closing():  # it was not cut meanwhile
+                await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
         except OSError:
             pass
         finally:
-            del self._pairs[pair]
-            for one in pair:
+            del self._ends[number]
+            for one in ends:
                 one.transport.abort()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:

@@ -182,7 +182,7 @@ async def test_peers_that_wait_for_the_engine_are_sent_to_other_nodes(engine: Re
 
     local = LocalNodes(engine, "log", handler, lease=SHORT)
     async with EngineProxy("line", engine.port, print) as line, local.balancer:
-        await local.add(line.url, engine_timeout=0.3)
+        await local.add(line.url, engine_timeout=1.0)
         await local.add()
         local.only(0)
         async with local.connect(on_event=events.append) as idle, local.connect() as conn:
