@@ -228,12 +228,14 @@ async def do(side: str, name: str, count: int) -> None:
             methods.register(peers.echo)
             traced = case.traced and side == "reliable"
 
-            stores: tuple[Any, ...] = (None, None)
+            ours: dict[str, Any] = {}
+            theirs: dict[str, Any] = {}
             if case.stored:
-                stores = tuple(reliable_ws.SQLiteStore(f"{path}.{end}") for end in "ab")
+                ours = {"store": reliable_ws.SQLiteStore(f"{path}.ours"), "name": "counted"}
+                theirs = {"store": reliable_ws.SQLiteStore(f"{path}.theirs")}
 
             def connect() -> AbstractAsyncContextManager[Any]:
-                return reliable_ws.unix_connect(path, store=stores[0], name="name")
+                return reliable_ws.unix_connect(path, **ours)
 
             @contextlib.asynccontextmanager
             async def connect_traced() -> AsyncIterator[Any]:
@@ -242,7 +244,7 @@ async def do(side: str, name: str, count: int) -> None:
                     yield conn
 
             async with reliable_ws.unix_serve(
-                peers.reliable_sink, path, methods=methods, store=stores[1]
+                peers.reliable_sink, path, methods=methods, **theirs
             ) as server:
                 if traced:
                     trace_calls(server, ratio=0.0)
