@@ -6,14 +6,17 @@ files are on one disk. Servers of others run with the settings that they come wi
 paths, and limits that would drop messages.
 
 It also measures a store alone, with no session and no socket: no session that keeps its messages
-there can be faster.
+there can be faster. And what a program does by hand, with plain websockets and a commit in a thread
+at each end: it has no session.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +24,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +41,7 @@ from reliable_ws.protocol.durable import BYTES_AT_ONCE, pack_run
 from reliable_ws.store import Change, StoreError
 
 from . import brokers
+from .bare_store import BareStore
 from .peers import PLAIN
 
 SIZE = 256
@@ -51,6 +56,19 @@ COMMITS = 300
 
 RUN = 1024
 "After so many messages a stream lets others run."
+
+SLOWER = """
+#define _GNU_SOURCE
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+int fdatasync(int file) {
+    struct timespec pause = {%d, %d};
+    nanosleep(&pause, 0);
+    return syscall(SYS_fdatasync, file);
+}
+"""
+"The function by which SQLite waits for a disk that is so many seconds and nanoseconds slower."
 
 AHEAD = 14
 "So many runs may be unconfirmed: nearly what the outbox takes."
@@ -74,11 +92,11 @@ class Peers:
             text=True,
         )
         assert self._process.stdout is not None
-        echo, sink, reliable, durable = self._process.stdout.readline().split()
+        echo, sink, reliable, *stored = self._process.stdout.readline().split()
         self.echo = f"ws://127.0.0.1:{echo}"
         self.sink = f"ws://127.0.0.1:{sink}"
         self.reliable = f"ws://127.0.0.1:{reliable}"
-        self.durable = f"ws://127.0.0.1:{durable}"
+        self.durable, self.by_hand = [f"ws://127.0.0.1:{port}" for port in stored] or ("", "")
         return self
 
     def __exit__(
@@ -98,6 +116,16 @@ async def echoes(ws: ClientConnection, payload: bytes, count: int) -> None:
         await ws.recv()
 
 
+async def by_hand(ws: ClientConnection, path: Path, payload: bytes, count: int) -> None:
+    """Plain websockets: keep it, send it, wait until the other side has kept it."""
+    loop = asyncio.get_running_loop()
+    with closing(BareStore(path)) as bare, ThreadPoolExecutor(1) as thread:
+        for _ in range(count):
+            await loop.run_in_executor(thread, bare.keep, payload)
+            await ws.send(payload)
+            await ws.recv()
+
+
 async def timed(work: Callable[[], Awaitable[None]]) -> float:
     began = perf_counter()
     await work()
@@ -113,6 +141,7 @@ class Round(NamedTuple):
     mqtt: float | None
     echo: float
     confirmed: float
+    by_hand: float
     commit: float
     alone_stream: float
     alone_commit: float
@@ -145,20 +174,9 @@ async def one_by_one(conn: reliable_ws.Connection, payload: bytes, count: int) -
 
 def commits(path: Path, payload: bytes, count: int) -> None:
     """Keep messages in a file of the same kind, one with each commit, and nothing else."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        run = connection.execute
-        for pragma in (
-            "locking_mode=EXCLUSIVE",
-            "page_size=8192",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-        ):
-            run(f"PRAGMA {pragma}").fetchall()
-        run("CREATE TABLE IF NOT EXISTS messages (number INTEGER PRIMARY KEY, data BLOB)")
+    with closing(BareStore(path)) as bare:
         for _ in range(count):
-            run("BEGIN IMMEDIATE")
-            run("INSERT INTO messages (data) VALUES (?)", (payload,))
-            run("COMMIT")
+            bare.keep(payload)
 
 
 class Alone:
@@ -238,6 +256,7 @@ async def measure(directory: Path, rounds: int) -> list[Round]:
         nats = await brokers.start_nats(stack, directory)
         mqtt = await brokers.start_mqtt(stack, directory)
         sink, echo, conn = await stack.enter_async_context(connected(peers, store))
+        keeping = await stack.enter_async_context(plain_connect(peers.by_hand, proxy=None, **PLAIN))
 
         async def each(count: int, work: Callable[[], Awaitable[None]]) -> float:
             return await timed(work) / count
@@ -252,6 +271,9 @@ async def measure(directory: Path, rounds: int) -> list[Round]:
                 over_mqtt = await each(BROKERS // 5, lambda: mqtt(payload, BROKERS // 5))
             echoed = await each(ONE_BY_ONE, lambda: echoes(echo, payload, ONE_BY_ONE))
             confirmed = await each(ONE_BY_ONE, lambda: one_by_one(conn, payload, ONE_BY_ONE))
+            hand_made = await each(
+                ONE_BY_ONE, lambda: by_hand(keeping, directory / "hand.db", payload, ONE_BY_ONE)
+            )
             began = perf_counter()
             commits(directory / "commits.db", payload, COMMITS)
             commit = (perf_counter() - began) / COMMITS
@@ -261,16 +283,41 @@ async def measure(directory: Path, rounds: int) -> list[Round]:
             began = perf_counter()
             alone.one_by_one(payload, ONE_BY_ONE // 2)
             alone_commit = (perf_counter() - began) / ONE_BY_ONE
-            kept = commit, alone_stream, alone_commit
+            kept = hand_made, commit, alone_stream, alone_commit
             found.append(Round(plain, durable, over_nats, over_mqtt, echoed, confirmed, *kept))
     return found[1:]
+
+
+def run_slower(milliseconds: float, arguments: list[str]) -> int:
+    """Run this program again, on a disk that is slower by so much. Return its exit status."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        sys.exit("--slower needs a C compiler")
+    seconds, rest = divmod(milliseconds / 1000, 1)
+    with tempfile.TemporaryDirectory() as directory:
+        library = f"{directory}/slower.so"
+        source = SLOWER % (seconds, rest * 1e9)
+        made = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", library]
+        subprocess.run(made, input=source, text=True, check=True)
+        again = [sys.executable, "-m", "benchmarks.durable", *arguments]
+        environment = os.environ | {"LD_PRELOAD": library}
+        return subprocess.run(again, env=environment, check=False).returncode
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.durable", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each (default 7)")
     parser.add_argument("--dir", default=".", help="a directory on the disk (default: this one)")
+    parser.add_argument(
+        "--slower",
+        type=float,
+        metavar="MS",
+        help="let the disk take so many milliseconds longer for each commit (Linux)",
+    )
     arguments = parser.parse_args()
+    if arguments.slower is not None:
+        same = ["--rounds", str(arguments.rounds), "--dir", arguments.dir]
+        sys.exit(run_slower(arguments.slower, same))
     rounds = arguments.rounds
     print(
         f"Python {platform.python_version()}, websockets {version('websockets')}, "
@@ -289,6 +336,8 @@ def main() -> None:
     _row("durable stream / MQTT QoS 1, persistence", mqtt, "≥ 30x")
     spent = [(r.confirmed - r.echo) / r.commit for r in found]
     _row("durable confirmed send: time above plain echo, in commits", spent, "≤ 2.2x")
+    spent = [(r.by_hand - r.echo) / r.commit for r in found]
+    _row("plain websockets, a commit in a thread at both ends: the same", spent, "")
     _row("the store alone: stream / plain", [r.plain / r.alone_stream for r in found], "")
     twice = [2 * r.alone_commit / r.commit for r in found]
     _row("the store alone: the two commits of a confirmed send, in commits", twice, "")
@@ -301,6 +350,7 @@ def main() -> None:
         ("MQTT", "mqtt"),
         ("plain echo", "echo"),
         ("durable confirmed send", "confirmed"),
+        ("plain websockets, a commit in a thread at both ends", "by_hand"),
         ("commit", "commit"),
         ("the store alone: stream", "alone_stream"),
         ("the store alone: commit", "alone_commit"),

@@ -1,7 +1,8 @@
 """The receiving process: a plain echo, a plain sink, and a reliable_ws handler.
 
 Started by ``benchmarks.durable``; prints its three ports and serves until its input ends. With the
-path of a file as argument it also serves sessions that are kept there, and prints a fourth port.
+path of a file as argument it also serves sessions that are kept there, and a plain echo that keeps
+each message in a file beside it before it answers: it prints two ports more.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as plain_serve
 
 import reliable_ws
+
+from .bare_store import BareStore
 
 PLAIN: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None}
 """Plain websockets at its fastest: both sides, in every comparison."""
@@ -46,16 +51,33 @@ async def echo(value: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def durable(path: str | None = None) -> AsyncIterator[int]:
-    """Serve sessions that survive a power cut, if there is a path; give the port, else 0."""
+async def durable(path: str | None = None) -> AsyncIterator[list[int]]:
+    """Serve sessions that survive a power cut, if there is a path, and the same made by hand."""
     if path is None:
-        yield 0
+        yield []
         return
+    bare, thread = BareStore(Path(f"{path}.bare")), ThreadPoolExecutor(1)
+    loop = asyncio.get_running_loop()
+
+    async def keeping_echo(ws: ServerConnection) -> None:
+        async for message in ws:
+            assert isinstance(message, bytes)
+            await loop.run_in_executor(thread, bare.keep, message)
+            await ws.send(message)
+
     with reliable_ws.SQLiteStore(path, survives="power") as store:
-        async with reliable_ws.serve(
-            reliable_sink, "127.0.0.1", 0, store=store, drain_timeout=1
-        ) as server:
-            yield server.port
+        async with (
+            reliable_ws.serve(
+                reliable_sink, "127.0.0.1", 0, store=store, drain_timeout=1
+            ) as server,
+            plain_serve(keeping_echo, "127.0.0.1", 0, **PLAIN) as by_hand,
+        ):
+            yield [server.port, port_of(by_hand)]
+
+
+def port_of(server: Server) -> int:
+    port: int = next(iter(server.sockets)).getsockname()[1]
+    return port
 
 
 async def main() -> None:
@@ -67,10 +89,9 @@ async def main() -> None:
         reliable_ws.serve(
             reliable_sink, "127.0.0.1", 0, methods=methods, drain_timeout=1
         ) as server,
-        durable(*sys.argv[1:]) as port,
+        durable(*sys.argv[1:]) as ports,
     ):
-        ports = [next(iter(plain.sockets)).getsockname()[1] for plain in (echoes, sink)]
-        print(*ports, server.port, port, flush=True)
+        print(port_of(echoes), port_of(sink), server.port, *ports, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
