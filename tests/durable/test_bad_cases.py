@@ -11,6 +11,7 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Outcome, SQLiteStore, StoreFull
+from tests.support.small_disk import make_room, small_disk
 
 SECOND = """
 import sys, reliable_ws
@@ -24,24 +25,8 @@ except reliable_ws.StoreInUse as error:
 @pytest.fixture
 def small(tmp_path):
     """A directory on a disk of 1 MB."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)],
-            check=False,
-            capture_output=True,
-        )
-    except OSError:
-        pytest.skip("no mount here")
-    if done.returncode:
-        pytest.skip("only root may mount")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
-
-
-def make_room(directory):
-    subprocess.run(["mount", "-o", "remount,size=32m", str(directory)], check=True)
+    with small_disk(tmp_path / "small", 1) as directory:
+        yield directory
 
 
 class Taking:

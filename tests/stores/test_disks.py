@@ -6,7 +6,6 @@ import contextlib
 import os
 import queue
 import random
-import subprocess
 import threading
 import time
 
@@ -19,6 +18,7 @@ from tests.support.sqlite_files import apply, change, content, keep
 pytest.importorskip("apsw")
 
 from tests.support.apsw_store import Disk, DiskStore
+from tests.support.small_disk import make_room, small_disk
 
 # ---------------------------------------------------------------------------------- full
 
@@ -26,17 +26,8 @@ from tests.support.apsw_store import Disk, DiskStore
 @pytest.fixture
 def small(tmp_path):
     """A directory on a disk of 2 MB."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
-    try:
-        done = subprocess.run(mount, check=False, capture_output=True)
-    except OSError:
-        pytest.skip("no mount here")
-    if done.returncode:
-        pytest.skip("only root may mount")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
+    with small_disk(tmp_path / "small", 2) as directory:
+        yield directory
 
 
 def test_a_full_disk_refuses_and_goes_on_when_there_is_room(small):
@@ -69,7 +60,7 @@ def test_a_full_disk_refuses_and_goes_on_when_there_is_room(small):
         assert [run.data for run in stored.messages] == [b"first"]
         assert stored.applied == (1,)
         assert stored.facts == b"small"
-        subprocess.run(["mount", "-o", "remount,size=32m", str(small)], check=True)
+        make_room(small)
         keep(store, big)
     with SQLiteStore(path) as store:
         assert [run.first for run in store.open()[0].messages] == [1, 2]
