@@ -790,6 +790,7 @@ def test_the_last_word_to_a_hello_that_ends_the_session_goes_when_it_is_kept():
     peer.receive(link, answer.result(SECONDS), time.monotonic())
     assert peer.ended is not None
     assert peer.ended.kind is End.FINISHED
+    near.cut()  # it is the peer that closes
     sessions.drain(1)
 
 
