@@ -31,8 +31,9 @@ clean = pytest.mark.usefixtures("clean")
 class Server:
     """A server with a store; its process can be replaced."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, **options: Any) -> None:
         self.path = path
+        self.options = options
         self.port = 0
         self.got: list[Any] = []
         self.restored: list[Any] = []
@@ -54,7 +55,7 @@ class Server:
         if self.path is not None:
             self.store = SQLiteStore(self.path)
         self.inner = await reliable_ws.serve(
-            self.handle, "127.0.0.1", self.port, store=self.store, drain_timeout=2
+            self.handle, "127.0.0.1", self.port, store=self.store, drain_timeout=2, **self.options
         )
         self.port = self.inner.port
 
@@ -69,8 +70,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(path: Path | None = None) -> AsyncIterator[Server]:
-    server = Server(path)
+async def serving(path: Path | None = None, **options: Any) -> AsyncIterator[Server]:
+    server = Server(path, **options)
     await server.start()
     try:
         yield server
@@ -824,7 +825,11 @@ async def test_a_confirmed_send_takes_one_websocket_message_each_way(store, tmp_
         return data
 
     monkeypatch.setattr(Link, "transmit", noted)
-    async with serving(tmp_path / "server.db") as server, orders(server, store) as conn:
+    patient = reliable_ws.Config(ack_delay=5)  # a disk that is slow has acks tell what has arrived
+    async with (
+        serving(tmp_path / "server.db", config=patient) as server,
+        orders(server, store) as conn,
+    ):
         await (await conn.send("the first one"))
         said.clear()
         for _ in range(5):
