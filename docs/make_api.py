@@ -278,7 +278,6 @@ INTERNAL = (
     "Cluster.wait_for_engine",
     "Config.limits",
     "DeliveryError.of",
-    "Figures.add",
     "Figures.add_ended",
     "Figures.add_slice",
     "Figures.copy",

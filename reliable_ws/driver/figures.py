@@ -1,7 +1,7 @@
 """Figures of many sessions together, for metrics: they are read, and no message pays for them.
 
 Theory of operation. A session counts in positions anyway: how far it has sent, and how far the
-peer has confirmed. :meth:`Figures.add` adds up the positions of a session that lives, and
+peer has confirmed. :meth:`Figures.add_slice` adds up the positions of sessions that live, and
 :meth:`Figures.add_ended` those of one that has ended, once. So a counter is what ended sessions
 have left, and the positions of those that live.
 
@@ -19,12 +19,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from reliable_ws.histogram import Histogram
+from reliable_ws.protocol.frames import Limits
 from reliable_ws.protocol.report import Outcome
 from reliable_ws.protocol.session import Session
 from reliable_ws.store import StoreStats
 
-from .stalls import Stalls
+from .stalls import Stalls, is_own_window_full
 from .state import State, state_of
+from .window_watch import FULL
 
 __all__ = ["SLICE_PAUSE", "Figures", "GroupStats", "add_all"]
 
@@ -119,71 +121,55 @@ class Figures:
     group: GroupStats | None = None
     "Only this is there if the figures are those of a :class:`~reliable_ws.Group`."
 
-    def add(self, driver: Counted, now: float) -> None:
-        """Add what waits in a session that lives: where it stands is counted already."""
-        session, stalls = driver.session, driver.stalls
-        outbox, inbox = session.outbox, session.inbox
-        confirmed, last, done = outbox.confirmed, outbox.last, inbox.confirmed
-        # Calls, if there were any. Then take note of since when something has waited.
-        served = session.incoming_calls.served
-        asked = () if driver.rpc_client is None else session.outgoing_calls.open
-        if served or asked or stalls is None or (confirmed == last and done == inbox.received):
-            self.requests += len(asked)
-            self.handlers += len(served)
-            driver.look(now)
-            stalls = driver.stalls
-        else:
-            stalls.look(session, now)  # no look at calls is needed
-        # Messages.
-        if confirmed < last:
-            self.outbox_messages += last - confirmed - (outbox.finish is not None)
-            self.outbox_bytes += outbox.total - outbox.released
-            if stalls is not None:
-                age = stalls.unconfirmed_for(confirmed, now)
-                self.outbox_seconds = max(self.outbox_seconds, age)
-                self.outbox_stalled += age >= STALLED
-        if done < inbox.received:
-            self.inbox_messages += inbox.received - done - (inbox.finish is not None)
-            self.inbox_bytes += inbox.held
-            if stalls is not None:
-                age = stalls.untaken_for(done, now)
-                self.inbox_seconds = max(self.inbox_seconds, age)
-                self.inbox_stalled += age >= STALLED
-        if stalls is not None:
-            self.window_full_peers += stalls.full_there
-            self.window_full_here += stalls.full_here
-
-    def add_slice(self, drivers: Sequence[Counted], now: float) -> None:
+    def add_slice(self, drivers: Sequence[Counted], now: float) -> None:  # noqa: PLR0915 - as there
         """Add some sessions.
 
         Ten thousand are read in one scrape, and most of them are idle. So this looks at as few
         objects of each as possible, adds up in local variables, and calls nothing for a session in
         which nothing waits.
         """
-        sent = transmitted = confirmed = received = taken = acknowledged = 0
-        resumes = replayed = is_open = 0
+        # Where everything is confirmed, all positions of a direction are the same.
+        all_out = sent = transmitted = confirmed = all_in = received = taken = acknowledged = 0
+        resumes = replayed = others = 0
+        waiting: list[Counted] = []
         for driver in drivers:
             session = driver.session
             if session.ended is not None:
                 self.add_ended(session, driver.stalls)
+                others += 1
                 continue
+            # What is counted.
             outbox, inbox = session.outbox, session.inbox
-            # What is counted. Where everything is confirmed, the positions between are the same.
             last, told = outbox.last, outbox.confirmed
             arrived, done = inbox.received, inbox.confirmed
-            sent += last
-            confirmed += told
-            received += arrived
-            acknowledged += done
-            transmitted += last if told == last else outbox.transmitted
-            taken += done if done == arrived else inbox.handed
-            resumes += session.resumes
-            replayed += session.replayed
-            # In which state it is. A Finish has a number, and is no message.
-            is_quiet = outbox.finish is None and inbox.finish is None and session.link is not None
-            if is_quiet and (session.role == "acceptor" or session.attached):
-                is_open += 1
+            if told == last and done == arrived:
+                all_out += last
+                all_in += arrived
+                if (
+                    driver.stalls is not None
+                    or session.incoming_calls.served
+                    or (driver.rpc_client is not None and session.outgoing_calls.open)
+                ):
+                    waiting.append(driver)
             else:
+                sent += last
+                transmitted += outbox.transmitted
+                confirmed += told
+                received += arrived
+                taken += inbox.handed if done != arrived else done
+                acknowledged += done
+                waiting.append(driver)
+            if session.resumes or session.replayed:
+                resumes += session.resumes
+                replayed += session.replayed
+            # In which state it is. A Finish has a number, and is no message.
+            if (
+                outbox.finish is not None
+                or inbox.finish is not None
+                or session.link is None
+                or (session.role != "acceptor" and not session.attached)
+            ):
+                others += 1
                 self.sessions[state_of(session).value] += 1
                 if outbox.finish is not None:
                     sent -= 1
@@ -194,25 +180,91 @@ class Figures:
                     if done == arrived:
                         taken -= 1
                         acknowledged -= 1
-            # What waits.
-            if (
-                told != last
-                or done != arrived
-                or driver.stalls is not None
-                or session.incoming_calls.served
-                or (driver.rpc_client is not None and session.outgoing_calls.open)
-            ):
-                self.add(driver, now)
-        self.sent += sent
-        self.transmitted += transmitted
-        self.confirmed += confirmed
-        self.received += received
-        self.taken += taken
-        self.acknowledged += acknowledged
+        self.sent += all_out + sent
+        self.transmitted += all_out + transmitted
+        self.confirmed += all_out + confirmed
+        self.received += all_in + received
+        self.taken += all_in + taken
+        self.acknowledged += all_in + acknowledged
         self.resumes += resumes
         self.replayed += replayed
-        if is_open:
-            self.sessions[State.OPEN.value] += is_open
+        if others < len(drivers):
+            self.sessions[State.OPEN.value] += len(drivers) - others
+        if waiting:
+            self._add_waiting(waiting, now)
+
+    def _add_waiting(self, drivers: list[Counted], now: float) -> None:  # noqa: C901, PLR0912, PLR0915 - calls would take half of the time
+        """Add what waits in some sessions: where they stand is counted already.
+
+        There may be thousands, so :meth:`Stalls.look` is called only where it changes something.
+        """
+        out_messages = out_bytes = out_stalled = in_messages = in_bytes = in_stalled = 0
+        out_since = in_since = now
+        long_ago = now - STALLED
+        peer: Limits | None = None
+        most_there = most_bytes_there = 0.0  # from which on the window of such a peer may be full
+        for driver in drivers:
+            session, stalls = driver.session, driver.stalls
+            outbox, inbox = session.outbox, session.inbox
+            told, done = outbox.confirmed, inbox.confirmed
+            out, size = outbox.last - told, outbox.total - outbox.released
+            waits, held = inbox.received - done, 0
+            if waits:
+                held = inbox.held
+            if outbox.peer is not peer:  # sessions of one configuration share it
+                peer = outbox.peer
+                most_there, most_bytes_there = FULL * peer.window_messages, FULL * peer.window_bytes
+            # Calls, if there were any. Then take note of since when something has waited.
+            served = session.incoming_calls.served
+            asked = () if driver.rpc_client is None else session.outgoing_calls.open
+            if served or asked or stalls is None or not (out or waits):
+                self.requests += len(asked)
+                self.handlers += len(served)
+                driver.look(now)
+                stalls = driver.stalls
+                if stalls is None:
+                    continue
+            elif (
+                stalls.is_full
+                or (out and (told >= stalls.mark_out or out >= most_there))
+                or size >= most_bytes_there
+                or (waits and (done >= stalls.mark_in or is_own_window_full(session)))
+            ):
+                stalls.look(session, now)
+            # Messages.
+            if out:
+                out_messages += out
+                out_bytes += size
+                if outbox.finish is not None:
+                    out_messages -= 1
+                if told < stalls.mark_out:
+                    since = stalls.since_out
+                    if since < out_since:  # noqa: PLR1730 - a call
+                        out_since = since
+                    if since <= long_ago:
+                        out_stalled += 1
+            if waits:
+                in_messages += waits
+                in_bytes += held
+                if inbox.finish is not None:
+                    in_messages -= 1
+                if done < stalls.mark_in:
+                    since = stalls.since_in
+                    if since < in_since:  # noqa: PLR1730 - a call
+                        in_since = since
+                    if since <= long_ago:
+                        in_stalled += 1
+            if stalls.full_there or stalls.full_here:
+                self.window_full_peers += stalls.full_there
+                self.window_full_here += stalls.full_here
+        self.outbox_messages += out_messages
+        self.outbox_bytes += out_bytes
+        self.outbox_seconds = max(self.outbox_seconds, now - out_since)
+        self.outbox_stalled += out_stalled
+        self.inbox_messages += in_messages
+        self.inbox_bytes += in_bytes
+        self.inbox_seconds = max(self.inbox_seconds, now - in_since)
+        self.inbox_stalled += in_stalled
 
     def add_ended(self, session: Session, stalls: Stalls | None) -> None:
         """Add a session that has ended: call it once for each."""

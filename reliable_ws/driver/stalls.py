@@ -5,8 +5,9 @@ number has passed, the next look sets the mark anew, as TCP does to measure roun
 it has not, the message of that number waits since then at least, and so do those before it. The
 driver looks when its timer fires anyway, so while a session is open that is at least every third of
 ``Config.idle_timeout``; and when its WebSocket is lost, and when somebody asks. A scrape of metrics
-asks thousands of sessions, so a look touches few objects and makes few calls: a mark is two
-attributes, and a session in which nothing waits has no :class:`Stalls`.
+asks thousands of sessions. A mark is two attributes, which it reads, and a session in which nothing
+waits has no :class:`Stalls`. It looks only where that changes something: a mark has passed, or a
+window is full, or was at the last look.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from reliable_ws.protocol.unused import UNUSED
 
 from .window_watch import FULL
 
-__all__ = ["Looking", "Stalls", "is_waiting", "is_window_full"]
+__all__ = ["Looking", "Stalls", "is_own_window_full", "is_waiting", "is_window_full"]
 
 WARN_AFTER = 10.0
 """Seconds after which callers that wait for room in the outbox are worth a warning."""
@@ -106,25 +107,28 @@ class Stalls:
         "_calls_looked_at",
         "_handed",
         "_looked_at",
-        "_mark_in",
-        "_mark_out",
         "_seen",
         "_since_handed",
-        "_since_in",
-        "_since_out",
         "_warned",
         "_warned_in",
         "_was_full_here",
         "_was_full_there",
         "full_here",
         "full_there",
+        "is_full",
+        "mark_in",
+        "mark_out",
+        "since_in",
+        "since_out",
     )
 
     def __init__(self) -> None:
-        # The marks: a number of ours that is to be confirmed, one of the peer's that we are to
-        # confirm; and when they were set.
-        self._mark_out = self._mark_in = 0
-        self._since_out = self._since_in = 0.0
+        self.mark_out = self.mark_in = 0
+        "The marks: a number of ours that is to be confirmed, one of the peer's that we are to."
+        self.since_out = self.since_in = 0.0
+        "When they were set."
+        self.is_full = False
+        "Whether a window was full at the last look."
         # When requests were seen first: ours by number, and those whose handlers run here.
         self._begun: dict[int, float] = UNUSED
         self._seen: dict[int, float] = UNUSED
@@ -155,14 +159,14 @@ class Stalls:
         is_full_there = is_full_here = False
         confirmed, newest = outbox.confirmed, outbox.last - (outbox.finish is not None)
         if confirmed < newest:
-            if confirmed >= self._mark_out:
-                self._mark_out, self._since_out = newest, now
+            if confirmed >= self.mark_out:
+                self.mark_out, self.since_out = newest, now
             is_full_there = is_peer_window_full(session)
         if inbox.confirmed < inbox.received:
-            if inbox.confirmed >= self._mark_in:
-                self._mark_in, self._since_in = inbox.received, now
+            if inbox.confirmed >= self.mark_in:
+                self.mark_in, self.since_in = inbox.received, now
             is_full_here = is_own_window_full(session)
-        if inbox.handed != self._handed or not self._was_full_here:
+        if is_full_here and (inbox.handed != self._handed or not self._was_full_here):
             self._handed, self._since_handed = inbox.handed, now
         # Windows that were full at the last look and are full now have been so in between.
         if is_full_there and self._was_full_there:
@@ -170,6 +174,7 @@ class Stalls:
         if is_full_here and self._was_full_here:
             self.full_here += elapsed
         self._was_full_there, self._was_full_here = is_full_there, is_full_here
+        self.is_full = is_full_there or is_full_here
 
     def look_at_calls(self, asked: Collection[int], running: Collection[int], now: float) -> None:
         """Take note of the numbers of our open requests, and of those whose handlers run here."""
@@ -183,9 +188,9 @@ class Stalls:
 
     def is_worth_a_warning(self, confirmed: int, now: float) -> bool:
         """Whether our messages have waited for :data:`WARN_AFTER`: once for each that is marked."""
-        if self._mark_out == self._warned or self.unconfirmed_for(confirmed, now) < WARN_AFTER:
+        if self.mark_out == self._warned or self.unconfirmed_for(confirmed, now) < WARN_AFTER:
             return False
-        self._warned = self._mark_out
+        self._warned = self.mark_out
         return True
 
     def has_reader_stopped(self, session: Session, now: float) -> bool:
@@ -207,11 +212,11 @@ class Stalls:
 
         0.0: none is known to wait.
         """
-        return now - self._since_out if confirmed < self._mark_out else 0.0
+        return now - self.since_out if confirmed < self.mark_out else 0.0
 
     def untaken_for(self, confirmed: int, now: float) -> float:
         """Return the same for the peer's messages: until our application has confirmed them."""
-        return now - self._since_in if confirmed < self._mark_in else 0.0
+        return now - self.since_in if confirmed < self.mark_in else 0.0
 
     def asked_for(self, number: int, now: float) -> float:
         """Return for how many seconds a request of ours has waited for its answer, at least."""
