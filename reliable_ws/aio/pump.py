@@ -37,7 +37,15 @@ from reliable_ws.wire_trace import WireTrace
 
 from .link_io import LinkIO
 
-__all__ = ["LONG_TURN", "MAX_SENDS", "MAX_UNTIMED", "SEND_AT_ONCE", "Pump", "add_loop_stalls"]
+__all__ = [
+    "LONG_TURN",
+    "MAX_SENDS",
+    "MAX_UNTIMED",
+    "SEND_AT_ONCE",
+    "Pump",
+    "add_loop_stalls",
+    "look_at_loop",
+]
 
 MAX_SENDS = 1024
 """Sends without a flush between before one yields to the event loop.
@@ -72,6 +80,12 @@ CALLS_AT_ONCE = 32
 
 LOOP_WATCH = LoopWatch()
 """One for all event loops of the process."""
+
+
+def look_at_loop(due: float, now: float) -> None:
+    """Tell if a timer that was due then comes now, and much too late."""
+    if warning := LOOP_WATCH.look(due, now, time.time()):
+        logger.warning("%s", warning)
 
 
 def add_loop_stalls(figures: Figures) -> None:
@@ -365,8 +379,7 @@ class Pump:
     def _tick(self) -> None:
         # The timer may fire a little early by this clock: then it is that time.
         now = max(self.loop.time(), self._due)
-        if warning := LOOP_WATCH.look(max(self._due, self._armed), now, time.time()):
-            logger.warning("%s", warning)
+        look_at_loop(max(self._due, self._armed), now)
         self._timer = None
         self._due = NEVER
         if now >= self.session.deadline:

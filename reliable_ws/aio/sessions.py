@@ -65,7 +65,7 @@ from .connection import Connection, abort_silently
 from .driver import Driver
 from .link_io import LinkIO
 from .membership import LEVELS, Clustering, Level, Membership
-from .pump import add_loop_stalls
+from .pump import add_loop_stalls, look_at_loop
 from .store_port import StorePort
 from .waiters import Condition, is_cancelled, is_loop_ending
 
@@ -436,8 +436,11 @@ class Sessions:
             self._eviction = loop.call_later(EVICTION_INTERVAL, self._evict)
 
     def _evict(self) -> None:
-        self._eviction = None
-        if self._table.evict(asyncio.get_running_loop().time()):
+        now = asyncio.get_running_loop().time()
+        if self._eviction is not None:
+            look_at_loop(self._eviction.when(), now)
+            self._eviction = None
+        if self._table.evict(now):
             self._evict_soon()
 
     @staticmethod

@@ -108,7 +108,9 @@ class Figures:
 
     loop_stalled_seconds: float = 0.0
     """Seconds that something has blocked the event loops of this process, for two or more at a
-    time, at least: a counter. The same in all figures of a process; 0 with threads."""
+    time: a counter. Each block may have taken a second more at a server that has sessions, and
+    elsewhere a third of ``Config.idle_timeout``. The same in all figures of a process; 0 with
+    threads."""
     loop_last_stall: float = 0.0
     "For how many seconds it did the last time."
     loop_last_stall_at: float = 0.0

@@ -1,4 +1,11 @@
-"""An event loop that something blocks: no session of the process goes on, and none can say why."""
+"""An event loop that something blocks: no session of the process goes on, and none can say why.
+
+A timer that comes late says since when the loop has not run, at the latest. So a block is told with
+less than it was by as much as passed from its beginning until the first timer was due. A server
+that has sessions looks once a second whether they hold too much, so there it is a second at most.
+Elsewhere the timers of sessions have to do, each due every third of ``Config.idle_timeout``. A
+timer of our own would know more, and wake an idle client once a second.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,8 @@ from reliable_ws.protocol.deadline import LONG_AGO
 __all__ = ["BLOCKED", "LoopWatch"]
 
 BLOCKED = 2.0
-"""Seconds by which a timer has to be late before it is worth a warning."""
+"""Seconds by which a timer has to be late before it is worth a warning. So a block of up to three
+seconds may go untold at a server."""
 
 
 class LoopWatch:
@@ -18,9 +26,9 @@ class LoopWatch:
     def __init__(self) -> None:
         self._told = LONG_AGO
         self.total = 0.0
-        "Seconds of all blocks, at least."
+        "Seconds of all blocks, each less what passed until a timer was due."
         self.last = 0.0
-        "Seconds of the last one, at least."
+        "The same of the last one."
         self.last_at = 0.0
         "When it was seen, by the time of day."
 

@@ -11,7 +11,7 @@ import pytest
 
 import reliable_ws
 from reliable_ws import Config
-from reliable_ws.aio import pump
+from reliable_ws.aio import pump, sessions
 from reliable_ws.cli import main, top
 from reliable_ws.driver import loop_watch
 from reliable_ws.driver.loop_watch import LoopWatch
@@ -131,3 +131,15 @@ async def test_a_block_of_the_event_loop_is_shown_for_a_while():
     words = "the event loop last stood still for 6.0 s at least, 5 s ago"
     assert (await snapshot({"": Blocked(5.1)}))["loop"].startswith(words)
     assert (await snapshot({"": Blocked(3600)}))["loop"] == ""
+
+
+async def test_a_server_tells_how_long_its_loop_was_blocked_but_for_its_own_interval(monkeypatch):
+    """The next heartbeat is due in 6 s: it alone would not come late."""
+    monkeypatch.setattr(sessions, "EVICTION_INTERVAL", 0.1)
+    monkeypatch.setattr(loop_watch, "BLOCKED", 0.2)
+    monkeypatch.setattr(pump, "LOOP_WATCH", watch := LoopWatch())
+    async with reliable_ws.serve(silent, "127.0.0.1", 0) as server, local(server):
+        begun = time.monotonic()
+        time.sleep(0.4)  # noqa: ASYNC251 - what a handler should not do
+        await until(lambda: watch.total)
+        assert 0.3 <= watch.total <= time.monotonic() - begun
