@@ -105,17 +105,18 @@ class TracedRpcServer(RpcServer):
 
     def start(self, event: Requested, method: Method) -> None:
         """Run the handler of a request in a task of its own, in a span unless it is left out."""
+        number, name, _payload, _by, credit = event  # each by its name takes a lookup
         tracing, contexts = self._tracing, self._contexts
-        said = contexts.take(event.id) if contexts.received else b""
+        said = contexts.take(number) if contexts.received else b""
         if self.running is UNUSED:
             self.running = {}
-        running = self.running[event.id] = Running(event.credit)
+        running = self.running[number] = Running(credit)
         chance = tracing.chance
         if said or chance() < tracing.ratio:  # a call that is in no trace may begin one
             work, context = self._traced(said, event, method, running), None
         else:
             work, context = self._run(event, method, running), self._left_out.copy()
-        running.worker = start(self._pump.loop, work, event.method, context)
+        running.worker = start(self._pump.loop, work, name, context)
 
     async def _traced(
         self, said: bytes, event: Requested, method: Method, running: Running

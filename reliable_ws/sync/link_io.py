@@ -157,9 +157,10 @@ class LinkIO:
     def _receive(self, data: bytes | str) -> None:
         if self._trace is not None:
             self._trace("gets", data)
-        # Nearly no message has contexts, so there is no call for most.
-        if self._contexts is not None and not isinstance(data, str) and MARK in data:
-            self._contexts.look(data)
+        # Nearly no message has contexts. (`in` would raise inside first: bytes are no integer.)
+        contexts = self._contexts
+        if contexts is not None and not isinstance(data, str) and data.find(MARK) >= 0:
+            contexts.look(data)
         timer = self._confirm_timer
         with self._lock:
             now = time.monotonic()
