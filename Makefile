@@ -27,7 +27,7 @@
 #   make instructions-store  the same, and what make test compares with is written
 #   make trips               count the calls of a confirmed send, a request and a resume
 #   make docs                build the documentation site into docs/_build
-#   make pictures            draw the diagrams of protocol.md and docs/tracing.md (needs Chromium)
+#   make pictures            draw the diagrams of protocol.md, docs/tracing.md and docs/live.md (needs Chromium)
 #   make api                 write docs/api.md from the docstrings
 #   make table               run the contract of transports everywhere, write its table into docs/
 #   make lint / make types   only these
@@ -200,6 +200,7 @@ docs: $(DEV)
 pictures: $(DEV)
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.docs.sequences
+	$(BIN)/python -m tests.docs.live_picture
 
 api: $(RUNTIME)
 	$(BIN)/python docs/make_api.py
