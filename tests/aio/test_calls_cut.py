@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from reliable_ws import Backoff, Config, NotTaken, OutcomeUnknown
-from tests.aio.memory_network import paired, registry, start, turns, until
+from tests.aio.memory_network import on_virtual_clock, paired, registry, rest, start, turns, until
 from tests.aio.sockets import through_a_proxy
 from tests.support.calls import session_calls
 from tests.support.cancel import cancel_everywhere
@@ -170,7 +170,7 @@ async def test_requests_in_a_loop_over_messages_while_the_peer_floods():
         assert client.stats.resumes >= 3
 
 
-@pytest.mark.transport
+@on_virtual_clock
 async def test_a_slow_handler_stops_no_ack_no_heartbeat_and_nobody_else():
     gate = asyncio.Event()
 
@@ -181,21 +181,22 @@ async def test_a_slow_handler_stops_no_ack_no_heartbeat_and_nobody_else():
     async def quick(value):
         return value
 
-    config = Config(open_timeout=5, idle_timeout=0.6)
-    async with through_a_proxy(registry(slow, quick), config=config) as (proxy, client, _server):
-        waiting = start(client.request("slow"))
-        await asyncio.sleep(1.5)  # longer than a silent link would live: heartbeats go on
+    async with paired(PROMPT, methods=registry(slow, quick)) as (net, client, server):
+        taking, waiting = start(rest(server)), start(client.request("slow"))
+        await asyncio.sleep(60)  # longer than a silent link would live: heartbeats go on
         assert client.stats.resumes == 0
         for number in range(100):
             await client.send(number)
-            assert await client.request("quick", [number], timeout=10) == number
-        await client.flush(timeout=10)
+            assert await client.request("quick", [number], timeout=1) == number
+        await client.flush(timeout=1)
         assert not waiting.done()
-        proxy.reset()
-        assert await client.request("quick", ["resumed"], timeout=10) == "resumed"
+        net.cut()
+        assert await client.request("quick", ["resumed"], timeout=1) == "resumed"
         assert client.stats.resumes == 1
         gate.set()
         assert await waiting == "at last"
+        await client.close()
+        assert await taking == list(range(100))
 
 
 @pytest.mark.transport

@@ -31,7 +31,8 @@ def echo(conn):
 
 
 def local(server, port=None, **options):
-    options = {"reconnect": AT_ONCE, "config": HASTY} | options
+    """Connect to a server, or to a proxy before it: only there is silence noticed soon."""
+    options = {"reconnect": AT_ONCE} | ({} if port is None else {"config": HASTY}) | options
     return connect(f"ws://127.0.0.1:{port or server.port}/path", proxy=None, **options)
 
 

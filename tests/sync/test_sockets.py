@@ -72,7 +72,7 @@ def test_two_that_only_send_do_not_wait_for_each_other():
         for _ in range(count):
             assert conn.recv(timeout=SECONDS) == payload
 
-    config = Config(window_bytes=256 * 2**20, outbox_bytes=256 * 2**20, idle_timeout=5)
+    config = Config(window_bytes=256 * 2**20, outbox_bytes=256 * 2**20)
     options = {"sock": small_buffers()}
     with (
         serve(handler, "127.0.0.1", 0, config=config) as server,

@@ -54,7 +54,7 @@ def test_a_network_that_falls_silent_is_left_for_another(loop):
         loop.run(proxy.stall)
         conn.send("meanwhile")
         assert conn.recv(timeout=SECONDS) == "meanwhile"
-        assert conn.stats.resumes == 1
+        assert conn.stats.resumes >= 1
 
 
 def test_messages_wait_while_there_is_no_network(loop):
