@@ -25,7 +25,7 @@ NO_PROXY = {"proxy": None} if RELEASE >= (15, 0) else {}
 LIBRARY_KINDS = ("asyncio client", "asyncio server", "legacy client", "legacy server")
 KINDS = (*LIBRARY_KINDS, "memory")
 
-TIME_LIMIT = 20  # seconds that a test may take
+TIME_LIMIT = 60  # seconds that a test may take
 CHUNK = bytes(64 * 1024)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.sockets import open_sockets
 
-LONGEST = 30
+LONGEST = 60
 """Seconds after which a test hangs."""
 
 

@@ -35,7 +35,7 @@ async def through_a_proxy(server_methods, client_methods=None, *, config=None, h
             pass
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         serve(handle, "127.0.0.1", 0, methods=server_methods, config=config) as server,
         ChaosProxy("127.0.0.1", server.port) as proxy,
         connect(

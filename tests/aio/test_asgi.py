@@ -169,7 +169,7 @@ async def test_sigterm_drains_though_nobody_told_of_the_start():
         os.kill(os.getpid(), signal.SIGTERM)
         assert [message async for message in conn] == ["hello"]
     assert conn.close_code == 1001
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await gone.wait()
     await socket.serving
 

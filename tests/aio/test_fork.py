@@ -66,7 +66,7 @@ async def test_every_use_raises_and_the_parent_goes_on():
         await conn.wait_closed()
 
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         serve(handler, "127.0.0.1", 0, methods=registry(wait)) as server,
         connect(f"ws://127.0.0.1:{server.port}", proxy=None) as client,
     ):

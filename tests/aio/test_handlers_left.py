@@ -25,7 +25,7 @@ class Blocked:
 
     def block(self, number: int) -> None:
         self.begun.append(number)
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
 
     async def echo(self, value):
         return value
@@ -37,7 +37,7 @@ async def blocked(**options):
     there = Blocked()
     near, far = pair()
     methods = registry(there.block, there.echo)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         client, server = await asyncio.gather(wrap(near), wrap(far, methods=methods, **options))
         try:
             yield there, client, server

@@ -288,7 +288,7 @@ def test_the_end_of_the_event_loop_delivers_what_was_accepted(how, end, caplog):
     with reliable_ws.sync.serve(lambda conn: got.put(list(conn)), "127.0.0.1", 0) as server:
         with pytest.raises(end) if end is not None else contextlib.nullcontext():
             asyncio.run(program())
-        assert got.get(timeout=10) == list(range(10))
+        assert got.get(timeout=60) == list(range(10))
     assert not caplog.records
 
 
@@ -336,7 +336,7 @@ def test_the_end_of_a_servers_event_loop_delivers_what_was_accepted(end, caplog)
     thread.start()
     with pytest.raises(SystemExit) if end is not None else contextlib.nullcontext():
         asyncio.run(program())
-    assert got.get(timeout=10) == list(range(10))
+    assert got.get(timeout=60) == list(range(10))
     thread.join()
     assert not caplog.records
 

@@ -81,7 +81,7 @@ def run(new_loop, scenario):
 
     async def bounded():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await scenario()
         for _ in range(100):
             if len(asyncio.all_tasks()) == 1:

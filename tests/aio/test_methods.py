@@ -206,7 +206,7 @@ async def test_connect_and_serve_take_methods():
     answers: list[object] = []
     methods = registry(anything)
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         serve(handler, "127.0.0.1", 0, methods=methods) as server,
         connect(f"ws://127.0.0.1:{server.port}", methods=methods, proxy=None) as conn,
     ):

@@ -468,7 +468,7 @@ def test_a_loop_that_is_stopped_may_go_on_in_another_thread():
 
     task = loop.create_task(later())
     with ThreadPoolExecutor(1) as thread:
-        assert len(thread.submit(go_on).result(20)) == 3
+        assert len(thread.submit(go_on).result(60)) == 3
     loop.run_until_complete(asyncio.gather(task, client.close(), server.close()))
     loop.close()
 

@@ -17,7 +17,7 @@ from reliable_ws import Sessions, drain_on_sigterm, wrap
 from reliable_ws.testing.memory import pair
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 20
+SECONDS = 60
 
 RUNNERS = [asyncio.run]
 with contextlib.suppress(ImportError):  # it does not exist everywhere

@@ -43,7 +43,7 @@ def take_in_a_thread(conn):
 async def raw(kind: str):
     """A server, and a socket to it with a WebSocket open."""
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(asyncio.timeout(10))
+        await stack.enter_async_context(asyncio.timeout(60))
         if kind == "asyncio":
             server = await reliable_ws.serve(take, "127.0.0.1", 0, **OPTIONS)
             stack.push_async_callback(server.close)

@@ -16,7 +16,7 @@ async def test_sending_on_a_failed_transport_raises_and_does_not_warn_for_every_
         while True:
             await transport.recv()
 
-    async with asyncio.timeout(20), listen(handler, "127.0.0.1", 0) as server:
+    async with asyncio.timeout(60), listen(handler, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         transport = await dial(f"ws://127.0.0.1:{port}")
         transport.websocket.transport.abort()  # as a write that met a reset does

@@ -27,7 +27,7 @@ async def test_a_confirmation_is_told_soon_in_whatever_order_it_was_given(order)
 
     config = Config(ack_delay=0.01, idle_timeout=60)
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         serve(handler, "127.0.0.1", 0, config=config) as server,
         connect(f"ws://127.0.0.1:{server.port}", config=config) as conn,
     ):

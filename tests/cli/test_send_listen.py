@@ -81,7 +81,7 @@ async def test_every_message_gets_a_line(tmp_path):
     target.write_bytes(b"was there, not ended")
     values = ["text", b"bytes", "", "ended\n", {"k": [1, None, "é"]}, {1: b"\xff"}, 1.5, "end"]
     with listener("--once", "--output", target) as listening:
-        async with asyncio.timeout(30), connect(listening.uri) as conn:
+        async with asyncio.timeout(60), connect(listening.uri) as conn:
             for value in values:
                 await conn.send(value)
         assert listening.ended()[0] == 0

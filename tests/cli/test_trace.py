@@ -25,7 +25,7 @@ def files(tmp_path_factory):
 
     async def converse():
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(60),
             serve(echo, "127.0.0.1", 0, trace=server_file) as server,
             ChaosProxy("127.0.0.1", server.port) as proxy,
             connect(proxy.uri(), reconnect=AT_ONCE, trace=client) as conn,

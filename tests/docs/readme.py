@@ -11,7 +11,7 @@ from .test_examples import ROOT
 README = (ROOT / "README.md").read_text()
 BROADCAST = (ROOT / "docs" / "broadcast.md").read_text()
 PORT = "8765"
-SECONDS = 30
+SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ async def test_the_application_serves_the_client_and_a_session():
     (block,) = BLOCKS
     shown: dict[str, object] = {}
     exec(compile(block, "browser.md", "exec"), shown)
-    async with asyncio.timeout(20), running(shown["app"]) as port:
+    async with asyncio.timeout(60), running(shown["app"]) as port:
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"http://127.0.0.1:{port}/reliable-ws.js")
         assert answer.content == browser.files()["reliable-ws.js"]

@@ -29,7 +29,7 @@ BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", PAGE, re.D
 CONFIGS = dict(re.findall(r"<!-- config: ([\w ]+) -->\n```\w+\n(.*?)```", PAGE, re.DOTALL))
 """Those that tests/cluster/test_workers.py runs."""
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ TEXT = (ROOT / "docs" / "proxies.md").read_text()
 PAGE = " ".join(TEXT.split())
 BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
 CONFIGS = dict(re.findall(r"<!-- config: (\w+) -->\n```\w+\n(.*?)```", TEXT, re.DOTALL))
-SECONDS = 20
+SECONDS = 60
 CUTS = 3
 CLIENTS = 24
 "So many that a hash of their values sends some to each server, whatever the ports are."

@@ -88,7 +88,7 @@ async def go_on(
         patience = 0.3 if forgiving else 1e9
         life = Life(directory, side, 2, seed, board, door, "power", patience=patience)
         both.append(program(life))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(one.run() for one in both))
     return {one.life.side: one.store.uncertain for one in both}
 

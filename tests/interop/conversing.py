@@ -24,7 +24,7 @@ from reliable_ws import Config, Connection
 JS = Path(__file__).parents[2] / "js"
 PEER = JS / "test/peer/peer.js"
 SMALL = Config(window_messages=16, window_bytes=600, max_frame=4096, batch_messages=3)
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def node() -> str:

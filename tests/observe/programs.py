@@ -25,7 +25,7 @@ PACKAGES = {
     "promtool": "prometheus",
 }
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds that only a failure takes."""
 
 

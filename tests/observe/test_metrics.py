@@ -196,7 +196,7 @@ async def test_another_thread_that_reads_figures_lets_the_event_loop_run(monkeyp
 
     def sleep(seconds):
         assert seconds == figures_module.SLICE_PAUSE
-        asyncio.run_coroutine_threadsafe(turn(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(turn(), loop).result(60)
 
     monkeypatch.setattr("reliable_ws.aio.sessions.time.sleep", sleep)
     network = Network()

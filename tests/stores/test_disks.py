@@ -71,11 +71,11 @@ def test_every_batch_of_the_commit_is_refused(small):
     with SQLiteStore(small / "store.db") as store:
         keep(store, change(1))
         gate, told = threading.Event(), queue.Queue()
-        store.submit([change()], lambda _error: gate.wait(10))
+        store.submit([change()], lambda _error: gate.wait(60))
         store.submit([change(2)], told.put)
         store.submit([change(3, data=bytes(4 << 20))], told.put)
         gate.set()
-        assert [type(told.get(timeout=20)) for _ in range(2)] == [StoreFull, StoreFull]
+        assert [type(told.get(timeout=60)) for _ in range(2)] == [StoreFull, StoreFull]
         assert len(store.open()[0].messages) == 1
         keep(store, change(2), change(3))
         assert len(store.open()[0].messages) == 3
@@ -141,7 +141,7 @@ def test_a_failed_checkpoint_stops_the_store(tmp_path, disk, monkeypatch):
 def test_a_disk_that_stands_still_is_seen_and_stops_nobody(tmp_path, disk):
     with DiskStore(tmp_path / "store.db", disk) as store:
         keep(store, change(1))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while store.waiting_since is not None and time.monotonic() < deadline:
             time.sleep(0.001)
         assert store.waiting_since is None
@@ -155,7 +155,7 @@ def test_a_disk_that_stands_still_is_seen_and_stops_nobody(tmp_path, disk):
         store.submit([change(3)], told.put)
         assert told.empty()
         disk.go.set()
-        assert (told.get(timeout=10), told.get(timeout=10)) == (None, None)
+        assert (told.get(timeout=60), told.get(timeout=60)) == (None, None)
 
 
 def test_an_exit_does_not_wait_for_ever(tmp_path, disk, monkeypatch, caplog):

@@ -95,7 +95,7 @@ class DiskFile(apsw.VFSFile):
         super().xTruncate(size)
 
     def xSync(self, flags):  # noqa: N802
-        self.disk.go.wait(30)
+        self.disk.go.wait(60)
         if self.disk.broken:
             raise apsw.IOError("the disk of the test is broken")
         super().xSync(flags)

@@ -23,7 +23,7 @@ def keep(store: SQLiteStore, *changes: Change) -> None:
     """Submit and wait; raises what the store says."""
     answers: queue.Queue[Any] = queue.Queue()
     store.submit(changes, answers.put)
-    error = answers.get(timeout=30)
+    error = answers.get(timeout=60)
     if error is not None:
         raise error
 
@@ -31,7 +31,7 @@ def keep(store: SQLiteStore, *changes: Change) -> None:
 def apply(store: SQLiteStore, work: Callable[[Any], Any], **more) -> Any:
     answers: queue.Queue[Any] = queue.Queue()
     store.apply(Apply(ID, work, **more), lambda *answer: answers.put(answer))
-    value, error = answers.get(timeout=30)
+    value, error = answers.get(timeout=60)
     if error is not None:
         raise error
     return value

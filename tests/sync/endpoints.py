@@ -21,7 +21,7 @@ from reliable_ws.transport import TransportClosed
 
 from .conftest import run
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Shared(defaultdict):

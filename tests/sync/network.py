@@ -8,7 +8,7 @@ import threading
 
 from reliable_ws.testing import ChaosProxy
 
-SECONDS = 20
+SECONDS = 60
 "How long a test waits for what has to come."
 
 

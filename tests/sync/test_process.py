@@ -75,7 +75,7 @@ def test_the_interpreter_exits_with_live_sessions_without_a_word():
         """
         server = rs.serve(lambda conn: list(conn), "127.0.0.1", 0)
         conn = rs.connect(f"ws://127.0.0.1:{server.port}")
-        conn.send("x").wait(5)
+        conn.send("x").wait(60)
         threading.Thread(target=conn.recv, daemon=True).start()
         print("ready")
         """
@@ -97,7 +97,7 @@ def test_a_program_that_ends_without_close_delivers_what_it_has_sent():
 
         server = rs.serve(handler, "127.0.0.1", 0)
         conn = rs.connect(f"ws://127.0.0.1:{server.port}")
-        begun.wait(5)  # Python 3.12 starts no thread any more once a program has begun to end
+        begun.wait(60)  # Python 3.12 starts no thread any more once a program has begun to end
         print("ready")
         for number in range(5):
             conn.send(number)
@@ -210,7 +210,7 @@ def test_sigterm_drains_a_server():
         with rs.serve(handler, "127.0.0.1", 0) as server:
             signal.signal(signal.SIGTERM, lambda *_: server.shutdown())
             conn = rs.connect(f"ws://127.0.0.1:{server.port}")
-            conn.send(1).wait(5)
+            conn.send(1).wait(60)
             threading.Thread(target=lambda: (list(conn), conn.close()), daemon=True).start()
             print("ready")
             server.serve_forever()
@@ -233,7 +233,7 @@ def handler(conn):
 
 def client(finish=True):
     conn = rs.connect(f"ws://127.0.0.1:{server.port}")
-    conn.send("x").wait(5)
+    conn.send("x").wait(60)
     assert conn.recv() == "x"
     if finish:
         threading.Thread(target=lambda: (list(conn), conn.close()), daemon=True).start()
@@ -396,7 +396,7 @@ def test_a_forked_process_waits_for_no_handler_of_its_parent():
                     target=server.connections[0].request, args=["hold"], daemon=True
                 )
                 asking.start()
-                assert running.wait(5)
+                assert running.wait(60)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", DeprecationWarning)
                     child = os.fork()

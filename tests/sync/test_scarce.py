@@ -118,7 +118,8 @@ class TestAccepting:
             assert stranger.recv(1) == b""
 
     def test_closing_drops_who_has_not_greeted(self):
-        with serve(echo, "127.0.0.1", 0) as server, knock(server) as stranger:
+        config = Config(open_timeout=4 * SECONDS)
+        with serve(echo, "127.0.0.1", 0, config=config) as server, knock(server) as stranger:
             until(lambda: server.listener._opening)
             run(server.close).result(SECONDS / 2)
             stranger.settimeout(SECONDS)

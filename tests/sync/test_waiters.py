@@ -84,7 +84,7 @@ def test_threads_that_wait_one_after_another_share_a_waiter():
             used.add(queue.threads[0])
             ready.append(True)
             queue.notify()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         ready.clear()
     assert len(used) == 1

@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
-SECONDS = 30
+SECONDS = 60
 
 
 class Program:

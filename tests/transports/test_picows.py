@@ -64,7 +64,7 @@ async def accepted(**options):
         arrived.set_result(ws)
         await over.wait()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         server = await ws_create_server(
             lambda _request: PicowsTransport(serve, **options), "127.0.0.1", 0
         )

@@ -46,7 +46,7 @@ class TestClient(ClientContract):
 
 @pytest.fixture(autouse=True)
 async def in_time():
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         yield
 
 

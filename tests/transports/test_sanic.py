@@ -42,7 +42,7 @@ async def accepted():
     Sanic.test_mode = True  # or every application needs a name of its own
     app = Sanic("one_websocket")
     app.add_websocket_route(endpoint, "/")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with bind_sockets(0, "127.0.0.1")[0] as listener:
             server = await app.create_server(
                 sock=listener, return_asyncio_server=True, asyncio_server_kwargs={}
@@ -60,7 +60,7 @@ async def accepted():
 
 async def settled(ws) -> None:
     """Return when Sanic holds a message that nobody has asked for."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await ws.assembler.message_complete.wait()
 
 

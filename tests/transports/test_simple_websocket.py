@@ -16,7 +16,7 @@ from reliable_ws.transport import TransportClosed
 
 from .programs import ProgramContract
 
-SECONDS = 30
+SECONDS = 60
 
 
 class TestFlaskSock(ProgramContract):
