@@ -96,4 +96,8 @@ class CoroutineTransport(CallbackTransport):
             if self._closer is None:  # else it drops the connection when it is done
                 self._let_go()
         finally:  # cancelled, by abort() or at the end of the event loop, it is over as well
-            self.feed_end()
+            if self._aborted:
+                # Behind the first step of the task that closes: it does nothing after an end.
+                asyncio.get_running_loop().call_soon(self.feed_end)
+            else:
+                self.feed_end()

@@ -162,6 +162,40 @@ async def test_the_end_of_the_event_loop_cancels_the_librarys_reader_once_in_vai
         await transport.recv()
 
 
+class Closable(CoroutineTransport):
+    """Over a library that gives what comes, and cannot drop a connection: it is closed."""
+
+    def __init__(self):
+        super().__init__(None, "acceptor", None)
+        self.coming = asyncio.Queue()
+        self.closed = []
+
+    async def _recv(self):
+        return await self.coming.get()
+
+    async def _close(self, code, reason):
+        self.closed.append(code)
+
+
+@pytest.mark.parametrize("pause", [0, LONGEST_STEP])
+async def test_an_abort_closes_whatever_the_reader_is_about_to_do(pause):
+    """It ended the reader first, and what was closed seemed to have ended: Daphne kept it open."""
+    transport = Closable()
+
+    async def endpoint():
+        await transport.recv()
+        transport.abort()
+
+    ending = asyncio.create_task(endpoint())
+    await settled(transport)
+    block(pause)  # after it the reader yields to others, with nothing to wait for
+    transport.coming.put_nowait(b"abort")
+    await ending
+    await settled(transport)
+    assert transport.closed == [1000]
+    await transport.ended()
+
+
 async def test_what_has_arrived_comes_before_an_end_of_any_kind():
     for end in (TransportClosed(4000, "bye"), OSError("reset")):
         transport = Scripted(b"one", "two", end)
