@@ -39,6 +39,7 @@ from reliable_ws.protocol.session import Session
 from reliable_ws.transport import SyncTransport
 
 from .driver import Driver
+from .link_io import LinkIO
 from .store_port import StorePort
 from .timers import start
 
@@ -167,12 +168,16 @@ class Initiator(Driver):
     def _run_link(self, transport: SyncTransport) -> None:
         """Carry the session over this transport until the transport is gone."""
         with self.lock:
-            if self.session.ended:
-                transport.abort()
-                return
-            link = self.session.dial(time.monotonic(), transport.max_frame)
-            link_io = self.attach(transport, link)
-        link_io.read()
+            link_io = self._begin_link(transport)
+        if link_io is not None:
+            link_io.read()
+
+    def _begin_link(self, transport: SyncTransport) -> LinkIO | None:
+        """Carry the session over this transport from now on; ``None`` if it has ended."""
+        if self.session.ended:
+            transport.abort()
+            return None
+        return self.attach(transport, self.session.dial(time.monotonic(), transport.max_frame))
 
     def _open_another(self, reopen: Open) -> SyncTransport | None:
         """Open a WebSocket, with back-off; ``None`` when the session has ended."""
@@ -260,11 +265,13 @@ class Initiator(Driver):
             if self.session.ended:
                 raise self.session.error()
         transport = take_over(websocket, adapt)
-        with self.lock:
+        with self.lock:  # in one step: the end of an older WebSocket is not that of this attempt
             self.attempt_over = False
-        self._spawn(self._run_link, transport)
+            link_io = self._begin_link(transport)
+        if link_io is not None:
+            self._spawn(LinkIO.read, link_io)
         with self.lock:
-            self.change.wait_for(lambda: self.attempt_over)
+            self.change.wait_for(lambda: self.attempt_over or self.session.ended)
             failure = resume_error(self.session)
         if failure is not None:
             raise failure

@@ -7,10 +7,11 @@ import threading
 import pytest
 
 from reliable_ws import AlreadyServed, Backoff, Config, DeliveryError, SessionLost, State
-from reliable_ws.sync import Sessions, wrap
+from reliable_ws.sync import Sessions, initiator, wrap
+from reliable_ws.transport import TransportClosed
 
 from .conftest import SECONDS, run, until
-from .pipe import pipe
+from .pipe import EagerPipe, pipe
 
 AT_ONCE = Backoff(initial=0, longest=0)
 
@@ -171,6 +172,48 @@ def test_one_handler_has_the_connection_whatever_websocket_carries_it():
     for later in handling[1:]:
         with pytest.raises(AlreadyServed, match=r"Sessions\.handle"):
             later.result(SECONDS)
+
+
+class Unaware(EagerPipe):
+    """One that does not notice its end before it is told to."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.notices = threading.Event()
+
+    def recv(self):
+        try:
+            return super().recv()
+        except TransportClosed:
+            assert self.notices.wait(SECONDS)
+            raise
+
+
+def test_resume_by_hand_before_the_loss_of_the_older_websocket_was_noticed(monkeypatch):
+    """Its end was taken for that of the new one: NotReliablePeer."""
+    (near, far), (another, other) = pipe(Unaware), pipe()
+    started = []
+
+    def start(work):
+        if len(started) == 1:  # the second time: the older WebSocket's reader goes first
+            near.notices.set()
+            started[0].join(SECONDS)
+        started.append(really_start(work))
+
+    really_start = initiator.start
+    monkeypatch.setattr(initiator, "start", start)
+    sessions = Sessions()
+    accepted = run(lambda: wrap(far, sessions=sessions))
+    client = wrap(near, resume_within=SECONDS)
+    server = accepted.result(SECONDS)
+    near.cut()
+    resumed = run(server.resume, other)
+    client.resume(another)
+    resumed.result(SECONDS)
+    client.send("x")
+    assert server.recv(timeout=SECONDS) == "x"
+    client.abort()
+    far.notices.set()
 
 
 def test_resume_by_hand_at_the_server_returns_at_once():
