@@ -77,7 +77,7 @@ def test_a_session_that_expires_names_its_last_attempt():
     def reopen():
         raise OSError("no route")
 
-    lost, _ = lost_after(reopen, config=Config(session_ttl=0.2))
+    lost, _ = lost_after(reopen, config=Config(session_ttl=0.2, open_timeout=1))
     assert lost.reason == "no contact with the peer; last attempt: no route"
     assert isinstance(lost.__cause__, OSError)
 
