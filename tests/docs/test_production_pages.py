@@ -39,7 +39,7 @@ async def greet(conn):
 
 def get(uri, **headers):
     request = urllib.request.Request(uri, headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read().decode()
 
 

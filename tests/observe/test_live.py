@@ -32,7 +32,7 @@ def fetch(uri, token=TOKEN):
     """Return status, headers and body."""
     request = urllib.request.Request(uri, headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         with error:

@@ -265,9 +265,9 @@ async def test_refused_websockets_are_counted_by_code():
 def test_threads():
     with pair_of_threads() as (ours, theirs):
         ours.send("x")
-        assert theirs.recv(timeout=10) == "x"
+        assert theirs.recv(timeout=60) == "x"
         assert (ours.figures().sent, theirs.figures().taken) == (1, 1)
-        ours.flush(timeout=10)
+        ours.flush(timeout=60)
         assert sum(ours.figures().confirm_seconds.counts) == 1
     sessions = reliable_ws.sync.Sessions()
     assert sessions.figures() == reliable_ws.Figures()

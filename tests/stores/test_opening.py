@@ -564,7 +564,7 @@ def test_what_is_submitted_while_the_file_is_opened_is_answered_if_that_fails(pa
     monkeypatch.setattr(store, "_connect", connect)
     with pytest.raises(StoreError, match=": no"):
         store.open()
-    assert "store.db: no" in str(told.get(timeout=10))
+    assert "store.db: no" in str(told.get(timeout=60))
     with pytest.raises(StoreError, match="not open"):
         store.submit([change(1)], told.put)
     monkeypatch.undo()

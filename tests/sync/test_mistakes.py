@@ -213,7 +213,7 @@ def test_a_timeout_is_a_number_of_seconds(wrong):
         ):
             with pytest.raises(TypeError, match="timeout= must be a number of seconds, not"):
                 call(timeout=wrong)
-        assert ours.recv(timeout=5) == "here"
+        assert ours.recv(timeout=60) == "here"
         assert (ours.state.value, ours.stats.sent) == ("open", 0)
 
 

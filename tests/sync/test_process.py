@@ -351,7 +351,7 @@ def test_a_forked_process_has_sessions_of_its_own_only():
         def meet():
             server = rs.serve(lambda conn: conn.wait_closed(), "127.0.0.1", 0, methods=methods)
             conn = rs.connect(f"ws://127.0.0.1:{server.port}")
-            assert conn.request("who", timeout=5) == os.getpid()
+            assert conn.request("who", timeout=60) == os.getpid()
             return conn
 
         theirs = meet()  # its threads wait, in the parent
@@ -368,7 +368,7 @@ def test_a_forked_process_has_sessions_of_its_own_only():
             os._exit(1)
         print("ready")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        assert theirs.request("who", timeout=5) == os.getpid()
+        assert theirs.request("who", timeout=60) == os.getpid()
         """
     )
     program.ready()
