@@ -17,6 +17,5 @@ settings.load_profile("reliable_ws")
 
 
 def pytest_collection_finish():
-    """Let no collection of garbage look again at what stays to the end: it would take 0.2 s."""
-    gc.collect()
+    """Let no collection of garbage look at what stays to the end: each would take 0.2 s."""
     gc.freeze()

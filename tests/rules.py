@@ -7,6 +7,7 @@ RESUME-6 WINDOW`` only these rules and families.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ def tags(page: str) -> list[str]:
     return re.findall(r"\*\*([A-Z]+-\d+)\*\*", page)
 
 
+@functools.cache
 def proofs(folder: Path) -> dict[str, list[str]]:
     """Return, for each tag, the tests in a folder whose docstrings have it: ``file::test``."""
     found: dict[str, list[str]] = {}

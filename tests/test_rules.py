@@ -7,18 +7,23 @@ import pytest
 from .rules import ROOT, main, proofs, table, tags
 
 RULES = tags((ROOT / "protocol.md").read_text())
-PROVED = proofs(ROOT / "tests")
 
 
-def test_every_rule_is_proved_by_a_test():
+@pytest.fixture(scope="module")
+def proved():
+    """Read where it is needed: that takes a second, and each worker imports this file."""
+    return proofs(ROOT / "tests")
+
+
+def test_every_rule_is_proved_by_a_test(proved):
     """Not only cited somewhere in a file."""
-    assert [tag for tag in RULES if tag not in PROVED] == []
+    assert [tag for tag in RULES if tag not in proved] == []
 
 
-def test_a_test_is_found_under_each_tag_that_it_cites():
+def test_a_test_is_found_under_each_tag_that_it_cites(proved):
     place = "core/test_rare_cases.py::test_finish_is_never_handed_over"
-    assert PROVED["COUNT-4"].count(place) == 1
-    assert sum(place in tests for tests in PROVED.values()) == 1
+    assert proved["COUNT-4"].count(place) == 1
+    assert sum(place in tests for tests in proved.values()) == 1
 
 
 def test_tests_in_classes_and_asynchronous_ones_are_found(tmp_path):

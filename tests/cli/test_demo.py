@@ -25,7 +25,7 @@ def test_a_small_demo_passes():
 
 def test_an_empty_input_is_no_special_case(tmp_path):
     (tmp_path / "empty").touch()
-    done = run("demo", "--file", tmp_path / "empty")
+    done = run("demo", "--file", tmp_path / "empty", "--kills", 0)
     assert done.returncode == 0, done.stdout.decode()
 
 
