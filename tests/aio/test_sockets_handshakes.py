@@ -84,7 +84,7 @@ async def test_a_server_that_is_no_peer():
         async with websockets.asyncio.server.serve(handler, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(NotReliablePeer):
-                await connect(f"ws://127.0.0.1:{port}", proxy=None, config=Config(open_timeout=0.5))
+                await connect(f"ws://127.0.0.1:{port}", proxy=None, config=Config(open_timeout=1))
 
 
 async def test_a_client_that_is_no_peer():

@@ -211,7 +211,7 @@ async def test_pings_keep_an_answering_peer_and_drop_a_silent_one():
     async with (
         serve(drain_timeout=0.1) as server,
         ChaosProxy("127.0.0.1", server.port) as proxy,
-        connect(proxy.uri(), ping_interval=0.02, ping_timeout=0.05, reconnect=False) as conn,
+        connect(proxy.uri(), ping_interval=0.02, ping_timeout=0.6, reconnect=False) as conn,
     ):
         await same(conn)
         for _ in range(5):
