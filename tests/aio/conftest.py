@@ -31,7 +31,7 @@ async def clean() -> AsyncIterator[None]:
     guard = asyncio.get_running_loop().call_later(LONGEST, cancel_all)
     yield
     guard.cancel()
-    for _ in range(100):
+    for _ in range(3000):
         left = other_tasks() - tasks
         if not left and open_sockets() <= sockets:
             break

@@ -64,7 +64,7 @@ def run(new_loop, scenario):
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         async with asyncio.timeout(60):
             await scenario()
-        for _ in range(100):
+        for _ in range(3000):
             if len(asyncio.all_tasks()) == 1:
                 break
             await asyncio.sleep(0.01)

@@ -51,10 +51,10 @@ SELDOM = {"finish", "stopped", "ended", "welcome", "attempt", "closing", "closed
 PATIENCE = 3.0
 "So long a side has to come to the point at which it is to die."
 
-STILL = 10.0
+STILL = 30.0
 "So long nothing may happen."
 
-END = 25.0
+END = 60.0
 "So long both sides have to come to an end when nobody is killed any more."
 
 Kill = tuple[str, str, int]
