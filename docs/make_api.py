@@ -234,6 +234,7 @@ THEMES: list[Theme] = [
             "reliable_ws.Transport",
             "reliable_ws.TransportClosed",
             "reliable_ws.transport.PushTransport",
+            "reliable_ws.transport.SelfClosingTransport",
             "reliable_ws.transport.SyncTransport",
             "reliable_ws.transport.EagerTransport",
             "reliable_ws.transport.SyncPushTransport",

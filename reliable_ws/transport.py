@@ -16,6 +16,7 @@ from reliable_ws.protocol.session import Role
 __all__ = [
     "EagerTransport",
     "PushTransport",
+    "SelfClosingTransport",
     "SyncPushTransport",
     "SyncTransport",
     "Transport",
@@ -126,6 +127,18 @@ class PushTransport(Transport, Protocol):
         this returns a future, that is done once :meth:`recv` has any of it. So nobody needs to wait
         in :meth:`recv`, in a coroutine that takes memory as long as a connection is idle.
         """
+
+
+@runtime_checkable
+class SelfClosingTransport(Transport, Protocol):
+    """A transport that closes in a task of its own: saves the driver's."""
+
+    def begin_close(self, code: int, reason: str, timeout: float, /) -> None:
+        """Begin the closing handshake, and return at once.
+
+        What is not closed after so many seconds is dropped. Idempotent, never raises.
+        """
+        raise NotImplementedError
 
 
 @runtime_checkable

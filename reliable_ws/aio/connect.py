@@ -158,11 +158,14 @@ class connect(UnopenedConnection):  # noqa: N801 - looks and behaves like its na
     async def _dial(self) -> Transport:
         options: dict[str, Any] = {"open_timeout": self._options.config.open_timeout}
         options |= self._transport_options
-        async with asyncio.timeout(self._options.config.open_timeout):
-            uri = check_uri_now(await _now(self._uri))
-            for name in PER_ATTEMPT:
-                if name in options:
+        uri = self._uri
+        given = [name for name in PER_ATTEMPT if callable(options.get(name))]
+        if given or callable(uri):
+            async with asyncio.timeout(self._options.config.open_timeout):
+                uri = await _now(uri)
+                for name in given:
                     options[name] = await _now(options[name])
+        uri = check_uri_now(uri)
         if IN_BROWSER:
             from reliable_ws.adapters import pyodide
 

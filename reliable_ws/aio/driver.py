@@ -150,11 +150,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
             await self.store.keep(max(0.0, by - self.loop.time()))
         link_io = self.pump.link_io
         if link_io is not None:
-            try:
-                async with asyncio.timeout_at(by):
-                    await link_io.closed()
-            except TimeoutError:
-                link_io.abort()
+            await link_io.closed(by)
 
     async def close_interrupted(self, error: BaseException) -> None:
         """Close within a short limit: ``error`` is no ``Exception``, and has left the block.
@@ -198,11 +194,7 @@ class Driver(SessionDriver[Pump, Sender, Receiver, RpcClient, RpcServer]):
                 self.store.leave(KEPT_FOR_NEXT)
         link_io = self.pump.link_io
         if link_io is not None:
-            try:
-                async with asyncio.timeout(limit):
-                    await link_io.closed()
-            except TimeoutError:
-                link_io.abort()
+            await link_io.closed(self.loop.time() + limit)
 
     def reads_on(self) -> bool:
         """Whether the task that reads goes on, now that it was cancelled.

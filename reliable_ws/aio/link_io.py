@@ -65,6 +65,7 @@ class LinkIO:
         "_confirm_timer",
         "_contexts",
         "_dispatch",
+        "_is_closing",
         "_is_over",
         "_loop",
         "_over",
@@ -110,7 +111,8 @@ class LinkIO:
         if contexts is not None:
             self.carry(contexts)
         self._writer: asyncio.Task[None] | None = None  # while it runs, nobody else writes
-        # What closes the transport, once the link is over: a timer while the peer may do it first.
+        self._is_closing = False  # the link is over, and has said its last word
+        # What closes the transport then: a timer while the peer may do it first.
         self._closer: asyncio.Task[None] | asyncio.TimerHandle | None = None
         self._is_over = False  # the transport is gone
         self._over: Signal | None = None  # set then, if somebody waits for that
@@ -275,8 +277,9 @@ class LinkIO:
     def _close_if_over(self) -> None:
         """Close the transport once the link is over and has said its last word."""
         close_action = self.link.close_action
-        if close_action is None or self.link.held or self._closer is not None or self._is_over:
+        if close_action is None or self.link.held or self._is_closing or self._is_over:
             return
+        self._is_closing = True
         if close_action.code == Code.SILENT:  # the peer would not answer a closing handshake
             self.transport.abort()
             return
@@ -289,7 +292,13 @@ class LinkIO:
             self._closer = self._loop.call_later(linger, self._begin_close, close_action, 0.0)
 
     def _begin_close(self, close_action: CloseAction, linger: float) -> None:
-        self._closer = self._loop.create_task(self._close(close_action, linger))
+        # A SelfClosingTransport; isinstance() is slow with protocols.
+        begin = getattr(self.transport, "begin_close", None)
+        if begin is None or self._writer is not None:
+            self._closer = self._loop.create_task(self._close(close_action, linger))
+            return
+        _linger, limit = handshake_times(close_action.code)
+        begin(close_action.code, close_action.reason, limit)
 
     async def _close(self, close_action: CloseAction, linger: float) -> None:
         """Close within limits of our own: some libraries wait without end on a full buffer."""
@@ -306,11 +315,22 @@ class LinkIO:
         except Exception as error:  # noqa: BLE001 - a transport's bug
             self._give_up(error)
 
-    async def closed(self) -> None:
-        """Return when the transport is gone."""
-        if not self._is_over:
-            over = self._over = self._over or Signal()
+    async def closed(self, by: float) -> None:
+        """Return when the transport is gone; drop it if it is not by then."""
+        if self._is_over:
+            return
+        over = self._over = self._over or Signal()
+        timer = self._loop.call_at(by, self._drop)  # less than asyncio.timeout()
+        try:
             await over.wait()
+        finally:
+            timer.cancel()
+
+    def _drop(self) -> None:
+        """Drop the transport, and wait no more."""
+        self.transport.abort()
+        if self._over is not None:
+            self._over.set()
 
     def abort(self) -> None:
         """Drop the transport at once."""

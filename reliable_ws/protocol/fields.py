@@ -46,7 +46,10 @@ def number(value: Any, low: int, what: str) -> int:
 
 def numbers(values: Sequence[Any], what: str) -> tuple[int, ...]:
     """Return integers in range."""
-    return tuple(number(value, 0, what) for value in values)
+    for value in values:
+        if type(value) is not int or not 0 <= value <= MAX_NUMBER:  # as `number`, without a call
+            raise bad(what)
+    return tuple(values)
 
 
 def octets(value: Any, length: int, what: str) -> bytes:

@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 from reliable_ws import adapters
 from reliable_ws.adapters.websockets import asyncio as module
 from reliable_ws.adapters.websockets.asyncio import adapt
-from reliable_ws.transport import TransportClosed
+from reliable_ws.transport import SelfClosingTransport, TransportClosed
 from tests.adapters.links import CHUNK, LIBRARY_KINDS, drain, linked, listening, raw_connect, turns
 
 pytestmark = pytest.mark.transport
@@ -474,6 +474,30 @@ async def test_close_cuts_the_reason(kind, reason):
         else:
             assert reason.startswith(received)
             assert len(received.encode()) >= min(len(reason.encode()), 122)
+
+
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
+async def test_it_closes_in_a_task_of_its_own(kind):
+    async with linked(kind) as link:
+        assert isinstance(link.ours, SelfClosingTransport)
+        link.ours.begin_close(4404, "not here", 10.0)
+        link.ours.begin_close(1000, "once is enough", 10.0)
+        with pytest.raises(TransportClosed):
+            link.ours.send_now(b"late")
+        _, end = await drain(link.theirs)
+        assert (end.code, end.reason) == (4404, "not here")
+        await drain(link.ours)
+
+
+@pytest.mark.parametrize("kind", LIBRARY_KINDS)
+async def test_what_it_cannot_close_in_time_is_dropped(kind):
+    async with linked(kind) as link:
+        link.theirs.websocket.transport.pause_reading()
+        while link.ours.send_now(CHUNK):
+            pass
+        link.ours.begin_close(1000, "", 0.05)
+        _, end = await drain(link.ours)
+        assert end.code is None
 
 
 @pytest.mark.parametrize("kind", LIBRARY_KINDS)

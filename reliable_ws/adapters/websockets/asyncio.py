@@ -418,12 +418,19 @@ class WebSocketsTransport:
         Idempotent, never raises. ``code`` may be 1000, 1001, 1011, 1012 or 3000-4999, any other
         becomes 1011; ``reason`` is cut to 123 bytes. If the caller is cancelled, closing goes on.
         """
+        await asyncio.shield(self._close_in_task(code, reason, timeout))
+
+    def begin_close(self, code: int, reason: str, timeout: float, /) -> None:
+        """Begin the closing handshake, and return at once; otherwise as :meth:`close`."""
+        self._close_in_task(code, reason, timeout)
+
+    def _close_in_task(self, code: int, reason: str, timeout: float) -> asyncio.Task[None]:
         self._gone = True
         if self._closing is None:
             self._closing = asyncio.create_task(
                 self._close(code_of(code), reason_of(reason), timeout)
             )
-        await asyncio.shield(self._closing)
+        return self._closing
 
     def abort(self) -> None:
         """Drop the TCP connection at once. Idempotent, never raises."""
@@ -440,13 +447,12 @@ class WebSocketsTransport:
         timer = asyncio.get_running_loop().call_later(timeout, self.abort)
         try:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(timeout):
-                    try:
-                        await self._ws.close(code, reason)
-                    except AssertionError:
-                        # Legacy from 16.0 on, while a send() waits for room. The close frame is
-                        # on its way nevertheless.
-                        await self._ws.wait_closed()
+                try:
+                    await self._ws.close(code, reason)
+                except AssertionError:
+                    # Legacy from 16.0 on, while a send() waits for room. The close frame is
+                    # on its way nevertheless.
+                    await self._ws.wait_closed()
         finally:
             timer.cancel()
             self.abort()
