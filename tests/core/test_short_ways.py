@@ -160,6 +160,7 @@ INBOX_STEPS = st.one_of(
     st.just(("both", "deliver")),
     st.just(("both", "stop")),
     st.just(("both", "conclude")),
+    st.just(("both", "end_run")),
     st.builds(lambda number: ("confirm", number), st.integers(1, 9)),
     st.builds(lambda number: ("both", "watch", number), st.integers(1, 9)),
 )
@@ -188,6 +189,9 @@ def test_a_run_ends_before_the_message_whose_confirmation_is_news():
     run = inbox.begin_run(1)
     assert run == range(1, 2)
     inbox.watch(BEYOND)
+    assert inbox.run is not run
+    run = inbox.begin_run(1)
+    inbox.end_run()
     assert inbox.run is not run
     assert inbox.begin_run(10) == range(1, 5)
     inbox.deliver()
