@@ -134,8 +134,8 @@ async def test_the_network_is_held_back_while_much_waits_to_be_received():
         for _ in range(3):
             await theirs.send(CHUNK)
         assert len(await ours.recv()) == MAX_FRAME
-        assert reading()
         assert [await ours.recv() for _ in range(3)] == [CHUNK] * 3
+        assert reading()
         await sending
 
 
