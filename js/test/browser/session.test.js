@@ -194,23 +194,29 @@ inEach((scene) => {
     const server = await Server.start();
     try {
       const page = await scene.open();
-      const got = [];
       await connect(page, server, "?send=300&every=0.005", { stored: "down" });
-      const look = () => page.evaluate(() => globalThis.got.map((text, n) => [text, again[n]]));
+      // What each page has got, those that are gone included: the last message may come to any.
+      const all = () => page.evaluate(() => globalThis.pages());
       for (let part = 1; part <= 4; part++) {
-        const some = await until(async () => (await look()).length >= part * 10 && look());
-        got.push(some);
+        await page.evaluate(() => {
+          const before = JSON.parse(sessionStorage.getItem("pages") ?? "[]");
+          globalThis.pages = () => [...before, got.map((text, n) => [text, again[n]])];
+          addEventListener("pagehide", () =>
+            sessionStorage.setItem("pages", JSON.stringify(globalThis.pages())),
+          );
+        });
+        if (part === 4) break;
+        await until(async () => (await all()).flat().length >= part * 10);
         await reload(page);
         await connect(page, server, "", { stored: "down" });
       }
-      got.push(await until(async () => (await look()).at(-1)?.[0] === "299" && look()));
+      const hasLast = (pages) => pages.flat().some(([text]) => text === "299") && pages;
+      const got = await until(async () => hasLast(await all()));
       let last = -1;
-      for (const messages of got) {
-        // In order, without a gap after the first that is no repetition; repetitions are flagged.
-        for (const [text, isRepeated] of messages) {
-          if (Number(text) <= last) assert.ok(isRepeated, `${text} came twice`);
-          else last = Number(text);
-        }
+      for (const [text, isRepeated] of got.flat()) {
+        // In order and without a gap; repetitions are flagged.
+        if (Number(text) <= last) assert.ok(isRepeated, `${text} came twice`);
+        else assert.equal(Number(text), ++last);
       }
       assert.equal(last, 299);
     } finally {
