@@ -74,12 +74,15 @@ export class Handlers {
   async #start(): Promise<void> {
     if (this.#isStarting) return;
     this.#isStarting = true;
-    while (this.#postponed.length && (this.closing || !this.#host.session.crowded)) {
-      this.#begin(this.#postponed.shift()!);
-      this.#host.wake();
-      await null;
+    try {
+      while (this.#postponed.length && (this.closing || !this.#host.session.crowded)) {
+        this.#begin(this.#postponed.shift()!);
+        this.#host.wake();
+        await null;
+      }
+    } finally {
+      this.#isStarting = false;
     }
-    this.#isStarting = false;
   }
 
   #begin(event: Requested): void {

@@ -1,9 +1,8 @@
 """What stands between the event loop and picows, and bounds what a peer can do to both.
 
 picows parses all that has come in one turn of the event loop, as often as its buffer is filled. Its
-buffer holds a whole frame, and doubles when it is full: a peer can have 2 MiB parsed at once, that
-is some 200,000 messages. And after a fault in a frame it reads on for 10 ms, logs a line for each
-piece that comes, and may take in a frame of any length.
+buffer holds a whole frame: many messages can be parsed at once. And after a fault in a frame it
+reads on for a moment, with a log line for each piece that comes.
 
 So :class:`BoundedReader` hands over slices, waits for the next turn of the loop when they have
 taken long, and drops what comes after a fault.
