@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import reliable_ws
 from reliable_ws import live
 from reliable_ws.testing import ChaosProxy
+
+from .screenshot import screenshot
 
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "live.png"
 
@@ -25,8 +25,11 @@ BLOCKED = 4.0
 WAITING = 12.0
 """Seconds that the sessions wait."""
 
-SIZE = "1240,470"
+SIZE = (1240, 470)
 """Of the window."""
+
+VIRTUAL_TIME = "--virtual-time-budget=3000"
+"""Milliseconds that the page has for its first look."""
 
 
 async def handler(conn: reliable_ws.Connection) -> None:
@@ -71,29 +74,12 @@ async def main() -> None:
             server.figures()  # a look: from now on messages wait
             port = page.sockets[0].getsockname()[1]
             await asyncio.sleep(WAITING)
-            await asyncio.to_thread(draw, f"http://127.0.0.1:{port}/#{TOKEN}")
+            await asyncio.to_thread(
+                screenshot, f"http://127.0.0.1:{port}/#{TOKEN}", IMAGE, *SIZE, VIRTUAL_TIME
+            )
             report.cancel()
         for conn in conns.values():
             conn.abort()
-
-
-def draw(uri: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [
-                "chromium",
-                "--headless",
-                "--no-sandbox",
-                "--hide-scrollbars",
-                f"--user-data-dir={folder}/profile",
-                f"--window-size={SIZE}",
-                "--virtual-time-budget=3000",
-                f"--screenshot={IMAGE}",
-                uri,
-            ],
-            check=True,
-            timeout=60,
-        )
 
 
 if __name__ == "__main__":

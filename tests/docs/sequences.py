@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import io
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,8 @@ from unittest import mock
 
 from reliable_ws.cli import main
 from reliable_ws.testing import Network, virtual_clock
+
+from .screenshot import screenshot
 
 __all__ = ["COMMAND", "ID", "PAGE", "SEQUENCE", "sequence"]
 
@@ -93,20 +94,7 @@ def draw_image() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "trace.html"
         page.write_text(text)
-        subprocess.run(
-            [
-                "chromium",
-                "--headless",
-                "--no-sandbox",
-                "--hide-scrollbars",
-                f"--user-data-dir={folder}/profile",
-                f"--window-size=1080,{int(height) + 170}",
-                f"--screenshot={IMAGE}",
-                page.as_uri(),
-            ],
-            check=True,
-            timeout=60,
-        )
+        screenshot(page.as_uri(), IMAGE, 1080, int(height) + 170)
 
 
 if __name__ == "__main__":
