@@ -210,9 +210,7 @@ class Figures:
             outbox, inbox = session.outbox, session.inbox
             told, done = outbox.confirmed, inbox.confirmed
             out, size = outbox.last - told, outbox.total - outbox.released
-            waits, held = inbox.received - done, 0
-            if waits:
-                held = inbox.held
+            waits = inbox.received - done
             if outbox.peer is not peer:  # sessions of one configuration share it
                 peer = outbox.peer
                 most_there, most_bytes_there = FULL * peer.window_messages, FULL * peer.window_bytes
@@ -227,7 +225,8 @@ class Figures:
                 if stalls is None:
                     continue
             elif (
-                stalls.is_full
+                stalls.was_full_there
+                or stalls.was_full_here
                 or (out and (told >= stalls.mark_out or out >= most_there))
                 or size >= most_bytes_there
                 or (waits and (done >= stalls.mark_in or is_own_window_full(session)))
@@ -247,7 +246,7 @@ class Figures:
                         out_stalled += 1
             if waits:
                 in_messages += waits
-                in_bytes += held
+                in_bytes += inbox.held
                 if inbox.finish is not None:
                     in_messages -= 1
                 if done < stalls.mark_in:

@@ -111,15 +111,14 @@ class Stalls:
         "_since_handed",
         "_warned",
         "_warned_in",
-        "_was_full_here",
-        "_was_full_there",
         "full_here",
         "full_there",
-        "is_full",
         "mark_in",
         "mark_out",
         "since_in",
         "since_out",
+        "was_full_here",
+        "was_full_there",
     )
 
     def __init__(self) -> None:
@@ -127,13 +126,12 @@ class Stalls:
         "The marks: a number of ours that is to be confirmed, one of the peer's that we are to."
         self.since_out = self.since_in = 0.0
         "When they were set."
-        self.is_full = False
-        "Whether a window was full at the last look."
         # When requests were seen first: ours by number, and those whose handlers run here.
         self._begun: dict[int, float] = UNUSED
         self._seen: dict[int, float] = UNUSED
         self._looked_at = self._calls_looked_at = LONG_AGO
-        self._was_full_there = self._was_full_here = False
+        self.was_full_there = self.was_full_here = False
+        "Whether the peer's window, and ours, was full at the last look."
         self.full_there = 0.0
         "Seconds that the peer's window was full, as far as seen."
         self.full_here = 0.0
@@ -166,15 +164,14 @@ class Stalls:
             if inbox.confirmed >= self.mark_in:
                 self.mark_in, self.since_in = inbox.received, now
             is_full_here = is_own_window_full(session)
-        if is_full_here and (inbox.handed != self._handed or not self._was_full_here):
+        if is_full_here and (inbox.handed != self._handed or not self.was_full_here):
             self._handed, self._since_handed = inbox.handed, now
         # Windows that were full at the last look and are full now have been so in between.
-        if is_full_there and self._was_full_there:
+        if is_full_there and self.was_full_there:
             self.full_there += elapsed
-        if is_full_here and self._was_full_here:
+        if is_full_here and self.was_full_here:
             self.full_here += elapsed
-        self._was_full_there, self._was_full_here = is_full_there, is_full_here
-        self.is_full = is_full_there or is_full_here
+        self.was_full_there, self.was_full_here = is_full_there, is_full_here
 
     def look_at_calls(self, asked: Collection[int], running: Collection[int], now: float) -> None:
         """Take note of the numbers of our open requests, and of those whose handlers run here."""
@@ -200,7 +197,7 @@ class Stalls:
         message a minute is told of once in a window, not at each message.
         """
         inbox = session.inbox
-        if not self._was_full_here or not inbox.queue or inbox.handed < self._warned_in:
+        if not self.was_full_here or not inbox.queue or inbox.handed < self._warned_in:
             return False
         if inbox.handed != self._handed or now - self._since_handed < READER_STOPPED_AFTER:
             return False
