@@ -145,8 +145,9 @@ class Member:
         self._unreached = LogLimit()  # lines about nodes that cannot be reached
         self.relays: set[PipedRelay] = set()
         "The WebSockets that are passed on to other nodes now."
-        self._is_going = False  # and takes no WebSocket of a session that is not here
-        self._spread = Spread(0.0, 1)  # when peers come again, once this is going
+        # When peers come again, once this node is going and takes no WebSocket of a session that is
+        # not here.
+        self._spread: Spread | None = None
         self._left = False
         self._claiming: set[bytes] = set()
         self._ends: list[Entry] = []
@@ -174,7 +175,7 @@ class Member:
             if self.port is not None and self._cluster.is_away:  # the answer would have to be kept
                 arrival.refuse(Code.AWAY, NO_ENGINE)
             return None
-        if self._is_going:
+        if self._spread is not None:
             arrival.refuse(Code.AWAY, GOING)
             return None
         if hello.session in self._claiming:
@@ -224,7 +225,7 @@ class Member:
                 await cluster.reach(decision.address, ticket, data), self.relays.discard
             )
             self.relays.add(relay)
-            if self._is_going:  # since a moment ago: the others have been asked already
+            if self._spread is not None:  # since a moment ago: the others have been asked already
                 relay.leave(GOING, self._spread)
             return relay
         await self._settle_here(arrival, hello, decision, found)
@@ -391,8 +392,8 @@ class Member:
         """
         loop = asyncio.get_running_loop()
         by = loop.time() + timeout
-        self._is_going = self._cluster.is_leaving = True
-        self._leave_relays(within, len(served))
+        self._cluster.is_leaving = True
+        spread = self._leave_relays(within, len(served))
         if self.port is not None:
             for one in served:
                 if one.store is not None:
@@ -408,7 +409,7 @@ class Member:
                         if not one.session.ended:
                             entries.append(self._parked(one))
                             now = loop.time()
-                            one.dispatch(one.session.move(now, MOVING, self._spread.retry(now)))
+                            one.dispatch(one.session.move(now, MOVING, spread.retry(now)))
                     await self._cluster.insist(
                         lambda: self._cluster.engine.restate(entries)  # noqa: B023
                     )
@@ -421,14 +422,15 @@ class Member:
             )
         self._cluster.moved += done
 
-    def _leave_relays(self, within: float, more: int = 0) -> None:
+    def _leave_relays(self, within: float, more: int = 0) -> Spread:
         """Ask the clients of sessions that others have to come again, one after the other.
 
         They are spread over ``within`` seconds, together with so many more.
         """
-        self._spread = Spread(within, len(self.relays) + more)
+        spread = self._spread = Spread(within, len(self.relays) + more)
         for relay in self.relays:
-            relay.leave(GOING, self._spread)
+            relay.leave(GOING, spread)
+        return spread
 
     def _parked(self, one: Served) -> Entry:
         """Return all of a session, for whoever is asked for it."""
@@ -451,7 +453,7 @@ class Member:
         """Take part no more. Clients of sessions that others have are asked to come again."""
         if self._left:
             return
-        self._left = self._is_going = True
+        self._left = True
         self._leave_relays(within)
         await asyncio.gather(*map(PipedRelay.ended, self.relays))
         tasks = self._forgetting | ({self._writing} if self._writing is not None else set())
