@@ -174,6 +174,17 @@ def test_one_handler_has_the_connection_whatever_websocket_carries_it():
             later.result(SECONDS)
 
 
+def resume_by_hand(client, server):
+    """Resume both sides on another WebSocket, and see that it carries the session."""
+    another, other = pipe()
+    resumed = run(server.resume, other)
+    client.resume(another)
+    resumed.result(SECONDS)
+    client.send("x")
+    assert server.recv(timeout=SECONDS) == "x"
+    client.abort()
+
+
 class Unaware(EagerPipe):
     """One that does not notice its end before it is told to."""
 
@@ -191,7 +202,7 @@ class Unaware(EagerPipe):
 
 def test_resume_by_hand_before_the_loss_of_the_older_websocket_was_noticed(monkeypatch):
     """Its end was taken for that of the new one: NotReliablePeer."""
-    (near, far), (another, other) = pipe(Unaware), pipe()
+    near, far = pipe(Unaware)
     started = []
 
     def start(work):
@@ -207,12 +218,7 @@ def test_resume_by_hand_before_the_loss_of_the_older_websocket_was_noticed(monke
     client = wrap(near, resume_within=SECONDS)
     server = accepted.result(SECONDS)
     near.cut()
-    resumed = run(server.resume, other)
-    client.resume(another)
-    resumed.result(SECONDS)
-    client.send("x")
-    assert server.recv(timeout=SECONDS) == "x"
-    client.abort()
+    resume_by_hand(client, server)
     far.notices.set()
 
 
@@ -223,10 +229,4 @@ def test_resume_by_hand_at_the_server_returns_at_once():
     client = wrap(near, resume_within=SECONDS)
     server = accepted.result(SECONDS)
     near.cut()
-    another, other = pipe()
-    resumed = run(server.resume, other)
-    client.resume(another)
-    resumed.result(SECONDS)
-    client.send("x")
-    assert server.recv(timeout=SECONDS) == "x"
-    client.abort()
+    resume_by_hand(client, server)
