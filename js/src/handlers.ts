@@ -3,9 +3,9 @@
 import { RemoteError } from "./errors.js";
 import type { CallEvent } from "./protocol/events.js";
 import { LONGEST_NAME, LONGEST_WORDS } from "./protocol/frames.js";
-import { clipped } from "./protocol/utf8.js";
 import { openPayload } from "./protocol/payload.js";
 import type { Session } from "./protocol/session.js";
+import { clipped } from "./protocol/utf8.js";
 
 /** What a handler is given besides the parameters. */
 export interface HandlerContext {
